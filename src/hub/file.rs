@@ -1,0 +1,165 @@
+//! A file of a repo as the Hub lists it: a path that is safe to write, a size, and the hash of its content.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use super::{NameError, repo::printable};
+
+/// A path inside a repo that is safe below a snapshot folder: relative, no `..`, no control characters, and within
+/// the limits of file systems (255 bytes a part, 4,096 in all, less what the cache's own folders take).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct RepoPath(String);
+
+impl RepoPath {
+    /// The path with `/` between its parts.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// How many folders lie above the file.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        self.0.matches('/').count()
+    }
+}
+
+impl fmt::Display for RepoPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for RepoPath {
+    type Err = NameError;
+
+    fn from_str(path: &str) -> Result<Self, NameError> {
+        let refuse = |why| Err(NameError::Path { path: printable(path), why });
+        if path.is_empty() || path.len() > 2048 {
+            return refuse("it must have 1 to 2,048 bytes");
+        }
+        if path.starts_with('/') {
+            return refuse("it is absolute");
+        }
+        if path.chars().any(char::is_control) {
+            return refuse("it has control characters");
+        }
+        if path.contains('\\') {
+            return refuse("it has a backslash");
+        }
+        for part in path.split('/') {
+            if matches!(part, "" | "." | "..") {
+                return refuse("a part of it is empty, `.` or `..`");
+            }
+            if part.len() > 255 {
+                return refuse("a part of it is longer than 255 bytes");
+            }
+        }
+        Ok(Self(path.to_owned()))
+    }
+}
+
+impl<'de> Deserialize<'de> for RepoPath {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// The hash of a file's content, which is also its blob's name in the cache.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Digest {
+    /// SHA-256 of the content: files in LFS or Xet.
+    Sha256([u8; 32]),
+    /// SHA-1 of git's blob header and the content: all other files.
+    GitSha1([u8; 20]),
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes: &[u8] = match self {
+            Self::Sha256(bytes) => bytes,
+            Self::GitSha1(bytes) => bytes,
+        };
+        bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl FromStr for Digest {
+    type Err = NameError;
+
+    /// From hexadecimal digits: 64 are a SHA-256, 40 a git SHA-1. A masked hash (64 `*`) is neither.
+    fn from_str(hex: &str) -> Result<Self, NameError> {
+        let refuse = || NameError::Digest { digest: printable(hex) };
+        if !hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+            return Err(refuse());
+        }
+        let byte = |at: usize| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap_or_default();
+        match hex.len() {
+            64 => Ok(Self::Sha256(std::array::from_fn(byte))),
+            40 => Ok(Self::GitSha1(std::array::from_fn(byte))),
+            _ => Err(refuse()),
+        }
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// One file of a commit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RepoFile {
+    /// Where it lies in the repo.
+    pub path: RepoPath,
+    /// Length of the content in bytes.
+    pub size: u64,
+    /// Hash of the content.
+    pub digest: Digest,
+    /// The git object's ID, where it differs from `digest`: that of the LFS pointer. Listings in the cache carry it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pointer: Option<String>,
+    /// The Xet hash, for files that the Hub stores in Xet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub xet_hash: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_safe_below_a_snapshot() {
+        for good in ["config.json", "a/b/c.bin", "weird name (1).txt", "ünï/…", ".gitattributes", "a/..b"]
+        {
+            assert_eq!(good.parse::<RepoPath>().unwrap().as_str(), good);
+        }
+        for bad in
+            ["", "/etc/passwd", "../x", "a/../b", "a//b", "./a", "a/", "a\0b", "a\nb", "a\\..\\b", "\u{85}"]
+        {
+            assert!(bad.parse::<RepoPath>().is_err(), "{bad:?} was taken");
+        }
+        assert!("x".repeat(256).parse::<RepoPath>().is_err());
+        assert!(vec!["x"; 1100].join("/").parse::<RepoPath>().is_err());
+        assert!("é".repeat(128).parse::<RepoPath>().is_err(), "the limit counts bytes");
+    }
+
+    #[test]
+    fn digests_round_trip_and_masks_are_refused() {
+        for hex in ["ab".repeat(32), "0f".repeat(20)] {
+            assert_eq!(hex.parse::<Digest>().unwrap().to_string(), hex);
+        }
+        for bad in ["*".repeat(64), "AB".repeat(32), "ab".repeat(31), String::new()] {
+            assert!(bad.parse::<Digest>().is_err(), "{bad:?} was taken");
+        }
+    }
+}

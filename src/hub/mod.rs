@@ -1,0 +1,62 @@
+//! The Hub: its names, requests, answers and refusals. Knows no Kubernetes.
+
+mod file;
+mod repo;
+
+pub use file::{Digest, RepoFile, RepoPath};
+pub use repo::{Commit, RepoId, RepoType, Revision};
+
+use crate::reason::Reason;
+
+/// A name that cannot be one on the Hub, or cannot be written to a volume.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// Not a repo ID.
+    #[error("`{id}` is not a repo name: {why}")]
+    Repo {
+        /// What was given, made printable.
+        id: String,
+        /// The rule that it breaks.
+        why: &'static str,
+    },
+    /// Not a revision.
+    #[error("`{name}` is not a revision: {why}")]
+    Revision {
+        /// What was given, made printable.
+        name: String,
+        /// The rule that it breaks.
+        why: &'static str,
+    },
+    /// Not a commit.
+    #[error("`{hash}` is not a commit: 40 lower-case hexadecimal digits are needed")]
+    Commit {
+        /// What was given, made printable.
+        hash: String,
+    },
+    /// Not a path that may be written.
+    #[error("the file name `{path}` cannot be written safely: {why}")]
+    Path {
+        /// What was given, made printable.
+        path: String,
+        /// The rule that it breaks.
+        why: &'static str,
+    },
+    /// Not a content hash.
+    #[error("`{digest}` is not a SHA-256 or git SHA-1 hash")]
+    Digest {
+        /// What was given, made printable.
+        digest: String,
+    },
+}
+
+impl NameError {
+    /// The published word for it.
+    #[must_use]
+    pub const fn reason(&self) -> Reason {
+        match self {
+            Self::Repo { .. } => Reason::InvalidRepo,
+            Self::Revision { .. } | Self::Commit { .. } => Reason::RevisionNotFound,
+            Self::Path { .. } | Self::Digest { .. } => Reason::UnsafeFileName,
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! modelcache: fills volumes with models from the Hugging Face Hub, and says what is wrong when it cannot.
+
+pub mod hub;
+pub mod reason;

@@ -1,0 +1,2 @@
+//! The modelcache binary.
+fn main() {}

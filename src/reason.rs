@@ -1,0 +1,270 @@
+//! The vocabulary: one word for each cause, the same in conditions, events, metrics, reports and exit codes.
+//!
+//! Knows neither the Hub nor Kubernetes; every room maps its errors onto these words.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The question that a reason answers; the condition `type` on the resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Topic {
+    /// Is the token one that the Hub knows?
+    Authenticated,
+    /// May the token's account read this repo?
+    Authorized,
+    /// Is there such a revision, with files that match the patterns?
+    Resolved,
+    /// Are the files on the volume, complete and verified?
+    Downloaded,
+    /// The answer to all of them; computed, never set by hand.
+    Ready,
+    /// Is there a newer commit than the one on the volume?
+    UpdateAvailable,
+}
+
+impl Topic {
+    /// The condition type, as written on the resource.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Authenticated => "Authenticated",
+            Self::Authorized => "Authorized",
+            Self::Resolved => "Resolved",
+            Self::Downloaded => "Downloaded",
+            Self::Ready => "Ready",
+            Self::UpdateAvailable => "UpdateAvailable",
+        }
+    }
+}
+
+/// What has to happen for a reason to go away. Decides between `Stalled` and `Reconciling`, and when to look again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    /// Nothing: all is well.
+    None,
+    /// A person must act; retrying alone does not help.
+    Person,
+    /// Something else must happen first: a claim, a node, a time told by the Hub.
+    Wait,
+    /// It may pass by itself: retried with growing pauses.
+    Retry,
+}
+
+/// Process exit codes, after `sysexits.h` where it has a fitting one.
+pub mod exit {
+    /// Done.
+    pub const OK: u8 = 0;
+    /// A failure without a class of its own.
+    pub const FAILURE: u8 = 1;
+    /// The command line or a given file is wrong.
+    pub const USAGE: u8 = 2;
+    /// Bytes do not match their hash, or the Hub's listing is not usable (`EX_DATAERR`).
+    pub const DATA: u8 = 65;
+    /// Repo, revision or files not found (`EX_NOINPUT`).
+    pub const NOT_FOUND: u8 = 66;
+    /// The Hub cannot be reached (`EX_UNAVAILABLE`).
+    pub const UNREACHABLE: u8 = 69;
+    /// The volume is full or not writable (`EX_CANTCREAT`).
+    pub const VOLUME: u8 = 73;
+    /// Rate limited: try again later (`EX_TEMPFAIL`).
+    pub const RATE_LIMITED: u8 = 75;
+    /// A person must act on the token or the access (`EX_NOPERM`).
+    pub const NO_ACCESS: u8 = 77;
+    /// Stopped by SIGTERM: 128 + 15, as a shell reports it.
+    pub const TERMINATED: u8 = 143;
+}
+
+macro_rules! reasons {
+    ($( $(#[doc = $doc:literal])+ $name:ident: $remedy:ident, $exit:ident; )+) => {
+        /// Why a condition has its status. The variant's name is the published word: add, never rename.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum Reason { $( $(#[doc = $doc])+ $name, )+ }
+
+        impl Reason {
+            /// All reasons, in the order of the documentation.
+            pub const ALL: &[Self] = &[ $( Self::$name, )+ ];
+
+            /// The published word.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $( Self::$name => stringify!($name), )+ }
+            }
+
+            /// What has to happen for it to go away.
+            #[must_use]
+            pub const fn remedy(self) -> Remedy {
+                match self { $( Self::$name => Remedy::$remedy, )+ }
+            }
+
+            /// The exit code of a process that ends for this reason.
+            #[must_use]
+            pub const fn exit_code(self) -> u8 {
+                match self { $( Self::$name => exit::$exit, )+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// The Hub knows the token.
+    TokenValid: None, OK;
+    /// No token is asked for, and none is needed so far.
+    Anonymous: None, OK;
+    /// The Secret (or the token file) that should hold the token does not exist.
+    SecretNotFound: Person, NO_ACCESS;
+    /// The Secret exists, but not the key in it.
+    SecretKeyNotFound: Person, NO_ACCESS;
+    /// The token cannot be one: empty, or with white space or control characters inside.
+    TokenMalformed: Person, NO_ACCESS;
+    /// The Hub refuses the token: wrong, expired or revoked.
+    TokenInvalid: Person, NO_ACCESS;
+
+    /// The account may read the repo.
+    AccessGranted: None, OK;
+    /// No token is given, and the repo is gated, private or missing.
+    TokenRequired: Person, NO_ACCESS;
+    /// The account has not accepted the terms of the gated repo.
+    TermsNotAccepted: Person, NO_ACCESS;
+    /// The account has asked for access; the repo's authors have not decided.
+    AccessPending: Person, NO_ACCESS;
+    /// The repo's authors have refused the account's request.
+    AccessRejected: Person, NO_ACCESS;
+    /// A fine-grained token lacks a permission that its account has.
+    TokenLacksPermission: Person, NO_ACCESS;
+    /// The repo does not exist, or it is private and the account may not see it: the Hub does not tell which.
+    RepoNotFoundOrPrivate: Person, NO_ACCESS;
+    /// The Hub has disabled the repo.
+    RepoDisabled: Person, NO_ACCESS;
+    /// The endpoint is not one that the operator may send tokens to.
+    EndpointNotAllowed: Person, NO_ACCESS;
+    /// Any other refusal, in the Hub's own words.
+    AccessDenied: Person, NO_ACCESS;
+
+    /// The revision stands for a commit, and files match.
+    Resolved: None, OK;
+    /// The repo has no such branch, tag or commit.
+    RevisionNotFound: Person, NOT_FOUND;
+    /// No file of the revision matches the patterns.
+    NoMatchingFiles: Person, NOT_FOUND;
+    /// The repo name is not one that the Hub could have.
+    InvalidRepo: Person, USAGE;
+    /// A pattern cannot be used.
+    InvalidPattern: Person, USAGE;
+    /// The repo lists a file whose name cannot be written safely to a volume.
+    UnsafeFileName: Person, DATA;
+
+    /// The Hub gave no usable answer: name resolution, connection, TLS, timeout or a server error.
+    HubUnreachable: Retry, UNREACHABLE;
+    /// The Hub asks to wait.
+    RateLimited: Wait, RATE_LIMITED;
+    /// An earlier condition has to be True before this one is looked at.
+    NotChecked: Wait, FAILURE;
+
+    /// Every file is on the volume, and its hash is right.
+    Verified: None, OK;
+    /// The claim does not exist.
+    ClaimNotFound: Wait, FAILURE;
+    /// The claim waits for a volume.
+    ClaimPending: Wait, FAILURE;
+    /// A claim of this name exists and was not made for this ModelCache: it is never touched.
+    ClaimConflict: Person, FAILURE;
+    /// The claim is being deleted.
+    ClaimTerminating: Wait, FAILURE;
+    /// The claim has lost its volume.
+    ClaimLost: Person, FAILURE;
+    /// The volume has not enough space.
+    VolumeFull: Person, VOLUME;
+    /// The volume cannot be written: owner, mode or a read-only mount.
+    VolumeNotWritable: Person, VOLUME;
+    /// Two ModelCaches want one ref of one cache at two commits; the older one wins.
+    RefConflict: Person, FAILURE;
+    /// The API server refuses the Job: quota, limits or pod security.
+    JobRejected: Wait, FAILURE;
+    /// The Job's pod does not run yet.
+    JobPending: Wait, FAILURE;
+    /// The Job is at work.
+    Downloading: Wait, FAILURE;
+    /// No byte came for too long.
+    TransferStalled: Retry, UNREACHABLE;
+    /// Bytes do not match the hash that the Hub lists.
+    HashMismatch: Retry, DATA;
+    /// The download failed in another way; the message says how.
+    DownloadFailed: Retry, FAILURE;
+    /// The download was stopped from outside before it was done.
+    Stopped: Retry, TERMINATED;
+    /// The Job's container ran out of memory.
+    OutOfMemory: Retry, FAILURE;
+    /// The node evicted the Job's pod.
+    Evicted: Retry, FAILURE;
+
+    /// The model is complete and verified on the volume.
+    Ready: None, OK;
+    /// The Hub has a newer commit than the one on the volume.
+    NewCommit: None, OK;
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The status of a verdict, with the spelling of a Kubernetes condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    /// It is so.
+    True,
+    /// It is not so.
+    False,
+    /// It cannot be told now.
+    Unknown,
+}
+
+impl Answer {
+    /// The condition status, as written on the resource.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::True => "True",
+            Self::False => "False",
+            Self::Unknown => "Unknown",
+        }
+    }
+}
+
+/// The answer to one topic, with its cause and a sentence for a person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// The question.
+    #[serde(rename = "type")]
+    pub topic: Topic,
+    /// The answer.
+    pub status: Answer,
+    /// The cause.
+    pub reason: Reason,
+    /// One or two sentences: what is wrong, and what to do. Never a token or a signed address.
+    pub message: String,
+}
+
+impl Verdict {
+    /// A good answer.
+    pub fn yes(topic: Topic, reason: Reason, message: impl Into<String>) -> Self {
+        Self { topic, status: Answer::True, reason, message: message.into() }
+    }
+
+    /// A bad answer: False, or Unknown where the reason says nothing about the topic itself.
+    pub fn no(topic: Topic, reason: Reason, message: impl Into<String>) -> Self {
+        let status = match reason {
+            Reason::HubUnreachable | Reason::RateLimited | Reason::NotChecked => Answer::Unknown,
+            _ => Answer::False,
+        };
+        Self { topic, status, reason, message: message.into() }
+    }
+
+    /// Whether the answer is a plain yes.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.status == Answer::True
+    }
+}
