@@ -4,7 +4,7 @@ mod file;
 mod repo;
 
 pub use file::{Digest, RepoFile, RepoPath};
-pub use repo::{Commit, RepoId, RepoType, Revision};
+pub use repo::{Commit, Repo, RepoId, RepoType, Revision};
 
 use crate::reason::Reason;
 

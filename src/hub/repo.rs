@@ -101,6 +101,23 @@ impl FromStr for RepoId {
     }
 }
 
+/// A repo: its type and its ID.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct Repo {
+    /// Model, dataset or space.
+    #[serde(rename = "type")]
+    pub kind: RepoType,
+    /// The ID within that type.
+    pub id: RepoId,
+}
+
+impl fmt::Display for Repo {
+    /// As in an address for a person: `datasets/namespace/name`, models without a prefix.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.kind.url_prefix(), self.id)
+    }
+}
+
 /// A commit: 40 lower-case hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
