@@ -1,0 +1,159 @@
+//! Small steps on a file system, each whole or not at all, with modes that let any user read.
+
+use std::{
+    fs::{self, File, OpenOptions, Permissions},
+    io::{self, Write as _},
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use super::error::{CacheError, While as _};
+
+/// Files are readable by all and writable by the group, whatever the umask: volumes are read by other users' pods.
+const FILE: u32 = 0o664;
+/// The same for folders.
+const FOLDER: u32 = 0o775;
+/// Files of a folder with this bit get its group; volumes made for a pod's group rely on it.
+const SETGID: u32 = 0o2000;
+
+/// Makes a folder and those above it that are missing.
+pub(super) fn make_dirs(path: &Path) -> Result<(), CacheError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        make_dirs(parent)?;
+    }
+    match fs::create_dir(path) {
+        Ok(()) => {
+            let inherited = fs::metadata(path).map_or(0, |stat| stat.mode() & SETGID);
+            chmod(path, FOLDER | inherited).during("set the mode of", path)
+        }
+        // Another writer was faster.
+        Err(_) if path.is_dir() => Ok(()),
+        Err(error) => Err(error).during("create the folder", path),
+    }
+}
+
+/// Sets a mode, where the file system has modes at all.
+fn chmod(path: &Path, mode: u32) -> io::Result<()> {
+    match fs::set_permissions(path, Permissions::from_mode(mode)) {
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported) =>
+        {
+            tracing::debug!(path = %path.display(), %error, "the file system keeps its own modes");
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+/// Gives a file the mode for all readers.
+pub(super) fn open_to_all(path: &Path) -> io::Result<()> {
+    chmod(path, FILE)
+}
+
+/// Makes the names in a folder survive a crash of the node. Not every file system can, and then none of this kind is lost.
+pub(super) fn sync_dir(path: &Path) {
+    if let Err(error) = File::open(path).and_then(|folder| folder.sync_all()) {
+        tracing::debug!(path = %path.display(), %error, "the folder cannot be synced");
+    }
+}
+
+/// Renames onto a name that may exist, and makes it last.
+pub(super) fn rename(from: &Path, to: &Path) -> Result<(), CacheError> {
+    fs::rename(from, to).during("create", to)?;
+    to.parent().into_iter().for_each(sync_dir);
+    Ok(())
+}
+
+/// Removes a file that may be gone already.
+pub(super) fn remove(path: &Path) -> Result<(), CacheError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other.during("remove", path),
+    }
+}
+
+/// Puts a file of this content in place, through a temporary one in the folder `aside`.
+pub(super) fn write_whole(path: &Path, aside: &Path, content: &[u8]) -> Result<(), CacheError> {
+    let mut file = TemporaryFile::create(aside)?;
+    file.file.write_all(content).during("write", path)?;
+    file.put(path)
+}
+
+/// What lies in a folder; nothing where it cannot be read.
+pub(super) fn entries(folder: &Path) -> impl Iterator<Item = fs::DirEntry> + use<> {
+    fs::read_dir(folder).into_iter().flatten().flatten()
+}
+
+/// A name that no other writer has.
+pub(super) fn unique(folder: &Path, end: &str) -> PathBuf {
+    folder.join(format!("{:08x}.{end}", fastrand::u32(..)))
+}
+
+/// A file that is removed again unless it is put in place.
+#[derive(Debug)]
+pub(super) struct TemporaryFile {
+    /// Open for writing.
+    pub(super) file: File,
+    path: PathBuf,
+}
+
+impl TemporaryFile {
+    /// A file with a name of its own in `folder`.
+    pub(super) fn create(folder: &Path) -> Result<Self, CacheError> {
+        Self::create_at(unique(folder, "tmp"))
+    }
+
+    /// A file of this name, which must be free.
+    pub(super) fn create_at(path: PathBuf) -> Result<Self, CacheError> {
+        let file = OpenOptions::new().write(true).create_new(true).open(&path).during("create", &path)?;
+        Ok(Self { file, path })
+    }
+
+    /// Puts the file in place, whole and lasting, with a mode for all readers.
+    pub(super) fn put(self, path: &Path) -> Result<(), CacheError> {
+        open_to_all(&self.path).during("set the mode of", path)?;
+        self.file.sync_all().during("write", path)?;
+        // After the rename, the removal on drop finds nothing.
+        rename(&self.path, path)
+    }
+}
+
+impl Drop for TemporaryFile {
+    fn drop(&mut self) {
+        if let Err(error) = remove(&self.path) {
+            tracing::warn!(%error, "a temporary file stays behind");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_keep_the_group_of_their_parent() {
+        let root = tempfile::tempdir().unwrap();
+        let top = root.path().join("top");
+        fs::create_dir(&top).unwrap();
+        fs::set_permissions(&top, Permissions::from_mode(0o2700)).unwrap();
+        make_dirs(&top.join("a/b")).unwrap();
+        for (path, mode) in [("", 0o2700), ("a", 0o2775), ("a/b", 0o2775)] {
+            assert_eq!(fs::metadata(top.join(path)).unwrap().mode() & 0o7777, mode, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_put_whole_or_leaves_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("x");
+        write_whole(&path, root.path(), b"one").unwrap();
+        write_whole(&path, root.path(), b"two").unwrap();
+        drop(TemporaryFile::create(root.path()).unwrap());
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, FILE);
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,111 @@
+//! What can go wrong on a volume.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use super::volume::{Diagnosis, Size, free_space};
+use crate::{hub::Digest, reason::Reason};
+
+/// A failure of the cache room.
+#[derive(Debug, thiserror::Error)]
+pub enum CacheError {
+    /// The volume cannot be written by us.
+    #[error("{0}")]
+    NotWritable(Box<Diagnosis>),
+    /// There is not enough space for what is still missing.
+    #[error(
+        "{} are missing in {}, and only {} are free on its volume. Enlarge the volume or remove other data from it",
+        Size(*.needed), .path.display(), Size(*.free)
+    )]
+    TooSmall {
+        /// The cache.
+        path: PathBuf,
+        /// Bytes that are still missing.
+        needed: u64,
+        /// Bytes that we may write.
+        free: u64,
+    },
+    /// The space or a quota ran out while writing.
+    #[error(
+        "cannot {action} {}: {source} ({} free). Enlarge the volume or its quota, or remove other data from it",
+        .path.display(), Size(*.free)
+    )]
+    Full {
+        /// What was tried.
+        action: &'static str,
+        /// With which file.
+        path: PathBuf,
+        /// Bytes that the file system still calls free: plenty where a quota is the limit.
+        free: u64,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The bytes are not those that the Hub lists.
+    #[error("the content has the hash {found} instead of {expected}")]
+    Mismatch {
+        /// The hash that the Hub lists.
+        expected: Digest,
+        /// The hash of what came.
+        found: Digest,
+    },
+    /// More or fewer bytes than the Hub lists.
+    #[error("the content has {found} bytes or more instead of {expected}")]
+    WrongSize {
+        /// The size that the Hub lists.
+        expected: u64,
+        /// The size that came.
+        found: u64,
+    },
+    /// Any other failure of the file system.
+    #[error("cannot {action} {}: {source}", .path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// With which file.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+}
+
+impl CacheError {
+    /// The published word for it.
+    #[must_use]
+    pub const fn reason(&self) -> Reason {
+        match self {
+            Self::NotWritable(_) => Reason::VolumeNotWritable,
+            Self::TooSmall { .. } | Self::Full { .. } => Reason::VolumeFull,
+            Self::Mismatch { .. } | Self::WrongSize { .. } => Reason::HashMismatch,
+            Self::Io { .. } => Reason::DownloadFailed,
+        }
+    }
+
+    /// An answer of the file system, told by its kind.
+    pub(super) fn new(action: &'static str, path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match source.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                Self::NotWritable(Box::new(Diagnosis::of(action, &path, &source)))
+            }
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                let free = free_space(&path).unwrap_or_default();
+                Self::Full { action, path, free, source }
+            }
+            _ => Self::Io { action, path, source },
+        }
+    }
+}
+
+/// Says of an answer of the file system what was tried.
+pub(super) trait While<T> {
+    /// `cannot {action} {path}: …`
+    fn during(self, action: &'static str, path: &Path) -> Result<T, CacheError>;
+}
+
+impl<T> While<T> for io::Result<T> {
+    fn during(self, action: &'static str, path: &Path) -> Result<T, CacheError> {
+        self.map_err(|source| CacheError::new(action, path, source))
+    }
+}

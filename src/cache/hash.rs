@@ -1,0 +1,112 @@
+//! The two hashes of the Hub, computed piece by piece.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::Path,
+};
+
+use sha1::Sha1;
+use sha2::{Digest as _, Sha256};
+
+use crate::hub::Digest;
+
+/// How much of a file is read at once.
+const PIECE: usize = 1024 * 1024;
+
+/// A hash in the making, of the same kind as the one that is expected.
+#[derive(Clone, Debug)]
+pub enum Hasher {
+    /// For files in LFS or Xet.
+    Sha256(Sha256),
+    /// For all others; git puts a header with the length before the content.
+    GitSha1(Sha1),
+}
+
+impl Hasher {
+    /// Begins a hash that can be compared with `expected`, for a content of `size` bytes.
+    #[must_use]
+    pub fn new(expected: &Digest, size: u64) -> Self {
+        match expected {
+            Digest::Sha256(_) => Self::Sha256(Sha256::new()),
+            Digest::GitSha1(_) => Self::GitSha1(Sha1::new_with_prefix(format!("blob {size}\0"))),
+        }
+    }
+
+    /// Takes the next piece of the content.
+    pub fn update(&mut self, piece: &[u8]) {
+        match self {
+            Self::Sha256(state) => state.update(piece),
+            Self::GitSha1(state) => state.update(piece),
+        }
+    }
+
+    /// The hash of all that was taken.
+    #[must_use]
+    pub fn finish(self) -> Digest {
+        match self {
+            Self::Sha256(state) => Digest::Sha256(state.finalize().into()),
+            Self::GitSha1(state) => Digest::GitSha1(state.finalize().into()),
+        }
+    }
+}
+
+/// Whether the file at `path` has this size and this hash. Links are followed; a file that is not there has neither.
+pub fn hash_file(path: &Path, size: u64, expected: &Digest) -> io::Result<bool> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    if file.metadata()?.len() != size {
+        return Ok(false);
+    }
+    Ok(digest_of(&mut file, size, expected)? == *expected)
+}
+
+/// The hash, of the same kind as `like`, of what is left to read.
+pub(super) fn digest_of(from: &mut impl Read, size: u64, like: &Digest) -> io::Result<Digest> {
+    let mut hasher = Hasher::new(like, size);
+    let mut piece = vec![0; PIECE.min(usize::try_from(size).unwrap_or(PIECE)).max(1)];
+    loop {
+        match from.read(&mut piece) {
+            Ok(0) => return Ok(hasher.finish()),
+            Ok(length) => hasher.update(&piece[..length]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// From `git hash-object` and `sha256sum`.
+    const GIT: &str = "b6fc4c620b67d95f953a5c1c1230aaab5db5a1b0";
+    const SHA256: &str = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
+
+    #[test]
+    fn both_hashes_agree_with_the_tools_that_defined_them() {
+        for hex in [GIT, SHA256] {
+            let expected: Digest = hex.parse().unwrap();
+            let mut hasher = Hasher::new(&expected, 5);
+            hasher.update(b"he");
+            hasher.update(b"llo");
+            assert_eq!(hasher.finish(), expected);
+        }
+    }
+
+    #[test]
+    fn a_file_is_judged_by_size_and_content() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        let expected: Digest = SHA256.parse().unwrap();
+        assert!(!hash_file(&path, 5, &expected).unwrap());
+        std::fs::write(&path, "hello").unwrap();
+        assert!(hash_file(&path, 5, &expected).unwrap());
+        assert!(!hash_file(&path, 6, &expected).unwrap());
+        std::fs::write(&path, "hellO").unwrap();
+        assert!(!hash_file(&path, 5, &expected).unwrap());
+    }
+}

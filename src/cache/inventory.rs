@@ -1,0 +1,129 @@
+//! What of a commit is on the volume already, and how far it can be trusted.
+
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use super::{
+    error::{CacheError, While as _},
+    hash::hash_file,
+    layout::RepoDir,
+    record::Record,
+};
+use crate::hub::{Commit, Digest, RepoFile};
+
+/// How a file stands on the volume.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// A record vouches for it.
+    Trusted,
+    /// Something of the right name and size lies there; only its hash can tell.
+    Unproven(PathBuf),
+    /// Nothing that could be it.
+    Absent,
+}
+
+/// The records of a repo, by content.
+#[derive(Debug, Default)]
+pub struct Inventory {
+    verified: HashMap<Digest, SystemTime>,
+}
+
+impl Inventory {
+    /// Reads the records of a repo.
+    #[must_use]
+    pub fn of(dir: &RepoDir) -> Self {
+        let mut verified = HashMap::new();
+        for record in Record::all(dir) {
+            let at = SystemTime::from(record.verified_at);
+            for file in record.files {
+                let latest = verified.entry(file.digest).or_insert(at);
+                *latest = at.max(*latest);
+            }
+        }
+        Self { verified }
+    }
+
+    /// How `file` of `commit` stands: as a blob or, where links are not possible, as an entry of the snapshot.
+    #[must_use]
+    pub fn state(&self, dir: &RepoDir, commit: &Commit, file: &RepoFile) -> State {
+        let places = [dir.blob(&file.digest), dir.entry(commit, &file.path)];
+        let place = places.into_iter().find(|place| has_size(place, file.size));
+        match place {
+            Some(place) if self.vouches(&file.digest, &place) => State::Trusted,
+            Some(place) => State::Unproven(place),
+            None => State::Absent,
+        }
+    }
+
+    /// A record counts for what was there when it was made: another program may have written since.
+    fn vouches(&self, digest: &Digest, place: &Path) -> bool {
+        let modified = fs::metadata(place).and_then(|stat| stat.modified());
+        match (self.verified.get(digest), modified) {
+            (Some(verified), Ok(modified)) => modified <= *verified,
+            _ => false,
+        }
+    }
+}
+
+/// Whether an unproven file is what its name says. Reads all of it.
+pub fn prove(place: &Path, file: &RepoFile) -> Result<bool, CacheError> {
+    hash_file(place, file.size, &file.digest).during("read", place)
+}
+
+fn has_size(path: &Path, size: u64) -> bool {
+    fs::metadata(path).is_ok_and(|stat| stat.is_file() && stat.len() == size)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use pretty_assertions::assert_eq;
+
+    use super::*;
+    use crate::cache::{
+        RecordedFile, Selection,
+        testing::{COMMIT, file, put, repo_dir},
+    };
+
+    #[test]
+    fn only_what_was_verified_and_not_touched_since_is_trusted() {
+        let (_root, dir) = repo_dir();
+        let commit = COMMIT.parse().unwrap();
+        let hello = file("a.txt", b"hello");
+        let blob = dir.blob(&hello.digest);
+        assert_eq!(Inventory::of(&dir).state(&dir, &commit, &hello), State::Absent);
+        put(&dir, &hello, b"hello");
+        assert_eq!(Inventory::of(&dir).state(&dir, &commit, &hello), State::Unproven(blob.clone()));
+        assert!(prove(&blob, &hello).unwrap());
+
+        let recorded =
+            RecordedFile { path: hello.path.clone(), size: hello.size, digest: hello.digest.clone() };
+        let record = Record::new(&dir, &commit, Selection::default(), vec![recorded], jiff::Timestamp::now());
+        record.write(&dir).unwrap();
+        assert_eq!(Inventory::of(&dir).state(&dir, &commit, &hello), State::Trusted);
+
+        fs::write(&blob, "jello").unwrap();
+        let later = SystemTime::now() + Duration::from_secs(60);
+        fs::File::options().write(true).open(&blob).unwrap().set_modified(later).unwrap();
+        assert_eq!(Inventory::of(&dir).state(&dir, &commit, &hello), State::Unproven(blob.clone()));
+        assert!(!prove(&blob, &hello).unwrap());
+        fs::write(&blob, "hell").unwrap();
+        assert_eq!(Inventory::of(&dir).state(&dir, &commit, &hello), State::Absent);
+    }
+
+    #[test]
+    fn where_links_are_not_possible_the_snapshot_has_it() {
+        let (_root, dir) = repo_dir();
+        let commit = COMMIT.parse().unwrap();
+        let hello = file("a.txt", b"hello");
+        let entry = dir.entry(&commit, &hello.path);
+        fs::create_dir(dir.snapshot(&commit)).unwrap();
+        fs::write(&entry, "hello").unwrap();
+        assert_eq!(Inventory::of(&dir).state(&dir, &commit, &hello), State::Unproven(entry));
+    }
+}

@@ -1,0 +1,223 @@
+//! Where everything lies in a Hub cache. Pure: no function here touches the disk.
+
+use std::{
+    iter,
+    path::{Path, PathBuf},
+};
+
+use crate::hub::{Commit, Digest, Repo, RepoPath, RepoType, Revision};
+
+/// A whole cache: what `HF_HUB_CACHE` names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CacheDir(PathBuf);
+
+impl CacheDir {
+    /// The cache below `root`.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self(root.into())
+    }
+
+    /// The folder itself.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.0
+    }
+
+    /// The file that tells backup programs to pass by.
+    #[must_use]
+    pub fn tag(&self) -> PathBuf {
+        self.0.join("CACHEDIR.TAG")
+    }
+
+    /// The folder of one repo.
+    #[must_use]
+    pub fn repo(&self, repo: &Repo) -> RepoDir {
+        let name = format!("{}s--{}", repo.kind, repo.id.as_str().replace('/', "--"));
+        RepoDir { cache: self.clone(), repo: repo.clone(), name }
+    }
+
+    /// The repo whose folder has this name, if one could have it.
+    #[must_use]
+    pub fn parse(&self, folder: &str) -> Option<RepoDir> {
+        let (kind, id) = folder.split_once("s--")?;
+        let kind = [RepoType::Model, RepoType::Dataset, RepoType::Space]
+            .into_iter()
+            .find(|candidate| candidate.as_str() == kind)?;
+        // Names hold no `--` themselves, so there is at most this one.
+        let id = id.replacen("--", "/", 1).parse().ok()?;
+        Some(self.repo(&Repo { kind, id }))
+    }
+}
+
+/// The folder of one repo in a cache, and all that lies in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RepoDir {
+    cache: CacheDir,
+    repo: Repo,
+    name: String,
+}
+
+impl RepoDir {
+    /// The cache that it is part of.
+    #[must_use]
+    pub fn cache(&self) -> &CacheDir {
+        &self.cache
+    }
+
+    /// The repo that it is for.
+    #[must_use]
+    pub fn repo(&self) -> &Repo {
+        &self.repo
+    }
+
+    /// The folder itself: `models--namespace--name`.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        self.cache.0.join(&self.name)
+    }
+
+    /// The contents, each under its hash.
+    #[must_use]
+    pub fn blobs(&self) -> PathBuf {
+        self.path().join("blobs")
+    }
+
+    /// One content.
+    #[must_use]
+    pub fn blob(&self, digest: &Digest) -> PathBuf {
+        self.blobs().join(digest.to_string())
+    }
+
+    /// A content on its way. The name is one that `huggingface_hub` knows as a leftover when it stays behind.
+    #[must_use]
+    pub fn incomplete(&self, digest: &Digest, unique: u32) -> PathBuf {
+        self.blobs().join(format!("{digest}.{unique:08x}.incomplete"))
+    }
+
+    /// The snapshots, which hold a folder for each commit and nothing else: readers take any other entry for damage.
+    #[must_use]
+    pub fn snapshots(&self) -> PathBuf {
+        self.path().join("snapshots")
+    }
+
+    /// The files of one commit.
+    #[must_use]
+    pub fn snapshot(&self, commit: &Commit) -> PathBuf {
+        self.snapshots().join(commit.as_str())
+    }
+
+    /// One file of one commit.
+    #[must_use]
+    pub fn entry(&self, commit: &Commit, path: &RepoPath) -> PathBuf {
+        self.snapshot(commit).join(path.as_str())
+    }
+
+    /// A snapshot as seen from the root of the cache, with `/` between its parts.
+    #[must_use]
+    pub fn snapshot_from_root(&self, commit: &Commit) -> String {
+        format!("{}/snapshots/{commit}", self.name)
+    }
+
+    /// The refs, in which every file counts as one: nothing temporary may lie there.
+    #[must_use]
+    pub fn refs(&self) -> PathBuf {
+        self.path().join("refs")
+    }
+
+    /// The file that holds the commit of a branch or tag.
+    #[must_use]
+    pub fn reference(&self, revision: &Revision) -> PathBuf {
+        self.refs().join(revision.as_str())
+    }
+
+    /// The listing of a commit, by which `huggingface_hub` judges whether a snapshot is complete.
+    #[must_use]
+    pub fn tree(&self, commit: &Commit) -> PathBuf {
+        self.path().join("trees").join(format!("{commit}.json"))
+    }
+
+    /// Our own folder: records, and everything that must not be seen before it is whole.
+    #[must_use]
+    pub fn own(&self) -> PathBuf {
+        self.path().join(".modelcache")
+    }
+
+    /// The record of one selection of one commit.
+    #[must_use]
+    pub fn record(&self, commit: &Commit, selection: &str) -> PathBuf {
+        self.own().join(format!("{commit}-{selection}.json"))
+    }
+
+    /// The lock that `huggingface_hub` takes while it downloads a content.
+    #[must_use]
+    pub fn lock(&self, digest: &Digest) -> PathBuf {
+        self.cache.0.join(".locks").join(&self.name).join(format!("{digest}.lock"))
+    }
+}
+
+/// What the link at `path` of a snapshot says: the blob, from where the link lies.
+#[must_use]
+pub fn link_target(path: &RepoPath, digest: &Digest) -> PathBuf {
+    let up = iter::repeat_n("..", path.depth() + 2);
+    up.chain(["blobs", &digest.to_string()]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use pretty_assertions::assert_eq;
+
+    use super::*;
+
+    #[test]
+    fn everything_lies_where_the_hubs_libraries_look() {
+        let commit: Commit = "0123456789abcdef0123456789abcdef01234567".parse().unwrap();
+        let digest: Digest = "ab".repeat(20).parse().unwrap();
+        let repo = Repo { kind: RepoType::Dataset, id: "org/name.v1".parse().unwrap() };
+        let dir = CacheDir::new("/c").repo(&repo);
+        let at = "/c/datasets--org--name.v1";
+        for (path, expected) in [
+            (dir.path(), String::new()),
+            (dir.blob(&digest), format!("/blobs/{digest}")),
+            (dir.incomplete(&digest, 0xbeef), format!("/blobs/{digest}.0000beef.incomplete")),
+            (dir.entry(&commit, &"a/b.txt".parse().unwrap()), format!("/snapshots/{commit}/a/b.txt")),
+            (dir.reference(&"refs/pr/1".parse().unwrap()), "/refs/refs/pr/1".to_owned()),
+            (dir.tree(&commit), format!("/trees/{commit}.json")),
+            (dir.record(&commit, "00ff"), format!("/.modelcache/{commit}-00ff.json")),
+        ] {
+            assert_eq!(path.to_str().unwrap(), format!("{at}{expected}"));
+        }
+        assert_eq!(
+            dir.lock(&digest).to_str().unwrap(),
+            format!("/c/.locks/datasets--org--name.v1/{digest}.lock")
+        );
+        assert_eq!(dir.snapshot_from_root(&commit), format!("datasets--org--name.v1/snapshots/{commit}"));
+    }
+
+    #[test]
+    fn a_repo_without_namespace_has_one_part() {
+        let repo = Repo { kind: RepoType::Model, id: "gpt2".parse().unwrap() };
+        assert_eq!(CacheDir::new("/c").repo(&repo).path(), Path::new("/c/models--gpt2"));
+    }
+
+    #[test]
+    fn folders_are_read_back() {
+        let cache = CacheDir::new("/c");
+        for (kind, id) in
+            [(RepoType::Model, "gpt2"), (RepoType::Dataset, "a-b/c_d"), (RepoType::Space, "s/s")]
+        {
+            let dir = cache.repo(&Repo { kind, id: id.parse().unwrap() });
+            assert_eq!(cache.parse(&dir.name), Some(dir));
+        }
+        for other in ["blobs", ".locks", "models--", "models--a--b--c", "kernels--a--b", "lost+found"] {
+            assert_eq!(cache.parse(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn links_climb_out_of_every_folder() {
+        let digest: Digest = "ab".repeat(32).parse().unwrap();
+        let target = |path: &str| link_target(&path.parse().unwrap(), &digest).display().to_string();
+        assert_eq!(target("config.json"), format!("../../blobs/{digest}"));
+        assert_eq!(target("a/b/c"), format!("../../../../blobs/{digest}"));
+    }
+}

@@ -1,0 +1,29 @@
+//! The Hub cache on disk: where things lie, how they get there whole, and what is known about them.
+//!
+//! The layout is that of `huggingface_hub`, whose readers are the judges of it. Knows no network.
+
+mod blob;
+mod disk;
+mod error;
+mod hash;
+mod inventory;
+mod layout;
+mod lock;
+mod publish;
+mod record;
+#[cfg(test)]
+mod testing;
+mod tree;
+mod verify;
+mod volume;
+
+pub use blob::{BlobWriter, sweep};
+pub use error::CacheError;
+pub use hash::{Hasher, hash_file};
+pub use inventory::{Inventory, State, prove};
+pub use layout::{CacheDir, RepoDir, link_target};
+pub use lock::Courtesy;
+pub use publish::{Links, Publication, commit_of_ref, write_refs};
+pub use record::{Record, RecordedFile, Selection};
+pub use verify::{Checked, Fault, Problem, verify, verify_all};
+pub use volume::{Size, prepare, require_space};

@@ -1,0 +1,241 @@
+//! What was once verified: one small file for each selection of a commit, so that later runs need neither the Hub nor
+//! another look at every byte, and two writers never merge.
+
+use std::{fs, str::FromStr};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    disk,
+    error::{CacheError, While as _},
+    layout::RepoDir,
+};
+use crate::hub::{Commit, Digest, NameError, Repo, RepoId, RepoPath, RepoType};
+
+/// The only format so far.
+const FORMAT: u32 = 1;
+
+/// Which files of a commit are wanted: its patterns, in an order of their own so that the same ones compare equal.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Selection {
+    include: Vec<String>,
+    exclude: Vec<String>,
+}
+
+impl Selection {
+    /// The files that match any of `include` (all where it is empty) and none of `exclude`.
+    pub fn new(include: impl IntoIterator<Item = String>, exclude: impl IntoIterator<Item = String>) -> Self {
+        let canonical = |patterns: Vec<String>| {
+            let mut patterns = patterns;
+            patterns.sort_unstable();
+            patterns.dedup();
+            patterns
+        };
+        Self {
+            include: canonical(include.into_iter().collect()),
+            exclude: canonical(exclude.into_iter().collect()),
+        }
+    }
+
+    /// Whether every file is wanted.
+    #[must_use]
+    pub fn is_all(&self) -> bool {
+        self.include.is_empty() && self.exclude.is_empty()
+    }
+
+    /// A short name for it: 16 hexadecimal digits.
+    #[must_use]
+    pub fn id(&self) -> String {
+        let mut hash = Sha256::new();
+        for (kind, patterns) in [(b'+', &self.include), (b'-', &self.exclude)] {
+            for pattern in patterns {
+                hash.update([kind]);
+                hash.update(pattern.len().to_be_bytes());
+                hash.update(pattern);
+            }
+        }
+        Digest::Sha256(hash.finalize().into()).to_string().split_off(48)
+    }
+}
+
+/// One file that was verified.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordedFile {
+    /// Where it lies in the repo.
+    pub path: RepoPath,
+    /// Its length in bytes.
+    pub size: u64,
+    /// Its hash.
+    pub digest: Digest,
+}
+
+/// A selection of a commit that was once complete, with every hash right.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    format_version: u32,
+    #[serde(deserialize_with = "parsed")]
+    repo: RepoId,
+    #[serde(rename = "type")]
+    kind: RepoType,
+    /// The commit of which it is a selection.
+    #[serde(deserialize_with = "parsed")]
+    pub commit: Commit,
+    #[serde(flatten)]
+    selection: Selection,
+    /// The files, sorted by path.
+    pub files: Vec<RecordedFile>,
+    /// The length of all files together.
+    pub bytes: u64,
+    /// When the last of it was verified.
+    pub verified_at: Timestamp,
+}
+
+impl Record {
+    /// A record of what lies in `dir` now.
+    #[must_use]
+    pub fn new(
+        dir: &RepoDir,
+        commit: &Commit,
+        selection: Selection,
+        mut files: Vec<RecordedFile>,
+        verified_at: Timestamp,
+    ) -> Self {
+        files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        Self {
+            format_version: FORMAT,
+            repo: dir.repo().id.clone(),
+            kind: dir.repo().kind,
+            commit: commit.clone(),
+            selection,
+            bytes: files.iter().map(|file| file.size).sum(),
+            files,
+            verified_at,
+        }
+    }
+
+    /// The record of a selection, if there is one that can be used.
+    #[must_use]
+    pub fn read(dir: &RepoDir, commit: &Commit, selection: &Selection) -> Option<Self> {
+        let record = Self::parse(dir, &fs::read(dir.record(commit, &selection.id())).ok()?)?;
+        (record.commit == *commit && record.selection == *selection).then_some(record)
+    }
+
+    /// All records of a repo that can be used.
+    #[must_use]
+    pub fn all(dir: &RepoDir) -> Vec<Self> {
+        disk::entries(&dir.own())
+            .map(|entry| entry.path())
+            .filter(|path| path.extension().is_some_and(|end| end == "json"))
+            .filter_map(|path| Self::parse(dir, &fs::read(path).ok()?))
+            .collect()
+    }
+
+    fn parse(dir: &RepoDir, json: &[u8]) -> Option<Self> {
+        let record: Self = serde_json::from_slice(json).ok()?;
+        let Repo { kind, id } = dir.repo();
+        let ours = record.format_version == FORMAT && record.kind == *kind && record.repo == *id;
+        ours.then_some(record)
+    }
+
+    /// Puts the record in place of an earlier one.
+    pub fn write(&self, dir: &RepoDir) -> Result<(), CacheError> {
+        let path = dir.record(&self.commit, &self.selection.id());
+        let json = serde_json::to_vec(self).map_err(std::io::Error::other).during("write", &path)?;
+        disk::write_whole(&path, &dir.own(), &json)
+    }
+
+    /// Whether every file is still there with its size. Content is not read: that is what `verify` is for.
+    #[must_use]
+    pub fn is_complete(&self, dir: &RepoDir) -> bool {
+        self.files.iter().all(|file| {
+            fs::metadata(dir.entry(&self.commit, &file.path))
+                .is_ok_and(|stat| stat.is_file() && stat.len() == file.size)
+        })
+    }
+}
+
+/// A name that is checked as it is read.
+fn parsed<'de, D: Deserializer<'de>, T: FromStr<Err = NameError>>(from: D) -> Result<T, D::Error> {
+    String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+}
+
+#[cfg(test)]
+mod tests {
+    use pretty_assertions::assert_eq;
+    use serde_json::json;
+
+    use super::*;
+    use crate::cache::testing::{COMMIT, file, repo_dir};
+
+    fn strings(of: &[&str]) -> Vec<String> {
+        of.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn selections_are_named_by_what_they_select() {
+        let id = |include: &[&str], exclude: &[&str]| Selection::new(strings(include), strings(exclude)).id();
+        assert_eq!(id(&["a", "b"], &[]), id(&["b", "a", "b"], &[]));
+        assert_ne!(id(&["a"], &[]), id(&[], &["a"]));
+        assert_ne!(id(&["a", "b"], &[]), id(&["ab"], &[]));
+        assert_eq!(id(&[], &[]).len(), 16);
+    }
+
+    #[test]
+    fn a_record_survives_the_disk_and_knows_what_is_missing() {
+        let (_root, dir) = repo_dir();
+        let commit: Commit = COMMIT.parse().unwrap();
+        let selection = Selection::new(strings(&["*.txt"]), []);
+        let hello = file("a/b.txt", b"hello");
+        let recorded =
+            RecordedFile { path: hello.path.clone(), size: hello.size, digest: hello.digest.clone() };
+        let at: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
+        let record = Record::new(&dir, &commit, selection.clone(), vec![recorded], at);
+        record.write(&dir).unwrap();
+        let read = Record::read(&dir, &commit, &selection).unwrap();
+        assert_eq!(read, record);
+        assert_eq!(Record::all(&dir), [record]);
+        assert_eq!(Record::read(&dir, &commit, &Selection::default()), None);
+        assert_eq!(
+            serde_json::to_value(&read).unwrap(),
+            json!({
+                "formatVersion": 1, "repo": "org/name", "type": "model", "commit": COMMIT,
+                "include": ["*.txt"], "exclude": [], "bytes": 5, "verifiedAt": "2026-01-02T03:04:05Z",
+                "files": [{"path": "a/b.txt", "size": 5, "digest": hello.digest.to_string()}],
+            })
+        );
+
+        assert!(!read.is_complete(&dir));
+        let entry = dir.entry(&commit, &hello.path);
+        fs::create_dir_all(entry.parent().unwrap()).unwrap();
+        fs::write(&entry, "hello").unwrap();
+        assert!(read.is_complete(&dir));
+        fs::write(&entry, "hell").unwrap();
+        assert!(!read.is_complete(&dir));
+    }
+
+    #[test]
+    fn a_damaged_or_foreign_record_counts_as_none() {
+        let (_root, dir) = repo_dir();
+        let commit: Commit = COMMIT.parse().unwrap();
+        let path = dir.record(&commit, &Selection::default().id());
+        let good = json!({
+            "formatVersion": 1, "repo": "org/name", "type": "model", "commit": COMMIT, "include": [], "exclude": [],
+            "bytes": 0, "verifiedAt": "2026-01-02T03:04:05Z", "files": [], "later": "unknown fields are fine",
+        });
+        fs::write(&path, good.to_string()).unwrap();
+        assert!(Record::read(&dir, &commit, &Selection::default()).is_some());
+        for (key, value) in
+            [("formatVersion", json!(2)), ("repo", json!("org/other")), ("commit", json!("../x"))]
+        {
+            let mut bad = good.clone();
+            bad[key] = value;
+            fs::write(&path, bad.to_string()).unwrap();
+            assert_eq!(Record::read(&dir, &commit, &Selection::default()), None, "{key}");
+        }
+        fs::write(&path, "{").unwrap();
+        assert_eq!(Record::all(&dir), []);
+    }
+}

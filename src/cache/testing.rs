@@ -1,0 +1,64 @@
+//! What the tests of this room share.
+
+use std::{fs, path::Path};
+
+use tempfile::TempDir;
+
+use super::{BlobWriter, CacheDir, RepoDir, hash::digest_of, prepare};
+use crate::hub::{Digest, Repo, RepoFile, RepoType};
+
+/// A commit.
+pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
+/// The prepared folder of a repo in a cache that ends with the test.
+pub fn repo_dir() -> (TempDir, RepoDir) {
+    let root = tempfile::tempdir().unwrap();
+    let repo = Repo { kind: RepoType::Model, id: "org/name".parse().unwrap() };
+    let dir = CacheDir::new(root.path()).repo(&repo);
+    prepare(&dir).unwrap();
+    (root, dir)
+}
+
+/// A small file, as git keeps it.
+pub fn file(path: &str, content: &[u8]) -> RepoFile {
+    of_kind(path, content, &Digest::GitSha1([0; 20]))
+}
+
+/// A file in LFS.
+pub fn lfs_file(path: &str, content: &[u8]) -> RepoFile {
+    RepoFile { pointer: Some("0f".repeat(20)), ..of_kind(path, content, &Digest::Sha256([0; 32])) }
+}
+
+fn of_kind(path: &str, content: &[u8], kind: &Digest) -> RepoFile {
+    let size = content.len() as u64;
+    let digest = digest_of(&mut &*content, size, kind).unwrap();
+    RepoFile { path: path.parse().unwrap(), size, digest, pointer: None, xet_hash: None }
+}
+
+/// Puts the content of a file in place.
+pub fn put(dir: &RepoDir, file: &RepoFile, content: &[u8]) {
+    let mut writer = BlobWriter::create(dir, file).unwrap();
+    writer.write(content).unwrap();
+    writer.put().unwrap();
+}
+
+/// All files below a folder, with what their links say, sorted.
+pub fn listing(folder: &Path) -> Vec<String> {
+    fn walk(root: &Path, folder: &Path, into: &mut Vec<String>) {
+        for entry in fs::read_dir(folder).unwrap().flatten() {
+            let path = entry.path();
+            let name = path.strip_prefix(root).unwrap().display();
+            match entry.file_type().unwrap() {
+                kind if kind.is_dir() => walk(root, &path, into),
+                kind if kind.is_symlink() => {
+                    into.push(format!("{name} -> {}", fs::read_link(&path).unwrap().display()));
+                }
+                _ => into.push(name.to_string()),
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(folder, folder, &mut found);
+    found.sort_unstable();
+    found
+}

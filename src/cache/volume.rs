@@ -1,0 +1,226 @@
+//! May we write here, and does it fit? Asked before anything is downloaded, and answered with what a person needs.
+
+use std::{
+    fmt, fs, io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{StatVfsMountFlags, statvfs},
+    process::{getegid, geteuid},
+};
+
+use super::{
+    disk::{self, TemporaryFile},
+    error::CacheError,
+    layout::{CacheDir, RepoDir},
+};
+
+/// What the tag of a cache says, after <https://bford.info/cachedir/>.
+const TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
+    # This file is a cache directory tag.\n\
+    # For information about cache directory tags, see:\n\
+    #\thttps://bford.info/cachedir/\n";
+
+/// Makes the folders of a repo, and proves that files can be made in them.
+pub fn prepare(dir: &RepoDir) -> Result<(), CacheError> {
+    // `snapshots` is there from the beginning: without it, readers take the repo for damaged.
+    for folder in [dir.snapshots(), dir.blobs(), dir.own()] {
+        disk::make_dirs(&folder)?;
+        drop(TemporaryFile::create(&folder)?);
+    }
+    tag(dir.cache());
+    Ok(())
+}
+
+/// Marks the cache for backup programs, if we may: with a volume's `subPath`, the root can be another's.
+fn tag(cache: &CacheDir) {
+    let path = cache.tag();
+    if !path.exists()
+        && let Err(error) = disk::write_whole(&path, cache.root(), TAG.as_bytes())
+    {
+        tracing::debug!(%error, "the cache stays without a CACHEDIR.TAG");
+    }
+}
+
+/// Refuses when `needed` bytes do not fit.
+pub fn require_space(dir: &RepoDir, needed: u64) -> Result<(), CacheError> {
+    let path = dir.cache().root();
+    match free_space(path) {
+        Some(free) if free < needed => Err(CacheError::TooSmall { path: path.to_owned(), needed, free }),
+        _ => Ok(()),
+    }
+}
+
+/// The bytes that we may still write there, where the file system tells them.
+pub(super) fn free_space(path: &Path) -> Option<u64> {
+    let stat = statvfs(existing(path)?).ok()?;
+    // Some network file systems tell nothing, with zeros.
+    (stat.f_blocks > 0).then(|| stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+/// The path itself, or the nearest folder above it that exists.
+fn existing(path: &Path) -> Option<&Path> {
+    path.ancestors().find(|path| path.exists())
+}
+
+/// Why something cannot be written: whose it is, who we are, and what to do.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Diagnosis {
+    action: &'static str,
+    path: PathBuf,
+    answer: String,
+    /// The nearest that exists, and what is known about it.
+    place: Option<Place>,
+    uid: u32,
+    gid: u32,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Place {
+    path: PathBuf,
+    uid: u32,
+    gid: u32,
+    mode: u32,
+    read_only: bool,
+}
+
+impl Diagnosis {
+    /// Looks at the place where `action` was refused.
+    pub(super) fn of(action: &'static str, path: &Path, answer: &io::Error) -> Self {
+        // A file's folder decides whether a new one can be made, so the file itself only counts when it is all there is.
+        let near = path.parent().and_then(existing).or_else(|| existing(path));
+        let place = near.and_then(|near| {
+            let stat = fs::metadata(near).ok()?;
+            let flags = statvfs(near).map_or(StatVfsMountFlags::empty(), |stat| stat.f_flag);
+            Some(Place {
+                path: near.to_owned(),
+                uid: stat.uid(),
+                gid: stat.gid(),
+                mode: stat.mode() & 0o7777,
+                read_only: flags.contains(StatVfsMountFlags::RDONLY)
+                    || answer.kind() == io::ErrorKind::ReadOnlyFilesystem,
+            })
+        });
+        Self {
+            action,
+            path: path.to_owned(),
+            answer: answer.kind().to_string(),
+            place,
+            uid: geteuid().as_raw(),
+            gid: getegid().as_raw(),
+        }
+    }
+}
+
+impl fmt::Display for Diagnosis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { action, path, answer, place, uid, gid } = self;
+        write!(f, "cannot {action} {}: {answer}. ", path.display())?;
+        match place {
+            Some(place) if place.read_only => {
+                write!(f, "{} is on a read-only mount. Mount it writable", place.path.display())
+            }
+            Some(place) => write!(
+                f,
+                "{} belongs to {}:{} with mode {:04o}, and we are {uid}:{gid}. Run as that user, or make the folder \
+                 writable for one of our groups (for a pod: `fsGroup` in its securityContext)",
+                place.path.display(),
+                place.uid,
+                place.gid,
+                place.mode,
+            ),
+            None => write!(f, "We are {uid}:{gid}"),
+        }
+    }
+}
+
+/// A number of bytes, written for a person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size(pub u64);
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+        let bytes = self.0;
+        if bytes < 1024 {
+            return write!(f, "{bytes} B");
+        }
+        let power = bytes.ilog2() / 10;
+        // Tenths in whole numbers: a float would not hold every count of bytes.
+        let tenths = u128::from(bytes) * 10 / (1 << (10 * power));
+        let unit = UNITS.get(power as usize - 1).copied().unwrap_or_default();
+        write!(f, "{}.{} {unit}", tenths / 10, tenths % 10)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pretty_assertions::assert_eq;
+
+    use super::*;
+    use crate::hub::{Repo, RepoType};
+
+    fn gpt2(root: &Path) -> RepoDir {
+        CacheDir::new(root).repo(&Repo { kind: RepoType::Model, id: "gpt2".parse().unwrap() })
+    }
+
+    #[test]
+    fn sizes_are_readable() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1536, "1.5 KiB"),
+            (26_954_000_000, "25.1 GiB"),
+            (u64::MAX, "15.9 EiB"),
+        ] {
+            assert_eq!(Size(bytes).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_whose_the_folder_is_and_who_we_are() {
+        let place = Place { path: "/c".into(), uid: 0, gid: 7, mode: 0o755, read_only: false };
+        let mut diagnosis = Diagnosis {
+            action: "create",
+            path: "/c/x".into(),
+            answer: "permission denied".to_owned(),
+            place: Some(place),
+            uid: 1000,
+            gid: 2000,
+        };
+        assert_eq!(
+            diagnosis.to_string(),
+            "cannot create /c/x: permission denied. /c belongs to 0:7 with mode 0755, and we are 1000:2000. Run as that \
+             user, or make the folder writable for one of our groups (for a pod: `fsGroup` in its securityContext)"
+        );
+        diagnosis.place.as_mut().unwrap().read_only = true;
+        assert_eq!(
+            diagnosis.to_string(),
+            "cannot create /c/x: permission denied. /c is on a read-only mount. Mount it writable"
+        );
+    }
+
+    #[test]
+    fn space_is_refused_with_numbers() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = gpt2(root.path());
+        require_space(&dir, 1).unwrap();
+        let error = require_space(&dir, 1 << 60).unwrap_err();
+        assert_eq!(error.reason(), crate::reason::Reason::VolumeFull);
+        assert!(error.to_string().starts_with("1.0 EiB are missing in "), "{error}");
+    }
+
+    #[test]
+    fn a_prepared_repo_is_empty_and_tagged() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = gpt2(&root.path().join("deep/er"));
+        prepare(&dir).unwrap();
+        for folder in [dir.snapshots(), dir.blobs(), dir.own()] {
+            assert_eq!(fs::read_dir(folder).unwrap().count(), 0);
+        }
+        assert!(fs::read_to_string(dir.cache().tag()).unwrap().starts_with("Signature: 8a477f59"));
+    }
+}
