@@ -65,7 +65,8 @@ pub fn holds(conditions: &[Condition], topic: Topic) -> bool {
 }
 
 /// Kubernetes writes times in whole seconds; a finer one would differ from itself after a round trip.
-fn whole_seconds(time: Timestamp) -> Timestamp {
+#[must_use]
+pub fn whole_seconds(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
@@ -127,4 +128,87 @@ pub(super) fn list_schema(_: &mut SchemaGenerator) -> Schema {
             },
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use pretty_assertions::assert_eq;
+
+    use super::*;
+    use crate::reason::Reason;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::new(second, 123_456_789).unwrap()
+    }
+
+    fn types(conditions: &[Condition]) -> Vec<&str> {
+        conditions.iter().map(|condition| condition.type_.as_str()).collect()
+    }
+
+    #[test]
+    fn ready_comes_first_and_what_is_left_out_goes_away() {
+        let verdicts = [
+            Verdict::yes(Topic::Authenticated, Reason::TokenValid, ""),
+            Verdict::no(Topic::Ready, Reason::Downloading, ""),
+            Verdict::yes(Topic::Reconciling, Reason::Downloading, ""),
+        ];
+        let first = conditions(&[], &verdicts, 1, at(1));
+        assert_eq!(types(&first), ["Ready", "Reconciling", "Authenticated"]);
+
+        let later = conditions(&first, &[Verdict::yes(Topic::Ready, Reason::Ready, "")], 1, at(2));
+        assert_eq!(types(&later), ["Ready"]);
+    }
+
+    #[test]
+    fn the_time_moves_only_with_the_status() {
+        let downloading = Verdict::no(Topic::Ready, Reason::Downloading, "1 of 2");
+        let first = conditions(&[], std::slice::from_ref(&downloading), 1, at(1));
+        assert_eq!(
+            conditions(&first, std::slice::from_ref(&downloading), 1, at(2)),
+            first,
+            "nothing changed"
+        );
+
+        let stalled = Verdict::no(Topic::Ready, Reason::TransferStalled, "no byte for a minute");
+        let second = conditions(&first, &[stalled], 2, at(3));
+        assert_eq!(second[0].last_transition_time, first[0].last_transition_time);
+        assert_eq!((second[0].reason.as_str(), second[0].observed_generation), ("TransferStalled", Some(2)));
+
+        let third = conditions(&second, &[Verdict::yes(Topic::Ready, Reason::Ready, "")], 2, at(4));
+        assert_eq!(third[0].last_transition_time, Time(Timestamp::from_second(4).unwrap()));
+    }
+
+    #[test]
+    fn a_written_condition_is_read_back_the_same() {
+        let written = conditions(&[], &[Verdict::yes(Topic::Ready, Reason::Ready, "done")], 1, at(1));
+        let read: Vec<Condition> = serde_json::from_str(&serde_json::to_string(&written).unwrap()).unwrap();
+        assert_eq!(read, written);
+    }
+
+    #[test]
+    fn the_last_of_two_verdicts_counts() {
+        let verdicts = [
+            Verdict::no(Topic::Resolved, Reason::NotChecked, ""),
+            Verdict::yes(Topic::Resolved, Reason::Resolved, ""),
+        ];
+        let made = conditions(&[], &verdicts, 1, at(1));
+        assert_eq!(types(&made), ["Resolved"]);
+        assert!(holds(&made, Topic::Resolved) && !holds(&made, Topic::Ready));
+    }
+
+    #[test]
+    fn messages_are_cut_between_characters() {
+        let exact = "ä".repeat(MAX_MESSAGE);
+        assert_eq!(bounded(&exact), exact);
+        let cut = bounded(&format!("{exact}!"));
+        assert_eq!(cut.chars().count(), MAX_MESSAGE);
+        assert!(cut.ends_with("ä…"));
+    }
+
+    #[test]
+    fn every_word_fits_the_schema() {
+        let good = |word: &str| word.len() <= 316 && word.bytes().all(|b| b.is_ascii_alphabetic());
+        assert!(ORDER.iter().all(|topic| good(topic.as_str())));
+        assert!(Reason::ALL.iter().all(|reason| good(reason.as_str())));
+    }
 }

@@ -4,12 +4,13 @@ pub mod condition;
 mod crd;
 mod interval;
 mod job;
+mod rules;
 mod source;
 mod spec;
 mod status;
 mod storage;
 
-pub use crd::{crd, crd_yaml};
+pub use crd::{CrdError, crd, crd_yaml};
 pub use interval::Interval;
 pub use job::JobTemplate;
 pub use source::{Source, SourceType, TokenSecretRef};

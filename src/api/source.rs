@@ -38,7 +38,7 @@ pub struct Source {
     /// Further branch or tag names that shall stand for the same commit on the volume. With `revision` set to a
     /// commit, give `main` here, or programs that ask for no revision find nothing when they work offline.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8), inner(length(min = 1, max = 200)))]
+    #[schemars(length(max = 8), inner(length(min = 1, max = 200)), extend("x-kubernetes-list-type" = "set"))]
     pub aliases: Vec<String>,
 
     /// Address of the Hub, such as `https://huggingface.co`: one of those that the operator is set up for. Its first

@@ -124,5 +124,6 @@ pub struct Progress {
     pub total_bytes: i64,
 
     /// The one in the other, from 0 to 100.
+    #[schemars(range(min = 0, max = 100))]
     pub percent: i32,
 }

@@ -46,7 +46,7 @@ pub struct ClaimTemplate {
     /// How the volume may be mounted. Choose ReadWriteMany where pods on several nodes shall load the model.
     /// It cannot be changed.
     #[serde(default = "read_write_once")]
-    #[schemars(length(min = 1, max = 4))]
+    #[schemars(length(min = 1, max = 4), extend("x-kubernetes-list-type" = "set"))]
     pub access_modes: Vec<AccessMode>,
 
     /// Size of the volume, such as `40Gi`. From the Hub, with room to spare, where none is given. It may grow where the
