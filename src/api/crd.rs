@@ -6,7 +6,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::CustomResourceExt;
 use serde_json::{Value, json};
 
-use super::{ModelCache, rules};
+use super::{ModelCache, columns, rules};
 
 /// What the text of the definition begins with.
 const HEADER: &str = "# Generated from src/api by `make generate`: change it there.\n";
@@ -19,6 +19,7 @@ const QUANTITY: &str = r"^\+?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkM
 pub fn crd() -> CustomResourceDefinition {
     let mut crd = ModelCache::crd();
     for version in &mut crd.spec.versions {
+        version.additional_printer_columns = Some(columns::all());
         if let Some(root) = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut()) {
             complete(root);
         }
@@ -251,7 +252,7 @@ mod tests {
         at(&mut root, "spec", |spec| {
             everywhere(spec, &mut |schema| match schema.type_.as_deref() {
                 Some("string") => {
-                    assert!(schema.max_length.is_some() || schema.enum_.is_some(), "{schema:#?}")
+                    assert!(schema.max_length.is_some() || schema.enum_.is_some(), "{schema:#?}");
                 }
                 Some("array") => assert!(schema.max_items.is_some(), "{schema:#?}"),
                 Some("object") => {

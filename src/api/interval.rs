@@ -18,7 +18,7 @@ impl Interval {
     pub const MIN: Duration = Duration::from_secs(60);
 
     /// What holds where nothing is said.
-    const DEFAULT: (&str, Duration) = ("1h", Duration::from_hours(1));
+    const DEFAULT: (&str, Duration) = ("1h", Duration::from_secs(3600));
 
     /// The pause, at least [`Interval::MIN`]; an hour where the text is not a duration.
     #[must_use]
@@ -90,7 +90,7 @@ mod tests {
             assert_eq!(Interval::from(text).duration(), Duration::from_secs(seconds), "{text}");
         }
         for text in ["", "h", "1", "1d", "-1h", "+1h", "30m1h", "1h1h", "99999999999999999999h", "1.5h"] {
-            assert_eq!(Interval::from(text).duration(), Duration::from_hours(1), "{text}");
+            assert_eq!(Interval::from(text).duration(), Duration::from_secs(3600), "{text}");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The kind `ModelCache`: its fields, its conditions, and the CRD made from them. Knows no client.
 
+mod columns;
 pub mod condition;
 mod crd;
 mod interval;

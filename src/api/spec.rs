@@ -20,69 +20,6 @@ use super::{Interval, JobTemplate, ModelCacheStatus, Source, Storage, TokenSecre
     selectable = ".spec.source.repo",
     selectable = ".spec.tokenSecretRef.name",
     selectable = ".spec.storage.existingClaim",
-    printcolumn(
-        name = "Ready",
-        type_ = "string",
-        json_path = r#".status.conditions[?(@.type=="Ready")].status"#,
-        description = "Whether the model is complete and verified on its volume"
-    ),
-    printcolumn(
-        name = "Reason",
-        type_ = "string",
-        json_path = r#".status.conditions[?(@.type=="Ready")].reason"#,
-        description = "Why, in one word"
-    ),
-    printcolumn(
-        name = "Repo",
-        type_ = "string",
-        json_path = ".spec.source.repo",
-        description = "The repo on the Hub"
-    ),
-    printcolumn(
-        name = "Revision",
-        type_ = "string",
-        json_path = ".spec.source.revision",
-        description = "The branch, tag or commit that was asked for",
-        priority = 1
-    ),
-    printcolumn(
-        name = "Commit",
-        type_ = "string",
-        json_path = ".status.resolved.shortCommit",
-        description = "The commit that the revision is pinned at"
-    ),
-    printcolumn(
-        name = "Size",
-        type_ = "string",
-        json_path = ".status.resolved.size",
-        description = "The size of the files"
-    ),
-    printcolumn(
-        name = "Progress",
-        type_ = "integer",
-        format = "int32",
-        json_path = ".status.progress.percent",
-        description = "Percent of the bytes that are on the volume"
-    ),
-    printcolumn(
-        name = "Claim",
-        type_ = "string",
-        json_path = ".status.cached.claimName",
-        description = "The claim to mount, once the model is on it"
-    ),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp",
-        description = "Time since the object was made"
-    ),
-    printcolumn(
-        name = "Message",
-        type_ = "string",
-        json_path = r#".status.conditions[?(@.type=="Ready")].message"#,
-        description = "What is so, and what to do about it",
-        priority = 1
-    ),
     derive = "PartialEq",
     derive = "Default",
     doc = "A model, dataset or space of the Hugging Face Hub, kept complete and verified on a volume."

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Storage {
-    /// The claim to make, under the name of the ModelCache. Neither this nor `existingClaim`: a ReadWriteOnce claim of
+    /// The claim to make, under the name of the ModelCache. Neither this nor `existingClaim`: a `ReadWriteOnce` claim of
     /// the default storage class with the size that the Hub tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim: Option<ClaimTemplate>,
@@ -43,7 +43,7 @@ pub struct ClaimTemplate {
     #[schemars(length(max = 253))]
     pub storage_class_name: Option<String>,
 
-    /// How the volume may be mounted. Choose ReadWriteMany where pods on several nodes shall load the model.
+    /// How the volume may be mounted. Choose `ReadWriteMany` where pods on several nodes shall load the model.
     /// It cannot be changed.
     #[serde(default = "read_write_once")]
     #[schemars(length(min = 1, max = 4), extend("x-kubernetes-list-type" = "set"))]
