@@ -66,7 +66,7 @@ pub struct Resolved {
 }
 
 /// What is complete and verified on a volume.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Cached {
     /// The commit of the files.
