@@ -12,7 +12,10 @@ use kube::{
 };
 use modelcache::api::{self, ModelCache};
 use serde_json::{Value, json};
-use tokio::time::sleep;
+use tokio::{sync::OnceCell, time::sleep};
+
+/// Once for all tests, which run side by side: the later ones could not tell that they have to wait.
+static INSTALLED: OnceCell<()> = OnceCell::const_new();
 
 /// A namespace of its own on a server that has the definition.
 pub struct Server {
@@ -27,7 +30,7 @@ impl Server {
             "KUBECONFIG must name the file of a test cluster: this test is not for the cluster that one works with"
         );
         let client = Client::try_default().await.unwrap();
-        install(&client).await;
+        INSTALLED.get_or_init(|| install(&client)).await;
         let namespace = Namespace {
             metadata: ObjectMeta { generate_name: Some("api-server-".to_owned()), ..ObjectMeta::default() },
             ..Namespace::default()
