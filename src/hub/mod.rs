@@ -1,10 +1,32 @@
 //! The Hub: its names, requests, answers and refusals. Knows no Kubernetes.
 
+pub mod advice;
+mod answer;
+mod body;
+mod client;
+mod endpoint;
+mod error;
 mod file;
+mod patterns;
+mod preflight;
+mod rate_limit;
+mod refusal;
 mod repo;
+mod request;
+mod token;
+mod transport;
 
+pub use answer::{Identity, RevisionInfo};
+pub use body::Body;
+pub use client::{Hub, Patience};
+pub use endpoint::{CaBundle, Endpoint, EndpointError};
+pub use error::{HubError, Trouble};
 pub use file::{Digest, RepoFile, RepoPath};
+pub use patterns::{InvalidPattern, Patterns};
+pub use preflight::{Preflight, Question, Snapshot, preflight, topic_of};
+pub use refusal::{Evidence, Refusal, TokenState};
 pub use repo::{Commit, Repo, RepoId, RepoType, Revision};
+pub use token::{Token, TokenError, TokenSource};
 
 use crate::reason::Reason;
 

@@ -1,0 +1,217 @@
+//! What a person reads: for each reason one or two sentences, what is wrong and what to do. Pure, and the only place
+//! with such sentences about the Hub, so that the controller, `fetch` and `check` say the same.
+
+use std::fmt::Write;
+
+use super::{Endpoint, HubError, Patterns, Refusal, Repo, RepoFile, Revision, TokenError, Trouble};
+use crate::reason::Reason;
+
+/// What a sentence is about.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// The repo.
+    pub repo: &'a Repo,
+    /// Its revision.
+    pub revision: &'a Revision,
+    /// Where the Hub is.
+    pub endpoint: &'a Endpoint,
+}
+
+/// The sentence for a failed call.
+#[must_use]
+pub fn explain(error: &HubError, subject: &Subject<'_>) -> String {
+    match error {
+        HubError::Refused(refusal) => refused(refusal, subject),
+        HubError::RateLimited { host, retry_after } => {
+            format!(
+                "{host} limits the rate of requests and asks to wait {} s. It is tried again then.",
+                retry_after.as_secs()
+            )
+        }
+        HubError::Unreachable { host, kind, detail } => unreachable(host, *kind, detail),
+        HubError::Storage { host, status } => format!(
+            "The storage host {host}, where the Hub keeps its files, answered HTTP {status}. It is tried again; if it \
+             stays so, a firewall or proxy may not let downloads from that host through."
+        ),
+        HubError::BadAnswer { host, what } => format!(
+            "The answer of {host} cannot be used: {what}. Look whether {} is the address of the Hub or a full mirror of it.",
+            subject.endpoint
+        ),
+        HubError::Name(error) => format!("{} cannot be used: {error}.", subject.repo),
+        HubError::Token(error) => token(error),
+    }
+}
+
+/// The sentence for an unusable token.
+#[must_use]
+pub fn token(error: &TokenError) -> String {
+    match error {
+        TokenError::Malformed { why } => {
+            format!("The token cannot be one of the Hub: {why}. Store the token alone, as the Hub showed it.")
+        }
+        other => {
+            let text = other.to_string();
+            let mut chars = text.chars();
+            let first = chars.next().map(|c| c.to_ascii_uppercase()).unwrap_or_default();
+            format!("{first}{}. Give the token there, or ask for none.", chars.as_str())
+        }
+    }
+}
+
+/// The sentence for a good answer to a topic, by its reason.
+#[must_use]
+pub fn fine(reason: Reason, subject: &Subject<'_>) -> String {
+    match reason {
+        Reason::TokenValid => "The Hub knows this token.".to_owned(),
+        Reason::Anonymous => "Requests are made without a token.".to_owned(),
+        _ => format!("{} may be read.", subject.repo),
+    }
+}
+
+/// The sentence for patterns that select nothing.
+#[must_use]
+pub fn no_matching_files(subject: &Subject<'_>, patterns: &Patterns, listed: &[RepoFile]) -> String {
+    let Subject { repo, revision, .. } = subject;
+    if listed.is_empty() {
+        return format!("{repo} has no files at {revision}.");
+    }
+    let mut text = format!("No file of {repo} at {revision} matches");
+    if patterns.include().len() > 0 {
+        let _ = write!(text, " include {}", quoted(patterns.include()));
+    }
+    if patterns.exclude().len() > 0 {
+        let with = if patterns.include().len() > 0 { " with" } else { " without those of" };
+        let _ = write!(text, "{with} exclude {}", quoted(patterns.exclude()));
+    }
+    let hint = quoted(listed.iter().take(3).map(|file| file.path.as_str()));
+    let _ = write!(text, ". It has {}, such as {hint}.", files(listed.len()));
+    text
+}
+
+/// The sentence for files that were found.
+#[must_use]
+pub fn resolved(subject: &Subject<'_>, commit: &str, count: usize, bytes: u64) -> String {
+    let what = format!("{}, {}", files(count), size(bytes));
+    match subject.revision.as_commit() {
+        Some(_) => format!("Commit {commit}: {what}."),
+        None => format!("{} is commit {commit}: {what}.", subject.revision),
+    }
+}
+
+fn refused(refusal: &Refusal, subject: &Subject<'_>) -> String {
+    let Subject { repo, revision, endpoint } = subject;
+    let page = endpoint.page(repo);
+    let tokens = endpoint.token_page();
+    let words = hub_says(&refusal.words);
+    match refusal.reason {
+        Reason::TokenInvalid => {
+            format!(
+                "The Hub refuses this token: it is wrong, expired or revoked.{words} Make a new one at {tokens} and replace it."
+            )
+        }
+        Reason::TokenRequired if refusal.code.as_deref() == Some("GatedRepo") => format!(
+            "{repo} is gated, and no token is given. Accept its terms at {page} and give a token of that account."
+        ),
+        Reason::TokenRequired => format!(
+            "{repo} cannot be seen without a token: it is private, or it does not exist. Look for a typing error at \
+             {page}, or give a token of an account that may read it."
+        ),
+        Reason::TermsNotAccepted if refusal.words.contains("has been reset") => format!(
+            "The authors of {repo} have reset the access of the account of this token. Open {page} with that account and ask \
+             again; the cache continues by itself."
+        ),
+        Reason::TermsNotAccepted => format!(
+            "The account of this token has not accepted the terms of {repo}. Open {page} with that account and agree; the \
+             cache continues by itself."
+        ),
+        Reason::AccessPending => format!(
+            "The authors of {repo} have not yet decided on the access of the account of this token. See {page}; the cache \
+             continues by itself once they agree."
+        ),
+        Reason::AccessRejected => format!(
+            "The authors of {repo} have rejected the access of the account of this token, and asking again does not help. Talk \
+             to them at {page}, or give a token of another account."
+        ),
+        Reason::TokenLacksPermission if refusal.words.to_ascii_lowercase().contains("fine-grained") => {
+            format!(
+                "This fine-grained token may not read gated repos such as {repo}. Edit it at {tokens}: enable access to public \
+             gated repositories; the cache continues by itself."
+            )
+        }
+        Reason::TokenLacksPermission => {
+            format!(
+                "This token may not be used for {repo}.{words} Give another one of the account, from {tokens}."
+            )
+        }
+        Reason::RepoNotFoundOrPrivate if refusal.token == super::TokenState::NotSent => format!(
+            "{repo} does not exist at {endpoint}, or it is private. Look for a typing error, or give a token of an account that may read it."
+        ),
+        Reason::RepoNotFoundOrPrivate => format!(
+            "{repo} does not exist, or it is private and the account of this token may not see it: the Hub does not tell which. \
+             Look for a typing error, and open {page} with that account."
+        ),
+        Reason::RepoDisabled => format!("The Hub has disabled {repo}.{words} See {page}."),
+        Reason::RevisionNotFound => format!(
+            "{repo} has no branch, tag or commit `{revision}`. Its branches and tags are at {page}/tree/main."
+        ),
+        Reason::NoMatchingFiles => format!("{repo} no longer has a file that it lists at {revision}.{words}"),
+        _ if refusal.words.is_empty() => format!(
+            "Access to {repo} is refused with HTTP {} and no word why: a proxy or firewall on the way may have answered. Open \
+             {page} with the account of the token.",
+            refusal.status
+        ),
+        _ => format!("The Hub refuses access to {repo}.{words} Open {page} with the account of the token."),
+    }
+}
+
+fn unreachable(host: &str, kind: Trouble, detail: &str) -> String {
+    let because = if detail.is_empty() { String::new() } else { format!(" ({detail})") };
+    let remedy = match kind {
+        Trouble::Dns => "Look at the name and at the cluster's DNS",
+        Trouble::Connect => "Look whether a firewall or network policy is in the way, or a proxy is needed",
+        Trouble::Tls => "Look at the certificate; a proxy or mirror with its own authority needs a CA bundle",
+        Trouble::Proxy => "Look at the proxy's address, password and rules",
+        Trouble::Setup => "Correct the proxy or CA bundle of this endpoint",
+        Trouble::Timeout | Trouble::Cut | Trouble::Server(_) => "It is tried again",
+    };
+    format!("{host} cannot be reached: {kind}{because}. {remedy}.")
+}
+
+/// The Hub's own words as a sentence of its own.
+fn hub_says(words: &str) -> String {
+    let words = words.trim_end_matches('.');
+    if words.is_empty() { String::new() } else { format!(" The Hub says: {words}.") }
+}
+
+fn quoted<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
+    const SHOWN: usize = 5;
+    let more = names.len().saturating_sub(SHOWN);
+    let mut text = names.take(SHOWN).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    if more > 0 {
+        let _ = write!(text, " and {more} more");
+    }
+    text
+}
+
+fn files(count: usize) -> String {
+    if count == 1 { "1 file".to_owned() } else { format!("{count} files") }
+}
+
+/// A size as people write it, in binary units with one decimal.
+#[must_use]
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    // In tenths of the unit, rounded, without floating point.
+    let mut unit = 0;
+    let mut scale: u128 = 1024;
+    while u128::from(bytes) * 10 + scale / 2 >= scale * 10_240 && unit + 1 < UNITS.len() {
+        scale *= 1024;
+        unit += 1;
+    }
+    let tenths = (u128::from(bytes) * 10 + scale / 2) / scale;
+    format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
+}
+

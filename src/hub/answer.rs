@@ -1,0 +1,282 @@
+//! The Hub's JSON answers, read with suspicion. Pure: from bytes to values of ours.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use super::{Commit, Digest, NameError, Refusal, RepoFile, RepoPath, error::HubError};
+
+/// Who a token belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The account's name.
+    pub name: String,
+    /// For a fine-grained token: whether it may read gated repos at all. Other tokens may what their account may.
+    pub can_read_gated: Option<bool>,
+}
+
+/// What a revision stands for. Public even on gated repos: it proves nothing about access.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RevisionInfo {
+    /// The commit.
+    pub commit: Commit,
+    /// Only some accounts see the repo.
+    pub private: bool,
+    /// Its authors ask for terms to be accepted.
+    pub gated: bool,
+    /// The Hub has disabled it.
+    pub disabled: bool,
+}
+
+/// Why an answer is not usable.
+#[derive(Debug)]
+pub(super) enum Unusable {
+    /// It is not what the protocol says.
+    Wrong(String),
+    /// It names something that may not be used.
+    Name(NameError),
+    /// Its hashes are masked: the caller has no access.
+    Masked,
+}
+
+impl From<NameError> for Unusable {
+    fn from(error: NameError) -> Self {
+        Self::Name(error)
+    }
+}
+
+impl Unusable {
+    /// As an error of a call to `host`.
+    pub(super) fn at(self, host: String, token_sent: bool) -> HubError {
+        match self {
+            Self::Wrong(what) => HubError::BadAnswer { host, what },
+            Self::Name(error) => HubError::Name(error),
+            Self::Masked => HubError::Refused(Refusal::masked(token_sent)),
+        }
+    }
+}
+
+pub(super) fn identity(body: &[u8]) -> Result<Identity, Unusable> {
+    let value: Value = json(body)?;
+    let name = value.get("name").and_then(Value::as_str);
+    let name = name.ok_or_else(|| Unusable::Wrong("whoami-v2 names no account".to_owned()))?.to_owned();
+    let can_read_gated =
+        value.pointer("/auth/accessToken/fineGrained/canReadGatedRepos").and_then(Value::as_bool);
+    Ok(Identity { name, can_read_gated })
+}
+
+pub(super) fn revision(body: &[u8]) -> Result<RevisionInfo, Unusable> {
+    #[derive(Deserialize)]
+    struct Wire {
+        sha: String,
+        #[serde(default)]
+        private: bool,
+        #[serde(default)]
+        gated: Value,
+        #[serde(default)]
+        disabled: Option<bool>,
+    }
+    let wire: Wire = json(body)?;
+    Ok(RevisionInfo {
+        commit: wire.sha.parse().map_err(|error: NameError| Unusable::Wrong(error.to_string()))?,
+        private: wire.private,
+        // `false`, "auto" or "manual".
+        gated: !matches!(wire.gated, Value::Null | Value::Bool(false)),
+        disabled: wire.disabled.unwrap_or_default(),
+    })
+}
+
+/// One page of a listing; folders are left out.
+pub(super) fn tree_page(body: &[u8]) -> Result<Vec<RepoFile>, Unusable> {
+    #[derive(Deserialize)]
+    struct Lfs {
+        oid: String,
+        size: u64,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Wire {
+        #[serde(rename = "type")]
+        kind: String,
+        path: String,
+        #[serde(default)]
+        size: u64,
+        oid: String,
+        lfs: Option<Lfs>,
+        xet_hash: Option<String>,
+    }
+    let masked = |hash: &str| hash.contains('*');
+    let page: Vec<Wire> = json(body)?;
+    page.into_iter()
+        .filter(|entry| entry.kind == "file")
+        .map(|entry| {
+            let path: RepoPath = entry.path.parse()?;
+            if entry.lfs.as_ref().is_some_and(|lfs| masked(&lfs.oid))
+                || entry.xet_hash.as_deref().is_some_and(masked)
+            {
+                return Err(Unusable::Masked);
+            }
+            let unusable = |hash: &str| {
+                Unusable::Wrong(format!("the hash of {path} is not one: {}", super::repo::printable(hash)))
+            };
+            let git: Digest = entry.oid.parse().map_err(|_| unusable(&entry.oid))?;
+            let Some(lfs) = entry.lfs else {
+                if !matches!(git, Digest::GitSha1(_)) {
+                    return Err(unusable(&entry.oid));
+                }
+                return Ok(RepoFile {
+                    path,
+                    size: entry.size,
+                    digest: git,
+                    pointer: None,
+                    xet_hash: entry.xet_hash,
+                });
+            };
+            // Some servers say `sha256:` before it, as LFS pointers do.
+            let digest = lfs.oid.strip_prefix("sha256:").unwrap_or(&lfs.oid);
+            let digest: Digest = digest.parse().map_err(|_| unusable(&lfs.oid))?;
+            if !matches!(digest, Digest::Sha256(_)) {
+                return Err(unusable(&lfs.oid));
+            }
+            Ok(RepoFile { path, size: lfs.size, digest, pointer: Some(entry.oid), xet_hash: entry.xet_hash })
+        })
+        .collect()
+}
+
+/// A whole listing in order of path, if every path can exist beside the others.
+pub(super) fn tree(mut files: Vec<RepoFile>) -> Result<Vec<RepoFile>, Unusable> {
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    if let Some(pair) = files.windows(2).find(|pair| pair[0].path == pair[1].path) {
+        return Err(Unusable::Wrong(format!("it lists {} twice", pair[0].path)));
+    }
+    let paths: BTreeSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
+    for file in &files {
+        let path = file.path.as_str();
+        let folder = path.match_indices('/').map(|(at, _)| &path[..at]).find(|folder| paths.contains(folder));
+        if let Some(folder) = folder {
+            return Err(Unusable::Wrong(format!("it lists {folder} both as a file and as a folder")));
+        }
+    }
+    Ok(files)
+}
+
+/// The address of `rel="next"` in a `Link` header (RFC 8288).
+pub(super) fn next_link(header: &str) -> Option<&str> {
+    header.split(',').find_map(|link| {
+        let (address, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
+        let next = parameters.split(';').any(|parameter| {
+            parameter.trim().split_once('=').is_some_and(|(name, value)| {
+                name.trim().eq_ignore_ascii_case("rel")
+                    && value.trim().trim_matches('"').split(' ').any(|rel| rel.eq_ignore_ascii_case("next"))
+            })
+        });
+        next.then_some(address)
+    })
+}
+
+fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Unusable> {
+    serde_json::from_slice(body).map_err(|error| {
+        // A login page of a proxy or a portal is the usual case.
+        let html = body.trim_ascii_start().starts_with(b"<");
+        Unusable::Wrong(if html {
+            "an HTML page came instead of JSON; something on the way, such as a proxy, answered in its place"
+                .to_owned()
+        } else {
+            // Where and what kind, but never the content.
+            format!(
+                "it is not the JSON that was expected ({:?} at byte {})",
+                error.classify(),
+                error.column()
+            )
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHA1: &str = "0123456789abcdef0123456789abcdef01234567";
+
+    fn wrong(result: Result<impl std::fmt::Debug, Unusable>) -> String {
+        match result.unwrap_err() {
+            Unusable::Wrong(what) => what,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_form_of_gated_is_understood() {
+        for (gated, expected) in
+            [("false", false), ("null", false), ("\"auto\"", true), ("\"manual\"", true), ("true", true)]
+        {
+            let body = format!(r#"{{"sha":"{SHA1}","gated":{gated},"private":false,"other":1}}"#);
+            assert_eq!(revision(body.as_bytes()).unwrap().gated, expected, "{gated}");
+        }
+        let bare = revision(format!(r#"{{"sha":"{SHA1}"}}"#).as_bytes()).unwrap();
+        assert!(!bare.gated && !bare.private && !bare.disabled);
+        assert!(wrong(revision(br#"{"sha":"main"}"#)).contains("not a commit"));
+    }
+
+    #[test]
+    fn listings_give_the_right_hash() {
+        let sha256 = "ab".repeat(32);
+        let body = format!(
+            r#"[{{"type":"directory","path":"d","size":0,"oid":"{SHA1}"}},
+                {{"type":"file","path":"a.txt","size":3,"oid":"{SHA1}"}},
+                {{"type":"file","path":"d/m.bin","size":9,"oid":"{SHA1}","xetHash":"x",
+                  "lfs":{{"oid":"{sha256}","size":9,"pointerSize":130}}}}]"#
+        );
+        let files = tree_page(body.as_bytes()).unwrap();
+        assert_eq!(files.len(), 2);
+        assert_eq!(files[0].digest.to_string(), SHA1);
+        assert_eq!(files[1].digest.to_string(), sha256);
+        assert_eq!(files[1].pointer.as_deref(), Some(SHA1));
+        assert_eq!(files[1].xet_hash.as_deref(), Some("x"));
+    }
+
+    #[test]
+    fn masked_unsafe_and_impossible_listings_are_refused() {
+        let entry = |path: &str, more: &str| {
+            format!(r#"[{{"type":"file","path":"{path}","size":1,"oid":"{SHA1}"{more}}}]"#)
+        };
+        let stars = "*".repeat(64);
+        let masked = entry("m.bin", &format!(r#","lfs":{{"oid":"{stars}","size":1}}"#));
+        assert!(matches!(tree_page(masked.as_bytes()), Err(Unusable::Masked)));
+        let masked = entry("m.bin", &format!(r#","xetHash":"{stars}""#));
+        assert!(matches!(tree_page(masked.as_bytes()), Err(Unusable::Masked)));
+        assert!(matches!(tree_page(entry("../m", "").as_bytes()), Err(Unusable::Name(_))));
+        let short = entry("m", r#","lfs":{"oid":"0123456789abcdef0123456789abcdef01234567","size":1}"#);
+        assert!(wrong(tree_page(short.as_bytes())).contains("hash of m"));
+
+        let file = |path: &str| tree_page(entry(path, "").as_bytes()).unwrap().remove(0);
+        assert!(wrong(tree(vec![file("a"), file("a")])).contains("a twice"));
+        assert!(wrong(tree(vec![file("a/b/c"), file("x"), file("a")])).contains("both"));
+        assert_eq!(tree(vec![file("b"), file("a")]).unwrap()[0].path.as_str(), "a");
+    }
+
+    #[test]
+    fn other_things_than_json_are_named() {
+        assert!(wrong(revision(b" <!DOCTYPE html>")).contains("HTML"));
+        let truncated = wrong(revision(br#"{"sha":"secret"#));
+        assert!(truncated.contains("Eof") && !truncated.contains("secret"), "{truncated}");
+        assert!(wrong(identity(b"{}")).contains("names no account"));
+    }
+
+    #[test]
+    fn identities_tell_about_gated_repos() {
+        let body =
+            br#"{"type":"user","name":"ann","email":"x","auth":{"accessToken":{"role":"fineGrained","fineGrained":{"canReadGatedRepos":false}}}}"#;
+        assert_eq!(identity(body).unwrap(), Identity { name: "ann".into(), can_read_gated: Some(false) });
+        assert_eq!(identity(br#"{"name":"bob"}"#).unwrap().can_read_gated, None);
+    }
+
+    #[test]
+    fn the_next_page_is_found() {
+        assert_eq!(next_link(r#"<https://h/x?cursor=a%2Cb>; rel="next""#), Some("https://h/x?cursor=a%2Cb"));
+        assert_eq!(next_link(r#"</p>; rel="prev", </n>; title=x; REL=next"#), Some("/n"));
+        assert_eq!(next_link(r#"<https://h/x>; rel="xet-auth""#), None);
+        assert_eq!(next_link("nonsense"), None);
+    }
+}

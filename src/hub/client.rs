@@ -1,0 +1,201 @@
+//! The calls to the Hub that modelcache makes, one function each. Knows neither caches nor conditions.
+
+use std::{sync::Arc, time::Duration};
+
+use reqwest::{Certificate, Client, Proxy, header::LINK, redirect::Policy};
+use url::Url;
+
+use super::{
+    Body, CaBundle, Commit, Endpoint, Identity, Repo, RepoFile, RepoPath, Revision, RevisionInfo, Token,
+    answer::{self, Unusable},
+    error::{HubError, Trouble},
+    request::{Answer, Get, patiently},
+    transport,
+};
+
+/// The largest JSON answer that is read; a page of a listing has some 300 KiB.
+const MAX_JSON: usize = 64 * 1024 * 1024;
+/// The most pages of a listing: a million files, ten times what the Hub recommends for one repo.
+const MAX_PAGES: usize = 1000;
+/// A limit for a whole JSON answer, so that one that comes byte by byte ends.
+const JSON_LIMIT: Duration = Duration::from_secs(60);
+
+/// How long to wait for the Hub.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// For a connection.
+    pub connect: Duration,
+    /// For the next bytes.
+    pub idle: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { connect: Duration::from_secs(10), idle: Duration::from_secs(30) }
+    }
+}
+
+/// The Hub at one endpoint. Cheap to clone; the clones share their connections.
+#[derive(Clone, Debug)]
+pub struct Hub {
+    client: Client,
+    endpoint: Arc<Endpoint>,
+}
+
+impl Hub {
+    /// Gets ready to call; nothing is sent yet. System certificates (`SSL_CERT_FILE` counts) and, unless the endpoint
+    /// names one, the proxy of the environment (`HTTPS_PROXY`, `NO_PROXY`) are read here.
+    pub fn connect(endpoint: &Endpoint) -> Result<Self, HubError> {
+        Self::with_patience(endpoint, Patience::default())
+    }
+
+    /// The same with other limits of time.
+    pub fn with_patience(endpoint: &Endpoint, patience: Patience) -> Result<Self, HubError> {
+        let host = || endpoint.host().to_owned();
+        let setup = |detail| HubError::Unreachable { host: host(), kind: Trouble::Setup, detail };
+        // The client is built without a provider of its own and would panic. A second install fails and does no harm.
+        if rustls::crypto::CryptoProvider::get_default().is_none() {
+            let _ = rustls::crypto::ring::default_provider().install_default();
+        }
+        let mut builder = Client::builder()
+            .user_agent(concat!("modelcache/", env!("CARGO_PKG_VERSION")))
+            // Ours are followed in `request`, where it is known who may see the token.
+            .redirect(Policy::none())
+            .referer(false)
+            // One connection for each transfer is what fills a fat link; HTTP/2 would put them all into one.
+            .http1_only()
+            .connect_timeout(patience.connect)
+            .read_timeout(patience.idle)
+            .tcp_keepalive(Duration::from_secs(60));
+        if let Some(proxy) = endpoint.proxy() {
+            let proxy = Proxy::all(proxy.clone())
+                .map_err(|_| setup("the proxy's address is not usable".to_owned()))?;
+            builder = builder.proxy(proxy);
+        }
+        if let Some(bundle) = endpoint.ca_bundle() {
+            builder = builder.tls_certs_merge(certificates(bundle).map_err(setup)?);
+        }
+        let client = builder.build().map_err(|error| transport::failed(error, host()))?;
+        Ok(Self { client, endpoint: Arc::new(endpoint.clone()) })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Whose token it is. The Hub limits this call strictly: only to settle a doubt, and once for a token.
+    pub async fn whoami(&self, token: &Token) -> Result<Identity, HubError> {
+        let (body, answer) = self.json(&self.endpoint.whoami(), Some(token)).await?;
+        answer::identity(&body).map_err(|error| error.at(answer.host, true))
+    }
+
+    /// Whether the repo's files may be read: the only probe that a gated repo answers truthfully.
+    pub async fn auth_check(&self, repo: &Repo, token: Option<&Token>) -> Result<(), HubError> {
+        self.json(&self.endpoint.auth_check(repo), token).await.map(|_| ())
+    }
+
+    /// The commit that a revision stands for. Gated repos answer anybody.
+    pub async fn revision(
+        &self,
+        repo: &Repo,
+        revision: &Revision,
+        token: Option<&Token>,
+    ) -> Result<RevisionInfo, HubError> {
+        let (body, answer) = self.json(&self.endpoint.revision(repo, revision), token).await?;
+        answer::revision(&body).map_err(|error| error.at(answer.host, token.is_some()))
+    }
+
+    /// All files of a commit, in order of path. A listing that cannot be trusted as a whole is refused as a whole.
+    pub async fn list(
+        &self,
+        repo: &Repo,
+        commit: &Commit,
+        token: Option<&Token>,
+    ) -> Result<Vec<RepoFile>, HubError> {
+        let mut address = self.endpoint.tree(repo, commit);
+        let mut files = Vec::new();
+        for _ in 0..MAX_PAGES {
+            let (body, answer) = self.json(&address, token).await?;
+            let failed = |error: Unusable| error.at(answer.host.clone(), token.is_some());
+            files.append(&mut answer::tree_page(&body).map_err(failed)?);
+            let Some(next) = next_page(&answer).map_err(failed)? else {
+                return answer::tree(files).map_err(failed);
+            };
+            address = next.into();
+        }
+        let what = format!("the listing has more than {MAX_PAGES} pages");
+        Err(HubError::BadAnswer { host: self.endpoint.host().to_owned(), what })
+    }
+
+    /// The content of a file from a byte on. Look at the body's `start`: a server that knows no ranges begins at 0.
+    pub async fn open(
+        &self,
+        repo: &Repo,
+        commit: &Commit,
+        path: &RepoPath,
+        token: Option<&Token>,
+        from: u64,
+    ) -> Result<Body, HubError> {
+        let address = self.endpoint.resolve(repo, commit, path);
+        let get = Get { address: &address, token, from, storage: true, limit: None };
+        let answer = patiently(|| get.send(&self.client)).await?;
+        if let Some(body) = Body::new(answer, from)? {
+            return Ok(body);
+        }
+        let whole = Get { from: 0, ..get };
+        let answer = patiently(|| whole.send(&self.client)).await?;
+        let host = answer.host.clone();
+        Body::new(answer, 0)?
+            .ok_or_else(|| HubError::BadAnswer { host, what: "it gives no content".to_owned() })
+    }
+
+    /// An answer of bounded size, with its head.
+    async fn json(&self, address: &str, token: Option<&Token>) -> Result<(Vec<u8>, Answer), HubError> {
+        let get = Get { address, token, from: 0, storage: false, limit: Some(JSON_LIMIT) };
+        patiently(|| async {
+            let mut answer = get.send(&self.client).await?;
+            let mut body = Vec::new();
+            loop {
+                let chunk = answer.response.chunk().await;
+                let Some(chunk) = chunk.map_err(|error| transport::failed(error, answer.host.clone()))?
+                else {
+                    return Ok((body, answer));
+                };
+                if body.len() + chunk.len() > MAX_JSON {
+                    let what = format!("it is larger than {} MiB", MAX_JSON >> 20);
+                    return Err(HubError::BadAnswer { host: answer.host, what });
+                }
+                body.extend_from_slice(&chunk);
+            }
+        })
+        .await
+    }
+}
+
+/// The address of the next page, which must be where this one is: the token goes there.
+fn next_page(answer: &Answer) -> Result<Option<Url>, Unusable> {
+    let here = answer.response.url();
+    let next = answer.response.headers().get_all(LINK).iter();
+    let next = next.filter_map(|link| link.to_str().ok()).find_map(answer::next_link);
+    let Some(next) = next else { return Ok(None) };
+    match here.join(next) {
+        Ok(url) if url.origin() == here.origin() => Ok(Some(url)),
+        _ => Err(Unusable::Wrong("the next page of the listing is at another host".to_owned())),
+    }
+}
+
+fn certificates(bundle: &CaBundle) -> Result<Vec<Certificate>, String> {
+    let pem = match bundle {
+        CaBundle::Pem(text) => text.clone().into_bytes(),
+        CaBundle::File(path) => std::fs::read(path)
+            .map_err(|error| format!("the CA bundle {} cannot be read: {}", path.display(), error.kind()))?,
+    };
+    let certificates =
+        Certificate::from_pem_bundle(&pem).map_err(|_| "the CA bundle is not PEM".to_owned())?;
+    if certificates.is_empty() {
+        return Err("the CA bundle has no certificate".to_owned());
+    }
+    Ok(certificates)
+}

@@ -1,0 +1,249 @@
+//! Where the Hub is: its address, and how to get there. Knows nothing of what is asked there.
+
+use std::{fmt, path::PathBuf, str::FromStr};
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use url::Url;
+
+use super::{Commit, Repo, RepoPath, Revision, repo::printable};
+
+/// All but the unreserved characters of RFC 3986: a revision is one segment, its `/` included.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// An address of the Hub or of a mirror, with the way there. A path is allowed: company mirrors live below one.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Without a trailing slash.
+    base: String,
+    host: String,
+    proxy: Option<Url>,
+    ca_bundle: Option<CaBundle>,
+}
+
+/// Certificate authorities to trust beside those of the system, in PEM form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CaBundle {
+    /// The text itself.
+    Pem(String),
+    /// A file with it.
+    File(PathBuf),
+}
+
+/// An address that cannot be an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{given}` is not an endpoint: {why}")]
+pub struct EndpointError {
+    given: String,
+    why: &'static str,
+}
+
+impl Endpoint {
+    /// Goes there through an HTTP proxy, instead of what the environment says.
+    #[must_use]
+    pub fn with_proxy(mut self, proxy: Url) -> Self {
+        self.proxy = Some(proxy);
+        self
+    }
+
+    /// Trusts further authorities there.
+    #[must_use]
+    pub fn with_ca_bundle(mut self, bundle: CaBundle) -> Self {
+        self.ca_bundle = Some(bundle);
+        self
+    }
+
+    /// The address, without a trailing slash.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.base
+    }
+
+    /// The proxy, where one is set for this endpoint.
+    #[must_use]
+    pub fn proxy(&self) -> Option<&Url> {
+        self.proxy.as_ref()
+    }
+
+    /// The further authorities, where some are set.
+    #[must_use]
+    pub fn ca_bundle(&self) -> Option<&CaBundle> {
+        self.ca_bundle.as_ref()
+    }
+
+    /// Host and, unless it is the usual one, port: how messages name the endpoint.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The page that a person opens for a repo.
+    #[must_use]
+    pub fn page(&self, repo: &Repo) -> String {
+        format!("{}/{repo}", self.base)
+    }
+
+    /// The page where a person manages tokens.
+    #[must_use]
+    pub fn token_page(&self) -> String {
+        format!("{}/settings/tokens", self.base)
+    }
+
+    pub(super) fn whoami(&self) -> String {
+        format!("{}/api/whoami-v2", self.base)
+    }
+
+    pub(super) fn auth_check(&self, repo: &Repo) -> String {
+        format!("{}/auth-check", self.api(repo))
+    }
+
+    pub(super) fn revision(&self, repo: &Repo, revision: &Revision) -> String {
+        format!("{}/revision/{}", self.api(repo), utf8_percent_encode(revision.as_str(), SEGMENT))
+    }
+
+    pub(super) fn tree(&self, repo: &Repo, commit: &Commit) -> String {
+        format!("{}/tree/{commit}?recursive=true&expand=false", self.api(repo))
+    }
+
+    pub(super) fn resolve(&self, repo: &Repo, commit: &Commit, path: &RepoPath) -> String {
+        let mut address = format!("{}/{repo}/resolve/{commit}", self.base);
+        for part in path.as_str().split('/') {
+            address.push('/');
+            address.extend(utf8_percent_encode(part, SEGMENT));
+        }
+        address
+    }
+
+    fn api(&self, repo: &Repo) -> String {
+        format!("{}/api/{}s/{}", self.base, repo.kind, repo.id)
+    }
+}
+
+/// Host and port of an address, without anything secret that it may hold.
+pub(super) fn host_of(url: &Url) -> String {
+    let host = url.host_str().unwrap_or("?");
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+impl Default for Endpoint {
+    /// The Hub that everybody means.
+    fn default() -> Self {
+        let host = "huggingface.co".to_owned();
+        Self { base: format!("https://{host}"), host, proxy: None, ca_bundle: None }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.base)
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    /// A proxy's address may hold a password: only its host is shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint")
+            .field("base", &self.base)
+            .field("proxy", &self.proxy.as_ref().map(host_of))
+            .field("ca_bundle", &self.ca_bundle.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = EndpointError;
+
+    fn from_str(given: &str) -> Result<Self, EndpointError> {
+        let given = given.trim();
+        let url = Url::parse(given).ok();
+        // What is shown must not repeat a password.
+        let shown = match &url {
+            Some(url) if !url.username().is_empty() || url.password().is_some() => {
+                format!("{}://…@{}", url.scheme(), host_of(url))
+            }
+            _ => printable(given),
+        };
+        let refuse = |why| Err(EndpointError { given: shown.clone(), why });
+        let Some(mut url) = url else {
+            return refuse("it is not an address such as https://huggingface.co");
+        };
+        if !matches!(url.scheme(), "https" | "http") {
+            return refuse("it must begin with https:// or http://");
+        }
+        if url.host_str().is_none_or(str::is_empty) {
+            return refuse("it has no host");
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return refuse("it must not hold a user name or password");
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return refuse("it must not have a `?` or `#`");
+        }
+        let path = url.path().trim_end_matches('/').to_owned();
+        url.set_path(&path);
+        let base = url.as_str().trim_end_matches('/').to_owned();
+        Ok(Self { base, host: host_of(&url), proxy: None, ca_bundle: None })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::RepoType;
+
+    fn repo(kind: RepoType, id: &str) -> Repo {
+        Repo { kind, id: id.parse().unwrap() }
+    }
+
+    #[test]
+    fn addresses_are_normal() {
+        assert_eq!(Endpoint::default(), "https://huggingface.co".parse().unwrap());
+        for (given, shown) in [
+            ("https://huggingface.co/", "https://huggingface.co"),
+            ("HTTPS://HuggingFace.co:443", "https://huggingface.co"),
+            (" http://mirror:8080 ", "http://mirror:8080"),
+            ("https://host/api/huggingfaceml/hub//", "https://host/api/huggingfaceml/hub"),
+        ] {
+            assert_eq!(given.parse::<Endpoint>().unwrap().to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn addresses_that_cannot_be_endpoints_are_refused() {
+        for bad in [
+            "",
+            "huggingface.co",
+            "ftp://huggingface.co",
+            "https://",
+            "https://h/?a=b",
+            "https://h/#x",
+            "file:///etc",
+        ] {
+            assert!(bad.parse::<Endpoint>().is_err(), "{bad:?} was taken");
+        }
+        let error = "https://user:pass@host/".parse::<Endpoint>().unwrap_err().to_string();
+        assert!(!error.contains("pass@") && error.contains("user name or password"), "{error}");
+    }
+
+    #[test]
+    fn addresses_of_things_are_encoded() {
+        let endpoint = Endpoint::default();
+        let model = repo(RepoType::Model, "org/name");
+        let data = repo(RepoType::Dataset, "org/data");
+        let commit: Commit = "0123456789abcdef0123456789abcdef01234567".parse().unwrap();
+        assert_eq!(endpoint.page(&data), "https://huggingface.co/datasets/org/data");
+        assert_eq!(
+            endpoint.revision(&model, &"refs/pr/1".parse().unwrap()),
+            "https://huggingface.co/api/models/org/name/revision/refs%2Fpr%2F1"
+        );
+        assert_eq!(
+            endpoint.resolve(&data, &commit, &"a b/ü?#%2e.bin".parse().unwrap()),
+            format!("https://huggingface.co/datasets/org/data/resolve/{commit}/a%20b/%C3%BC%3F%23%252e.bin")
+        );
+    }
+
+    #[test]
+    fn a_proxy_password_is_not_shown() {
+        let endpoint = Endpoint::default().with_proxy("http://me:secret@proxy:3128".parse().unwrap());
+        assert!(!format!("{endpoint:?}").contains("secret"));
+    }
+}

@@ -1,0 +1,338 @@
+//! Everything that can be said before a byte is downloaded: token, access, commit, files. Shared by the controller and
+//! the `check` command. Knows no Kubernetes.
+
+use std::time::Duration;
+
+use super::{
+    Commit, Hub, HubError, Patterns, Refusal, Repo, RepoFile, Revision, RevisionInfo, Token, TokenState,
+    Trouble,
+    advice::{self, Subject},
+};
+use crate::reason::{Reason, Topic, Verdict};
+
+/// What is to be found out.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// The repo.
+    pub repo: &'a Repo,
+    /// The branch, tag or commit that is wanted.
+    pub revision: &'a Revision,
+    /// Which of its files.
+    pub patterns: &'a Patterns,
+    /// A commit to stay at, whatever the revision stands for by now.
+    pub pinned: Option<&'a Commit>,
+    /// Who asks.
+    pub token: Option<&'a Token>,
+    /// This very token was found good before. `whoami-v2` is then not asked: the Hub limits it strictly.
+    pub token_known_good: bool,
+}
+
+impl<'a> Question<'a> {
+    /// What sentences about it are about.
+    #[must_use]
+    pub fn subject(&self, hub: &'a Hub) -> Subject<'a> {
+        Subject { repo: self.repo, revision: self.revision, endpoint: hub.endpoint() }
+    }
+}
+
+/// The files to be downloaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The commit that they belong to.
+    pub commit: Commit,
+    /// The wanted files, in order of path.
+    pub files: Vec<RepoFile>,
+    /// Their length together.
+    pub bytes: u64,
+    /// How many files the commit has, wanted or not.
+    pub listed: usize,
+    /// The commit that the revision stands for now; differs from `commit` if that is pinned.
+    pub latest: Commit,
+}
+
+/// The answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Preflight {
+    /// Is the token good?
+    pub authenticated: Verdict,
+    /// May its account read the repo?
+    pub authorized: Verdict,
+    /// Are there commit and files?
+    pub resolved: Verdict,
+    /// What there is, if all answers are yes.
+    pub snapshot: Option<Snapshot>,
+    /// The pause that the Hub asks for.
+    pub retry_after: Option<Duration>,
+}
+
+impl Preflight {
+    /// The answers in order.
+    #[must_use]
+    pub fn verdicts(&self) -> [&Verdict; 3] {
+        [&self.authenticated, &self.authorized, &self.resolved]
+    }
+
+    /// Whether a download may begin.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.verdicts().iter().all(|verdict| verdict.holds())
+    }
+
+    /// The answer that stands in the way: of those that were looked at, the first that is not yes.
+    #[must_use]
+    pub fn obstacle(&self) -> Option<&Verdict> {
+        let open = || self.verdicts().into_iter().filter(|verdict| !verdict.holds());
+        open().find(|verdict| verdict.reason != Reason::NotChecked).or_else(|| open().next())
+    }
+
+    /// The answers where one is known before the Hub is asked, such as a missing Secret or an impossible repo name; the
+    /// others wait for it.
+    #[must_use]
+    pub fn stopped_by(verdict: Verdict) -> Self {
+        let waiting = |topic| {
+            let message = format!("Waits for {}.", verdict.topic.as_str());
+            Verdict::no(topic, Reason::NotChecked, message)
+        };
+        let mut answers = Self {
+            authenticated: waiting(Topic::Authenticated),
+            authorized: waiting(Topic::Authorized),
+            resolved: waiting(Topic::Resolved),
+            snapshot: None,
+            retry_after: None,
+        };
+        answers.set(verdict);
+        answers
+    }
+
+    fn set(&mut self, verdict: Verdict) {
+        match verdict.topic {
+            Topic::Authenticated => self.authenticated = verdict,
+            Topic::Authorized => self.authorized = verdict,
+            _ => self.resolved = verdict,
+        }
+    }
+}
+
+/// The topic that a reason answers; none for the reasons that say nothing about any.
+#[must_use]
+pub const fn topic_of(reason: Reason) -> Option<Topic> {
+    use Reason as R;
+    match reason {
+        R::TokenValid
+        | R::Anonymous
+        | R::SecretNotFound
+        | R::SecretKeyNotFound
+        | R::TokenMalformed
+        | R::TokenInvalid => Some(Topic::Authenticated),
+        R::AccessGranted
+        | R::TokenRequired
+        | R::TermsNotAccepted
+        | R::AccessPending
+        | R::AccessRejected
+        | R::TokenLacksPermission
+        | R::RepoNotFoundOrPrivate
+        | R::RepoDisabled
+        | R::EndpointNotAllowed
+        | R::AccessDenied => Some(Topic::Authorized),
+        R::Resolved
+        | R::RevisionNotFound
+        | R::NoMatchingFiles
+        | R::InvalidRepo
+        | R::InvalidPattern
+        | R::UnsafeFileName => Some(Topic::Resolved),
+        _ => None,
+    }
+}
+
+/// Asks the Hub in this order: may we read, what is the revision, whose is the token if that is still in doubt, which
+/// files are there. Stops at the first answer that is not yes.
+pub async fn preflight(hub: &Hub, question: &Question<'_>) -> Preflight {
+    let round = Round { hub, question, subject: question.subject(hub) };
+    match round.run().await {
+        Ok(snapshot) => round.success(snapshot),
+        Err(stop) => round.failure(stop),
+    }
+}
+
+/// Why a round ended early.
+struct Stop {
+    /// Where it ended, if the error says nothing about a topic.
+    at: Topic,
+    error: HubError,
+    /// A better sentence than the error has.
+    message: Option<String>,
+}
+
+impl Stop {
+    const fn new(at: Topic, error: HubError) -> Self {
+        Self { at, error, message: None }
+    }
+}
+
+struct Round<'a> {
+    hub: &'a Hub,
+    question: &'a Question<'a>,
+    subject: Subject<'a>,
+}
+
+impl Round<'_> {
+    async fn run(&self) -> Result<Snapshot, Stop> {
+        let granted = self.access().await?;
+        let info = self.hub.revision(self.question.repo, self.question.revision, self.question.token).await;
+        // Who may read what not everybody may read has a good token.
+        let proven = granted && info.as_ref().is_ok_and(|info| info.private || info.gated);
+        if !proven {
+            self.confirm_token().await?;
+        }
+        self.resolve(info).await
+    }
+
+    /// The access probe. False: this endpoint is a mirror that does not offer it, so the other calls must tell.
+    async fn access(&self) -> Result<bool, Stop> {
+        match self.hub.auth_check(self.question.repo, self.question.token).await {
+            Ok(()) => Ok(true),
+            Err(HubError::Refused(refusal)) if refusal.is_unknown_call() => Ok(false),
+            Err(HubError::Refused(refusal)) => Err(self.settle(refusal).await),
+            Err(error) => Err(Stop::new(self.first_open(), error)),
+        }
+    }
+
+    /// The first topic that an unanswered call leaves open.
+    const fn first_open(&self) -> Topic {
+        match self.question.token {
+            Some(_) if !self.question.token_known_good => Topic::Authenticated,
+            _ => Topic::Authorized,
+        }
+    }
+
+    /// Finds out about the token, if a refusal leaves that open.
+    async fn settle(&self, refusal: Refusal) -> Stop {
+        let error = match (refusal.token, self.question.token) {
+            (TokenState::Unclear, Some(token)) => match self.hub.whoami(token).await {
+                Ok(_) => HubError::Refused(refusal.with_good_token()),
+                Err(HubError::Refused(own)) if own.status == 401 => HubError::Refused(own.with_bad_token()),
+                // No help from there: what the first refusal looks like is the best there is.
+                Err(HubError::Refused(_)) => HubError::Refused(refusal),
+                Err(error) if not_offered(&error) => HubError::Refused(refusal),
+                Err(error) => return Stop::new(Topic::Authenticated, error),
+            },
+            _ => HubError::Refused(refusal),
+        };
+        Stop::new(Topic::Authorized, error)
+    }
+
+    /// Makes sure that a token which nothing has needed so far is not a bad one that the Hub just ignored.
+    async fn confirm_token(&self) -> Result<(), Stop> {
+        let Some(token) = self.question.token.filter(|_| !self.question.token_known_good) else {
+            return Ok(());
+        };
+        match self.hub.whoami(token).await {
+            Err(HubError::Refused(own)) if own.status == 401 => {
+                Err(Stop::new(Topic::Authenticated, HubError::Refused(own.with_bad_token())))
+            }
+            // A mirror that does not offer the call, or an answer without a name: nothing speaks against the token.
+            Ok(_) | Err(HubError::Refused(_)) => Ok(()),
+            Err(error) if not_offered(&error) => Ok(()),
+            Err(error) => Err(Stop::new(Topic::Authenticated, error)),
+        }
+    }
+
+    async fn resolve(&self, info: Result<RevisionInfo, HubError>) -> Result<Snapshot, Stop> {
+        let Question { repo, patterns, pinned, token, .. } = *self.question;
+        let latest = match (info, pinned) {
+            (Ok(info), _) => info.commit,
+            // The branch is gone, but what is pinned stays.
+            (Err(error), Some(pinned)) if error.reason() == Reason::RevisionNotFound => pinned.clone(),
+            (Err(error), _) => return Err(self.late(error).await),
+        };
+        let commit = pinned.cloned().unwrap_or_else(|| latest.clone());
+        let listing = match self.hub.list(repo, &commit, token).await {
+            Ok(listing) => listing,
+            Err(error) => return Err(self.late(error).await),
+        };
+        let listed = listing.len();
+        let wanted = |file: &RepoFile| patterns.matches(&file.path);
+        if !listing.iter().any(wanted) {
+            return Err(self.nothing(&listing));
+        }
+        let files: Vec<RepoFile> = listing.into_iter().filter(wanted).collect();
+        let bytes = files.iter().fold(0, |sum: u64, file| sum.saturating_add(file.size));
+        Ok(Snapshot { commit, files, bytes, listed, latest })
+    }
+
+    /// A failure after the access probe: a mirror's first word on access, or access that went away just now.
+    async fn late(&self, error: HubError) -> Stop {
+        match error {
+            HubError::Refused(refusal) if topic_of(refusal.reason) != Some(Topic::Resolved) => {
+                self.settle(refusal).await
+            }
+            error => Stop::new(Topic::Resolved, error),
+        }
+    }
+
+    fn nothing(&self, listing: &[RepoFile]) -> Stop {
+        let message = advice::no_matching_files(&self.subject, self.question.patterns, listing);
+        let refusal = Refusal {
+            reason: Reason::NoMatchingFiles,
+            status: 200,
+            code: None,
+            words: String::new(),
+            token: TokenState::Unclear,
+        };
+        Stop { message: Some(message), ..Stop::new(Topic::Resolved, HubError::Refused(refusal)) }
+    }
+
+    /// A good answer to a topic.
+    fn yes(&self, topic: Topic) -> Verdict {
+        let reason = match topic {
+            Topic::Authenticated if self.question.token.is_none() => Reason::Anonymous,
+            Topic::Authenticated => Reason::TokenValid,
+            _ => Reason::AccessGranted,
+        };
+        Verdict::yes(topic, reason, advice::fine(reason, &self.subject))
+    }
+
+    fn success(&self, snapshot: Snapshot) -> Preflight {
+        let Snapshot { commit, files, bytes, .. } = &snapshot;
+        let message = advice::resolved(&self.subject, commit.short(), files.len(), *bytes);
+        Preflight {
+            authenticated: self.yes(Topic::Authenticated),
+            authorized: self.yes(Topic::Authorized),
+            resolved: Verdict::yes(Topic::Resolved, Reason::Resolved, message),
+            snapshot: Some(snapshot),
+            retry_after: None,
+        }
+    }
+
+    fn failure(&self, stop: Stop) -> Preflight {
+        let reason = stop.error.reason();
+        let topic = topic_of(reason).unwrap_or(stop.at);
+        let message = stop.message.unwrap_or_else(|| advice::explain(&stop.error, &self.subject));
+        let mut answers = Preflight::stopped_by(Verdict::no(topic, reason, message));
+        answers.retry_after = stop.error.retry_after();
+        if topic > Topic::Authenticated {
+            answers.set(self.authenticated(topic, &stop.error));
+        }
+        if topic > Topic::Authorized {
+            answers.set(self.yes(Topic::Authorized));
+        }
+        answers
+    }
+
+    /// What a later failure says about the token.
+    fn authenticated(&self, failed: Topic, error: &HubError) -> Verdict {
+        let open = failed == Topic::Authorized
+            && !self.question.token_known_good
+            && matches!(error, HubError::Refused(refusal) if refusal.token == TokenState::Unclear);
+        if open {
+            let message = "The refusal does not tell whether the token is good.";
+            return Verdict::no(Topic::Authenticated, Reason::NotChecked, message);
+        }
+        self.yes(Topic::Authenticated)
+    }
+}
+
+/// Whether a server says that it does not know the call at all.
+const fn not_offered(error: &HubError) -> bool {
+    matches!(error, HubError::Unreachable { kind: Trouble::Server(501), .. } | HubError::BadAnswer { .. })
+}

@@ -1,0 +1,164 @@
+//! One GET to the Hub: redirects, who may see the token, and which status is which failure. Knows no calls by name.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use reqwest::{
+    Client, Response, StatusCode,
+    header::{ACCEPT_ENCODING, AUTHORIZATION, LOCATION, RANGE},
+};
+use url::Url;
+
+use super::{
+    Refusal, Token,
+    endpoint::host_of,
+    error::{HubError, Trouble},
+    rate_limit,
+    refusal::Evidence,
+    transport,
+};
+
+/// Enough for a renamed repo, a resolve cache and the storage behind them.
+const MAX_REDIRECTS: usize = 8;
+/// So much of an error's body is read to find the Hub's words.
+const MAX_ERROR_BODY: usize = 16 * 1024;
+
+/// A GET.
+#[derive(Clone, Copy)]
+pub(super) struct Get<'a> {
+    pub address: &'a str,
+    pub token: Option<&'a Token>,
+    /// The first byte that is wanted.
+    pub from: u64,
+    /// Whether a redirect may lead away from the Hub, to its storage.
+    pub storage: bool,
+    /// A limit for the whole answer; downloads have none.
+    pub limit: Option<Duration>,
+}
+
+/// An answer that is not a failure.
+pub(super) struct Answer {
+    pub response: Response,
+    pub host: String,
+}
+
+impl Get<'_> {
+    /// Sends it, and follows redirects: within the Hub's own origin with the token, to anywhere else without it, and
+    /// without it ever after.
+    pub async fn send(&self, client: &Client) -> Result<Answer, HubError> {
+        let mut url = Url::parse(self.address).map_err(|error| HubError::Unreachable {
+            host: "the hub".to_owned(),
+            kind: Trouble::Setup,
+            detail: error.to_string(),
+        })?;
+        let home = url.origin();
+        let mut at_home = true;
+        for _ in 0..=MAX_REDIRECTS {
+            let host = host_of(&url);
+            let mut request = client.get(url.clone()).header(ACCEPT_ENCODING, "identity");
+            if at_home && let Some(token) = self.token {
+                request = request.header(AUTHORIZATION, token.header());
+            }
+            if self.from > 0 {
+                request = request.header(RANGE, format!("bytes={}-", self.from));
+            }
+            if let Some(limit) = self.limit {
+                request = request.timeout(limit);
+            }
+            let response = request.send().await.map_err(|error| transport::failed(error, host.clone()))?;
+            if !is_redirect(response.status()) {
+                return self.judge(response, host, at_home).await;
+            }
+            let bad = |what: String| HubError::BadAnswer { host: host.clone(), what };
+            let target = response.headers().get(LOCATION).and_then(|location| location.to_str().ok());
+            let target = target
+                .and_then(|location| url.join(location).ok())
+                .filter(|target| target.has_host() && matches!(target.scheme(), "https" | "http"))
+                .ok_or_else(|| bad("it redirects to nowhere".to_owned()))?;
+            if url.scheme() == "https" && target.scheme() != "https" {
+                return Err(bad(format!("it redirects to {} without TLS", host_of(&target))));
+            }
+            at_home = at_home && target.origin() == home;
+            if !at_home && !self.storage {
+                return Err(bad(format!(
+                    "it redirects to {}; if that is the Hub, make it the endpoint",
+                    target.origin().ascii_serialization()
+                )));
+            }
+            url = target;
+        }
+        Err(HubError::BadAnswer { host: host_of(&url), what: "it redirects without end".to_owned() })
+    }
+
+    /// Sorts an answer by its status.
+    async fn judge(&self, response: Response, host: String, at_home: bool) -> Result<Answer, HubError> {
+        let status = response.status();
+        match status.as_u16() {
+            200 | 206 => Ok(Answer { response, host }),
+            // Only a request with a range can have this answer; it is no failure yet.
+            416 if self.from > 0 => Ok(Answer { response, host }),
+            429 => Err(HubError::RateLimited {
+                host,
+                retry_after: rate_limit::pause(response.headers(), Timestamp::now()),
+            }),
+            status if !at_home => Err(HubError::Storage { host, status }),
+            407 => Err(HubError::Unreachable {
+                host,
+                kind: Trouble::Proxy,
+                detail: "it asks for a user name and password".to_owned(),
+            }),
+            408 | 500.. => Err(HubError::Unreachable {
+                host,
+                kind: Trouble::Server(status.as_u16()),
+                detail: String::new(),
+            }),
+            400.. => Err(HubError::Refused(refusal(response, self.token.is_some()).await)),
+            other => Err(HubError::BadAnswer { host, what: format!("HTTP {other} is not expected") }),
+        }
+    }
+}
+
+fn is_redirect(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+}
+
+/// Reads what the Hub says with a refusal.
+async fn refusal(mut response: Response, token_sent: bool) -> Refusal {
+    let mut body = Vec::new();
+    // A body that breaks off takes nothing from status and headers.
+    while let Ok(Some(chunk)) = response.chunk().await {
+        let room = MAX_ERROR_BODY - body.len();
+        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        if body.len() == MAX_ERROR_BODY {
+            break;
+        }
+    }
+    let header = |name| {
+        response.headers().get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+    };
+    Refusal::new(&Evidence {
+        status: response.status().as_u16(),
+        code: header("x-error-code").as_deref(),
+        message: header("x-error-message").as_deref(),
+        body: &String::from_utf8_lossy(&body),
+        token_sent,
+    })
+}
+
+/// Tries up to three times within about two seconds, if the failure is of the kind that is often gone a moment later.
+/// Longer waiting is the caller's.
+pub(super) async fn patiently<T, F>(mut attempt: impl FnMut() -> F) -> Result<T, HubError>
+where
+    F: Future<Output = Result<T, HubError>>,
+{
+    for pause in [200..400, 600..1200] {
+        match attempt().await {
+            Err(error) if error.is_brief() => {
+                tracing::debug!(%error, "asking the hub again");
+                tokio::time::sleep(Duration::from_millis(fastrand::u64(pause))).await;
+            }
+            other => return other,
+        }
+    }
+    attempt().await
+}

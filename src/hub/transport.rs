@@ -1,0 +1,54 @@
+//! What went wrong below HTTP: from the client's error to a kind of trouble. Knows nothing of the Hub.
+
+use std::{error::Error, io};
+
+use super::error::{HubError, Trouble};
+
+/// A failed request to `host`. The address is dropped, since a signed one is a secret.
+pub(super) fn failed(error: reqwest::Error, host: String) -> HubError {
+    let error = error.without_url();
+    let (kind, detail) = classify(&error);
+    HubError::Unreachable { host, kind, detail }
+}
+
+fn classify(error: &reqwest::Error) -> (Trouble, String) {
+    let causes = causes(error);
+    let deepest = causes.last().map(ToString::to_string).unwrap_or_default();
+    if error.is_builder() {
+        return (Trouble::Setup, deepest);
+    }
+    // The tunnel's error type is not public; its text has been the same for years, and a test watches it.
+    if let Some(tunnel) = causes.iter().find(|cause| cause.to_string().starts_with("tunnel error")) {
+        let tunnel = tunnel.to_string();
+        let detail = if tunnel == deepest { tunnel } else { format!("{tunnel}: {deepest}") };
+        return (Trouble::Proxy, detail);
+    }
+    if let Some(tls) = causes.iter().find_map(|cause| cause.downcast_ref::<rustls::Error>()) {
+        return (Trouble::Tls, tls.to_string());
+    }
+    if error.is_timeout() {
+        let what = if error.is_connect() { "connecting took too long" } else { "nothing came for too long" };
+        return (Trouble::Timeout, what.to_owned());
+    }
+    if error.is_dns() {
+        return (Trouble::Dns, deepest);
+    }
+    if error.is_connect() {
+        return (Trouble::Connect, deepest);
+    }
+    (Trouble::Cut, deepest)
+}
+
+/// An error and all below it. An `io::Error` hides the error that it wraps from `source`.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> Vec<&'a (dyn Error + 'static)> {
+    let mut causes = vec![error];
+    let mut next = Some(error);
+    while let Some(current) = next {
+        next = match current.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(inner) => Some(inner),
+            None => current.source(),
+        };
+        causes.extend(next);
+    }
+    causes
+}
