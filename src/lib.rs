@@ -1,5 +1,8 @@
 //! modelcache: fills volumes with models from the Hugging Face Hub, and says what is wrong when it cannot.
 
+pub mod api;
 pub mod cache;
+pub mod cli;
+pub mod fetch;
 pub mod hub;
 pub mod reason;

@@ -5,8 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::volume::{Diagnosis, Size, free_space};
-use crate::{hub::Digest, reason::Reason};
+use super::volume::{Diagnosis, free_space};
+use crate::{
+    hub::{Digest, advice::size},
+    reason::Reason,
+};
 
 /// A failure of the cache room.
 #[derive(Debug, thiserror::Error)]
@@ -17,7 +20,7 @@ pub enum CacheError {
     /// There is not enough space for what is still missing.
     #[error(
         "{} are missing in {}, and only {} are free on its volume. Enlarge the volume or remove other data from it",
-        Size(*.needed), .path.display(), Size(*.free)
+        size(*.needed), .path.display(), size(*.free)
     )]
     TooSmall {
         /// The cache.
@@ -30,7 +33,7 @@ pub enum CacheError {
     /// The space or a quota ran out while writing.
     #[error(
         "cannot {action} {}: {source} ({} free). Enlarge the volume or its quota, or remove other data from it",
-        .path.display(), Size(*.free)
+        .path.display(), size(*.free)
     )]
     Full {
         /// What was tried.

@@ -4,51 +4,32 @@
 use std::{
     fs::{File, OpenOptions, TryLockError},
     io,
-    time::{Duration, Instant},
 };
 
 use super::{disk, layout::RepoDir};
 use crate::hub::Digest;
 
-/// How often the lock is tried while another holds it.
-const PAUSE: Duration = Duration::from_millis(250);
-
-/// A lock that is held, or that could not be had. Dropping releases it.
+/// The lock of one content, or why there is none. Dropping a held one releases it.
 #[derive(Debug)]
 #[must_use = "dropping it releases the lock"]
-#[allow(dead_code, reason = "the file is held, not read")]
-pub struct Courtesy {
-    held: Option<File>,
-    /// Whether another writer held it first, and so may have brought the content meanwhile.
-    pub waited: bool,
+pub enum Courtesy {
+    /// It is ours.
+    Held(File),
+    /// Another writer holds it.
+    Busy,
+    /// The file system has no locks, or they are another user's.
+    Impossible,
 }
 
 impl Courtesy {
-    /// Takes the lock of a content. Blocks for `patience` at most, and then goes on without.
-    pub fn take(dir: &RepoDir, digest: &Digest, patience: Duration) -> Self {
-        let file = match Self::open(dir, digest) {
-            Ok(file) => file,
-            Err(error) => {
+    /// Takes the lock of a content if it is free.
+    pub fn try_take(dir: &RepoDir, digest: &Digest) -> Self {
+        match Self::open(dir, digest).map(|file| (file.try_lock(), file)) {
+            Ok((Ok(()), file)) => Self::Held(file),
+            Ok((Err(TryLockError::WouldBlock), _)) => Self::Busy,
+            Ok((Err(TryLockError::Error(error)), _)) | Err(error) => {
                 tracing::debug!(%error, "downloading without a lock");
-                return Self { held: None, waited: false };
-            }
-        };
-        let end = Instant::now() + patience;
-        let mut waited = false;
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Self { held: Some(file), waited },
-                Err(TryLockError::WouldBlock) if Instant::now() < end => {
-                    if !waited {
-                        tracing::info!(%digest, "waiting for another download of the same content");
-                    }
-                    waited = true;
-                    std::thread::sleep(PAUSE.min(end.saturating_duration_since(Instant::now())));
-                }
-                Err(error) => {
-                    tracing::debug!(%error, "downloading without a lock");
-                    return Self { held: None, waited };
-                }
+                Self::Impossible
             }
         }
     }
@@ -75,22 +56,21 @@ mod tests {
     use crate::cache::testing::{file, repo_dir};
 
     #[test]
-    fn a_lock_is_waited_for_but_not_for_ever() {
+    fn a_lock_is_for_one_writer_at_a_time() {
         let (_root, dir) = repo_dir();
         let digest = file("a.txt", b"hello").digest;
-        let first = Courtesy::take(&dir, &digest, Duration::ZERO);
-        assert!(first.held.is_some());
-        let second = Courtesy::take(&dir, &digest, Duration::from_millis(1));
-        assert!(second.held.is_none() && second.waited);
+        let first = Courtesy::try_take(&dir, &digest);
+        assert!(matches!(first, Courtesy::Held(_)));
+        assert!(matches!(Courtesy::try_take(&dir, &digest), Courtesy::Busy));
         drop(first);
-        assert!(Courtesy::take(&dir, &digest, Duration::ZERO).held.is_some());
+        assert!(matches!(Courtesy::try_take(&dir, &digest), Courtesy::Held(_)));
     }
 
     #[test]
     fn a_lock_that_cannot_be_made_is_done_without() {
         let (root, dir) = repo_dir();
         std::fs::write(root.path().join(".locks"), "").unwrap();
-        let lock = Courtesy::take(&dir, &file("a.txt", b"hello").digest, Duration::ZERO);
-        assert!(lock.held.is_none() && !lock.waited);
+        let digest = file("a.txt", b"hello").digest;
+        assert!(matches!(Courtesy::try_take(&dir, &digest), Courtesy::Impossible));
     }
 }

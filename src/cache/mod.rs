@@ -26,4 +26,4 @@ pub use lock::Courtesy;
 pub use publish::{Links, Publication, commit_of_ref, write_refs};
 pub use record::{Record, RecordedFile, Selection};
 pub use verify::{Checked, Fault, Problem, verify, verify_all};
-pub use volume::{Size, prepare, require_space};
+pub use volume::{prepare, require_space};

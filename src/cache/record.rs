@@ -12,7 +12,7 @@ use super::{
     error::{CacheError, While as _},
     layout::RepoDir,
 };
-use crate::hub::{Commit, Digest, NameError, Repo, RepoId, RepoPath, RepoType};
+use crate::hub::{Commit, Digest, NameError, Patterns, Repo, RepoId, RepoPath, RepoType};
 
 /// The only format so far.
 const FORMAT: u32 = 1;
@@ -37,6 +37,12 @@ impl Selection {
             include: canonical(include.into_iter().collect()),
             exclude: canonical(exclude.into_iter().collect()),
         }
+    }
+
+    /// Those that a user's patterns select.
+    #[must_use]
+    pub fn of(patterns: &Patterns) -> Self {
+        Self::new(patterns.include().map(str::to_owned), patterns.exclude().map(str::to_owned))
     }
 
     /// Whether every file is wanted.

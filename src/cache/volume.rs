@@ -136,25 +136,6 @@ impl fmt::Display for Diagnosis {
     }
 }
 
-/// A number of bytes, written for a person.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Size(pub u64);
-
-impl fmt::Display for Size {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-        let bytes = self.0;
-        if bytes < 1024 {
-            return write!(f, "{bytes} B");
-        }
-        let power = bytes.ilog2() / 10;
-        // Tenths in whole numbers: a float would not hold every count of bytes.
-        let tenths = u128::from(bytes) * 10 / (1 << (10 * power));
-        let unit = UNITS.get(power as usize - 1).copied().unwrap_or_default();
-        write!(f, "{}.{} {unit}", tenths / 10, tenths % 10)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use pretty_assertions::assert_eq;
@@ -164,20 +145,6 @@ mod tests {
 
     fn gpt2(root: &Path) -> RepoDir {
         CacheDir::new(root).repo(&Repo { kind: RepoType::Model, id: "gpt2".parse().unwrap() })
-    }
-
-    #[test]
-    fn sizes_are_readable() {
-        for (bytes, text) in [
-            (0, "0 B"),
-            (1023, "1023 B"),
-            (1024, "1.0 KiB"),
-            (1536, "1.5 KiB"),
-            (26_954_000_000, "25.1 GiB"),
-            (u64::MAX, "15.9 EiB"),
-        ] {
-            assert_eq!(Size(bytes).to_string(), text);
-        }
     }
 
     #[test]

@@ -193,7 +193,9 @@ fn quoted<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
     text
 }
 
-fn files(count: usize) -> String {
+/// A number of files, in words.
+#[must_use]
+pub fn files(count: usize) -> String {
     if count == 1 { "1 file".to_owned() } else { format!("{count} files") }
 }
 
@@ -214,4 +216,3 @@ pub fn size(bytes: u64) -> String {
     let tenths = (u128::from(bytes) * 10 + scale / 2) / scale;
     format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
 }
-

@@ -218,4 +218,3 @@ fn mask_token(word: &str) -> String {
         _ => word.to_owned(),
     }
 }
-

@@ -1,0 +1,104 @@
+//! How a fetch can fail, each way with its one reason and a message for a person.
+
+use std::time::Duration;
+
+use crate::{
+    cache::CacheError,
+    hub::{HubError, RepoPath, TokenError, advice},
+    reason::{Reason, Verdict},
+};
+
+/// A fetch that has not filled the cache.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// There is no usable token to send.
+    #[error("{}", advice::token(.0))]
+    Token(#[from] TokenError),
+    /// The Hub cannot be asked at all.
+    #[error("{advice}")]
+    Hub {
+        /// The failure.
+        source: HubError,
+        /// It and its remedy, for a person.
+        advice: String,
+    },
+    /// What the Hub said before anything was downloaded.
+    #[error("{}", verdict.message)]
+    Preflight {
+        /// The answer that stands in the way.
+        verdict: Verdict,
+        /// When the Hub wants to be asked again.
+        retry_after: Option<Duration>,
+    },
+    /// The Hub may not be asked, and the cache has not all of it.
+    #[error("{what} is not complete in the cache, and HF_HUB_OFFLINE forbids to ask the Hub for it")]
+    Offline {
+        /// The repo and its revision.
+        what: String,
+    },
+    /// The volume does not take it.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// One file cannot be had from the Hub.
+    #[error("cannot download {path}: {advice}")]
+    File {
+        /// The file.
+        path: RepoPath,
+        /// The last failure.
+        source: HubError,
+        /// It and its remedy, for a person.
+        advice: String,
+    },
+    /// One file has other bytes than the Hub lists, also after another try.
+    #[error(
+        "cannot download {path}: {source}, twice. A proxy on the way or the storage delivers wrong bytes"
+    )]
+    Mismatch {
+        /// The file.
+        path: RepoPath,
+        /// What was found.
+        source: CacheError,
+    },
+    /// No byte came for too long, several times.
+    #[error("cannot download {path}: no byte came for {} s, several times", quiet.as_secs_f32())]
+    Stalled {
+        /// The file.
+        path: RepoPath,
+        /// How long each time.
+        quiet: Duration,
+    },
+    /// It was told to stop.
+    #[error("stopped before the download was done. Files that were complete are kept for the next try")]
+    Stopped,
+    /// A part of our own program ended in a way that it should not.
+    #[error("a part of the download ended unexpectedly: {0}")]
+    Broken(#[from] tokio::task::JoinError),
+}
+
+impl FetchError {
+    /// The published word for it.
+    #[must_use]
+    pub const fn reason(&self) -> Reason {
+        match self {
+            Self::Token(error) => error.reason(),
+            Self::Hub { source, .. } | Self::File { source, .. } => source.reason(),
+            Self::Preflight { verdict, .. } => verdict.reason,
+            Self::Offline { .. } => Reason::HubUnreachable,
+            Self::Cache(error) => error.reason(),
+            Self::Mismatch { .. } => Reason::HashMismatch,
+            Self::Stalled { .. } => Reason::TransferStalled,
+            Self::Stopped => Reason::Stopped,
+            Self::Broken(_) => Reason::DownloadFailed,
+        }
+    }
+
+    /// The pause that the Hub asks for.
+    #[must_use]
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Preflight { retry_after, .. } => *retry_after,
+            Self::Hub { source, .. } | Self::File { source, .. } => source.retry_after(),
+            _ => None,
+        }
+    }
+}

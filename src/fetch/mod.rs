@@ -1,0 +1,83 @@
+//! Fills a cache: plan → transfer → verify → publish → report. The same for a Job, an init container and a person.
+//! Knows no Kubernetes.
+
+mod bars;
+mod download;
+mod error;
+mod plan;
+mod progress;
+mod report;
+mod retry;
+mod run;
+mod writer;
+
+use std::time::Duration;
+
+pub use bars::show;
+pub use error::FetchError;
+pub use progress::{Current, Event, Progress};
+pub use report::Report;
+pub use run::fetch;
+
+use crate::{
+    cache::{CacheDir, Links},
+    hub::{Endpoint, Patterns, Repo, Revision, TokenSource},
+};
+
+/// What shall be in the cache.
+#[derive(Clone, Debug)]
+pub struct FetchRequest {
+    /// The repo.
+    pub repo: Repo,
+    /// Its branch, tag or commit. A branch or tag will name the commit in the cache too.
+    pub revision: Revision,
+    /// Further refs that shall name the commit.
+    pub aliases: Vec<Revision>,
+    /// Which files are wanted.
+    pub patterns: Patterns,
+    /// The cache to fill.
+    pub cache: CacheDir,
+    /// The Hub to ask.
+    pub endpoint: Endpoint,
+    /// The token to send.
+    pub token: TokenSource,
+    /// Whether the Hub may not be asked at all.
+    pub offline: bool,
+    /// How snapshots hold their files; by default what the volume can do.
+    pub links: Option<Links>,
+    /// How patient it is.
+    pub limits: Limits,
+}
+
+/// How many at once, how often and how long.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Files that are downloaded at the same time.
+    pub files_at_once: usize,
+    /// Tries of one file in a row that bring nothing.
+    pub attempts: u32,
+    /// The first pause between two tries; each further one is longer.
+    pub pause: Duration,
+    /// A connection on which nothing comes for so long is given up.
+    pub stall: Duration,
+    /// So long is waited in all when the Hub asks for it.
+    pub rate_limit: Duration,
+    /// So long is waited for another program that downloads the same content.
+    pub lock: Duration,
+    /// What an earlier writer left behind is removed after so long.
+    pub leftover: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            files_at_once: 8,
+            attempts: 6,
+            pause: Duration::from_secs(1),
+            stall: Duration::from_secs(60),
+            rate_limit: Duration::from_secs(300),
+            lock: Duration::from_secs(60),
+            leftover: Duration::from_secs(600),
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! What is still missing on the volume. What lies there without a record is read first: its name alone proves nothing.
+
+use std::collections::{HashMap, HashSet};
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use tokio::task::spawn_blocking;
+
+use super::FetchError;
+use crate::{
+    cache::{Inventory, RepoDir, State, prove},
+    hub::{Commit, Digest, RepoFile, advice::size},
+};
+
+/// What a fetch has to do.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Plan {
+    /// A file for each missing content, the largest first: the last ones to end should be short.
+    pub(super) missing: Vec<Missing>,
+    /// Files that are there and right.
+    pub(super) present_files: u64,
+    /// Their bytes.
+    pub(super) present_bytes: u64,
+}
+
+/// A content that has to come from the Hub.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Missing {
+    /// A file that has it.
+    pub(super) file: RepoFile,
+    /// How many files have it.
+    pub(super) copies: u64,
+}
+
+impl Plan {
+    /// The bytes that have to come.
+    pub(super) fn bytes(&self) -> u64 {
+        self.missing.iter().map(|missing| missing.file.size).sum()
+    }
+}
+
+/// Looks at every file of a selection.
+pub(super) async fn plan(
+    dir: &RepoDir,
+    commit: &Commit,
+    files: &[RepoFile],
+    at_once: usize,
+) -> Result<Plan, FetchError> {
+    let (states, unproven) = {
+        let (dir, commit, files) = (dir.clone(), commit.clone(), files.to_vec());
+        spawn_blocking(move || look(&dir, &commit, files)).await?
+    };
+    if !unproven.is_empty() {
+        let bytes = unproven.values().map(|file| file.size).sum();
+        tracing::info!(files = unproven.len(), size = size(bytes), "reading what is there without a record");
+    }
+    let proofs = unproven.into_iter().map(|(place, file)| async move {
+        let right = spawn_blocking({
+            let (place, file) = (place.clone(), file.clone());
+            move || prove(&place, &file)
+        });
+        let right = right.await??;
+        if !right {
+            tracing::warn!(path = %place.display(), "the content is wrong: it is fetched again");
+        }
+        Ok::<_, FetchError>(right.then_some((place, file.digest)))
+    });
+    let proven: HashSet<_> = stream::iter(proofs)
+        .buffer_unordered(at_once)
+        .try_filter_map(|proof| async { Ok(proof) })
+        .try_collect()
+        .await?;
+    Ok(sum(states, |place, digest| proven.contains(&(place.clone(), digest.clone()))))
+}
+
+type Place = std::path::PathBuf;
+
+fn look(
+    dir: &RepoDir,
+    commit: &Commit,
+    files: Vec<RepoFile>,
+) -> (Vec<(RepoFile, State)>, HashMap<Place, RepoFile>) {
+    let inventory = Inventory::of(dir);
+    let mut unproven = HashMap::new();
+    let states = files.into_iter().map(|file| {
+        let state = inventory.state(dir, commit, &file);
+        if let State::Unproven(place) = &state {
+            unproven.insert(place.clone(), file.clone());
+        }
+        (file, state)
+    });
+    (states.collect(), unproven)
+}
+
+fn sum(states: Vec<(RepoFile, State)>, is_proven: impl Fn(&Place, &Digest) -> bool) -> Plan {
+    let mut plan = Plan::default();
+    let mut missing: HashMap<Digest, Missing> = HashMap::new();
+    for (file, state) in states {
+        let present = match &state {
+            State::Trusted => true,
+            State::Unproven(place) => is_proven(place, &file.digest),
+            State::Absent => false,
+        };
+        if present {
+            plan.present_files += 1;
+            plan.present_bytes += file.size;
+        } else {
+            missing.entry(file.digest.clone()).or_insert(Missing { file, copies: 0 }).copies += 1;
+        }
+    }
+    plan.missing = missing.into_values().collect();
+    plan.missing.sort_unstable_by(|a, b| (b.file.size, &a.file.path).cmp(&(a.file.size, &b.file.path)));
+    plan
+}
+
+#[cfg(test)]
+mod tests {
+    use pretty_assertions::assert_eq;
+
+    use super::*;
+
+    fn file(path: &str, size: u64, digit: &str) -> RepoFile {
+        let digest = digit.repeat(40).parse().unwrap();
+        RepoFile { path: path.parse().unwrap(), size, digest, pointer: None, xet_hash: None }
+    }
+
+    #[test]
+    fn each_missing_content_comes_once_and_the_largest_first() {
+        let place = |name: &str| State::Unproven(name.into());
+        let states = vec![
+            (file("a", 1, "a"), State::Absent),
+            (file("b", 9, "b"), State::Absent),
+            (file("c", 1, "a"), State::Absent),
+            (file("d", 5, "d"), State::Trusted),
+            (file("e", 6, "e"), place("right")),
+            (file("f", 7, "f"), place("wrong")),
+        ];
+        let plan = sum(states, |place, _| place.ends_with("right"));
+        let missing = |path, size, digit, copies| Missing { file: file(path, size, digit), copies };
+        assert_eq!(
+            plan,
+            Plan {
+                missing: vec![missing("b", 9, "b", 1), missing("f", 7, "f", 1), missing("a", 1, "a", 2)],
+                present_files: 2,
+                present_bytes: 11,
+            }
+        );
+        assert_eq!(plan.bytes(), 17);
+    }
+}

@@ -1,0 +1,192 @@
+//! How far a fetch is: counters that the downloads write and anybody may read.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use serde::Serialize;
+
+/// How often a line is printed at most.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// The counters of one fetch.
+#[derive(Debug, Default)]
+pub struct Progress {
+    total: AtomicU64,
+    done: AtomicU64,
+    fetched: AtomicU64,
+    files: AtomicU64,
+    total_files: AtomicU64,
+    current: Mutex<Vec<Arc<Current>>>,
+}
+
+/// A file that is being downloaded now.
+#[derive(Debug)]
+pub struct Current {
+    /// Its path in the repo.
+    pub path: String,
+    /// Its size.
+    pub size: u64,
+    done: AtomicU64,
+}
+
+impl Current {
+    /// How many of its bytes are there.
+    #[must_use]
+    pub fn done(&self) -> u64 {
+        self.done.load(Relaxed)
+    }
+}
+
+/// One look at the counters: a line of the log, from which the controller reads how far a Job is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "event", rename = "progress", rename_all = "camelCase")]
+pub struct Event {
+    /// Bytes on the volume, those of earlier runs included.
+    pub downloaded_bytes: u64,
+    /// Bytes of all files.
+    pub total_bytes: u64,
+    /// Files that are complete.
+    pub files: u64,
+    /// All files.
+    pub total_files: u64,
+    /// `downloaded_bytes` of `total_bytes`, rounded down.
+    pub percent: u64,
+}
+
+impl Progress {
+    /// Says how much there is, and how much of it is on the volume already.
+    pub(super) fn begin(&self, total: u64, total_files: u64, present: u64, present_files: u64) {
+        self.total.store(total, Relaxed);
+        self.total_files.store(total_files, Relaxed);
+        self.done.store(present, Relaxed);
+        self.files.store(present_files, Relaxed);
+    }
+
+    /// Begins a file. It is listed among the current ones until the value is dropped.
+    pub(super) fn file(self: &Arc<Self>, path: String, size: u64, copies: u64) -> FileProgress {
+        let file = Arc::new(Current { path, size, done: AtomicU64::new(0) });
+        self.current.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&file));
+        FileProgress { all: Arc::clone(self), file, copies }
+    }
+
+    /// The files that are being downloaded now.
+    #[must_use]
+    pub fn current(&self) -> Vec<Arc<Current>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Bytes that came from the Hub in this run, those of failed tries included.
+    #[must_use]
+    pub fn fetched(&self) -> u64 {
+        self.fetched.load(Relaxed)
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub fn event(&self) -> Event {
+        let total_bytes = self.total.load(Relaxed);
+        let downloaded_bytes = self.done.load(Relaxed).min(total_bytes);
+        Event {
+            downloaded_bytes,
+            total_bytes,
+            files: self.files.load(Relaxed),
+            total_files: self.total_files.load(Relaxed),
+            percent: u64::try_from(u128::from(downloaded_bytes) * 100 / u128::from(total_bytes.max(1)))
+                .unwrap_or(100),
+        }
+    }
+
+    /// Hands a line to `print` whenever something has changed, at most every two seconds. Never returns.
+    pub async fn print_lines(&self, mut print: impl FnMut(&str)) {
+        let mut last = None;
+        loop {
+            tokio::time::sleep(PAUSE).await;
+            let event = self.event();
+            if event.total_bytes > 0
+                && last.replace(event) != Some(event)
+                && let Ok(line) = serde_json::to_string(&event)
+            {
+                print(&line);
+            }
+        }
+    }
+}
+
+/// The part of one file in the counters.
+#[derive(Debug)]
+pub(super) struct FileProgress {
+    all: Arc<Progress>,
+    file: Arc<Current>,
+    /// How many files of the repo have this content.
+    copies: u64,
+}
+
+impl FileProgress {
+    /// More bytes came.
+    pub(super) fn add(&self, bytes: u64) {
+        self.file.done.fetch_add(bytes, Relaxed);
+        self.all.done.fetch_add(bytes * self.copies, Relaxed);
+        self.all.fetched.fetch_add(bytes, Relaxed);
+    }
+
+    /// What came so far is of no use.
+    pub(super) fn restart(&self) {
+        let wasted = self.file.done.swap(0, Relaxed);
+        self.all.done.fetch_sub(wasted * self.copies, Relaxed);
+    }
+
+    /// The file is in place, whoever brought it.
+    pub(super) fn finish(&self) {
+        let left = self.file.size.saturating_sub(self.file.done.swap(self.file.size, Relaxed));
+        self.all.done.fetch_add(left * self.copies, Relaxed);
+        self.all.files.fetch_add(self.copies, Relaxed);
+    }
+}
+
+impl Drop for FileProgress {
+    fn drop(&mut self) {
+        let mut current = self.all.current.lock().unwrap_or_else(PoisonError::into_inner);
+        current.retain(|file| !Arc::ptr_eq(file, &self.file));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pretty_assertions::assert_eq;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_line_is_what_the_controller_reads() {
+        let progress = Arc::new(Progress::default());
+        progress.begin(1000, 5, 400, 2);
+        let file = progress.file("a".to_owned(), 100, 2);
+        file.add(60);
+        file.restart();
+        file.add(90);
+        assert_eq!(progress.current()[0].done(), 90);
+        assert_eq!(
+            serde_json::to_value(progress.event()).unwrap(),
+            json!({
+                "event": "progress", "downloadedBytes": 580, "totalBytes": 1000, "files": 2, "totalFiles": 5,
+                "percent": 58,
+            })
+        );
+        file.finish();
+        drop(file);
+        let event = progress.event();
+        assert_eq!((event.downloaded_bytes, event.files, progress.fetched()), (600, 4, 150));
+        assert!(progress.current().is_empty());
+    }
+
+    #[test]
+    fn nothing_is_no_division_by_zero() {
+        assert_eq!(Progress::default().event().percent, 0);
+    }
+}

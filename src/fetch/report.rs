@@ -1,0 +1,198 @@
+//! The last word of a fetch: one small JSON object, written where Kubernetes keeps it, and read by the controller.
+
+use std::{fs::OpenOptions, io, io::Write as _, path::Path};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{hub::RepoType, reason::Reason};
+
+/// Kubernetes keeps the last 4,096 bytes of a termination message, and a cut JSON object is none.
+const LONGEST: usize = 4095;
+/// The only version so far.
+const VERSION: u32 = 1;
+
+/// How a fetch has ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    version: u32,
+    /// The repo's ID.
+    pub repo: String,
+    /// The repo's type.
+    #[serde(rename = "type")]
+    pub kind: RepoType,
+    /// The revision that was asked for.
+    pub revision: String,
+    /// The commit that it stands for, once that was known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    /// Why it ended: `Verified` when all is well.
+    pub reason: Reason,
+    /// The same for a person.
+    pub message: String,
+    /// The files that were wanted.
+    #[serde(default)]
+    pub files: u64,
+    /// Their bytes.
+    #[serde(default)]
+    pub bytes: u64,
+    /// The bytes that came from the Hub in this run.
+    #[serde(default)]
+    pub downloaded_bytes: u64,
+    /// The snapshot as seen from the root of the cache, when it is complete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// When the last byte was verified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified_at: Option<Timestamp>,
+    /// How long it took.
+    #[serde(default)]
+    pub seconds: u64,
+    /// After how long the Hub wants to be asked again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_seconds: Option<u64>,
+}
+
+impl Report {
+    /// A report of nothing but its end.
+    pub fn new(
+        repo: &impl ToString,
+        kind: RepoType,
+        revision: &impl ToString,
+        reason: Reason,
+        message: String,
+    ) -> Self {
+        Self {
+            version: VERSION,
+            repo: repo.to_string(),
+            kind,
+            revision: revision.to_string(),
+            commit: None,
+            reason,
+            message,
+            files: 0,
+            bytes: 0,
+            downloaded_bytes: 0,
+            path: None,
+            verified_at: None,
+            seconds: 0,
+            retry_after_seconds: None,
+        }
+    }
+
+    /// Reads what a pod has left. `None` where it is not a report: pods die in other ways too.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let report: Self = serde_json::from_str(text.trim()).ok()?;
+        (report.version == VERSION).then_some(report)
+    }
+
+    /// One line of JSON, never longer than Kubernetes keeps: the message gives way.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let json = serde_json::to_string(self).unwrap_or_default();
+        if json.len() <= LONGEST || self.message.is_empty() {
+            return json;
+        }
+        let bare = Self { message: String::new(), ..self.clone() };
+        let room = LONGEST.saturating_sub(serde_json::to_string(&bare).unwrap_or_default().len());
+        Self { message: cut(&self.message, room), ..bare }.to_json()
+    }
+
+    /// Writes it into a file as it is: Kubernetes mounts the file itself, so it cannot be replaced by another.
+    pub fn write(&self, path: &Path) -> io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
+        file.write_all(self.to_json().as_bytes())
+    }
+}
+
+/// The beginning of a text that takes no more than `room` bytes in JSON, with a mark where it was cut.
+fn cut(text: &str, room: usize) -> String {
+    const MARK: char = '…';
+    let mut left = room.saturating_sub(MARK.len_utf8());
+    let fits = |c: &char| {
+        // Without the quotes around it.
+        let length = serde_json::to_string(c).map_or(usize::MAX, |json| json.len() - 2);
+        left.checked_sub(length).inspect(|rest| left = *rest).is_some()
+    };
+    let mut short: String = text.chars().take_while(fits).collect();
+    if !short.is_empty() {
+        short.push(MARK);
+    }
+    short
+}
+
+#[cfg(test)]
+mod tests {
+    use pretty_assertions::assert_eq;
+    use serde_json::json;
+
+    use super::*;
+
+    fn report(message: String) -> Report {
+        Report::new(&"org/name", RepoType::Dataset, &"main", Reason::HubUnreachable, message)
+    }
+
+    #[test]
+    fn a_report_is_read_back() {
+        let full = Report {
+            commit: Some("0f".repeat(20)),
+            reason: Reason::Verified,
+            files: 3,
+            bytes: 4,
+            downloaded_bytes: 5,
+            path: Some("datasets--org--name/snapshots/0f".to_owned()),
+            verified_at: Some("2026-01-02T03:04:05Z".parse().unwrap()),
+            seconds: 6,
+            retry_after_seconds: Some(7),
+            ..report("fine".to_owned())
+        };
+        assert_eq!(Report::parse(&full.to_json()), Some(full.clone()));
+        assert_eq!(
+            serde_json::to_value(&full).unwrap(),
+            json!({
+                "version": 1, "repo": "org/name", "type": "dataset", "revision": "main", "commit": "0f".repeat(20),
+                "reason": "Verified", "message": "fine", "files": 3, "bytes": 4, "downloadedBytes": 5,
+                "path": "datasets--org--name/snapshots/0f", "verifiedAt": "2026-01-02T03:04:05Z", "seconds": 6,
+                "retryAfterSeconds": 7,
+            })
+        );
+    }
+
+    #[test]
+    fn a_report_fits_whatever_its_message() {
+        for message in ["x".repeat(9000), "ä".repeat(9000), "\u{1}\"\\".repeat(3000), "🤗".repeat(2000)] {
+            let json = report(message.clone()).to_json();
+            assert!((4080..4096).contains(&json.len()), "{}", json.len());
+            let cut = Report::parse(&json).unwrap().message;
+            assert!(message.starts_with(cut.strip_suffix('…').unwrap()));
+        }
+        let long = report("x".repeat(3000));
+        assert_eq!(Report::parse(&long.to_json()), Some(long));
+    }
+
+    #[test]
+    fn garbage_is_no_report_and_later_fields_do_not_harm() {
+        for garbage in ["", "OOMKilled", "{}", "[1]", r#"{"version":2}"#, "{\"version\":1,\"repo\":\"a"] {
+            assert_eq!(Report::parse(garbage), None, "{garbage}");
+        }
+        let mut json = serde_json::to_value(report("x".to_owned())).unwrap();
+        json["later"] = json!({"a": 1});
+        assert_eq!(Report::parse(&format!(" {json}\n")), Some(report("x".to_owned())));
+    }
+
+    #[test]
+    fn a_file_is_written_in_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        std::fs::write(&path, "x".repeat(5000)).unwrap();
+        let second_name = dir.path().join("same");
+        std::fs::hard_link(&path, &second_name).unwrap();
+        report("short".to_owned()).write(&path).unwrap();
+        assert_eq!(
+            Report::parse(&std::fs::read_to_string(second_name).unwrap()),
+            Some(report("short".to_owned()))
+        );
+    }
+}

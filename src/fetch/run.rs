@@ -1,0 +1,322 @@
+//! The order of a fetch, from the question whether anything is to do at all to the report.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, OnceLock},
+    time::Instant,
+};
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use tokio::{
+    select,
+    sync::{Mutex, mpsc},
+    task::spawn_blocking,
+    time::sleep,
+};
+
+use super::{
+    FetchError, FetchRequest, Progress, Report,
+    download::Downloads,
+    plan::{Plan, plan},
+    writer::Alive,
+};
+use crate::{
+    cache::{
+        CacheError, Links, Publication, Record, RepoDir, Selection, commit_of_ref, prepare, require_space,
+        sweep, write_refs,
+    },
+    hub::{
+        Commit, Digest, Hub, HubError, Patience, Preflight, Question, RepoFile, Revision, Snapshot, Token,
+        advice, preflight,
+    },
+    reason::{Reason, Topic},
+};
+
+/// So often the Hub is asked for the listing while it cannot be reached. Fewer than for a file: a person may be waiting.
+const QUESTIONS: u32 = 3;
+
+/// Does all of it, and says how it ended. When `stop` comes first, everything temporary is removed before the end.
+pub async fn fetch(
+    request: &FetchRequest,
+    progress: &Arc<Progress>,
+    stop: impl Future<Output = ()>,
+) -> Report {
+    let started = Instant::now();
+    let target = OnceLock::new();
+    let (alive, mut all_ended) = mpsc::channel(1);
+    let run = Run {
+        request,
+        dir: request.cache.repo(&request.repo),
+        selection: Selection::of(&request.patterns),
+        target: &target,
+        progress,
+        alive,
+    };
+    let result = select! {
+        result = run.all() => result,
+        () = stop => Err(FetchError::Stopped),
+    };
+    let dir = run.dir.clone();
+    drop(run);
+    // The last of the writers has removed its temporary file, or put it in place.
+    while all_ended.recv().await.is_some() {}
+
+    let mut report =
+        Report::new(&request.repo.id, request.repo.kind, &request.revision, Reason::Verified, String::new());
+    if let Some(Target { commit, files, bytes }) = target.into_inner() {
+        report.commit = Some(commit.to_string());
+        (report.files, report.bytes) = (files, bytes);
+    }
+    report.downloaded_bytes = progress.fetched();
+    report.seconds = started.elapsed().as_secs();
+    match result {
+        Ok(Done { record, note }) => {
+            report.message = format!(
+                "{} at {} is complete and verified: {}, {}.{note}",
+                request.repo,
+                record.commit.short(),
+                advice::files(record.files.len()),
+                advice::size(record.bytes),
+            );
+            report.path = Some(dir.snapshot_from_root(&record.commit));
+            (report.files, report.bytes) = (record.files.len() as u64, record.bytes);
+            report.commit = Some(record.commit.to_string());
+            report.verified_at = Some(record.verified_at);
+        }
+        Err(error) => {
+            report.reason = error.reason();
+            report.message = error.to_string();
+            report.retry_after_seconds = error.retry_after().map(|pause| pause.as_secs());
+        }
+    }
+    report
+}
+
+/// What is to be in the cache, once the Hub has told.
+#[derive(Debug)]
+struct Target {
+    commit: Commit,
+    files: u64,
+    bytes: u64,
+}
+
+/// A good end.
+struct Done {
+    record: Record,
+    /// What else a person should know.
+    note: String,
+}
+
+impl From<Record> for Done {
+    fn from(record: Record) -> Self {
+        Self { record, note: String::new() }
+    }
+}
+
+struct Run<'a> {
+    request: &'a FetchRequest,
+    dir: RepoDir,
+    selection: Selection,
+    target: &'a OnceLock<Target>,
+    progress: &'a Arc<Progress>,
+    alive: Alive,
+}
+
+impl Run<'_> {
+    async fn all(&self) -> Result<Done, FetchError> {
+        let FetchRequest { repo, revision, offline, .. } = self.request;
+        // A commit never changes, so what is complete stays so, and nobody has to be asked.
+        if revision.as_commit().is_some() || *offline {
+            if let Some(record) = self.complete_here(commit_of_ref(&self.dir, revision)).await? {
+                return Ok(record.into());
+            }
+            if *offline {
+                return Err(FetchError::Offline { what: format!("{repo} at {revision}") });
+            }
+        }
+        match self.ask().await {
+            Ok((hub, token, snapshot)) => self.bring(&hub, token, snapshot).await.map(Done::from),
+            Err(error) => self.make_do(error).await,
+        }
+    }
+
+    /// The record of a commit, if nothing of it is missing. The refs are made to name it.
+    async fn complete_here(&self, commit: Option<Commit>) -> Result<Option<Record>, FetchError> {
+        let Some(commit) = commit else { return Ok(None) };
+        let (dir, selection, refs) = (self.dir.clone(), self.selection.clone(), self.refs());
+        let found = spawn_blocking(move || {
+            let record = Record::read(&dir, &commit, &selection).filter(|record| record.is_complete(&dir));
+            let Some(record) = record else { return Ok(None) };
+            write_refs(&dir, &commit, &refs).map(|()| Some(record))
+        });
+        Ok(found.await??)
+    }
+
+    fn refs(&self) -> Vec<Revision> {
+        let FetchRequest { revision, aliases, .. } = self.request;
+        [revision].into_iter().chain(aliases).filter(|name| name.as_commit().is_none()).cloned().collect()
+    }
+
+    /// Asks the Hub what there is to download, and whether we may.
+    async fn ask(&self) -> Result<(Hub, Option<Token>, Snapshot), FetchError> {
+        let FetchRequest { repo, revision, patterns, endpoint, token, limits, .. } = self.request;
+        let token = token.read()?;
+        let patience = Patience { idle: limits.stall, ..Patience::default() };
+        let hub = Hub::with_patience(endpoint, patience).map_err(|source| self.explained(source))?;
+        // Whether a token that is not needed would be good is of no interest here.
+        let question = Question {
+            repo,
+            revision,
+            patterns,
+            pinned: None,
+            token: token.as_ref(),
+            token_known_good: true,
+        };
+        let mut pause = limits.pause;
+        let mut asked = 0;
+        loop {
+            asked += 1;
+            let mut answer = preflight(&hub, &question).await;
+            if let Some(snapshot) = answer.snapshot.take() {
+                return Ok((hub, token, snapshot));
+            }
+            let error = obstacle(&answer);
+            let wait = match error.reason() {
+                Reason::HubUnreachable => Some(pause),
+                Reason::RateLimited => error.retry_after().filter(|wait| *wait <= limits.rate_limit),
+                _ => None,
+            };
+            let Some(wait) = wait.filter(|_| asked < QUESTIONS) else { return Err(error) };
+            tracing::warn!(%error, pause_seconds = wait.as_secs_f32(), "asking the hub again");
+            sleep(wait).await;
+            pause *= 2;
+        }
+    }
+
+    fn explained(&self, source: HubError) -> FetchError {
+        let FetchRequest { repo, revision, endpoint, .. } = self.request;
+        let advice = advice::explain(&source, &advice::Subject { repo, revision, endpoint });
+        FetchError::Hub { source, advice }
+    }
+
+    /// Without the Hub, and also after a token was revoked, what was once downloaded stays usable.
+    async fn make_do(&self, error: FetchError) -> Result<Done, FetchError> {
+        let about_us = match &error {
+            FetchError::Token(_) | FetchError::Hub { .. } => true,
+            FetchError::Preflight { verdict, .. } => {
+                verdict.topic != Topic::Resolved
+                    || matches!(verdict.reason, Reason::HubUnreachable | Reason::RateLimited)
+            }
+            _ => false,
+        };
+        if about_us
+            && let Some(record) = self.complete_here(commit_of_ref(&self.dir, &self.request.revision)).await?
+        {
+            tracing::warn!(%error, "using what is complete in the cache");
+            return Ok(Done { record, note: format!(" The Hub did not confirm it: {error}") });
+        }
+        Err(error)
+    }
+
+    /// Brings what is missing, and makes the whole visible.
+    async fn bring(&self, hub: &Hub, token: Option<Token>, snapshot: Snapshot) -> Result<Record, FetchError> {
+        let Snapshot { commit, files, bytes, .. } = snapshot;
+        let total_files = files.len() as u64;
+        let target = Target { commit: commit.clone(), files: total_files, bytes };
+        // Set once in a run: this is the only place.
+        let _ = self.target.set(target);
+        if let Some(record) = self.complete_here(Some(commit.clone())).await? {
+            return Ok(record);
+        }
+        let links = self.prepare().await?;
+        let limits = &self.request.limits;
+        let plan = plan(&self.dir, &commit, &files, limits.files_at_once).await?;
+        self.progress.begin(bytes, total_files, plan.present_bytes, plan.present_files);
+        self.make_room(plan.bytes()).await?;
+        tracing::info!(
+            repo = %self.request.repo, %commit, files = total_files, size = advice::size(bytes),
+            missing = advice::size(plan.bytes()), "downloading"
+        );
+        let downloads = Downloads {
+            hub,
+            dir: &self.dir,
+            revision: &self.request.revision,
+            commit: &commit,
+            source: &self.request.token,
+            token: Mutex::new(token),
+            limits,
+            progress: self.progress,
+            alive: &self.alive,
+        };
+        let fresh = transfer(&downloads, plan).await?;
+        self.publish(commit, files, fresh, links).await
+    }
+
+    /// Makes the folders, after all a writer that was killed may have left.
+    async fn prepare(&self) -> Result<Links, FetchError> {
+        let (dir, leftover) = (self.dir.clone(), self.request.limits.leftover);
+        let links = spawn_blocking(move || {
+            prepare(&dir)?;
+            sweep(&dir, leftover);
+            Ok::<_, CacheError>(Links::of(&dir))
+        });
+        let found = links.await??;
+        Ok(self.request.links.unwrap_or(found))
+    }
+
+    /// Refuses what does not fit. A leftover that might still be another's is only worth its place while there is some.
+    async fn make_room(&self, needed: u64) -> Result<(), FetchError> {
+        let (dir, quiet) = (self.dir.clone(), self.request.limits.stall);
+        let room = spawn_blocking(move || {
+            require_space(&dir, needed).or_else(|_| {
+                sweep(&dir, quiet);
+                require_space(&dir, needed)
+            })
+        });
+        Ok(room.await??)
+    }
+
+    async fn publish(
+        &self,
+        commit: Commit,
+        files: Vec<RepoFile>,
+        fresh: HashSet<Digest>,
+        links: Links,
+    ) -> Result<Record, FetchError> {
+        let (dir, selection, refs) = (self.dir.clone(), self.selection.clone(), self.refs());
+        let alive = self.alive.clone();
+        let published = spawn_blocking(move || {
+            let _alive = alive;
+            let publication = Publication {
+                dir: &dir,
+                commit: &commit,
+                selection,
+                files: &files,
+                fresh: &fresh,
+                refs: &refs,
+                links,
+            };
+            publication.publish()
+        });
+        Ok(published.await??)
+    }
+}
+
+/// What stands in the way of an answer without a snapshot.
+fn obstacle(answer: &Preflight) -> FetchError {
+    let verdict = answer.obstacle().unwrap_or(&answer.resolved).clone();
+    FetchError::Preflight { verdict, retry_after: answer.retry_after }
+}
+
+/// Brings all that is missing, some at once. The first failure ends the others.
+async fn transfer(downloads: &Downloads<'_>, plan: Plan) -> Result<HashSet<Digest>, FetchError> {
+    stream::iter(plan.missing)
+        .map(|missing| async move {
+            let ours = downloads.bring(&missing).await?;
+            Ok(ours.then_some(missing.file.digest))
+        })
+        .buffer_unordered(downloads.limits.files_at_once.max(1))
+        .try_filter_map(|fresh| async { Ok(fresh) })
+        .try_collect()
+        .await
+}

@@ -1,0 +1,82 @@
+//! The disk's side of a download: a thread of its own hashes and writes, so that neither holds up the network of others.
+
+use bytes::Bytes;
+use tokio::{
+    sync::mpsc,
+    task::{JoinHandle, spawn_blocking},
+};
+
+use super::FetchError;
+use crate::{
+    cache::{BlobWriter, CacheError, RepoDir},
+    hub::RepoFile,
+};
+
+/// So many pieces may wait for the disk. The network stops when it is slower, which bounds the memory.
+const WAITING: usize = 8;
+
+enum Command {
+    Piece(Bytes),
+    Restart,
+    Finish,
+}
+
+/// Held by everything that must have ended before a fetch has: the temporary files are gone then.
+pub(super) type Alive = mpsc::Sender<()>;
+
+/// A content on its way to the disk. Dropped, it leaves nothing there.
+#[derive(Debug)]
+pub(super) struct Writer {
+    commands: mpsc::Sender<Command>,
+    task: JoinHandle<Result<(), CacheError>>,
+    /// How many bytes were handed over since the beginning or the last restart.
+    pub(super) taken: u64,
+}
+
+impl Writer {
+    /// Begins the content of `file`.
+    pub(super) fn start(dir: RepoDir, file: RepoFile, alive: Alive) -> Self {
+        let (commands, mut received) = mpsc::channel(WAITING);
+        let task = spawn_blocking(move || {
+            let _alive = alive;
+            let mut blob = BlobWriter::create(&dir, &file)?;
+            while let Some(command) = received.blocking_recv() {
+                match command {
+                    Command::Piece(piece) => blob.write(&piece)?,
+                    Command::Restart => blob.restart()?,
+                    Command::Finish => return blob.put(),
+                }
+            }
+            // Given up from outside.
+            Ok(())
+        });
+        Self { commands, task, taken: 0 }
+    }
+
+    /// Hands over the next piece.
+    pub(super) async fn write(&mut self, piece: Bytes) -> Result<(), FetchError> {
+        self.taken += piece.len() as u64;
+        self.send(Command::Piece(piece)).await
+    }
+
+    /// Forgets all pieces.
+    pub(super) async fn restart(&mut self) -> Result<(), FetchError> {
+        self.taken = 0;
+        self.send(Command::Restart).await
+    }
+
+    /// Puts the content in place if it is right.
+    pub(super) async fn finish(mut self) -> Result<(), FetchError> {
+        self.send(Command::Finish).await?;
+        Ok(self.task.await??)
+    }
+
+    async fn send(&mut self, command: Command) -> Result<(), FetchError> {
+        if self.commands.send(command).await.is_ok() {
+            return Ok(());
+        }
+        // The thread has ended, and it alone knows why.
+        (&mut self.task).await??;
+        Ok(())
+    }
+}
