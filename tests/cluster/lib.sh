@@ -8,11 +8,6 @@ me=$(basename "$0")
 
 base_images=(pause busybox python)
 
-bridge_address=10.88.0.1
-pod_subnet=10.88.0.0/24
-service_address=10.96.0.1
-service_subnet=10.96.0.0/24
-
 say() { printf '%s: %s\n' "$me" "$*" >&2; }
 
 # fail CAUSE REMEDY
@@ -53,6 +48,13 @@ image_file() {
   local key
   key=$(cat "$here/oci-image" "$here/images/$1"/* | sha256sum | cut -c1-12)
   echo "$cache/image-$1-$key.tar"
+}
+
+# Where the images lie as containerd keeps them, unpacked, for every node to start with.
+store_dir() {
+  local key image
+  key=$({ containerd --version; for image in "${base_images[@]}"; do image_file "$image"; done; } | sha256sum | cut -c1-12)
+  echo "$cache/store-$key"
 }
 
 in_netns() { nsenter --net="$netns" "$@"; }
@@ -98,6 +100,8 @@ daemon() {
     exec setsid "$@"
   ) &
   record "$name" $!
+  # Not our job any more: its end is told by what waits for it, not by the shell.
+  disown $!
 }
 
 cgroup_hierarchies() { awk '$3 ~ /^cgroup2?$/ { print $2 }' /proc/self/mounts; }
