@@ -75,13 +75,24 @@ pub fn no_matching_files(subject: &Subject<'_>, patterns: &Patterns, listed: &[R
     if listed.is_empty() {
         return format!("{repo} has no files at {revision}.");
     }
-    let mut text = format!("No file of {repo} at {revision} matches");
-    if patterns.include().len() > 0 {
-        let _ = write!(text, " include {}", quoted(patterns.include()));
-    }
-    if patterns.exclude().len() > 0 {
-        let with = if patterns.include().len() > 0 { " with" } else { " without those of" };
-        let _ = write!(text, "{with} exclude {}", quoted(patterns.exclude()));
+    let include = patterns.include();
+    let exclude = patterns.exclude();
+    let mut text = format!("No file of {repo} at {revision}");
+    match (include.len(), exclude.len()) {
+        (0, _) => {
+            let _ = write!(text, " is left by exclude {}", quoted(exclude));
+        }
+        (_, 0) => {
+            let _ = write!(text, " matches include {}", quoted(include));
+        }
+        _ => {
+            let _ = write!(
+                text,
+                " matches include {} without those of exclude {}",
+                quoted(include),
+                quoted(exclude)
+            );
+        }
     }
     let hint = quoted(listed.iter().take(3).map(|file| file.path.as_str()));
     let _ = write!(text, ". It has {}, such as {hint}.", files(listed.len()));
@@ -215,3 +226,5 @@ pub fn size(bytes: u64) -> String {
     format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
 }
 
+#[cfg(test)]
+mod tests;

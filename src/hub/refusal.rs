@@ -219,3 +219,5 @@ fn mask_token(word: &str) -> String {
     }
 }
 
+#[cfg(test)]
+mod tests;
