@@ -21,6 +21,10 @@ pub enum Topic {
     Ready,
     /// Is there a newer commit than the one on the volume?
     UpdateAvailable,
+    /// Is it on its way without anybody's help? There only while True.
+    Reconciling,
+    /// Must a person act? There only while True.
+    Stalled,
 }
 
 impl Topic {
@@ -34,6 +38,8 @@ impl Topic {
             Self::Downloaded => "Downloaded",
             Self::Ready => "Ready",
             Self::UpdateAvailable => "UpdateAvailable",
+            Self::Reconciling => "Reconciling",
+            Self::Stalled => "Stalled",
         }
     }
 }

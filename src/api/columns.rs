@@ -1,0 +1,46 @@
+//! The columns of `kubectl get modelcaches`, from left to right.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceColumnDefinition;
+
+/// A column: its name, its type, where its value lies, whether it is there only with `-o wide`, and what it means.
+type Column = (&'static str, &'static str, &'static str, bool, &'static str);
+
+const COLUMNS: [Column; 10] = [
+    (
+        "Ready",
+        "string",
+        r#".status.conditions[?(@.type=="Ready")].status"#,
+        false,
+        "Whether the model is complete and verified on its volume",
+    ),
+    ("Reason", "string", r#".status.conditions[?(@.type=="Ready")].reason"#, false, "Why, in one word"),
+    ("Repo", "string", ".spec.source.repo", false, "The repo on the Hub"),
+    ("Revision", "string", ".spec.source.revision", true, "The branch, tag or commit that is asked for"),
+    ("Commit", "string", ".status.resolved.shortCommit", false, "The commit that the revision is pinned at"),
+    ("Size", "string", ".status.resolved.size", false, "The size of the files"),
+    ("Progress", "integer", ".status.progress.percent", false, "Percent of the bytes that are on the volume"),
+    ("Claim", "string", ".status.cached.claimName", false, "The claim to mount, once the model is on it"),
+    ("Age", "date", ".metadata.creationTimestamp", false, "Time since the object was made"),
+    (
+        "Message",
+        "string",
+        r#".status.conditions[?(@.type=="Ready")].message"#,
+        true,
+        "What is so, and what to do about it",
+    ),
+];
+
+/// The columns, as the definition has them.
+pub(super) fn all() -> Vec<CustomResourceColumnDefinition> {
+    COLUMNS
+        .iter()
+        .map(|&(name, type_, json_path, wide, description)| CustomResourceColumnDefinition {
+            name: name.to_owned(),
+            type_: type_.to_owned(),
+            json_path: json_path.to_owned(),
+            priority: wide.then_some(1),
+            description: Some(description.to_owned()),
+            format: None,
+        })
+        .collect()
+}

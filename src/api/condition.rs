@@ -1,0 +1,214 @@
+//! Verdicts as Kubernetes conditions: what is kept of the old ones, in what order, and within which bounds.
+
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+    jiff::Timestamp,
+};
+use schemars::{Schema, SchemaGenerator, json_schema};
+
+use crate::reason::{Topic, Verdict};
+
+/// The longest message that is written, in characters. The schema takes 32,768, as Kubernetes does; a person reads less.
+const MAX_MESSAGE: usize = 2_000;
+
+/// The order on the resource: the summary first, then in the order in which things are looked at.
+const ORDER: [Topic; 8] = [
+    Topic::Ready,
+    Topic::Reconciling,
+    Topic::Stalled,
+    Topic::Authenticated,
+    Topic::Authorized,
+    Topic::Resolved,
+    Topic::Downloaded,
+    Topic::UpdateAvailable,
+];
+
+/// The conditions for these verdicts, and no others: a topic that is left out goes away, as `Reconciling`, `Stalled` and
+/// `UpdateAvailable` must while they are not True. Of two verdicts on one topic the last one counts.
+///
+/// The time of an old condition is kept while its status is the same, so that an unchanged state gives unchanged
+/// conditions.
+#[must_use]
+pub fn conditions(
+    old: &[Condition],
+    verdicts: &[Verdict],
+    generation: i64,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let now = whole_seconds(now);
+    ORDER
+        .into_iter()
+        .filter_map(|topic| verdicts.iter().rfind(|verdict| verdict.topic == topic))
+        .map(|verdict| Condition {
+            type_: verdict.topic.as_str().to_owned(),
+            status: verdict.status.as_str().to_owned(),
+            reason: verdict.reason.as_str().to_owned(),
+            message: bounded(&verdict.message),
+            observed_generation: Some(generation),
+            last_transition_time: find(old, verdict.topic)
+                .filter(|before| before.status == verdict.status.as_str())
+                .map_or(Time(now), |before| before.last_transition_time.clone()),
+        })
+        .collect()
+}
+
+/// The condition on this topic.
+#[must_use]
+pub fn find(conditions: &[Condition], topic: Topic) -> Option<&Condition> {
+    conditions.iter().find(|condition| condition.type_ == topic.as_str())
+}
+
+/// Whether the condition on this topic is there and True.
+#[must_use]
+pub fn holds(conditions: &[Condition], topic: Topic) -> bool {
+    find(conditions, topic).is_some_and(|condition| condition.status == "True")
+}
+
+/// Kubernetes writes times in whole seconds; a finer one would differ from itself after a round trip.
+#[must_use]
+pub fn whole_seconds(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
+/// The message, cut at the bound.
+fn bounded(message: &str) -> String {
+    match message.char_indices().nth(MAX_MESSAGE) {
+        None => message.to_owned(),
+        // One character is left out for the sign that there was more.
+        Some(_) => message.chars().take(MAX_MESSAGE - 1).chain(['…']).collect(),
+    }
+}
+
+/// The schema of Kubernetes' own condition, with the bounds that its Go type has and the generated Rust type lacks.
+pub(super) fn list_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "maxItems": 32,
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["type"],
+        "items": {
+            "type": "object",
+            "description": "The answer to one question.",
+            "required": ["lastTransitionTime", "message", "reason", "status", "type"],
+            "properties": {
+                "lastTransitionTime": {
+                    "type": "string",
+                    "format": "date-time",
+                    "description": "When the status last changed.",
+                },
+                "message": {
+                    "type": "string",
+                    "maxLength": 32768,
+                    "description": "What is so, and what to do about it, for a person.",
+                },
+                "observedGeneration": {
+                    "type": "integer",
+                    "format": "int64",
+                    "minimum": 0,
+                    "description": "The generation of the spec that this was found for.",
+                },
+                "reason": {
+                    "type": "string",
+                    "minLength": 1,
+                    "maxLength": 1024,
+                    "pattern": "^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$",
+                    "description": "Why, in one word; the reference lists them all.",
+                },
+                "status": {
+                    "type": "string",
+                    "enum": ["True", "False", "Unknown"],
+                    "description": "The answer: True, False or Unknown.",
+                },
+                "type": {
+                    "type": "string",
+                    "maxLength": 316,
+                    "pattern": "^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])$",
+                    "description": "The question.",
+                },
+            },
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use pretty_assertions::assert_eq;
+
+    use super::*;
+    use crate::reason::Reason;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::new(second, 123_456_789).unwrap()
+    }
+
+    fn types(conditions: &[Condition]) -> Vec<&str> {
+        conditions.iter().map(|condition| condition.type_.as_str()).collect()
+    }
+
+    #[test]
+    fn ready_comes_first_and_what_is_left_out_goes_away() {
+        let verdicts = [
+            Verdict::yes(Topic::Authenticated, Reason::TokenValid, ""),
+            Verdict::no(Topic::Ready, Reason::Downloading, ""),
+            Verdict::yes(Topic::Reconciling, Reason::Downloading, ""),
+        ];
+        let first = conditions(&[], &verdicts, 1, at(1));
+        assert_eq!(types(&first), ["Ready", "Reconciling", "Authenticated"]);
+
+        let later = conditions(&first, &[Verdict::yes(Topic::Ready, Reason::Ready, "")], 1, at(2));
+        assert_eq!(types(&later), ["Ready"]);
+    }
+
+    #[test]
+    fn the_time_moves_only_with_the_status() {
+        let downloading = Verdict::no(Topic::Ready, Reason::Downloading, "1 of 2");
+        let first = conditions(&[], std::slice::from_ref(&downloading), 1, at(1));
+        assert_eq!(
+            conditions(&first, std::slice::from_ref(&downloading), 1, at(2)),
+            first,
+            "nothing changed"
+        );
+
+        let stalled = Verdict::no(Topic::Ready, Reason::TransferStalled, "no byte for a minute");
+        let second = conditions(&first, &[stalled], 2, at(3));
+        assert_eq!(second[0].last_transition_time, first[0].last_transition_time);
+        assert_eq!((second[0].reason.as_str(), second[0].observed_generation), ("TransferStalled", Some(2)));
+
+        let third = conditions(&second, &[Verdict::yes(Topic::Ready, Reason::Ready, "")], 2, at(4));
+        assert_eq!(third[0].last_transition_time, Time(Timestamp::from_second(4).unwrap()));
+    }
+
+    #[test]
+    fn a_written_condition_is_read_back_the_same() {
+        let written = conditions(&[], &[Verdict::yes(Topic::Ready, Reason::Ready, "done")], 1, at(1));
+        let read: Vec<Condition> = serde_json::from_str(&serde_json::to_string(&written).unwrap()).unwrap();
+        assert_eq!(read, written);
+    }
+
+    #[test]
+    fn the_last_of_two_verdicts_counts() {
+        let verdicts = [
+            Verdict::no(Topic::Resolved, Reason::NotChecked, ""),
+            Verdict::yes(Topic::Resolved, Reason::Resolved, ""),
+        ];
+        let made = conditions(&[], &verdicts, 1, at(1));
+        assert_eq!(types(&made), ["Resolved"]);
+        assert!(holds(&made, Topic::Resolved) && !holds(&made, Topic::Ready));
+    }
+
+    #[test]
+    fn messages_are_cut_between_characters() {
+        let exact = "ä".repeat(MAX_MESSAGE);
+        assert_eq!(bounded(&exact), exact);
+        let cut = bounded(&format!("{exact}!"));
+        assert_eq!(cut.chars().count(), MAX_MESSAGE);
+        assert!(cut.ends_with("ä…"));
+    }
+
+    #[test]
+    fn every_word_fits_the_schema() {
+        let good = |word: &str| word.len() <= 316 && word.bytes().all(|b| b.is_ascii_alphabetic());
+        assert!(ORDER.iter().all(|topic| good(topic.as_str())));
+        assert!(Reason::ALL.iter().all(|reason| good(reason.as_str())));
+    }
+}

@@ -1,0 +1,47 @@
+//! The kind `ModelCache`: its fields, its conditions, and the CRD made from them. Knows no client.
+
+mod columns;
+pub mod condition;
+mod crd;
+mod interval;
+mod job;
+mod rules;
+mod source;
+mod spec;
+mod status;
+mod storage;
+
+pub use crd::{CrdError, crd, crd_yaml};
+pub use interval::Interval;
+pub use job::JobTemplate;
+pub use source::{Source, SourceType, TokenSecretRef};
+pub use spec::{ModelCache, ModelCacheSpec};
+pub use status::{Cached, Latest, ModelCacheStatus, Progress, Resolved};
+pub use storage::{AccessMode, ClaimTemplate, Storage};
+
+/// The API group; also the prefix of all our labels, annotations and finalizers.
+pub const GROUP: &str = "modelcache.internal";
+
+/// The longest name of a `ModelCache`: it is used as a label value.
+pub const MAX_NAME: usize = 63;
+
+/// Label on everything made for a `ModelCache`: its name.
+pub const LABEL_NAME: &str = "modelcache.internal/name";
+
+/// Label on a Job: the UID of the claim that it writes to, so that the Jobs of a shared claim find each other.
+pub const LABEL_CLAIM_UID: &str = "modelcache.internal/claim-uid";
+
+/// Label on a Job: how many were made before it for the same inputs.
+pub const LABEL_ATTEMPT: &str = "modelcache.internal/attempt";
+
+/// Label on a Job: the hash of what it is to put on the volume.
+pub const LABEL_INPUTS: &str = "modelcache.internal/inputs";
+
+/// Label that says who looks after an object, with the value [`MANAGED_BY`].
+pub const LABEL_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+
+/// The value of [`LABEL_MANAGED_BY`].
+pub const MANAGED_BY: &str = "modelcache";
+
+/// Annotation on a `ModelCache`: a new value asks for a look at the Hub now. Echoed in `status.lastHandledReconcileAt`.
+pub const ANNOTATION_RECONCILE_AT: &str = "modelcache.internal/reconcile-at";

@@ -1,0 +1,129 @@
+//! What the operator tells about a `ModelCache`.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::condition;
+
+/// What is known about the model, the volume and the access. Written by the operator.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ModelCacheStatus {
+    /// The generation of the spec that this status was made for; -1 before the first look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+
+    /// The answers: Authenticated, Authorized, Resolved and Downloaded, and Ready, which sums them up.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "condition::list_schema")]
+    pub conditions: Vec<Condition>,
+
+    /// What `spec.source` stands for on the Hub.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolved: Option<Resolved>,
+
+    /// What is complete and verified on the volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cached: Option<Cached>,
+
+    /// The newest commit of the revision. Other than that of `cached`: an update waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latest: Option<Latest>,
+
+    /// How far the download is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
+
+    /// The value of the annotation `modelcache.internal/reconcile-at` that was last acted upon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_handled_reconcile_at: Option<String>,
+}
+
+/// What a source stands for on the Hub.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Resolved {
+    /// The revision that was asked for.
+    pub revision: String,
+
+    /// The commit that it is pinned at.
+    pub commit: String,
+
+    /// The first seven digits of the commit.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub short_commit: String,
+
+    /// How many files match the patterns.
+    pub files: i64,
+
+    /// How many bytes they have.
+    pub bytes: i64,
+
+    /// The same for people, such as `25.1Gi`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub size: String,
+}
+
+/// What is complete and verified on a volume.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Cached {
+    /// The commit of the files.
+    pub commit: String,
+
+    /// The first seven digits of the commit.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub short_commit: String,
+
+    /// The claim that holds them: mount this one.
+    pub claim_name: String,
+
+    /// The UID of that claim: another claim of the same name holds nothing.
+    #[serde(rename = "claimUID")]
+    pub claim_uid: String,
+
+    /// The volume that the claim is bound to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume_name: Option<String>,
+
+    /// The snapshot's folder, from the root of the volume.
+    pub path: String,
+
+    /// Hash of all that decides what lies on the volume; part of the name of the Job that put it there.
+    pub inputs_hash: String,
+
+    /// How many bytes the files have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<i64>,
+
+    /// When every file's hash was last compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified_at: Option<Time>,
+}
+
+/// The newest commit of a revision.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Latest {
+    /// The commit.
+    pub commit: String,
+
+    /// When the Hub first told it.
+    pub observed_at: Time,
+}
+
+/// How far a download is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Progress {
+    /// Bytes on the volume so far.
+    pub downloaded_bytes: i64,
+
+    /// Bytes that there will be.
+    pub total_bytes: i64,
+
+    /// The one in the other, from 0 to 100.
+    #[schemars(range(min = 0, max = 100))]
+    pub percent: i32,
+}

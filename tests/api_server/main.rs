@@ -1,0 +1,12 @@
+//! What a real API server makes of the definition: what it takes, refuses, fills in, merges and prints.
+//!
+//! Runs on the cluster of `KUBECONFIG`, and only when asked for: it installs the definition there.
+
+// A test fails by panicking.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod fixed;
+mod refused;
+mod served;
+mod support;
+mod taken;

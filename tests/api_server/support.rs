@@ -1,0 +1,136 @@
+//! A server with the definition, and objects for it.
+
+use std::{process::Command, time::Duration};
+
+use k8s_openapi::{
+    api::core::v1::Namespace, apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+};
+use kube::{
+    Api, Client, Error,
+    api::{DynamicObject, ListParams, Patch, PatchParams, PostParams},
+    core::ObjectMeta,
+};
+use modelcache::api::{self, ModelCache};
+use serde_json::{Value, json};
+use tokio::{sync::OnceCell, time::sleep};
+
+/// Once for all tests, which run side by side: the later ones could not tell that they have to wait.
+static INSTALLED: OnceCell<()> = OnceCell::const_new();
+
+/// A namespace of its own on a server that has the definition.
+pub struct Server {
+    pub client: Client,
+    namespace: String,
+}
+
+impl Server {
+    pub async fn new() -> Self {
+        assert!(
+            std::env::var_os("KUBECONFIG").is_some(),
+            "KUBECONFIG must name the file of a test cluster: this test is not for the cluster that one works with"
+        );
+        let client = Client::try_default().await.unwrap();
+        INSTALLED.get_or_init(|| install(&client)).await;
+        let namespace = Namespace {
+            metadata: ObjectMeta { generate_name: Some("api-server-".to_owned()), ..ObjectMeta::default() },
+            ..Namespace::default()
+        };
+        let made = Api::all(client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
+        Self { client, namespace: made.metadata.name.unwrap() }
+    }
+
+    /// The objects as plain JSON: the typed ones could not be wrong.
+    pub fn plain(&self) -> Api<DynamicObject> {
+        Api::namespaced_with(
+            self.client.clone(),
+            &self.namespace,
+            &kube::core::ApiResource::erase::<ModelCache>(&()),
+        )
+    }
+
+    pub fn typed(&self) -> Api<ModelCache> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    pub async fn create(&self, name: &str, spec: &Value) -> Result<DynamicObject, Error> {
+        self.plain().create(&PostParams::default(), &object(name, spec)).await
+    }
+
+    /// Replaces the spec as it is stored.
+    pub async fn update(&self, name: &str, spec: &Value) -> Result<DynamicObject, Error> {
+        let mut stored = self.plain().get(name).await.unwrap();
+        stored.data["spec"] = spec.clone();
+        self.plain().replace(name, &PostParams::default(), &stored).await
+    }
+
+    pub async fn apply_status(&self, manager: &str, name: &str, status: &Value) -> ModelCache {
+        let patch = json!({
+            "apiVersion": "modelcache.internal/v1alpha1",
+            "kind": "ModelCache",
+            "metadata": { "name": name },
+            "status": status,
+        });
+        let params = PatchParams::apply(manager).force();
+        self.typed().patch_status(name, &params, &Patch::Apply(&patch)).await.unwrap()
+    }
+
+    pub fn kubectl(&self, arguments: &[&str]) -> String {
+        let output = Command::new("kubectl").args(["-n", &self.namespace]).args(arguments).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        text(output.stdout) + &text(output.stderr)
+    }
+}
+
+/// Installs the definition and waits until the server goes by it.
+async fn install(client: &Client) {
+    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
+    let wanted = api::crd();
+    let name = wanted.metadata.name.clone().unwrap();
+    let before = definitions.get_opt(&name).await.unwrap().and_then(|it| it.metadata.generation);
+    let params = PatchParams::apply("modelcache-tests").force();
+    let now = definitions.patch(&name, &params, &Patch::Apply(&wanted)).await.unwrap();
+    let served = || async { Api::<ModelCache>::all(client.clone()).list(&ListParams::default()).await };
+    while served().await.is_err() {
+        sleep(Duration::from_millis(100)).await;
+    }
+    if before != now.metadata.generation {
+        // Nothing tells when a changed schema has reached the handlers.
+        sleep(Duration::from_secs(3)).await;
+    }
+}
+
+pub fn object(name: &str, spec: &Value) -> DynamicObject {
+    serde_json::from_value(json!({
+        "apiVersion": "modelcache.internal/v1alpha1",
+        "kind": "ModelCache",
+        "metadata": { "name": name },
+        "spec": spec,
+    }))
+    .unwrap()
+}
+
+/// A good spec with something more: a JSON merge patch over it.
+pub fn spec(more: &Value) -> Value {
+    let mut spec = json!({ "source": { "repo": "org/name" } });
+    merge(&mut spec, more);
+    spec
+}
+
+fn merge(target: &mut Value, more: &Value) {
+    match (target, more) {
+        (Value::Object(target), Value::Object(more)) => {
+            for (key, value) in more {
+                merge(target.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (target, more) => *target = more.clone(),
+    }
+}
+
+/// What the server says to a refused request.
+pub fn refusal<T: std::fmt::Debug>(answer: Result<T, Error>) -> String {
+    match answer {
+        Err(Error::Api(status)) if status.code == 422 => status.message.clone(),
+        other => panic!("not refused as invalid: {other:?}"),
+    }
+}
