@@ -1,0 +1,35 @@
+# make help lists the targets. Each does its own set-up.
+
+.PHONY: help demo demo-down test generate fmt lint build image clean
+
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+demo: ## Play the story on a real Kubernetes, made for it on this machine
+	@demo/run
+
+demo-down: ## Remove all that the demo started
+	@demo/down
+
+test: ## Run all checks and tests; ends with `N passed, N failed, N skipped`
+	@tests/run
+
+generate: ## Write the generated files again from the types
+	@cargo run --quiet --locked --bin modelcache -- crd > crds/modelcaches.modelcache.internal.yaml.new
+	@mv crds/modelcaches.modelcache.internal.yaml.new crds/modelcaches.modelcache.internal.yaml
+
+fmt: ## Format the code
+	cargo fmt --all
+
+lint: ## Check the format and the lints
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+build: ## Build the release binary
+	cargo build --release --locked
+
+image: ## Build the operator's image without Docker, as an OCI archive in target/image
+	tests/operator-image target/image/modelcache.tar
+
+clean: ## Remove what was built
+	cargo clean

@@ -1,0 +1,251 @@
+//! `/api`: accounts, and what repos tell about themselves.
+
+use std::collections::BTreeMap;
+
+use axum::{
+    http::{HeaderMap, header},
+    response::{IntoResponse as _, Response},
+};
+use serde_json::{Value, json};
+use sha1::{Digest as _, Sha1};
+
+use crate::{
+    account::TokenKind,
+    content::{Content, hex},
+    refusal::{Refusal, text},
+    repo::{File, Gate, Repo, Tree},
+    route::{form_values, query_value},
+    state::{Caller, State},
+};
+
+/// What the Hub shows instead of hashes to who may not read the content.
+const MASK: &str = "****************************************************************";
+/// A moment for all dates, so that answers are the same in each run.
+const DATE: &str = "2026-01-01T00:00:00.000Z";
+
+/// Who the token belongs to, and what it may do.
+pub(crate) fn whoami(state: &State, caller: Caller<'_>) -> Response {
+    let (name, user, token) = match state.account(caller) {
+        Ok(account) => account,
+        Err(refusal) => return refusal.as_json(),
+    };
+    let orgs: Vec<Value> = user.orgs.iter().map(|org| json!({"type": "org", "name": org})).collect();
+    let mut access_token = json!({"displayName": token.name, "role": "read", "createdAt": DATE});
+    if let TokenKind::FineGrained { gated } = token.kind {
+        access_token["role"] = "fineGrained".into();
+        access_token["fineGrained"] = json!({
+            "canReadGatedRepos": gated,
+            "global": [],
+            "scoped": [{"entity": {"type": "user", "name": name, "_id": id_of(name)}, "permissions": ["repo.content.read"]}],
+        });
+    }
+    json(&json!({
+        "type": "user",
+        "id": id_of(name),
+        "name": name,
+        "fullname": name,
+        "email": format!("{name}@example.org"),
+        "emailVerified": true,
+        "isPro": false,
+        "orgs": orgs,
+        "auth": {"type": "access_token", "accessToken": access_token},
+    }))
+}
+
+/// What a repo is, at a revision.
+pub(crate) fn info(repo: &Repo, revision: Option<&str>) -> Response {
+    let revision = revision.unwrap_or("main");
+    let Some((commit, tree)) = at(repo, revision) else {
+        return Refusal::revision_not_found(revision).as_json();
+    };
+    let gated = match repo.gate {
+        None => json!(false),
+        Some(Gate::Auto) => json!("auto"),
+        Some(Gate::Manual) => json!("manual"),
+    };
+    let siblings: Vec<Value> = tree.keys().map(|path| json!({"rfilename": path})).collect();
+    let id = &repo.name.id;
+    json(&json!({
+        "_id": id_of(id),
+        "id": id,
+        "modelId": id,
+        "author": repo.name.namespace(),
+        "sha": commit,
+        "lastModified": DATE,
+        "createdAt": DATE,
+        "private": repo.private,
+        "gated": gated,
+        "disabled": repo.disabled,
+        "downloads": 0,
+        "likes": 0,
+        "tags": [],
+        "siblings": siblings,
+    }))
+}
+
+/// Branches, tags and pull requests.
+pub(crate) fn refs(repo: &Repo) -> Response {
+    let of = |prefix: &str| -> Vec<Value> {
+        let named =
+            repo.refs.iter().filter_map(|(name, commit)| Some((name.strip_prefix(prefix)?, name, commit)));
+        named
+            .map(|(short, name, commit)| json!({"name": short, "ref": name, "targetCommit": commit}))
+            .collect()
+    };
+    json(&json!({
+        "branches": of("refs/heads/"),
+        "tags": of("refs/tags/"),
+        "converts": of("refs/convert/"),
+        "pullRequests": of("refs/pr/"),
+    }))
+}
+
+/// Whether the caller may read the content.
+pub(crate) fn auth_check(state: &State, repo: &Repo, caller: Caller<'_>) -> Response {
+    match state.readable(repo, caller) {
+        Ok(()) => "OK".into_response(),
+        Err(refusal) => refusal.as_json(),
+    }
+}
+
+/// Where a listing is asked for: the address to continue at is made of it.
+pub(crate) struct Listing<'a> {
+    pub(crate) url: &'a str,
+    pub(crate) query: &'a str,
+    pub(crate) revision: &'a str,
+    pub(crate) folder: &'a str,
+}
+
+/// One page of the files of a commit. Open on gated repos too, with masked hashes.
+pub(crate) fn tree(state: &State, repo: &Repo, caller: Caller<'_>, listing: &Listing<'_>) -> Response {
+    let Some((commit, tree)) = at(repo, listing.revision) else {
+        return Refusal::revision_not_found(listing.revision).as_json();
+    };
+    let on = |key| query_value(listing.query, key).is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    let shown =
+        Shown { masked: state.readable(repo, caller).is_err(), xet: repo.shows_xet, expand: on("expand") };
+    let entries = entries(tree, listing.folder, on("recursive"), commit, &shown);
+    if entries.is_empty() && !listing.folder.is_empty() {
+        return Refusal::entry_not_found().as_json();
+    }
+
+    let most = state.page_size.unwrap_or(if shown.expand { 50 } else { 1000 });
+    let number = |key| query_value(listing.query, key).and_then(|value| value.parse::<usize>().ok());
+    let size = number("limit").map_or(most, |limit| limit.clamp(1, most));
+    let start = number("cursor").unwrap_or(0);
+    let page: Vec<Value> = entries.iter().skip(start).take(size).cloned().collect();
+    let mut response = json(&Value::Array(page));
+    if start + size < entries.len() {
+        let kept = listing.query.split('&').filter(|pair| !pair.is_empty() && !pair.starts_with("cursor="));
+        let query: Vec<String> =
+            kept.map(str::to_owned).chain([format!("cursor={}", start + size)]).collect();
+        let link = format!("<{}?{}>; rel=\"next\"", listing.url, query.join("&"));
+        response.headers_mut().insert(header::LINK, text(&link));
+    }
+    response
+}
+
+/// What is known of named paths; those that are not there are left out.
+pub(crate) fn paths_info(
+    state: &State,
+    repo: &Repo,
+    caller: Caller<'_>,
+    revision: &str,
+    form: &str,
+) -> Response {
+    let Some((commit, tree)) = at(repo, revision) else {
+        return Refusal::revision_not_found(revision).as_json();
+    };
+    let (paths, expand): (Vec<String>, bool) = match serde_json::from_str::<Value>(form) {
+        Ok(asked) => {
+            let paths = asked["paths"].as_array().into_iter().flatten();
+            (paths.filter_map(|path| path.as_str().map(str::to_owned)).collect(), asked["expand"] == true)
+        }
+        Err(_) => (
+            form_values(form, "paths").collect(),
+            query_value(form, "expand").is_some_and(|value| value.eq_ignore_ascii_case("true")),
+        ),
+    };
+    let shown = Shown { masked: state.readable(repo, caller).is_err(), xet: repo.shows_xet, expand };
+    let all = entries(tree, "", true, commit, &shown);
+    let asked =
+        |entry: &&Value| entry["path"].as_str().is_some_and(|path| paths.iter().any(|asked| asked == path));
+    json(&all.iter().filter(asked).cloned().collect())
+}
+
+/// What of a file is shown to the caller.
+struct Shown {
+    masked: bool,
+    xet: bool,
+    expand: bool,
+}
+
+fn at<'a>(repo: &'a Repo, revision: &str) -> Option<(&'a str, &'a Tree)> {
+    let commit = repo.resolve(revision)?;
+    Some((commit, repo.tree(commit)?))
+}
+
+/// Files and folders below a folder, in the order of their paths.
+fn entries(tree: &Tree, folder: &str, recursive: bool, commit: &str, shown: &Shown) -> Vec<Value> {
+    let prefix = if folder.is_empty() { String::new() } else { format!("{}/", folder.trim_end_matches('/')) };
+    let mut found = BTreeMap::new();
+    for (path, file) in tree {
+        let Some(rest) = path.strip_prefix(&prefix) else { continue };
+        let folders = rest.match_indices('/').map(|(at, _)| &path[..prefix.len() + at]);
+        let depth = if recursive { usize::MAX } else { 1 };
+        for folder in folders.take(depth) {
+            found.entry(folder.to_owned()).or_insert_with(|| {
+                let oid = folder_oid(tree, folder);
+                expanded(json!({"type": "directory", "oid": oid, "size": 0, "path": folder}), commit, shown)
+            });
+        }
+        if recursive || !rest.contains('/') {
+            found.insert(path.clone(), expanded(file_entry(path, file, shown), commit, shown));
+        }
+    }
+    found.into_values().collect()
+}
+
+fn file_entry(path: &str, file: &File, shown: &Shown) -> Value {
+    let size = file.content.size();
+    let mut entry = json!({"type": "file", "oid": file.git_oid, "size": size, "path": path});
+    if let Some(lfs) = &file.lfs {
+        let oid = if shown.masked { MASK } else { &lfs.sha256 };
+        entry["lfs"] = json!({"oid": oid, "size": size, "pointerSize": lfs.pointer_size});
+        if shown.xet {
+            let hash = lfs.sha256.chars().rev().collect();
+            entry["xetHash"] = if shown.masked { MASK.to_owned() } else { hash }.into();
+        }
+    }
+    entry
+}
+
+fn expanded(mut entry: Value, commit: &str, shown: &Shown) -> Value {
+    if shown.expand {
+        entry["lastCommit"] = json!({"id": commit, "title": "Upload", "date": DATE});
+        if entry["type"] == "file" {
+            entry["securityFileStatus"] =
+                json!({"status": "safe", "avScan": {"status": "safe"}, "pickleImportScan": null});
+        }
+    }
+    entry
+}
+
+fn folder_oid(tree: &Tree, folder: &str) -> String {
+    let prefix = format!("{folder}/");
+    let inside = tree.iter().filter(|(path, _)| path.starts_with(&prefix));
+    let listing =
+        inside.fold(Sha1::new(), |hash, (path, file)| hash.chain_update(path).chain_update(&file.git_oid));
+    hex(&listing.finalize())
+}
+
+/// An id as the Hub's database has them.
+fn id_of(name: &str) -> String {
+    Content::from(name).git_sha1().map(|hash| hash[..24].to_owned()).unwrap_or_default()
+}
+
+fn json(value: &Value) -> Response {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, text("application/json; charset=utf-8"));
+    (headers, value.to_string()).into_response()
+}

@@ -1,0 +1,193 @@
+//! The door that each request comes through: faults are done here, and the log is written.
+
+use std::{
+    sync::{Mutex, OnceLock},
+    time::Duration,
+};
+
+use axum::{
+    body::{Body, to_bytes},
+    http::{HeaderMap, Method, Request as HttpRequest, header, request::Parts},
+    response::{IntoResponse as _, Response},
+};
+
+use crate::{
+    api,
+    cdn::{self, Signer},
+    fault::{self, Class, Faults, Harm},
+    log::{Log, Request, locked},
+    refusal::{Refusal, text},
+    resolve::{self, Signing},
+    route::{Call, Route, Target, decoded},
+    state::{Caller, Found, State},
+};
+
+/// Forms larger than this are no requests for paths.
+const LARGEST_FORM: usize = 1 << 20;
+
+/// Where the Hub and its CDN are reached.
+#[derive(Clone, Debug)]
+pub(crate) struct Addresses {
+    pub(crate) hub: String,
+    pub(crate) cdn: String,
+}
+
+/// All that both listeners share.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) state: Mutex<State>,
+    pub(crate) faults: Faults,
+    pub(crate) log: Log,
+    pub(crate) addresses: OnceLock<Addresses>,
+    pub(crate) signature_lifetime: Mutex<Duration>,
+    signer: Signer,
+}
+
+/// Which listener a request came in by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Host {
+    Hub,
+    Cdn,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self {
+            state: Mutex::new(State::new()),
+            faults: Faults::default(),
+            log: Log::new(),
+            addresses: OnceLock::new(),
+            signature_lifetime: Mutex::new(Duration::from_hours(1)),
+            signer: Signer::new(),
+        }
+    }
+
+    /// Answers a request.
+    pub(crate) async fn enter(&self, host: Host, request: HttpRequest<Body>) -> Response {
+        let (parts, body) = request.into_parts();
+        let route = Route::parse(parts.uri.path());
+        let class = match (host, &route) {
+            (Host::Cdn, _) => Class::Cdn,
+            (Host::Hub, Route::Repo(target)) if target.call.is_resolve() => Class::Resolve,
+            (Host::Hub, _) => Class::Api,
+        };
+        let path = decoded(parts.uri.path());
+        // What the stand-in does not have (the `hf` command asks for some) must not use faults up.
+        let known = host == Host::Cdn || route != Route::Unknown;
+        let harm = known.then(|| self.faults.take(class, parts.method == Method::HEAD, &path)).flatten();
+        let leaked = self.leak(class, &parts, &path);
+
+        let response = if leaked && class == Class::Cdn {
+            cdn::token_leaked()
+        } else if let Some(instead) = harm.and_then(|harm| fault::instead(harm, class)) {
+            instead
+        } else if host == Host::Cdn {
+            let query = parts.uri.query().unwrap_or_default();
+            cdn::answer(&locked(&self.state), &self.signer, parts.uri.path(), query, &parts.headers)
+        } else {
+            let form = to_bytes(body, LARGEST_FORM).await.unwrap_or_default();
+            self.hub(&route, &parts, &String::from_utf8_lossy(&form), harm)
+        };
+
+        let hangs = harm == Some(Harm::Hang);
+        let status = if hangs { 0 } else { response.status().as_u16() };
+        let counter = self.log.record(logged(class, &parts, path, status));
+        if hangs {
+            std::future::pending::<()>().await;
+        }
+        fault::shape(response, harm, counter)
+    }
+
+    /// Whether a token came where none belongs: to the CDN, or in an address.
+    fn leak(&self, class: Class, parts: &Parts, path: &str) -> bool {
+        let to_cdn = class == Class::Cdn && parts.headers.contains_key(header::AUTHORIZATION);
+        let in_address = locked(&self.state).knows_token_in(&parts.uri.to_string());
+        let leaked = to_cdn || in_address;
+        if leaked {
+            let place = if to_cdn { "Authorization header to the CDN" } else { "token in an address" };
+            self.log.record_leak(format!("{place}: {} {path}", parts.method));
+        }
+        leaked
+    }
+
+    fn hub(&self, route: &Route<'_>, parts: &Parts, form: &str, harm: Option<Harm>) -> Response {
+        let state = locked(&self.state);
+        let caller = state.caller(header_text(&parts.headers, header::AUTHORIZATION));
+        let mut response = match route {
+            Route::Home => "A stand-in for the Hugging Face Hub.".into_response(),
+            Route::Whoami => api::whoami(&state, caller),
+            Route::Unknown => Refusal::no_such_page().as_json(),
+            Route::Repo(target) => self.repo(&state, caller, target, parts, form, harm),
+        };
+        // Told with each answer, as the Hub does: they mean nothing without a 429.
+        response.headers_mut().insert("ratelimit", text("\"api\";r=499;t=300"));
+        response.headers_mut().insert("ratelimit-policy", text("\"fixed window\";\"api\";q=500;w=300"));
+        response
+    }
+
+    fn repo(
+        &self,
+        state: &State,
+        caller: Caller<'_>,
+        target: &Target<'_>,
+        parts: &Parts,
+        form: &str,
+        harm: Option<Harm>,
+    ) -> Response {
+        let query = parts.uri.query().unwrap_or_default();
+        let repo = match state.visible(&target.name, caller) {
+            Ok(Found::Repo(repo)) => repo,
+            Ok(Found::Moved(name)) => {
+                let path = target.path_for(&name.id);
+                return resolve::moved(&if query.is_empty() { path } else { format!("{path}?{query}") });
+            }
+            Err(refusal) if target.call.is_resolve() => return refusal.as_text(),
+            Err(refusal) => return refusal.as_json(),
+        };
+        match &target.call {
+            Call::Info { revision } => api::info(repo, revision.as_deref()),
+            Call::Refs => api::refs(repo),
+            Call::AuthCheck => api::auth_check(state, repo, caller),
+            Call::PathsInfo { revision } => api::paths_info(state, repo, caller, revision, form),
+            Call::Tree { revision, path } => {
+                let url = self
+                    .addresses
+                    .get()
+                    .map_or_else(String::new, |at| format!("{}{}", at.hub, parts.uri.path()));
+                api::tree(state, repo, caller, &api::Listing { url: &url, query, revision, folder: path })
+            }
+            Call::Resolve { revision, path } => {
+                let lifetime = if harm == Some(Harm::ExpiredSignature) {
+                    Duration::ZERO
+                } else {
+                    *locked(&self.signature_lifetime)
+                };
+                let cdn_url = self.addresses.get().map_or("", |at| &at.cdn);
+                let signing = Signing { signer: &self.signer, cdn_url, lifetime };
+                resolve::file((state, repo, caller), (revision, path), &signing, &parts.headers)
+            }
+            Call::ResolveCache { commit, path } => {
+                resolve::cached_file((state, repo, caller), (commit, path), &parts.headers)
+            }
+        }
+    }
+}
+
+fn logged(class: Class, parts: &Parts, path: String, status: u16) -> Request {
+    let query = if class == Class::Api { parts.uri.query().unwrap_or_default() } else { "" };
+    Request {
+        class,
+        method: parts.method.to_string(),
+        path,
+        query: query.to_owned(),
+        status,
+        bytes: 0,
+        range: header_text(&parts.headers, header::RANGE).map(str::to_owned),
+        user_agent: header_text(&parts.headers, header::USER_AGENT).map(str::to_owned),
+        authorized: parts.headers.contains_key(header::AUTHORIZATION),
+    }
+}
+
+fn header_text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
+    headers.get(name)?.to_str().ok()
+}

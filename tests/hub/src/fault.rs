@@ -1,0 +1,323 @@
+//! Faults: what goes wrong, where, and how often.
+
+use std::{fmt, io, str::FromStr, sync::Mutex, time::Duration};
+
+use axum::{
+    body::{Body, Bytes},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
+use futures::{Stream, StreamExt as _};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    cdn,
+    log::{Counter, locked},
+    refusal::text,
+};
+
+/// A part of the Hub.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Class {
+    /// Addresses below `/api`.
+    Api,
+    /// Addresses of files.
+    Resolve,
+    /// The CDN.
+    Cdn,
+}
+
+/// What goes wrong. As text: the name with dashes, and its number after a colon, like `cut:1000`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Harm {
+    /// The connection ends after so many bytes of the body.
+    Cut(u64),
+    /// One byte of the body is another; the size is right.
+    WrongBytes,
+    /// The body is so many bytes shorter, and its header says so.
+    Short(u64),
+    /// An HTML page with status 200 instead of the answer.
+    ErrorPage,
+    /// This status instead of the answer.
+    Status(u16),
+    /// 429 with `RateLimit` headers: this many seconds to wait.
+    RateLimit(u64),
+    /// 429 with `Retry-After`: this many seconds.
+    RetryAfter(u64),
+    /// After so many bytes of the body nothing more comes, and the connection stays.
+    Stall(u64),
+    /// Nothing comes at all, not even a status.
+    Hang,
+    /// So many bytes a second.
+    Slow(u64),
+    /// The CDN's address has expired when it is told.
+    ExpiredSignature,
+}
+
+impl Harm {
+    /// Whether it needs a body: `HEAD` requests do not use such a fault up.
+    const fn needs_body(self) -> bool {
+        matches!(self, Self::Cut(_) | Self::WrongBytes | Self::Short(_) | Self::Stall(_) | Self::Slow(_))
+    }
+}
+
+/// A harm, where it is done and how often.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    harm: Harm,
+    #[serde(default)]
+    class: Option<Class>,
+    #[serde(default)]
+    path: Option<String>,
+    #[serde(default)]
+    after: u64,
+    #[serde(default)]
+    times: Option<u64>,
+}
+
+impl From<Harm> for Fault {
+    fn from(harm: Harm) -> Self {
+        Self::new(harm)
+    }
+}
+
+impl Fault {
+    /// A harm everywhere and for ever.
+    #[must_use]
+    pub fn new(harm: Harm) -> Self {
+        Self { harm, class: None, path: None, after: 0, times: None }
+    }
+
+    /// Only in this part of the Hub.
+    #[must_use]
+    pub fn on(mut self, class: Class) -> Self {
+        self.class = Some(class);
+        self
+    }
+
+    /// Only for paths that contain this text.
+    #[must_use]
+    pub fn path(mut self, text: &str) -> Self {
+        self.path = Some(text.to_owned());
+        self
+    }
+
+    /// Only after so many matching requests went well.
+    #[must_use]
+    pub fn after(mut self, requests: u64) -> Self {
+        self.after = requests;
+        self
+    }
+
+    /// Only so many times.
+    #[must_use]
+    pub fn times(mut self, times: u64) -> Self {
+        self.times = Some(times);
+        self
+    }
+
+    fn matches(&self, class: Class, head: bool, path: &str) -> bool {
+        self.class.is_none_or(|wanted| wanted == class)
+            && self.path.as_deref().is_none_or(|wanted| path.contains(wanted))
+            && !(head && self.harm.needs_body())
+            && self.times != Some(0)
+            && (self.harm != Harm::ExpiredSignature || class == Class::Resolve)
+    }
+}
+
+/// The faults that are set.
+#[derive(Debug, Default)]
+pub(crate) struct Faults(Mutex<Vec<Fault>>);
+
+impl Faults {
+    pub(crate) fn set(&self, fault: Fault) {
+        locked(&self.0).push(fault);
+    }
+
+    pub(crate) fn clear(&self) {
+        locked(&self.0).clear();
+    }
+
+    /// The harm for this request: that of the first fault that matches, which is used up by one.
+    pub(crate) fn take(&self, class: Class, head: bool, path: &str) -> Option<Harm> {
+        let mut faults = locked(&self.0);
+        let fault = faults.iter_mut().find(|fault| fault.matches(class, head, path))?;
+        if fault.after > 0 {
+            fault.after -= 1;
+            return None;
+        }
+        fault.times = fault.times.map(|times| times - 1);
+        Some(fault.harm)
+    }
+}
+
+/// The answer that stands in for the real one, where the harm is of that kind.
+pub(crate) fn instead(harm: Harm, class: Class) -> Option<Response> {
+    let with = |status: StatusCode, headers: &[(&'static str, String)], body: &str| {
+        let headers: HeaderMap = headers
+            .iter()
+            .map(|(name, value)| (header::HeaderName::from_static(name), text(value)))
+            .collect();
+        Some((status, headers, body.to_owned()).into_response())
+    };
+    let html = [("content-type", "text/html; charset=utf-8".to_owned())];
+    match harm {
+        Harm::ErrorPage => {
+            with(StatusCode::OK, &html, "<!DOCTYPE html><html><body><h1>Bad gateway</h1></body></html>")
+        }
+        Harm::Status(403) if class == Class::Cdn => Some(cdn::denied("Access Denied")),
+        Harm::Status(status) => {
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            let reason = status.canonical_reason().unwrap_or_default();
+            with(status, &html, &format!("<html><body><h1>{reason}</h1></body></html>"))
+        }
+        Harm::RateLimit(seconds) => {
+            let name = if class == Class::Api { "api" } else { "resolvers" };
+            let limit = [
+                ("ratelimit", format!("\"{name}\";r=0;t={seconds}")),
+                ("ratelimit-policy", format!("\"fixed window\";\"{name}\";q=500;w=300")),
+            ];
+            with(StatusCode::TOO_MANY_REQUESTS, &limit, "Too many requests")
+        }
+        Harm::RetryAfter(seconds) => {
+            let retry = [("retry-after", seconds.to_string())];
+            with(StatusCode::TOO_MANY_REQUESTS, &retry, "Too many requests")
+        }
+        _ => None,
+    }
+}
+
+/// The answer with its body harmed, and each byte that is sent counted.
+pub(crate) fn shape(response: Response, harm: Option<Harm>, counter: Counter) -> Response {
+    let (mut parts, body) = response.into_parts();
+    if let Some(Harm::Short(missing)) = harm {
+        let length = parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+        let length =
+            length.and_then(|value| value.parse::<u64>().ok()).or(exact_size(&body)).unwrap_or_default();
+        parts.headers.insert(header::CONTENT_LENGTH, length.saturating_sub(missing).into());
+        let stream = harmed(body, Some(Harm::Short(length.saturating_sub(missing))), counter);
+        return Response::from_parts(parts, Body::from_stream(stream));
+    }
+    if !parts.headers.contains_key(header::CONTENT_LENGTH)
+        && let Some(size) = exact_size(&body)
+    {
+        parts.headers.insert(header::CONTENT_LENGTH, size.into());
+    }
+    Response::from_parts(parts, Body::from_stream(harmed(body, harm, counter)))
+}
+
+fn exact_size(body: &Body) -> Option<u64> {
+    use hyper::body::Body as _;
+    body.size_hint().exact()
+}
+
+/// The stream of a body as the harm leaves it. `Short` carries the length that remains.
+fn harmed(
+    body: Body,
+    harm: Option<Harm>,
+    counter: Counter,
+) -> impl Stream<Item = Result<Bytes, axum::Error>> + Send {
+    let state = (body.into_data_stream(), Bytes::new(), 0_u64);
+    futures::stream::unfold(state, move |(mut source, mut rest, sent)| {
+        let counter = counter.clone();
+        async move {
+            if rest.is_empty() {
+                match source.next().await? {
+                    Ok(chunk) => rest = chunk,
+                    Err(error) => return Some((Err(error), (source, rest, sent))),
+                }
+            }
+            let limit = match harm {
+                Some(Harm::Cut(after) | Harm::Stall(after) | Harm::Short(after)) => {
+                    after.saturating_sub(sent)
+                }
+                Some(Harm::Slow(rate)) => (rate / 20).max(1),
+                Some(Harm::WrongBytes) if sent == 0 => 1,
+                _ => u64::MAX,
+            };
+            if limit == 0 && !rest.is_empty() {
+                match harm {
+                    Some(Harm::Stall(_)) => std::future::pending().await,
+                    Some(Harm::Short(_)) => return None,
+                    _ => {
+                        // What was sent so far must leave the buffers before the connection ends.
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                        let error = io::Error::new(io::ErrorKind::ConnectionReset, "cut on purpose");
+                        return Some((Err(axum::Error::new(error)), (source, rest, sent)));
+                    }
+                }
+            }
+            let length = usize::try_from(limit).unwrap_or(usize::MAX).min(rest.len());
+            let mut piece = rest.split_to(length);
+            if harm == Some(Harm::WrongBytes) && sent == 0 {
+                piece = piece.iter().map(|byte| byte ^ 1).collect();
+            }
+            if let Some(Harm::Slow(_)) = harm {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            counter.add(piece.len());
+            Some((Ok(piece), (source, rest, sent + length as u64)))
+        }
+    })
+}
+
+impl fmt::Display for Harm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cut(bytes) => write!(f, "cut:{bytes}"),
+            Self::WrongBytes => f.write_str("wrong-bytes"),
+            Self::Short(bytes) => write!(f, "short:{bytes}"),
+            Self::ErrorPage => f.write_str("error-page"),
+            Self::Status(status) => write!(f, "status:{status}"),
+            Self::RateLimit(seconds) => write!(f, "rate-limit:{seconds}"),
+            Self::RetryAfter(seconds) => write!(f, "retry-after:{seconds}"),
+            Self::Stall(bytes) => write!(f, "stall:{bytes}"),
+            Self::Hang => f.write_str("hang"),
+            Self::Slow(rate) => write!(f, "slow:{rate}"),
+            Self::ExpiredSignature => f.write_str("expired-signature"),
+        }
+    }
+}
+
+impl FromStr for Harm {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, number) = text.split_once(':').map_or((text, None), |(name, number)| (name, Some(number)));
+        let number = || -> Result<u64, String> {
+            number
+                .and_then(|number| number.parse().ok())
+                .ok_or_else(|| format!("`{name}` needs a number: `{name}:1`"))
+        };
+        Ok(match name {
+            "cut" => Self::Cut(number()?),
+            "wrong-bytes" => Self::WrongBytes,
+            "short" => Self::Short(number()?),
+            "error-page" => Self::ErrorPage,
+            "status" => Self::Status(u16::try_from(number()?).map_err(|_| "a status has three digits")?),
+            "rate-limit" => Self::RateLimit(number()?),
+            "retry-after" => Self::RetryAfter(number()?),
+            "stall" => Self::Stall(number()?),
+            "hang" => Self::Hang,
+            "slow" => Self::Slow(number()?),
+            "expired-signature" => Self::ExpiredSignature,
+            _ => return Err(format!("there is no fault `{name}`")),
+        })
+    }
+}
+
+impl TryFrom<String> for Harm {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Harm> for String {
+    fn from(harm: Harm) -> Self {
+        harm.to_string()
+    }
+}

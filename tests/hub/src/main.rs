@@ -1,0 +1,3 @@
+//! The stand-in Hub as a program.
+
+fn main() {}

@@ -1,0 +1,411 @@
+//! A repo with its history and its gate, built step by step as a story.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    path::Path,
+};
+
+use sha1::{Digest, Sha1};
+
+use crate::{
+    content::{Content, hex},
+    name::{Kind, RepoName},
+};
+
+/// Files with these endings are in LFS whatever their size, as in the `.gitattributes` that the Hub makes.
+const LFS_ENDINGS: [&str; 11] = [
+    ".safetensors",
+    ".bin",
+    ".gguf",
+    ".pt",
+    ".pth",
+    ".onnx",
+    ".h5",
+    ".msgpack",
+    ".parquet",
+    ".npz",
+    ".model",
+];
+
+/// Whether and by whom access must be granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gate {
+    /// Whoever asks gets access at once.
+    Auto,
+    /// The owner looks at each request.
+    Manual,
+}
+
+/// Where a user stands with a gated repo.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Access {
+    /// Never asked.
+    #[default]
+    NotRequested,
+    /// Asked; the owner has not looked yet.
+    Pending,
+    /// May read.
+    Accepted,
+    /// Refused for good.
+    Rejected,
+    /// Set back by the owner; may ask again.
+    Reset,
+}
+
+/// A file of a commit.
+#[derive(Clone, Debug)]
+pub struct File {
+    /// What is in it.
+    pub content: Content,
+    /// The git object: of the content itself, or of the pointer to it.
+    pub git_oid: String,
+    /// The LFS object, where it is one.
+    pub lfs: Option<Lfs>,
+}
+
+/// The LFS object of a file.
+#[derive(Clone, Debug)]
+pub struct Lfs {
+    /// SHA-256 of the content.
+    pub sha256: String,
+    /// Size of the pointer file in git.
+    pub pointer_size: usize,
+}
+
+impl File {
+    fn new(content: Content, lfs: bool) -> io::Result<Self> {
+        if !lfs {
+            let git_oid = content.git_sha1()?.to_owned();
+            return Ok(Self { content, git_oid, lfs: None });
+        }
+        let sha256 = content.sha256()?.to_owned();
+        let pointer = format!(
+            "version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {}\n",
+            content.size()
+        );
+        let lfs = Some(Lfs { sha256, pointer_size: pointer.len() });
+        let git_oid = Content::from(pointer).git_sha1()?.to_owned();
+        Ok(Self { content, git_oid, lfs })
+    }
+
+    /// The name of its blob in a cache.
+    #[must_use]
+    pub fn etag(&self) -> &str {
+        self.lfs.as_ref().map_or(&self.git_oid, |lfs| &lfs.sha256)
+    }
+}
+
+/// The files of a commit by path.
+pub type Tree = BTreeMap<String, File>;
+
+/// A repo. Its builders each take what came before: files collect until [`Repo::branch`], [`Repo::tag`] or
+/// [`Repo::pull_request`] commits them, and the next files build on that commit.
+#[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "they are independent facts, not states")]
+pub struct Repo {
+    pub(crate) name: RepoName,
+    pub(crate) gate: Option<Gate>,
+    pub(crate) private: bool,
+    pub(crate) disabled: bool,
+    pub(crate) shows_xet: bool,
+    pub(crate) members: BTreeSet<String>,
+    pub(crate) access: BTreeMap<String, Access>,
+    pub(crate) former_names: BTreeSet<RepoName>,
+    pub(crate) refs: BTreeMap<String, String>,
+    commits: BTreeMap<String, Tree>,
+    tree: Tree,
+    head: Option<String>,
+    changed: bool,
+    lfs_above: u64,
+    error: Option<String>,
+}
+
+impl Repo {
+    /// A repo by its name as in an address; see [`RepoName`].
+    #[must_use]
+    pub fn named(name: impl Into<RepoName>) -> Self {
+        Self {
+            name: name.into(),
+            gate: None,
+            private: false,
+            disabled: false,
+            shows_xet: false,
+            members: BTreeSet::new(),
+            access: BTreeMap::new(),
+            former_names: BTreeSet::new(),
+            refs: BTreeMap::new(),
+            commits: BTreeMap::new(),
+            tree: Tree::new(),
+            head: None,
+            changed: true,
+            lfs_above: 10 << 20,
+            error: None,
+        }
+    }
+
+    /// A model.
+    #[must_use]
+    pub fn model(id: &str) -> Self {
+        Self::named(RepoName::new(Kind::Model, id))
+    }
+
+    /// A dataset.
+    #[must_use]
+    pub fn dataset(id: &str) -> Self {
+        Self::named(RepoName::new(Kind::Dataset, id))
+    }
+
+    /// A space.
+    #[must_use]
+    pub fn space(id: &str) -> Self {
+        Self::named(RepoName::new(Kind::Space, id))
+    }
+
+    /// Its content can be read after access was granted only.
+    #[must_use]
+    pub fn gated(mut self, gate: Gate) -> Self {
+        self.gate = Some(gate);
+        self
+    }
+
+    /// Its content can be read by whoever can see it.
+    #[must_use]
+    pub fn ungated(mut self) -> Self {
+        self.gate = None;
+        self
+    }
+
+    /// Only its owner and members can see it.
+    #[must_use]
+    pub fn private(mut self, private: bool) -> Self {
+        self.private = private;
+        self
+    }
+
+    /// A user who can see it when private, and read it when gated.
+    #[must_use]
+    pub fn member(mut self, user: &str) -> Self {
+        self.members.insert(user.to_owned());
+        self
+    }
+
+    /// Taken down by the Hub.
+    #[must_use]
+    pub fn disabled(mut self, disabled: bool) -> Self {
+        self.disabled = disabled;
+        self
+    }
+
+    /// Where a user stands with its gate.
+    #[must_use]
+    pub fn access(mut self, user: &str, access: Access) -> Self {
+        self.access.insert(user.to_owned(), access);
+        self
+    }
+
+    /// A name it had before; requests for that are redirected.
+    #[must_use]
+    pub fn formerly(mut self, name: impl Into<RepoName>) -> Self {
+        self.former_names.insert(name.into());
+        self
+    }
+
+    /// Listings tell Xet hashes too. Downloads by Xet are not offered.
+    #[must_use]
+    pub fn xet_hashes(mut self) -> Self {
+        self.shows_xet = true;
+        self
+    }
+
+    /// A file in git itself.
+    #[must_use]
+    pub fn file(self, path: &str, content: impl Into<Content>) -> Self {
+        self.put(path, content.into(), false)
+    }
+
+    /// A file in LFS: its bytes come from the CDN.
+    #[must_use]
+    pub fn lfs(self, path: &str, content: impl Into<Content>) -> Self {
+        self.put(path, content.into(), true)
+    }
+
+    /// A file less.
+    #[must_use]
+    pub fn without(mut self, path: &str) -> Self {
+        self.changed |= self.tree.remove(path).is_some();
+        self
+    }
+
+    /// From which size on [`Repo::folder`] puts a file into LFS; the usual endings are there at any size.
+    #[must_use]
+    pub fn lfs_above(mut self, bytes: u64) -> Self {
+        self.lfs_above = bytes;
+        self
+    }
+
+    /// All files of a folder on disk, hidden ones too.
+    #[must_use]
+    pub fn folder(mut self, folder: impl AsRef<Path>) -> Self {
+        let folder = folder.as_ref();
+        match files_below(folder) {
+            Ok(files) => {
+                for (path, content) in files {
+                    let lfs = content.size() > self.lfs_above
+                        || LFS_ENDINGS.iter().any(|ending| path.ends_with(ending));
+                    self = self.put(&path, content, lfs);
+                }
+            }
+            Err(error) => self.fail(&format!("read {}", folder.display()), &error),
+        }
+        self
+    }
+
+    /// Commits the files so far to this branch.
+    #[must_use]
+    pub fn branch(self, name: &str) -> Self {
+        self.commit_to(format!("refs/heads/{name}"))
+    }
+
+    /// Commits the files so far, if they are new, and tags the commit.
+    #[must_use]
+    pub fn tag(self, name: &str) -> Self {
+        self.commit_to(format!("refs/tags/{name}"))
+    }
+
+    /// Commits the files so far to the ref of a pull request: `refs/pr/N`.
+    #[must_use]
+    pub fn pull_request(self, number: u32) -> Self {
+        self.commit_to(format!("refs/pr/{number}"))
+    }
+
+    /// Goes on from another revision: the next files build on its commit.
+    #[must_use]
+    pub fn checkout(mut self, revision: &str) -> Self {
+        match self.resolve(revision).map(str::to_owned) {
+            Some(commit) => {
+                self.tree = self.commits.get(&commit).cloned().unwrap_or_default();
+                self.head = Some(commit);
+                self.changed = false;
+            }
+            None => self.fail(&format!("check out {revision}"), &io::ErrorKind::NotFound.into()),
+        }
+        self
+    }
+
+    fn put(mut self, path: &str, content: Content, lfs: bool) -> Self {
+        match File::new(content, lfs) {
+            Ok(file) => {
+                self.tree.insert(path.to_owned(), file);
+                self.changed = true;
+            }
+            Err(error) => self.fail(&format!("hash {path}"), &error),
+        }
+        self
+    }
+
+    /// Builders stay chains of plain values; what went wrong is told when the repo is added.
+    fn fail(&mut self, action: &str, error: &io::Error) {
+        self.error.get_or_insert_with(|| format!("{action} for {}: {error}", self.name));
+    }
+
+    fn commit_to(mut self, reference: String) -> Self {
+        let commit = match self.head.clone() {
+            Some(head) if !self.changed => head,
+            parent => self.commit(parent.as_deref()),
+        };
+        self.refs.insert(reference, commit);
+        self
+    }
+
+    fn commit(&mut self, parent: Option<&str>) -> String {
+        let mut hash = Sha1::new();
+        hash.update(format!("{} after {}\n", self.name, parent.unwrap_or("nothing")));
+        for (path, file) in &self.tree {
+            hash.update(format!("{} {path}\n", file.git_oid));
+        }
+        let commit = hex(&hash.finalize());
+        self.commits.insert(commit.clone(), self.tree.clone());
+        self.head = Some(commit.clone());
+        self.changed = false;
+        commit
+    }
+
+    /// The repo as the Hub serves it: nothing uncommitted, and a `main`.
+    pub(crate) fn finished(mut self) -> Result<Self, String> {
+        if self.changed || !self.refs.contains_key("refs/heads/main") {
+            self = self.branch("main");
+        }
+        match self.error {
+            Some(error) => Err(error),
+            None => Ok(self),
+        }
+    }
+
+    /// The commit that a branch, tag, full ref or commit hash stands for.
+    #[must_use]
+    pub fn resolve(&self, revision: &str) -> Option<&str> {
+        if let Some((commit, _)) = self.commits.get_key_value(revision) {
+            return Some(commit);
+        }
+        [format!("refs/heads/{revision}"), format!("refs/tags/{revision}"), revision.to_owned()]
+            .iter()
+            .find_map(|name| self.refs.get(name))
+            .map(String::as_str)
+    }
+
+    /// The files of a commit.
+    #[must_use]
+    pub fn tree(&self, commit: &str) -> Option<&Tree> {
+        self.commits.get(commit)
+    }
+
+    /// The LFS object with this hash, in whichever commit it is.
+    pub(crate) fn object(&self, sha256: &str) -> Option<&Content> {
+        self.commits
+            .values()
+            .flat_map(Tree::values)
+            .find(|file| file.lfs.as_ref().is_some_and(|lfs| lfs.sha256 == sha256))
+            .map(|file| &file.content)
+    }
+}
+
+fn files_below(folder: &Path) -> io::Result<Vec<(String, Content)>> {
+    let mut found = Vec::new();
+    let mut waiting = vec![(folder.to_owned(), String::new())];
+    while let Some((folder, prefix)) = waiting.pop() {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            let path = format!("{prefix}{}", entry.file_name().to_string_lossy());
+            if entry.path().is_dir() {
+                waiting.push((entry.path(), format!("{path}/")));
+            } else {
+                found.push((path, Content::disk(entry.path())?));
+            }
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_depends_on_its_content_and_its_past_only() {
+        let story =
+            || Repo::model("a/b").file("x", "1").branch("main").file("x", "2").branch("main").tag("v2");
+        let repo = story().finished().unwrap();
+        let main = repo.resolve("main").unwrap();
+        assert_eq!(story().finished().unwrap().resolve("v2"), Some(main));
+        assert_eq!(repo.resolve(main), Some(main));
+        assert_eq!(repo.commits.len(), 2);
+        assert_ne!(Repo::model("a/b").file("x", "2").finished().unwrap().resolve("main"), Some(main));
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_told_when_the_repo_is_added() {
+        let error = Repo::model("a/b").folder("/does/not/exist").finished().unwrap_err();
+        assert!(error.starts_with("read /does/not/exist for a/b: "), "{error}");
+    }
+}

@@ -1,0 +1,211 @@
+//! What the Hub knows, and who may see what of it. No network here.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    account::{Token, TokenKind, User},
+    content::Content,
+    name::RepoName,
+    refusal::Refusal,
+    repo::{Access, Repo},
+};
+
+/// What happens to a bad token where none is needed. Sources differ on what the Hub does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BadTokens {
+    /// 401 everywhere, public repos too.
+    #[default]
+    Refused,
+    /// Public repos are served as to anyone.
+    Ignored,
+}
+
+/// Users, tokens and repos.
+#[derive(Debug)]
+pub(crate) struct State {
+    users: BTreeMap<String, User>,
+    tokens: BTreeMap<String, Holder>,
+    repos: BTreeMap<RepoName, Repo>,
+    pub(crate) bad_tokens: BadTokens,
+    pub(crate) page_size: Option<usize>,
+    pub(crate) resolve_cache: bool,
+}
+
+#[derive(Debug)]
+struct Holder {
+    user: String,
+    token: Token,
+}
+
+/// Who asks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Caller<'a> {
+    Anonymous,
+    User { name: &'a str, token: &'a Token },
+    BadToken { expired: Option<&'a str> },
+}
+
+impl Caller<'_> {
+    fn refused(self) -> Refusal {
+        match self {
+            Self::Anonymous | Self::User { .. } => Refusal::login_required(),
+            Self::BadToken { expired: None } => Refusal::unknown_token(),
+            Self::BadToken { expired: Some(name) } => Refusal::expired_token(name),
+        }
+    }
+}
+
+/// What a name leads to.
+pub(crate) enum Found<'a> {
+    Repo(&'a Repo),
+    /// The same repo under the name that it has now.
+    Moved(&'a RepoName),
+}
+
+impl State {
+    pub(crate) fn new() -> Self {
+        Self {
+            users: BTreeMap::new(),
+            tokens: BTreeMap::new(),
+            repos: BTreeMap::new(),
+            bad_tokens: BadTokens::default(),
+            page_size: None,
+            resolve_cache: false,
+        }
+    }
+
+    pub(crate) fn user(&mut self, name: &str) -> &mut User {
+        self.users.entry(name.to_owned()).or_default()
+    }
+
+    pub(crate) fn add_token(&mut self, user: &str, token: Token) {
+        self.user(user);
+        self.tokens.insert(token.secret.clone(), Holder { user: user.to_owned(), token });
+    }
+
+    pub(crate) fn remove_token(&mut self, secret: &str) -> Result<(), String> {
+        self.tokens.remove(secret).map(|_| ()).ok_or_else(|| "there is no such token".to_owned())
+    }
+
+    pub(crate) fn knows_token_in(&self, text: &str) -> bool {
+        self.tokens.keys().any(|secret| text.contains(secret.as_str()))
+    }
+
+    pub(crate) fn add(&mut self, repo: Repo) -> Result<(), String> {
+        let repo = repo.finished()?;
+        self.repos.insert(repo.name.clone(), repo);
+        Ok(())
+    }
+
+    pub(crate) fn update(
+        &mut self,
+        name: &RepoName,
+        change: impl FnOnce(Repo) -> Repo,
+    ) -> Result<(), String> {
+        let repo = self.repo(name)?.clone();
+        self.add(change(repo))
+    }
+
+    pub(crate) fn remove(&mut self, name: &RepoName) -> Result<(), String> {
+        self.repos.remove(name).map(|_| ()).ok_or_else(|| format!("there is no repo {name}"))
+    }
+
+    pub(crate) fn rename(&mut self, old: &RepoName, new: &RepoName) -> Result<(), String> {
+        let mut repo = self.repo(old)?.clone();
+        self.repos.remove(old);
+        repo.name = new.clone();
+        self.add(repo.formerly(old))
+    }
+
+    pub(crate) fn repo(&self, name: &RepoName) -> Result<&Repo, String> {
+        self.repos.get(name).ok_or_else(|| format!("there is no repo {name}"))
+    }
+
+    pub(crate) fn object(&self, name: &RepoName, sha256: &str) -> Option<Content> {
+        self.repos.get(name)?.object(sha256).cloned()
+    }
+
+    /// Who sent this Authorization header.
+    pub(crate) fn caller<'a>(&'a self, authorization: Option<&str>) -> Caller<'a> {
+        let Some(authorization) = authorization else { return Caller::Anonymous };
+        let secret = authorization.strip_prefix("Bearer ").unwrap_or(authorization).trim();
+        match self.tokens.get(secret) {
+            None => Caller::BadToken { expired: None },
+            Some(Holder { token, .. }) if token.kind == TokenKind::Expired => {
+                Caller::BadToken { expired: Some(&token.name) }
+            }
+            Some(Holder { user, token }) => Caller::User { name: user, token },
+        }
+    }
+
+    /// The account of a caller, for `whoami`.
+    pub(crate) fn account<'a>(
+        &'a self,
+        caller: Caller<'a>,
+    ) -> Result<(&'a str, &'a User, &'a Token), Refusal> {
+        match caller {
+            Caller::User { name, token } => {
+                self.users.get(name).map(|user| (name, user, token)).ok_or_else(Refusal::unknown_token)
+            }
+            caller => Err(caller.refused()),
+        }
+    }
+
+    /// The repo, if the caller may know of it: its listing is open then, its content perhaps not.
+    pub(crate) fn visible(&self, name: &RepoName, caller: Caller<'_>) -> Result<Found<'_>, Refusal> {
+        let repo = self.repos.get(name).or_else(|| {
+            self.repos
+                .values()
+                .find(|repo| repo.former_names.contains(name) || repo.name.differs_in_case_only(name))
+        });
+        let open = repo.is_some_and(|repo| !repo.private && repo.gate.is_none());
+        if matches!(caller, Caller::BadToken { .. }) && !(open && self.bad_tokens == BadTokens::Ignored) {
+            return Err(caller.refused());
+        }
+        let Some(repo) = repo.filter(|repo| !repo.private || self.belongs(repo, caller)) else {
+            return Err(match caller {
+                Caller::User { .. } => Refusal::repo_not_found(),
+                _ => Refusal::login_required(),
+            });
+        };
+        if let Caller::User { token, .. } = caller
+            && let TokenKind::RevokedBy(org) = &token.kind
+            && repo.name.namespace() == Some(org)
+        {
+            return Err(Refusal::revoked_by_organization());
+        }
+        if repo.disabled {
+            return Err(Refusal::disabled());
+        }
+        Ok(if repo.name == *name { Found::Repo(repo) } else { Found::Moved(&repo.name) })
+    }
+
+    /// Whether the caller may read the content of a repo that is visible to him.
+    pub(crate) fn readable(&self, repo: &Repo, caller: Caller<'_>) -> Result<(), Refusal> {
+        if repo.gate.is_none() {
+            return Ok(());
+        }
+        let Caller::User { name, token } = caller else {
+            return Err(Refusal::gate_needs_login(&repo.name));
+        };
+        if token.kind == (TokenKind::FineGrained { gated: false }) {
+            return Err(Refusal::token_lacks_gated());
+        }
+        if self.belongs(repo, caller) {
+            return Ok(());
+        }
+        match repo.access.get(name).copied().unwrap_or_default() {
+            Access::Accepted => Ok(()),
+            access => Err(Refusal::gate_closed(&repo.name, access)),
+        }
+    }
+
+    /// Owner, member of the owning organisation, or named member.
+    fn belongs(&self, repo: &Repo, caller: Caller<'_>) -> bool {
+        let Caller::User { name, .. } = caller else { return false };
+        let owner = repo.name.namespace();
+        repo.members.contains(name)
+            || owner == Some(name)
+            || self.users.get(name).is_some_and(|user| owner.is_some_and(|org| user.orgs.contains(org)))
+    }
+}
