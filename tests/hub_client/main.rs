@@ -4,6 +4,7 @@
 mod mirrors;
 mod network;
 mod redirects;
+mod stories;
 mod wire;
 
 use modelcache::hub::{Commit, Repo, RepoPath, RepoType, Token};

@@ -1,8 +1,6 @@
 //! The preflight where the other side is not quite the Hub: mirrors that lack calls, proxies that answer in its
 //! place, and calls that fail one by one.
 
-use std::sync::{Arc, Mutex};
-
 use modelcache::{
     hub::{Hub, Patterns, Preflight, Question, Token, preflight},
     reason::{Answer, Reason},
@@ -11,12 +9,12 @@ use pretty_assertions::assert_eq;
 
 use crate::{
     SHA1, model, token,
-    wire::{Wire, answer, ok},
+    wire::{Reply, Wire, answer, ok},
 };
 
 /// A Hub of four calls, each with its answer; any other gets a page that says 404.
 #[derive(Clone, Default)]
-struct Calls(Arc<Mutex<Vec<(&'static str, Option<Vec<u8>>)>>>);
+struct Calls(Vec<(&'static str, Reply)>);
 
 impl Calls {
     /// Answers as for a public repo to anybody.
@@ -28,9 +26,9 @@ impl Calls {
             .with("/whoami-v2", ok(r#"{"name":"ann"}"#))
     }
 
-    fn with(self, call: &'static str, answer: Option<Vec<u8>>) -> Self {
-        self.0.lock().unwrap().retain(|(known, _)| *known != call);
-        self.0.lock().unwrap().push((call, answer));
+    fn with(mut self, call: &'static str, answer: Reply) -> Self {
+        self.0.retain(|(known, _)| *known != call);
+        self.0.push((call, answer));
         self
     }
 
@@ -38,11 +36,9 @@ impl Calls {
         self.with(call, answer(404, "", "<html>Not Found</html>"))
     }
 
-    fn serve(&self) -> Wire {
-        let calls = self.0.clone();
+    fn serve(self) -> Wire {
         Wire::start(move |head| {
-            let calls = calls.lock().unwrap();
-            let call = calls.iter().find(|(call, _)| head.contains(call));
+            let call = self.0.iter().find(|(call, _)| head.contains(call));
             call.map_or_else(|| answer(404, "", "<html>Not Found</html>"), |(_, answer)| answer.clone())
         })
     }
@@ -67,7 +63,7 @@ fn reasons(answers: &Preflight) -> [Reason; 3] {
 
 const FINE: [Reason; 3] = [Reason::TokenValid, Reason::AccessGranted, Reason::Resolved];
 
-fn refused(status: u16, words: &str) -> Option<Vec<u8>> {
+fn refused(status: u16, words: &str) -> Reply {
     answer(status, &format!("X-Error-Message: {words}\r\n"), "")
 }
 

@@ -18,7 +18,7 @@ pub const AUTHORITY: &str = include_str!("tls/ca.pem");
 
 /// What a server does with a request: the bytes of the answer, after which the connection is closed. None: it keeps
 /// silent, with the connection open.
-type Reply = Option<Vec<u8>>;
+pub type Reply = Option<Vec<u8>>;
 
 /// A running server; its thread ends with the test process.
 pub struct Wire {
@@ -109,6 +109,7 @@ fn read_head(stream: &mut impl Read) -> Option<String> {
 }
 
 /// An answer with headers (each ended by `\r\n`) and a body of told length.
+#[allow(clippy::unnecessary_wraps)] // so that it can stand where silence could
 pub fn answer(status: u16, headers: &str, body: &str) -> Reply {
     let length = body.len();
     Some(
