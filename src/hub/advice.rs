@@ -3,7 +3,9 @@
 
 use std::fmt::Write;
 
-use super::{Endpoint, HubError, Patterns, Refusal, Repo, RepoFile, Revision, TokenError, Trouble};
+use super::{
+    Endpoint, HubError, Patterns, Refusal, Repo, RepoFile, Revision, TokenError, TokenState, Trouble,
+};
 use crate::reason::Reason;
 
 /// What a sentence is about.
@@ -34,7 +36,8 @@ pub fn explain(error: &HubError, subject: &Subject<'_>) -> String {
              stays so, a firewall or proxy may not let downloads from that host through."
         ),
         HubError::BadAnswer { host, what } => format!(
-            "The answer of {host} cannot be used: {what}. Look whether {} is the address of the Hub or a full mirror of it.",
+            "The answer of {host} cannot be used: {what}. Look whether {} is the address of the Hub or a \
+             full mirror of it.",
             subject.endpoint
         ),
         HubError::Name(error) => format!("{} cannot be used: {error}.", subject.repo),
@@ -53,7 +56,7 @@ pub fn token(error: &TokenError) -> String {
             let text = other.to_string();
             let mut chars = text.chars();
             let first = chars.next().map(|c| c.to_ascii_uppercase()).unwrap_or_default();
-            format!("{first}{}. Give the token there, or ask for none.", chars.as_str())
+            format!("{first}{}. Put the token there, or name no token file.", chars.as_str())
         }
     }
 }
@@ -75,13 +78,24 @@ pub fn no_matching_files(subject: &Subject<'_>, patterns: &Patterns, listed: &[R
     if listed.is_empty() {
         return format!("{repo} has no files at {revision}.");
     }
-    let mut text = format!("No file of {repo} at {revision} matches");
-    if patterns.include().len() > 0 {
-        let _ = write!(text, " include {}", quoted(patterns.include()));
-    }
-    if patterns.exclude().len() > 0 {
-        let with = if patterns.include().len() > 0 { " with" } else { " without those of" };
-        let _ = write!(text, "{with} exclude {}", quoted(patterns.exclude()));
+    let include = patterns.include();
+    let exclude = patterns.exclude();
+    let mut text = format!("No file of {repo} at {revision}");
+    match (include.len(), exclude.len()) {
+        (0, _) => {
+            let _ = write!(text, " is left by exclude {}", quoted(exclude));
+        }
+        (_, 0) => {
+            let _ = write!(text, " matches include {}", quoted(include));
+        }
+        _ => {
+            let _ = write!(
+                text,
+                " matches include {} without those of exclude {}",
+                quoted(include),
+                quoted(exclude)
+            );
+        }
     }
     let hint = quoted(listed.iter().take(3).map(|file| file.path.as_str()));
     let _ = write!(text, ". It has {}, such as {hint}.", files(listed.len()));
@@ -103,64 +117,70 @@ fn refused(refusal: &Refusal, subject: &Subject<'_>) -> String {
     let page = endpoint.page(repo);
     let tokens = endpoint.token_page();
     let words = hub_says(&refusal.words);
+    let with_account = if refusal.token == TokenState::NotSent {
+        "with an account that may read it, and give a token of that account"
+    } else {
+        "with the account of this token"
+    };
     match refusal.reason {
-        Reason::TokenInvalid => {
-            format!(
-                "The Hub refuses this token: it is wrong, expired or revoked.{words} Make a new one at {tokens} and replace it."
-            )
-        }
+        Reason::TokenInvalid => format!(
+            "The Hub refuses this token: it is wrong, expired or revoked.{words} Make a new one at \
+             {tokens} and replace it."
+        ),
         Reason::TokenRequired if refusal.code.as_deref() == Some("GatedRepo") => format!(
-            "{repo} is gated, and no token is given. Accept its terms at {page} and give a token of that account."
+            "{repo} is gated, and no token is given. Accept its terms at {page} and give a token of that \
+             account."
         ),
         Reason::TokenRequired => format!(
-            "{repo} cannot be seen without a token: it is private, or it does not exist. Look for a typing error at \
-             {page}, or give a token of an account that may read it."
+            "{repo} cannot be seen without a token: it is private, or it does not exist. Look for a \
+             typing error at {page}, or give a token of an account that may read it."
         ),
         Reason::TermsNotAccepted if refusal.words.contains("has been reset") => format!(
-            "The authors of {repo} have reset the access of the account of this token. Open {page} with that account and ask \
-             again; the cache continues by itself."
+            "The authors of {repo} have reset the access of the account of this token. Open {page} with \
+             that account and ask again; the cache continues by itself."
         ),
         Reason::TermsNotAccepted => format!(
-            "The account of this token has not accepted the terms of {repo}. Open {page} with that account and agree; the \
-             cache continues by itself."
+            "The account of this token has not accepted the terms of {repo}. Open {page} with that \
+             account and agree; the cache continues by itself."
         ),
         Reason::AccessPending => format!(
-            "The authors of {repo} have not yet decided on the access of the account of this token. See {page}; the cache \
-             continues by itself once they agree."
+            "The authors of {repo} have not yet decided on the access of the account of this token. See \
+             {page}; the cache continues by itself once they agree."
         ),
         Reason::AccessRejected => format!(
-            "The authors of {repo} have rejected the access of the account of this token, and asking again does not help. Talk \
-             to them at {page}, or give a token of another account."
+            "The authors of {repo} have rejected the access of the account of this token, and asking \
+             again does not help. Talk to them at {page}, or give a token of another account."
         ),
         Reason::TokenLacksPermission if refusal.words.to_ascii_lowercase().contains("fine-grained") => {
             format!(
-                "This fine-grained token may not read gated repos such as {repo}. Edit it at {tokens}: enable access to public \
-             gated repositories; the cache continues by itself."
+                "This fine-grained token may not read gated repos such as {repo}. Edit it at {tokens}: \
+             enable access to public gated repositories; the cache continues by itself."
             )
         }
-        Reason::TokenLacksPermission => {
-            format!(
-                "This token may not be used for {repo}.{words} Give another one of the account, from {tokens}."
-            )
-        }
-        Reason::RepoNotFoundOrPrivate if refusal.token == super::TokenState::NotSent => format!(
-            "{repo} does not exist at {endpoint}, or it is private. Look for a typing error, or give a token of an account that may read it."
+        Reason::TokenLacksPermission => format!(
+            "This token may not be used for {repo}.{words} Give another one of the account, from \
+             {tokens}."
+        ),
+        Reason::RepoNotFoundOrPrivate if refusal.token == TokenState::NotSent => format!(
+            "{repo} does not exist at {endpoint}, or it is private. Look for a typing error, or give a \
+             token of an account that may read it."
         ),
         Reason::RepoNotFoundOrPrivate => format!(
-            "{repo} does not exist, or it is private and the account of this token may not see it: the Hub does not tell which. \
-             Look for a typing error, and open {page} with that account."
+            "{repo} does not exist, or it is private and the account of this token may not see it: the \
+             Hub does not tell which. Look for a typing error, and open {page} with that account."
         ),
         Reason::RepoDisabled => format!("The Hub has disabled {repo}.{words} See {page}."),
         Reason::RevisionNotFound => format!(
-            "{repo} has no branch, tag or commit `{revision}`. Its branches and tags are at {page}/tree/main."
+            "{repo} has no branch, tag or commit `{revision}`. Its branches and tags are at \
+             {page}/tree/main."
         ),
         Reason::NoMatchingFiles => format!("{repo} no longer has a file that it lists at {revision}.{words}"),
         _ if refusal.words.is_empty() => format!(
-            "Access to {repo} is refused with HTTP {} and no word why: a proxy or firewall on the way may have answered. Open \
-             {page} with the account of the token.",
+            "Access to {repo} is refused with HTTP {} and no word why: a proxy or firewall on the way \
+             may have answered. Open {page} {with_account}.",
             refusal.status
         ),
-        _ => format!("The Hub refuses access to {repo}.{words} Open {page} with the account of the token."),
+        _ => format!("The Hub refuses access to {repo}.{words} Open {page} {with_account}."),
     }
 }
 
@@ -216,3 +236,6 @@ pub fn size(bytes: u64) -> String {
     let tenths = (u128::from(bytes) * 10 + scale / 2) / scale;
     format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,9 @@ use serde_json::Value;
 
 use super::{Commit, Digest, NameError, Refusal, RepoFile, RepoPath, error::HubError};
 
+const HTML: &str =
+    "an HTML page came in its place; something on the way, such as a proxy, answered instead of the Hub";
+
 /// Who a token belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
@@ -55,6 +58,11 @@ impl Unusable {
             Self::Masked => HubError::Refused(Refusal::masked(token_sent)),
         }
     }
+}
+
+/// The access check says `OK`, and its status alone counts; but a login page in its place has the same status.
+pub(super) fn access(body: &[u8]) -> Result<(), Unusable> {
+    if is_html(body) { Err(Unusable::Wrong(HTML.to_owned())) } else { Ok(()) }
 }
 
 pub(super) fn identity(body: &[u8]) -> Result<Identity, Unusable> {
@@ -177,20 +185,23 @@ pub(super) fn next_link(header: &str) -> Option<&str> {
 
 fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Unusable> {
     serde_json::from_slice(body).map_err(|error| {
-        // A login page of a proxy or a portal is the usual case.
-        let html = body.trim_ascii_start().starts_with(b"<");
-        Unusable::Wrong(if html {
-            "an HTML page came instead of JSON; something on the way, such as a proxy, answered in its place"
-                .to_owned()
+        Unusable::Wrong(if is_html(body) {
+            HTML.to_owned()
         } else {
             // Where and what kind, but never the content.
             format!(
-                "it is not the JSON that was expected ({:?} at byte {})",
+                "it is not the JSON that was expected ({:?} at line {}, column {})",
                 error.classify(),
+                error.line(),
                 error.column()
             )
         })
     })
+}
+
+/// A login page of a proxy or a portal, as a rule.
+fn is_html(body: &[u8]) -> bool {
+    body.trim_ascii_start().starts_with(b"<")
 }
 
 #[cfg(test)]

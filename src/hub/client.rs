@@ -93,7 +93,8 @@ impl Hub {
 
     /// Whether the repo's files may be read: the only probe that a gated repo answers truthfully.
     pub async fn auth_check(&self, repo: &Repo, token: Option<&Token>) -> Result<(), HubError> {
-        self.json(&self.endpoint.auth_check(repo), token).await.map(|_| ())
+        let (body, answer) = self.json(&self.endpoint.auth_check(repo), token).await?;
+        answer::access(&body).map_err(|error| error.at(answer.host, token.is_some()))
     }
 
     /// The commit that a revision stands for. Gated repos answer anybody.

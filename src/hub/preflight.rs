@@ -248,7 +248,13 @@ impl Round<'_> {
         let commit = pinned.cloned().unwrap_or_else(|| latest.clone());
         let listing = match self.hub.list(repo, &commit, token).await {
             Ok(listing) => listing,
-            Err(error) => return Err(self.late(error).await),
+            Err(error) => {
+                // What is missing then is the commit, whatever the revision is called.
+                let revision = Revision::from(commit);
+                let message = advice::explain(&error, &Subject { revision: &revision, ..self.subject });
+                let missing = error.reason() == Reason::RevisionNotFound;
+                return Err(Stop { message: missing.then_some(message), ..self.late(error).await });
+            }
         };
         let listed = listing.len();
         let wanted = |file: &RepoFile| patterns.matches(&file.path);
@@ -272,14 +278,8 @@ impl Round<'_> {
 
     fn nothing(&self, listing: &[RepoFile]) -> Stop {
         let message = advice::no_matching_files(&self.subject, self.question.patterns, listing);
-        let refusal = Refusal {
-            reason: Reason::NoMatchingFiles,
-            status: 200,
-            code: None,
-            words: String::new(),
-            token: TokenState::Unclear,
-        };
-        Stop { message: Some(message), ..Stop::new(Topic::Resolved, HubError::Refused(refusal)) }
+        let error = HubError::Refused(Refusal::nothing_matches());
+        Stop { message: Some(message), ..Stop::new(Topic::Resolved, error) }
     }
 
     /// A good answer to a topic.

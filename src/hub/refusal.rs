@@ -72,10 +72,17 @@ impl Refusal {
         Self {
             reason: if token_sent { Reason::AccessDenied } else { Reason::TokenRequired },
             status: 200,
-            code: None,
+            code: Some("GatedRepo".to_owned()),
             words: "the file hashes in the listing are masked".to_owned(),
             token: if token_sent { TokenState::Unclear } else { TokenState::NotSent },
         }
+    }
+
+    /// The listing is fine, but the patterns select nothing of it.
+    #[must_use]
+    pub(super) fn nothing_matches() -> Self {
+        let words = String::new();
+        Self { reason: Reason::NoMatchingFiles, status: 200, code: None, words, token: TokenState::Unclear }
     }
 
     /// The same refusal, once it is known from elsewhere that the token is good.
@@ -218,3 +225,6 @@ fn mask_token(word: &str) -> String {
         _ => word.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;

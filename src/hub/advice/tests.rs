@@ -1,0 +1,189 @@
+use std::time::Duration;
+
+use super::*;
+use crate::hub::{Evidence, NameError, RepoType};
+
+fn repo(kind: RepoType) -> Repo {
+    Repo { kind, id: "org/x".parse().unwrap() }
+}
+
+/// The sentence for a refusal, for a dataset.
+fn refused_with(token_sent: bool, status: u16, code: Option<&str>, words: &str) -> String {
+    let refusal = Refusal::new(&Evidence { status, code, message: Some(words), body: "", token_sent });
+    say(&HubError::Refused(refusal))
+}
+
+fn say(error: &HubError) -> String {
+    let subject = Subject {
+        repo: &repo(RepoType::Dataset),
+        revision: &"v2".parse().unwrap(),
+        endpoint: &Endpoint::default(),
+    };
+    explain(error, &subject)
+}
+
+#[test]
+fn a_refusal_is_told_with_its_remedy() {
+    const PAGE: &str = "https://huggingface.co/datasets/org/x";
+    let gated = Some("GatedRepo");
+    for (text, parts) in [
+        (
+            refused_with(true, 401, None, "Invalid credentials in Authorization header"),
+            &[
+                "wrong, expired or revoked. The Hub says: Invalid credentials in Authorization header.",
+                "https://huggingface.co/settings/tokens",
+            ][..],
+        ),
+        (refused_with(false, 401, gated, "Please log in."), &["is gated, and no token", PAGE]),
+        (
+            refused_with(false, 401, None, "Invalid username or password."),
+            &["private, or it does not exist", PAGE],
+        ),
+        (
+            refused_with(true, 403, gated, "you are not in the authorized list"),
+            &["has not accepted the terms", PAGE],
+        ),
+        (refused_with(true, 403, gated, "it has been reset by"), &["have reset the access", PAGE]),
+        (refused_with(true, 403, gated, "is awaiting a review"), &["not yet decided", PAGE]),
+        (refused_with(true, 403, gated, "has been rejected"), &["asking again does not help", PAGE]),
+        (
+            refused_with(true, 403, None, "enable in your fine-grained token settings"),
+            &["enable access to public gated repositories", "https://huggingface.co/settings/tokens"],
+        ),
+        (
+            refused_with(true, 403, None, "Your token has been revoked by the organization administrator."),
+            &[
+                "may not be used for datasets/org/x. The Hub says: Your token has been revoked by the organization \
+             administrator. Give another",
+            ],
+        ),
+        (
+            refused_with(true, 404, Some("RepoNotFound"), "Repository not found"),
+            &["does not tell which", PAGE],
+        ),
+        (
+            refused_with(true, 403, None, "Access to this resource is disabled."),
+            &["has disabled datasets/org/x", PAGE],
+        ),
+        (
+            refused_with(true, 404, Some("RevisionNotFound"), "Invalid rev id"),
+            &["no branch, tag or commit `v2`", PAGE],
+        ),
+        (refused_with(true, 403, Some("X"), "Not from here."), &["The Hub says: Not from here. Open", PAGE]),
+        (refused_with(true, 403, None, ""), &["HTTP 403 and no word why", PAGE]),
+    ] {
+        for part in parts {
+            assert!(text.contains(part), "{part:?} is missing in {text:?}");
+        }
+        assert!(text.ends_with('.') && !text.contains("  ") && !text.contains(".."), "{text}");
+    }
+}
+
+#[test]
+fn the_example_of_the_design_is_word_for_word() {
+    let refusal = Refusal::new(&Evidence {
+        status: 403,
+        code: Some("GatedRepo"),
+        message: Some("Access is restricted and you are not in the authorized list."),
+        body: "",
+        token_sent: true,
+    });
+    let repo = Repo { kind: RepoType::Model, id: "meta-llama/Llama-3.1-8B".parse().unwrap() };
+    let subject = Subject { repo: &repo, revision: &Revision::default(), endpoint: &Endpoint::default() };
+    assert_eq!(
+        explain(&HubError::Refused(refusal), &subject),
+        "The account of this token has not accepted the terms of meta-llama/Llama-3.1-8B. Open \
+         https://huggingface.co/meta-llama/Llama-3.1-8B with that account and agree; the cache continues by itself."
+    );
+}
+
+#[test]
+fn each_kind_of_trouble_is_named() {
+    let unreachable = |kind, detail: &str| {
+        say(&HubError::Unreachable { host: "hub.example".into(), kind, detail: detail.into() })
+    };
+    assert_eq!(
+        unreachable(Trouble::Dns, "Name or service not known"),
+        "hub.example cannot be reached: its name does not resolve (Name or service not known). Look at the name and at \
+         the cluster's DNS."
+    );
+    assert_eq!(
+        unreachable(Trouble::Server(503), ""),
+        "hub.example cannot be reached: it answered HTTP 503. It is tried again."
+    );
+    for kind in
+        [Trouble::Connect, Trouble::Tls, Trouble::Timeout, Trouble::Proxy, Trouble::Cut, Trouble::Setup]
+    {
+        assert!(unreachable(kind, "x").contains(&kind.to_string()));
+    }
+    let limited = HubError::RateLimited { host: "h".into(), retry_after: Duration::from_secs(56) };
+    assert!(say(&limited).contains("56 s"));
+    assert!(say(&HubError::Storage { host: "cdn".into(), status: 403 }).contains("cdn"));
+    let name = NameError::Path { path: "../x".into(), why: "a part of it is empty, `.` or `..`" };
+    assert!(say(&HubError::Name(name)).contains("`../x`"));
+    let missing = TokenError::Missing { path: "/run/token".into() };
+    assert!(say(&HubError::Token(missing)).starts_with("The token file /run/token does not exist."));
+}
+
+#[test]
+fn patterns_that_match_nothing_get_a_hint() {
+    let file = |path: &str| RepoFile {
+        path: path.parse().unwrap(),
+        size: 1,
+        digest: "0123456789abcdef0123456789abcdef01234567".parse().unwrap(),
+        pointer: None,
+        xet_hash: None,
+    };
+    let listed: Vec<RepoFile> = ["a", "b", "c", "d"].into_iter().map(file).collect();
+    let subject = Subject {
+        repo: &repo(RepoType::Model),
+        revision: &Revision::default(),
+        endpoint: &Endpoint::default(),
+    };
+    let told = |include: &[&str], exclude: &[&str], listed| {
+        no_matching_files(&subject, &Patterns::parse(include, exclude).unwrap(), listed)
+    };
+    assert_eq!(
+        told(&["*.gguf"], &[], &listed),
+        "No file of org/x at main matches include `*.gguf`. It has 4 files, such as `a`, `b`, `c`."
+    );
+    assert_eq!(
+        told(&["*"], &["*"], &listed[..1]),
+        "No file of org/x at main matches include `*` without those of exclude `*`. It has 1 file, such as `a`."
+    );
+    assert_eq!(
+        told(&[], &["*"], &listed[..1]),
+        "No file of org/x at main is left by exclude `*`. It has 1 file, such as `a`."
+    );
+    let many: Vec<String> = (0..7).map(|n| n.to_string()).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    assert!(told(&many, &[], &listed).contains("`4` and 2 more."));
+    assert_eq!(told(&[], &[], &[]), "org/x has no files at main.");
+}
+
+#[test]
+fn sizes_are_for_people() {
+    for (bytes, text) in [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.0 KiB"),
+        (1024 * 1024 - 1, "1.0 MiB"),
+        (26_954_000_000, "25.1 GiB"),
+        (u64::MAX, "16.0 EiB"),
+    ] {
+        assert_eq!(size(bytes), text);
+    }
+}
+
+#[test]
+fn a_commit_is_not_said_to_be_itself() {
+    let repo = repo(RepoType::Model);
+    let endpoint = Endpoint::default();
+    let told = |revision: &str| {
+        let revision = revision.parse().unwrap();
+        let subject = Subject { repo: &repo, revision: &revision, endpoint: &endpoint };
+        resolved(&subject, "0123456", 17, 26_954_000_000)
+    };
+    assert_eq!(told("main"), "main is commit 0123456: 17 files, 25.1 GiB.");
+    assert_eq!(told("0123456789abcdef0123456789abcdef01234567"), "Commit 0123456: 17 files, 25.1 GiB.");
+}

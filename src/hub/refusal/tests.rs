@@ -1,0 +1,248 @@
+//! Every recorded refusal, in the words of the Hub, for a model and for a dataset.
+
+use super::*;
+use TokenState::{Bad, Good, NotSent, Unclear};
+
+const GATED: Option<&str> = Some("GatedRepo");
+const REPO: Option<&str> = Some("RepoNotFound");
+const FINE_GRAINED: &str = "Please enable access to public gated repositories in your fine-grained token settings to view this \
+                            repository.";
+
+/// A row of the protocol's table: situation, token sent, status, code, text; and what we make of it.
+type Row = (&'static str, bool, u16, Option<&'static str>, &'static str, Reason, TokenState);
+
+const ROWS: &[Row] = &[
+    (
+        "no token, gated repo",
+        false,
+        401,
+        GATED,
+        "Access to model org/x is restricted. You must have access to it and be authenticated to access it. Please log in.",
+        Reason::TokenRequired,
+        NotSent,
+    ),
+    (
+        "no token, private or missing repo",
+        false,
+        401,
+        None,
+        "Invalid username or password.",
+        Reason::TokenRequired,
+        NotSent,
+    ),
+    (
+        "valid token, private without access or missing",
+        true,
+        404,
+        REPO,
+        "Repository not found",
+        Reason::RepoNotFoundOrPrivate,
+        Good,
+    ),
+    (
+        "no token, a mirror's missing repo",
+        false,
+        404,
+        REPO,
+        "Repository not found",
+        Reason::RepoNotFoundOrPrivate,
+        NotSent,
+    ),
+    (
+        "unknown or revoked token",
+        true,
+        401,
+        None,
+        "Invalid credentials in Authorization header",
+        Reason::TokenInvalid,
+        Bad,
+    ),
+    ("expired token", true, 401, None, "User Access Token \"ci\" is expired", Reason::TokenInvalid, Bad),
+    (
+        "terms not accepted",
+        true,
+        403,
+        GATED,
+        "Access to model org/x is restricted and you are not in the authorized list. Visit https://huggingface.co/org/x to ask \
+         for access.",
+        Reason::TermsNotAccepted,
+        Good,
+    ),
+    (
+        "request pending",
+        true,
+        403,
+        GATED,
+        "Your request to access model org/x is awaiting a review from the repo authors.",
+        Reason::AccessPending,
+        Good,
+    ),
+    (
+        "request rejected",
+        true,
+        403,
+        GATED,
+        "Your request to access model org/x has been rejected by the repo's authors.",
+        Reason::AccessRejected,
+        Good,
+    ),
+    (
+        "request reset",
+        true,
+        403,
+        GATED,
+        "Your request to access model org/x has been reset by the repo's authors. Visit https://huggingface.co/org/x to submit a \
+         new request.",
+        Reason::TermsNotAccepted,
+        Good,
+    ),
+    ("gated without a word", true, 403, GATED, "", Reason::TermsNotAccepted, Good),
+    ("gated with new words", true, 403, GATED, "Come back on Monday.", Reason::AccessDenied, Good),
+    ("fine-grained token", true, 403, None, FINE_GRAINED, Reason::TokenLacksPermission, Good),
+    ("fine-grained token, with a code", true, 403, GATED, FINE_GRAINED, Reason::TokenLacksPermission, Good),
+    (
+        "token revoked by an organization",
+        true,
+        403,
+        None,
+        "Your token has been revoked by the organization administrator, you can no longer access organization resources.",
+        Reason::TokenLacksPermission,
+        Good,
+    ),
+    ("disabled repo", true, 403, None, "Access to this resource is disabled.", Reason::RepoDisabled, Good),
+    (
+        "disabled repo, no token",
+        false,
+        403,
+        None,
+        "Access to this resource is disabled.",
+        Reason::RepoDisabled,
+        NotSent,
+    ),
+    (
+        "organization's IP range",
+        true,
+        403,
+        None,
+        "Your IP is not allowed by this organization.",
+        Reason::AccessDenied,
+        Good,
+    ),
+    ("law", true, 451, None, "Not available in your country.", Reason::AccessDenied, Unclear),
+    (
+        "bad revision",
+        true,
+        404,
+        Some("RevisionNotFound"),
+        "Invalid rev id: nope",
+        Reason::RevisionNotFound,
+        Unclear,
+    ),
+    ("bad path", false, 404, Some("EntryNotFound"), "Entry not found", Reason::NoMatchingFiles, NotSent),
+    // A token was sent, but the Hub speaks as to nobody: only whoami can tell.
+    (
+        "token ignored, private or missing",
+        true,
+        401,
+        None,
+        "Invalid username or password.",
+        Reason::TokenInvalid,
+        Unclear,
+    ),
+    (
+        "token ignored, gated",
+        true,
+        401,
+        GATED,
+        "Access to model org/x is restricted. Please log in.",
+        Reason::TokenInvalid,
+        Unclear,
+    ),
+    ("401 of an older Hub", true, 401, REPO, "Repository not found", Reason::TokenInvalid, Unclear),
+    ("401 with unknown words", true, 401, None, "Who are you?", Reason::TokenInvalid, Unclear),
+    (
+        "a call that a mirror does not know",
+        true,
+        404,
+        None,
+        "Not Found",
+        Reason::RepoNotFoundOrPrivate,
+        Unclear,
+    ),
+];
+
+#[test]
+fn every_recorded_refusal_has_its_reason() {
+    for &(situation, token_sent, status, code, words, reason, token) in ROWS {
+        for word in ["model", "dataset", "space"] {
+            let words = words.replace("model org", &format!("{word} org"));
+            let body = serde_json::json!({ "error": words }).to_string();
+            // `/api` gives the text twice, as header and as JSON; `/resolve` as header and as plain text.
+            for (message, body) in [
+                (Some(words.as_str()), body.as_str()),
+                (Some(words.as_str()), words.as_str()),
+                (None, body.as_str()),
+            ] {
+                let refusal = Refusal::new(&Evidence { status, code, message, body, token_sent });
+                assert_eq!((refusal.reason, refusal.token), (reason, token), "{situation}, {word}");
+                assert_eq!(refusal.words, words, "{situation}, {word}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_page_of_something_in_between_proves_nothing() {
+    for (body, words) in [("<html>Blocked by policy</html>", ""), ("", ""), ("Blocked.", "Blocked.")] {
+        let refusal =
+            Refusal::new(&Evidence { status: 403, code: None, message: None, body, token_sent: true });
+        assert_eq!((refusal.reason, refusal.token), (Reason::AccessDenied, Unclear));
+        assert_eq!(refusal.words, words);
+    }
+}
+
+#[test]
+fn whoami_settles_what_is_unclear() {
+    let settled = |code, words| {
+        let refusal =
+            Refusal::new(&Evidence { status: 401, code, message: Some(words), body: "", token_sent: true });
+        (refusal.clone().with_good_token().reason, refusal.with_bad_token().reason)
+    };
+    let bad = Reason::TokenInvalid;
+    assert_eq!(settled(None, "Invalid username or password."), (Reason::RepoNotFoundOrPrivate, bad));
+    assert_eq!(settled(REPO, "Repository not found"), (Reason::RepoNotFoundOrPrivate, bad));
+    assert_eq!(settled(None, "Who are you?"), (Reason::AccessDenied, bad));
+    let gated = "Access is restricted and you are not in the authorized list.";
+    assert_eq!(settled(GATED, gated), (Reason::TermsNotAccepted, bad));
+}
+
+#[test]
+fn masked_hashes_mean_no_access() {
+    assert_eq!(Refusal::masked(true).reason, Reason::AccessDenied);
+    assert_eq!(Refusal::masked(false).reason, Reason::TokenRequired);
+}
+
+#[test]
+fn only_an_uncoded_404_is_an_unknown_call() {
+    let unknown = |status, code| {
+        Refusal::new(&Evidence { status, code, message: None, body: "", token_sent: false }).is_unknown_call()
+    };
+    assert!(unknown(404, None) && unknown(405, None));
+    assert!(!unknown(404, REPO) && !unknown(403, None));
+}
+
+#[test]
+fn foreign_words_are_made_harmless() {
+    for (given, shown) in [
+        ("plain  words\n twice", "plain words twice"),
+        ("a\u{1b}[31mred\u{7}\u{202e}", "a [31mred"),
+        ("see https://cdn.example/x/y?Signature=abc&Key=d#f now", "see https://cdn.example/x/y now"),
+        ("(https://me:pw@cdn.example?x=1)", "(https://cdn.example"),
+        ("token hf_abcdefghijklmnopqrstuv bad", "token hf_… bad"),
+        ("hf_transfer is fine", "hf_transfer is fine"),
+    ] {
+        assert_eq!(clean(given), shown);
+    }
+    let long = clean(&"word ".repeat(1000));
+    assert!(long.chars().count() <= MAX_WORDS + 1 && long.ends_with('…'));
+}

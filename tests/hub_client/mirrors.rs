@@ -1,0 +1,204 @@
+//! The preflight where the other side is not quite the Hub: mirrors that lack calls, proxies that answer in its
+//! place, and calls that fail one by one.
+
+use modelcache::{
+    hub::{Hub, Patterns, Preflight, Question, Token, preflight},
+    reason::{Answer, Reason},
+};
+use pretty_assertions::assert_eq;
+
+use crate::{
+    SHA1, model, token,
+    wire::{Reply, Wire, answer, ok},
+};
+
+/// A Hub of four calls, each with its answer; any other gets a page that says 404.
+#[derive(Clone, Default)]
+struct Calls(Vec<(&'static str, Reply)>);
+
+impl Calls {
+    /// Answers as for a public repo to anybody.
+    fn public() -> Self {
+        Self::default()
+            .with("/auth-check", ok("OK"))
+            .with("/revision/", ok(&format!(r#"{{"sha":"{SHA1}","private":false,"gated":false}}"#)))
+            .with("/tree/", ok(&format!(r#"[{{"type":"file","path":"a","size":5,"oid":"{SHA1}"}}]"#)))
+            .with("/whoami-v2", ok(r#"{"name":"ann"}"#))
+    }
+
+    fn with(mut self, call: &'static str, answer: Reply) -> Self {
+        self.0.retain(|(known, _)| *known != call);
+        self.0.push((call, answer));
+        self
+    }
+
+    fn without(self, call: &'static str) -> Self {
+        self.with(call, answer(404, "", "<html>Not Found</html>"))
+    }
+
+    fn serve(self) -> Wire {
+        Wire::start(move |head| {
+            let call = self.0.iter().find(|(call, _)| head.contains(call));
+            call.map_or_else(|| answer(404, "", "<html>Not Found</html>"), |(_, answer)| answer.clone())
+        })
+    }
+}
+
+async fn ask(wire: &Wire, token: Option<&Token>, token_known_good: bool) -> Preflight {
+    let hub = Hub::connect(&wire.endpoint()).unwrap();
+    let question = Question {
+        repo: &model(),
+        revision: &"main".parse().unwrap(),
+        patterns: &Patterns::default(),
+        pinned: None,
+        token,
+        token_known_good,
+    };
+    preflight(&hub, &question).await
+}
+
+fn reasons(answers: &Preflight) -> [Reason; 3] {
+    answers.verdicts().map(|verdict| verdict.reason)
+}
+
+const FINE: [Reason; 3] = [Reason::TokenValid, Reason::AccessGranted, Reason::Resolved];
+
+fn refused(status: u16, words: &str) -> Reply {
+    answer(status, &format!("X-Error-Message: {words}\r\n"), "")
+}
+
+#[tokio::test]
+async fn a_mirror_without_access_check_or_whoami_is_taken_at_its_word() {
+    let wire = Calls::public().without("/auth-check").without("/whoami-v2").serve();
+    assert_eq!(reasons(&ask(&wire, Some(&token()), false).await), FINE);
+    let anonymous = [Reason::Anonymous, Reason::AccessGranted, Reason::Resolved];
+    assert_eq!(reasons(&ask(&wire, None, false).await), anonymous);
+}
+
+#[tokio::test]
+async fn a_mirror_without_access_check_tells_later() {
+    let calls = Calls::public().without("/auth-check");
+    let stars = "*".repeat(64);
+    let masked = format!(
+        r#"[{{"type":"file","path":"a","size":5,"oid":"{SHA1}","lfs":{{"oid":"{stars}","size":5}}}}]"#
+    );
+    let wire = calls.clone().with("/tree/", ok(&masked)).serve();
+    let denied = [Reason::TokenValid, Reason::AccessDenied, Reason::NotChecked];
+    assert_eq!(reasons(&ask(&wire, Some(&token()), false).await), denied);
+    let needed = [Reason::Anonymous, Reason::TokenRequired, Reason::NotChecked];
+    assert_eq!(reasons(&ask(&wire, None, false).await), needed);
+
+    let missing = answer(404, "X-Error-Code: RepoNotFound\r\n", "");
+    let wire = Calls::public().without("/auth-check").with("/revision/", missing).serve();
+    let missing = [Reason::Anonymous, Reason::RepoNotFoundOrPrivate, Reason::NotChecked];
+    assert_eq!(reasons(&ask(&wire, None, false).await), missing);
+}
+
+#[tokio::test]
+async fn something_that_is_no_hub_at_all() {
+    let wire = Wire::start(|_| answer(404, "", "<html>Welcome to nginx</html>"));
+    let answers = ask(&wire, None, false).await;
+    assert_eq!(reasons(&answers), [Reason::Anonymous, Reason::RepoNotFoundOrPrivate, Reason::NotChecked]);
+    assert!(answers.authorized.message.contains(&wire.url()), "{}", answers.authorized.message);
+}
+
+#[tokio::test]
+async fn whoami_settles_a_401_that_says_nothing() {
+    let invalid = [Reason::TokenInvalid, Reason::NotChecked, Reason::NotChecked];
+    for (words, with_good_token) in [
+        ("Invalid username or password.", Reason::RepoNotFoundOrPrivate),
+        ("Who are you?", Reason::AccessDenied),
+    ] {
+        let calls = Calls::public().with("/auth-check", refused(401, words));
+        let wire = calls.clone().serve();
+        let settled = [Reason::TokenValid, with_good_token, Reason::NotChecked];
+        assert_eq!(reasons(&ask(&wire, Some(&token()), false).await), settled, "{words}");
+        // Even a token that was good may have gone bad since.
+        assert_eq!(reasons(&ask(&wire, Some(&token()), true).await), settled, "{words}");
+        let wire = calls.clone().with("/whoami-v2", refused(401, "Invalid credentials")).serve();
+        assert_eq!(reasons(&ask(&wire, Some(&token()), false).await), invalid, "{words}");
+        let wire = calls.without("/whoami-v2").serve();
+        assert_eq!(reasons(&ask(&wire, Some(&token()), false).await), invalid, "{words}");
+    }
+}
+
+#[tokio::test]
+async fn a_known_text_needs_no_whoami() {
+    let bad = refused(401, "Invalid credentials in Authorization header");
+    let wire = Calls::public().with("/auth-check", bad).serve();
+    let answers = ask(&wire, Some(&token()), false).await;
+    assert_eq!(reasons(&answers), [Reason::TokenInvalid, Reason::NotChecked, Reason::NotChecked]);
+    assert_eq!(wire.heads().len(), 1);
+}
+
+#[tokio::test]
+async fn a_token_is_asked_about_once_and_only_if_nothing_proves_it() {
+    let whoami = |wire: &Wire| wire.heads().iter().filter(|head| head.contains("whoami")).count();
+    let wire = Calls::public().serve();
+    assert_eq!(reasons(&ask(&wire, Some(&token()), false).await), FINE);
+    assert_eq!(whoami(&wire), 1);
+    ask(&wire, Some(&token()), true).await;
+    ask(&wire, None, false).await;
+    assert_eq!(whoami(&wire), 1);
+
+    for proof in [r#""gated":"auto""#, r#""private":true"#] {
+        let revision = ok(&format!(r#"{{"sha":"{SHA1}",{proof}}}"#));
+        let wire = Calls::public().with("/revision/", revision).serve();
+        assert_eq!(reasons(&ask(&wire, Some(&token()), false).await), FINE);
+        assert_eq!(whoami(&wire), 0, "{proof}");
+    }
+}
+
+#[tokio::test]
+async fn a_proxys_refusal_proves_nothing_about_the_token() {
+    let page = || answer(403, "Content-Type: text/html\r\n", "<html>Blocked by policy</html>");
+    let wire = Wire::start(move |_| page());
+    let answers = ask(&wire, Some(&token()), false).await;
+    assert_eq!(reasons(&answers), [Reason::NotChecked, Reason::AccessDenied, Reason::NotChecked]);
+    assert_eq!(answers.obstacle(), Some(&answers.authorized));
+    assert!(answers.authorized.message.contains("a proxy or firewall"));
+}
+
+#[tokio::test]
+async fn what_cannot_be_asked_is_unknown_and_the_rest_waits() {
+    let down = || answer(500, "", "");
+    let limited = || answer(429, "RateLimit: \"api\";r=0;t=55\r\n", "");
+    let good = Some(token());
+    let not = Reason::NotChecked;
+    for (call, given, known_good, at) in [
+        ("/auth-check", None, false, 1),
+        ("/auth-check", good.as_ref(), false, 0),
+        ("/auth-check", good.as_ref(), true, 1),
+        ("/whoami-v2", good.as_ref(), false, 0),
+        ("/revision/", good.as_ref(), true, 2),
+        ("/tree/", good.as_ref(), false, 2),
+        ("/tree/", None, false, 2),
+    ] {
+        for (failure, reason, pause) in
+            [(down(), Reason::HubUnreachable, None), (limited(), Reason::RateLimited, Some(56))]
+        {
+            let wire = Calls::public().with(call, failure).serve();
+            let answers = ask(&wire, given, known_good).await;
+            for (n, verdict) in answers.verdicts().into_iter().enumerate() {
+                let context = format!("{call} {reason} {verdict:?}");
+                if n < at {
+                    assert!(verdict.holds(), "{context}");
+                } else {
+                    assert_eq!(verdict.status, Answer::Unknown, "{context}");
+                    assert_eq!(verdict.reason, if n == at { reason } else { not }, "{context}");
+                }
+            }
+            assert_eq!(answers.retry_after.map(|pause| pause.as_secs()), pause);
+            assert_eq!(answers.snapshot, None);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_file_name_that_cannot_be_written_is_refused() {
+    let listing = format!(r#"[{{"type":"file","path":"../../etc/cron.d/x","size":5,"oid":"{SHA1}"}}]"#);
+    let wire = Calls::public().with("/tree/", ok(&listing)).serve();
+    let answers = ask(&wire, None, false).await;
+    assert_eq!(reasons(&answers), [Reason::Anonymous, Reason::AccessGranted, Reason::UnsafeFileName]);
+    assert!(answers.resolved.message.contains("../../etc/cron.d/x"));
+}

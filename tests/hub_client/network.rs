@@ -1,0 +1,269 @@
+//! Trouble on the way: no name, no connection, no trust, no time, half answers and wrong ones.
+
+use std::{env, net::TcpListener, process::Command, time::Duration};
+
+use modelcache::{
+    hub::{Body, CaBundle, Endpoint, Hub, HubError, Patience, RepoFile, RevisionInfo, Trouble},
+    reason::Reason,
+};
+
+use crate::{
+    SHA1, commit, model, path, token,
+    wire::{AUTHORITY, Wire, answer, ok},
+};
+
+fn good() -> Option<Vec<u8>> {
+    ok(&format!(r#"{{"sha":"{SHA1}"}}"#))
+}
+
+async fn revision(endpoint: &Endpoint) -> Result<RevisionInfo, HubError> {
+    Hub::connect(endpoint)?.revision(&model(), &"main".parse().unwrap(), None).await
+}
+
+async fn list(wire: &Wire) -> Result<Vec<RepoFile>, HubError> {
+    Hub::connect(&wire.endpoint())?.list(&model(), &commit(), None).await
+}
+
+async fn open(wire: &Wire, from: u64) -> Result<Body, HubError> {
+    Hub::connect(&wire.endpoint())?.open(&model(), &commit(), &path("a.bin"), None, from).await
+}
+
+#[track_caller]
+fn trouble(error: &HubError) -> (Trouble, &str) {
+    assert_eq!(error.reason(), Reason::HubUnreachable);
+    match error {
+        HubError::Unreachable { kind, detail, .. } => (*kind, detail),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[track_caller]
+fn bad_answer(error: &HubError) -> &str {
+    assert_eq!(error.reason(), Reason::HubUnreachable);
+    match error {
+        HubError::BadAnswer { what, .. } => what,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_does_not_resolve() {
+    let error = revision(&"http://hub.invalid".parse().unwrap()).await.unwrap_err();
+    assert_eq!(trouble(&error).0, Trouble::Dns, "{error}");
+    assert!(error.to_string().starts_with("request to hub.invalid failed: its name does not resolve"));
+}
+
+#[tokio::test]
+async fn a_refused_connection() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let error = revision(&format!("http://127.0.0.1:{port}").parse().unwrap()).await.unwrap_err();
+    let (kind, detail) = trouble(&error);
+    assert_eq!(kind, Trouble::Connect);
+    assert!(detail.to_lowercase().contains("refused"), "{detail}");
+    assert!(error.is_transient());
+}
+
+#[tokio::test]
+async fn silence() {
+    let wire = Wire::start(|_| None);
+    let patience = Patience { idle: Duration::from_millis(100), ..Patience::default() };
+    let hub = Hub::with_patience(&wire.endpoint(), patience).unwrap();
+    let error = hub.auth_check(&model(), None).await.unwrap_err();
+    assert_eq!(trouble(&error).0, Trouble::Timeout);
+    assert_eq!(wire.heads().len(), 1, "a timeout is not repeated quickly");
+}
+
+#[tokio::test]
+async fn an_authority_that_is_not_trusted_and_then_is() {
+    let wire = Wire::tls(|_| good());
+    let error = revision(&wire.url().parse().unwrap()).await.unwrap_err();
+    let (kind, detail) = trouble(&error);
+    assert_eq!(kind, Trouble::Tls);
+    assert!(detail.contains("UnknownIssuer"), "{detail}");
+    assert!(!error.is_transient());
+
+    revision(&wire.endpoint()).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ca.pem");
+    let endpoint = wire.url().parse::<Endpoint>().unwrap().with_ca_bundle(CaBundle::File(file.clone()));
+    let error = revision(&endpoint).await.unwrap_err();
+    assert_eq!(trouble(&error).0, Trouble::Setup);
+    std::fs::write(&file, "nonsense").unwrap();
+    assert_eq!(trouble(&revision(&endpoint).await.unwrap_err()).0, Trouble::Setup);
+    std::fs::write(&file, AUTHORITY).unwrap();
+    revision(&endpoint).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_cut_connection_is_tried_again() {
+    let mut calls = 0;
+    let wire = Wire::start(move |_| {
+        calls += 1;
+        if calls < 3 {
+            Some(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{\"sha\"".to_vec())
+        } else {
+            good()
+        }
+    });
+    revision(&wire.endpoint()).await.unwrap();
+    assert_eq!(wire.heads().len(), 3);
+
+    let wire = Wire::start(|_| Some(Vec::new()));
+    let error = revision(&wire.endpoint()).await.unwrap_err();
+    assert_eq!(trouble(&error).0, Trouble::Cut);
+    assert_eq!(wire.heads().len(), 3);
+}
+
+#[tokio::test]
+async fn a_server_error_is_tried_again_if_it_may_pass_soon() {
+    for (status, tries) in [(502, 3), (503, 3), (504, 3), (500, 1), (408, 1)] {
+        let wire = Wire::start(move |_| answer(status, "", "<html>down</html>"));
+        let error = revision(&wire.endpoint()).await.unwrap_err();
+        assert_eq!(trouble(&error), (Trouble::Server(status), ""));
+        assert_eq!(wire.heads().len(), tries, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_rate_limit_is_never_tried_again_quickly() {
+    for (headers, seconds) in [
+        ("RateLimit: \"api\";r=0;t=55\r\nRateLimit-Policy: \"fixed window\";\"api\";q=500;w=300\r\n", 56),
+        ("Retry-After: 7\r\n", 7),
+        ("", 60),
+    ] {
+        let wire = Wire::start(move |_| answer(429, headers, ""));
+        let error = revision(&wire.endpoint()).await.unwrap_err();
+        assert_eq!(error.reason(), Reason::RateLimited);
+        assert_eq!(error.retry_after(), Some(Duration::from_secs(seconds)));
+        assert_eq!(wire.heads().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn answers_that_are_not_the_hubs() {
+    let wire = Wire::start(|_| ok("<!DOCTYPE html><title>Please sign in</title>"));
+    assert!(bad_answer(&revision(&wire.endpoint()).await.unwrap_err()).contains("HTML"));
+    let wire = Wire::start(|_| ok(&format!(r#"{{"sha":"{SHA1}""#)));
+    assert!(bad_answer(&revision(&wire.endpoint()).await.unwrap_err()).contains("JSON"));
+    let wire = Wire::start(|_| answer(204, "", ""));
+    assert!(bad_answer(&revision(&wire.endpoint()).await.unwrap_err()).contains("204"));
+}
+
+#[tokio::test]
+async fn an_answer_without_end_is_given_up() {
+    let wire = Wire::start(|_| {
+        let mut endless = b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n[".to_vec();
+        endless.resize((64 << 20) + 1000, b' ');
+        Some(endless)
+    });
+    assert!(bad_answer(&list(&wire).await.unwrap_err()).contains("64 MiB"));
+}
+
+#[tokio::test]
+async fn listings_stay_at_their_host_and_end() {
+    let wire = Wire::start(|_| answer(200, "Link: <http://elsewhere.example/x>; rel=\"next\"\r\n", "[]"));
+    assert!(bad_answer(&list(&wire).await.unwrap_err()).contains("another host"));
+    let wire = Wire::start(|_| answer(200, "Link: </again>; rel=\"next\"\r\n", "[]"));
+    assert!(bad_answer(&list(&wire).await.unwrap_err()).contains("pages"));
+}
+
+#[tokio::test]
+async fn ranges_are_taken_as_the_server_gives_them() {
+    let wire = Wire::start(|_| answer(200, "", "0123456789"));
+    let body = open(&wire, 4).await.unwrap();
+    assert_eq!((body.start, body.length), (0, Some(10)), "a server without ranges");
+    assert!(wire.heads()[0].contains("range: bytes=4-\r\n"));
+    assert!(wire.heads()[0].contains("accept-encoding: identity\r\n"));
+
+    let wire = Wire::start(|_| answer(206, "Content-Range: bytes 4-9/10\r\n", "456789"));
+    let body = open(&wire, 4).await.unwrap();
+    assert_eq!((body.start, body.length), (4, Some(6)));
+
+    for range in ["Content-Range: bytes 3-9/10\r\n", "Content-Range: nonsense\r\n", ""] {
+        let wire = Wire::start(move |_| answer(206, range, "3456789"));
+        assert!(bad_answer(&open(&wire, 4).await.unwrap_err()).contains("another part"));
+    }
+
+    let wire = Wire::start(|_| answer(416, "Content-Range: bytes */10\r\n", ""));
+    let mut body = open(&wire, 10).await.unwrap();
+    assert_eq!((body.start, body.length), (10, Some(0)), "nothing is left");
+    assert_eq!(body.next_chunk().await.unwrap(), None);
+
+    let wire = Wire::start(|head| {
+        if head.contains("range:") { answer(416, "", "") } else { answer(200, "", "0123456789") }
+    });
+    let mut body = open(&wire, 99).await.unwrap();
+    assert_eq!(body.start, 0, "more than there is: all of it again");
+    assert_eq!(body.next_chunk().await.unwrap().as_deref(), Some(&b"0123456789"[..]));
+
+    let wire = Wire::start(|_| answer(200, "Content-Encoding: gzip\r\n", "x"));
+    assert!(bad_answer(&open(&wire, 0).await.unwrap_err()).contains("compressed"));
+}
+
+#[tokio::test]
+async fn a_body_that_ends_early_is_no_end() {
+    let wire = Wire::start(|_| Some(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n01234".to_vec()));
+    let mut body = open(&wire, 0).await.unwrap();
+    let mut taken = Vec::new();
+    let error = loop {
+        match body.next_chunk().await {
+            Ok(Some(chunk)) => taken.extend_from_slice(&chunk),
+            Ok(None) => panic!("an early end was taken for the end"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(taken, b"01234");
+    assert_eq!(trouble(&error).0, Trouble::Cut);
+}
+
+#[tokio::test]
+async fn an_endpoints_proxy_is_used_and_its_refusal_named() {
+    let proxy = Wire::start(|head| if head.starts_with("connect") { answer(407, "", "") } else { good() });
+    let at = |url: &str| url.parse::<Endpoint>().unwrap().with_proxy(proxy.url().parse().unwrap());
+    revision(&at("http://hub.invalid")).await.unwrap();
+    assert!(proxy.heads()[0].starts_with("get http://hub.invalid/api/models/org/x/revision/main "));
+    let error = revision(&at("https://hub.invalid")).await.unwrap_err();
+    let (kind, detail) = trouble(&error);
+    assert_eq!(kind, Trouble::Proxy);
+    assert!(detail.contains("authorization required"), "{detail}");
+
+    let proxy = Wire::start(|_| answer(403, "", "not from here"));
+    let endpoint = "https://hub.invalid".parse::<Endpoint>().unwrap();
+    let error = revision(&endpoint.with_proxy(proxy.url().parse().unwrap())).await.unwrap_err();
+    assert_eq!(trouble(&error).0, Trouble::Proxy);
+}
+
+/// What the environment says is read once for a process, so this runs itself anew for each.
+#[tokio::test]
+async fn the_environment_names_proxies_and_authorities() {
+    const WHERE: &str = "MODELCACHE_TEST_ENDPOINT";
+    const NAME: &str = "network::the_environment_names_proxies_and_authorities";
+    if let Ok(endpoint) = env::var(WHERE) {
+        let hub = Hub::connect(&endpoint.parse().unwrap()).unwrap();
+        hub.auth_check(&model(), Some(&token())).await.unwrap();
+        return;
+    }
+    let succeeds = |endpoint: &str, variables: &[(&str, &str)]| {
+        let mut again = Command::new(env::current_exe().unwrap());
+        again.args([NAME, "--exact", "--nocapture"]);
+        for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE"] {
+            again.env_remove(name).env_remove(name.to_lowercase());
+        }
+        again.env(WHERE, endpoint).envs(variables.iter().copied());
+        again.output().unwrap().status.success()
+    };
+
+    let proxy = Wire::start(|_| good());
+    let hub = Wire::start(|_| good());
+    assert!(succeeds("http://hub.invalid", &[("HTTP_PROXY", &proxy.url())]));
+    assert_eq!(proxy.heads().len(), 1);
+    assert!(succeeds(&hub.url(), &[("HTTP_PROXY", &proxy.url()), ("NO_PROXY", "example.com,localhost")]));
+    assert_eq!((proxy.heads().len(), hub.heads().len()), (1, 1), "NO_PROXY goes around the proxy");
+
+    let secure = Wire::tls(|_| good());
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ca.pem");
+    std::fs::write(&file, AUTHORITY).unwrap();
+    assert!(!succeeds(&secure.url(), &[]));
+    assert!(succeeds(&secure.url(), &[("SSL_CERT_FILE", file.to_str().unwrap())]));
+}

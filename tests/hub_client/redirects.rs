@@ -1,0 +1,122 @@
+//! Who gets to see the token, and how far a redirect is followed.
+
+use modelcache::{
+    hub::{Body, Hub, HubError},
+    reason::Reason,
+};
+
+use crate::{
+    commit, model, path, token,
+    wire::{Wire, answer, ok, redirect},
+};
+
+async fn open(hub: &Wire) -> Result<Body, HubError> {
+    let hub = Hub::connect(&hub.endpoint()).unwrap();
+    hub.open(&model(), &commit(), &path("a.bin"), Some(&token()), 0).await
+}
+
+async fn auth_check(hub: &Wire) -> Result<(), HubError> {
+    Hub::connect(&hub.endpoint()).unwrap().auth_check(&model(), Some(&token())).await
+}
+
+fn saw_token(head: &str) -> bool {
+    head.contains("authorization: bearer hf_good")
+}
+
+#[tokio::test]
+async fn a_renamed_repo_is_followed_with_the_token() {
+    let hub = Wire::start(|head| {
+        if head.contains("/api/models/org/x/") {
+            redirect(307, "/api/models/org/y/auth-check")
+        } else {
+            ok("OK")
+        }
+    });
+    auth_check(&hub).await.unwrap();
+    assert_eq!(hub.heads().len(), 2);
+    assert!(hub.heads().iter().all(|head| saw_token(head)));
+}
+
+#[tokio::test]
+async fn the_storage_never_sees_the_token() {
+    let storage = Wire::start(|_| answer(200, "", "content"));
+    let to = format!("{}/bucket/a.bin?Signature=secret", storage.url());
+    let hub = Wire::start(move |_| redirect(302, &to));
+    let mut body = open(&hub).await.unwrap();
+    assert_eq!(body.next_chunk().await.unwrap().as_deref(), Some(&b"content"[..]));
+    assert!(saw_token(&hub.heads()[0]));
+    assert!(!storage.heads()[0].contains("authorization"), "{}", storage.heads()[0]);
+}
+
+#[tokio::test]
+async fn a_redirect_back_from_elsewhere_gets_no_token() {
+    let back = std::sync::Arc::new(std::sync::OnceLock::<String>::new());
+    let address = back.clone();
+    let storage = Wire::start(move |_| redirect(302, &format!("{}/stolen", address.get().unwrap())));
+    let to = storage.url();
+    let hub =
+        Wire::start(
+            move |head| {
+                if head.contains("/stolen") { answer(200, "", "content") } else { redirect(302, &to) }
+            },
+        );
+    back.set(hub.url()).unwrap();
+    open(&hub).await.unwrap();
+    assert!(saw_token(&hub.heads()[0]) && !saw_token(&hub.heads()[1]));
+}
+
+#[tokio::test]
+async fn an_expired_signature_is_the_storages_failure() {
+    for status in [400, 403, 404, 500, 503] {
+        let storage = Wire::start(move |_| answer(status, "", "<Error><Code>AccessDenied</Code></Error>"));
+        let to = format!("{}/a?Signature=topsecret", storage.url());
+        let hub = Wire::start(move |_| redirect(302, &to));
+        let error = open(&hub).await.unwrap_err();
+        assert!(matches!(error, HubError::Storage { status: found, .. } if found == status), "{error:?}");
+        assert_eq!(error.reason(), Reason::HubUnreachable);
+        assert!(error.is_transient());
+        assert!(!format!("{error} {error:?}").contains("topsecret"));
+    }
+    let storage = Wire::start(|_| answer(429, "Retry-After: 3\r\n", ""));
+    let to = storage.url();
+    let hub = Wire::start(move |_| redirect(302, &to));
+    assert_eq!(open(&hub).await.unwrap_err().reason(), Reason::RateLimited);
+}
+
+#[tokio::test]
+async fn a_storage_that_is_away_tells_no_signature() {
+    let hub = Wire::start(|_| redirect(302, "http://storage.invalid/a?Signature=topsecret"));
+    let error = open(&hub).await.unwrap_err();
+    assert!(error.to_string().contains("storage.invalid"));
+    assert!(!format!("{error} {error:?}").contains("topsecret"), "{error:?}");
+}
+
+#[tokio::test]
+async fn calls_of_the_api_stay_at_the_hub() {
+    let login = Wire::start(|_| ok("OK"));
+    let to = login.url();
+    let hub = Wire::start(move |_| redirect(302, &format!("{to}/login?next=1")));
+    let error = auth_check(&hub).await.unwrap_err();
+    assert!(matches!(&error, HubError::BadAnswer { what, .. } if what.contains("make it the endpoint")));
+    assert!(login.heads().is_empty());
+}
+
+#[tokio::test]
+async fn a_redirect_never_gives_up_tls() {
+    let storage = Wire::start(|_| answer(200, "", "content"));
+    let to = storage.url();
+    let hub = Wire::tls(move |_| redirect(302, &to));
+    let error = open(&hub).await.unwrap_err();
+    assert!(matches!(&error, HubError::BadAnswer { what, .. } if what.contains("without TLS")), "{error:?}");
+    assert!(storage.heads().is_empty());
+}
+
+#[tokio::test]
+async fn redirects_end() {
+    for location in ["/round", "file:///etc/passwd", ""] {
+        let hub = Wire::start(move |_| redirect(302, location));
+        let error = open(&hub).await.unwrap_err();
+        assert!(matches!(error, HubError::BadAnswer { .. }), "{location}: {error:?}");
+        assert!(hub.heads().len() <= 9);
+    }
+}

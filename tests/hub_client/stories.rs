@@ -1,0 +1,430 @@
+//! The preflight against the stand-in Hub: each state of token and repo, told as a person would meet it.
+
+use std::time::Duration;
+
+use modelcache::{
+    hub::{Commit, Hub, HubError, Patterns, Preflight, Question, Repo, RepoType, Revision, Token, preflight},
+    reason::{Answer, Reason},
+};
+use pretty_assertions::assert_eq;
+use standin_hub::{
+    Access, BadTokens, Class, Content, Fault, Gate, Harm, Repo as Served, StandinHub, Token as Issued,
+};
+
+/// Alice asks; bob owns what is gated or private.
+struct Story {
+    hub: StandinHub,
+    client: Hub,
+}
+
+/// What is asked, with defaults for all but the repo.
+#[derive(Clone)]
+struct Ask {
+    repo: Repo,
+    revision: Revision,
+    patterns: Patterns,
+    pinned: Option<Commit>,
+    token: Option<Token>,
+    token_known_good: bool,
+}
+
+fn ask(repo: &str) -> Ask {
+    let (kind, id) = match repo.split_once('/') {
+        Some(("datasets", id)) => (RepoType::Dataset, id),
+        Some(("spaces", id)) => (RepoType::Space, id),
+        _ => (RepoType::Model, repo),
+    };
+    Ask {
+        repo: Repo { kind, id: id.parse().unwrap() },
+        revision: Revision::default(),
+        patterns: Patterns::default(),
+        pinned: None,
+        token: None,
+        token_known_good: false,
+    }
+}
+
+impl Ask {
+    fn with(self, token: &str) -> Self {
+        Self { token: Some(Token::parse(token).unwrap()), ..self }
+    }
+
+    fn at(self, revision: &str) -> Self {
+        Self { revision: revision.parse().unwrap(), ..self }
+    }
+
+    fn only(self, include: &[&str]) -> Self {
+        Self { patterns: Patterns::parse(include, [""; 0]).unwrap(), ..self }
+    }
+}
+
+impl Story {
+    async fn begin() -> Self {
+        let hub = StandinHub::start().await;
+        hub.user("bob").token("hf_bob");
+        hub.user("alice")
+            .token("hf_alice")
+            .token(Issued::expired("hf_old").called("laptop"))
+            .token(Issued::fine_grained("hf_fine"))
+            .token(Issued::fine_grained_without_gated("hf_narrow"))
+            .token(Issued::revoked_by("bob", "hf_revoked"));
+        for (name, new) in [
+            ("gated", Served::model as fn(&str) -> Served),
+            ("gated-data", Served::dataset),
+            ("gated-space", Served::space),
+        ] {
+            hub.add(files(new(&format!("bob/{name}"))).gated(Gate::Manual));
+        }
+        hub.add(files(Served::model("bob/public")));
+        hub.add(files(Served::dataset("bob/public")));
+        hub.add(files(Served::model("bob/private")).private(true));
+        hub.add(files(Served::model("bob/disabled")).disabled(true));
+        let client = Hub::connect(&hub.url().parse().unwrap()).unwrap();
+        Self { hub, client }
+    }
+
+    async fn ask(&self, ask: &Ask) -> Preflight {
+        let question = Question {
+            repo: &ask.repo,
+            revision: &ask.revision,
+            patterns: &ask.patterns,
+            pinned: ask.pinned.as_ref(),
+            token: ask.token.as_ref(),
+            token_known_good: ask.token_known_good,
+        };
+        preflight(&self.client, &question).await
+    }
+
+    #[track_caller]
+    fn whoamis(&self) -> usize {
+        self.hub.requests().iter().filter(|request| request.path.contains("whoami")).count()
+    }
+}
+
+fn files(repo: Served) -> Served {
+    repo.file("README.md", b"# hello".as_slice())
+        .file("config.json", b"{}".as_slice())
+        .lfs("model.safetensors", Content::random(7, 3000))
+        .file("original/params.json", b"{}".as_slice())
+        .branch("main")
+}
+
+fn reasons(answers: &Preflight) -> [Reason; 3] {
+    answers.verdicts().map(|verdict| verdict.reason)
+}
+
+const FINE: [Reason; 3] = [Reason::TokenValid, Reason::AccessGranted, Reason::Resolved];
+const INVALID: [Reason; 3] = [Reason::TokenInvalid, Reason::NotChecked, Reason::NotChecked];
+
+fn not_authorized(reason: Reason) -> [Reason; 3] {
+    [Reason::TokenValid, reason, Reason::NotChecked]
+}
+
+#[tokio::test]
+async fn a_public_repo_needs_no_token() {
+    let story = Story::begin().await;
+    let answers = story.ask(&ask("bob/public")).await;
+    assert_eq!(reasons(&answers), [Reason::Anonymous, Reason::AccessGranted, Reason::Resolved]);
+    assert!(answers.holds() && answers.obstacle().is_none());
+    let snapshot = answers.snapshot.unwrap();
+    assert_eq!(snapshot.commit.as_str(), story.hub.commit("bob/public", "main"));
+    assert_eq!(snapshot.latest, snapshot.commit);
+    let served = story.hub.files("bob/public", "main");
+    let found: Vec<_> = snapshot
+        .files
+        .iter()
+        .map(|file| (file.path.to_string(), file.size, file.digest.to_string()))
+        .collect();
+    let expected: Vec<_> =
+        served.iter().map(|file| (file.path.clone(), file.size, file.etag.clone())).collect();
+    assert_eq!(found, expected);
+    assert_eq!(snapshot.bytes, served.iter().map(|file| file.size).sum::<u64>());
+    assert_eq!(snapshot.listed, 4);
+}
+
+#[tokio::test]
+async fn each_state_of_a_gate_has_its_word() {
+    let story = Story::begin().await;
+    for name in ["bob/gated", "datasets/bob/gated-data", "spaces/bob/gated-space"] {
+        let mine = ask(name).with("hf_alice");
+        for (access, reason) in [
+            (Access::NotRequested, Reason::TermsNotAccepted),
+            (Access::Pending, Reason::AccessPending),
+            (Access::Rejected, Reason::AccessRejected),
+            (Access::Reset, Reason::TermsNotAccepted),
+        ] {
+            story.hub.set_access("alice", name, access);
+            let answers = story.ask(&mine).await;
+            assert_eq!(reasons(&answers), not_authorized(reason), "{name} {access:?}");
+            assert_eq!(answers.authorized.status, Answer::False);
+            assert_eq!(answers.resolved.status, Answer::Unknown);
+            assert_eq!(answers.resolved.message, "Waits for Authorized.");
+            let page = format!("{}/{name}", story.hub.url());
+            assert!(answers.authorized.message.contains(&page), "{}", answers.authorized.message);
+        }
+        story.hub.accept_terms("alice", name);
+        assert_eq!(reasons(&story.ask(&mine).await), FINE);
+        assert_eq!(
+            reasons(&story.ask(&ask(name)).await),
+            [Reason::Anonymous, Reason::TokenRequired, Reason::NotChecked]
+        );
+        assert_eq!(reasons(&story.ask(&ask(name).with("hf_fine")).await), FINE);
+        let narrow = story.ask(&ask(name).with("hf_narrow")).await;
+        assert_eq!(reasons(&narrow), not_authorized(Reason::TokenLacksPermission));
+    }
+    assert_eq!(story.whoamis(), 0, "a gate proves the token");
+}
+
+#[tokio::test]
+async fn private_and_missing_repos_look_alike() {
+    let story = Story::begin().await;
+    for name in ["bob/private", "bob/missing"] {
+        let answers = story.ask(&ask(name).with("hf_alice")).await;
+        assert_eq!(reasons(&answers), not_authorized(Reason::RepoNotFoundOrPrivate));
+        let answers = story.ask(&ask(name)).await;
+        assert_eq!(reasons(&answers), [Reason::Anonymous, Reason::TokenRequired, Reason::NotChecked]);
+        assert!(answers.authorized.message.contains("private, or it does not exist"));
+    }
+    assert_eq!(reasons(&story.ask(&ask("bob/private").with("hf_bob")).await), FINE);
+    assert_eq!(story.whoamis(), 0);
+}
+
+#[tokio::test]
+async fn disabled_repos_and_revoked_tokens() {
+    let story = Story::begin().await;
+    let answers = story.ask(&ask("bob/disabled").with("hf_bob")).await;
+    assert_eq!(reasons(&answers), not_authorized(Reason::RepoDisabled));
+    let answers = story.ask(&ask("bob/disabled")).await;
+    assert_eq!(reasons(&answers), [Reason::Anonymous, Reason::RepoDisabled, Reason::NotChecked]);
+    let answers = story.ask(&ask("bob/public").with("hf_revoked")).await;
+    assert_eq!(reasons(&answers), not_authorized(Reason::TokenLacksPermission));
+    assert!(answers.authorized.message.contains("revoked by the organization administrator"));
+}
+
+#[tokio::test]
+async fn a_bad_token_is_one_whether_the_hub_refuses_or_ignores_it() {
+    let story = Story::begin().await;
+    for token in ["hf_unknown", "hf_old"] {
+        for repo in ["bob/public", "datasets/bob/public", "bob/gated", "bob/private", "bob/missing"] {
+            let mut told = Vec::new();
+            for treatment in [BadTokens::Refused, BadTokens::Ignored] {
+                story.hub.bad_tokens(treatment);
+                let answers = story.ask(&ask(repo).with(token)).await;
+                assert_eq!(reasons(&answers), INVALID, "{repo} {token} {treatment:?}");
+                assert_eq!(answers.authenticated.status, Answer::False);
+                told.push(answers);
+            }
+            assert_eq!(told[0], told[1], "{repo} {token}");
+        }
+    }
+    let answers = story.ask(&ask("bob/public").with("hf_old")).await;
+    assert!(answers.authenticated.message.contains("\"laptop\" is expired"));
+}
+
+#[tokio::test]
+async fn whoami_is_asked_once_for_a_public_repo_and_not_for_a_known_token() {
+    let story = Story::begin().await;
+    let question = ask("bob/public").with("hf_alice");
+    assert_eq!(reasons(&story.ask(&question).await), FINE);
+    assert_eq!(story.whoamis(), 1);
+    let known = Ask { token_known_good: true, ..question };
+    assert_eq!(reasons(&story.ask(&known).await), FINE);
+    assert_eq!(story.whoamis(), 1);
+}
+
+#[tokio::test]
+async fn the_account_is_named_by_whoami() {
+    let story = Story::begin().await;
+    let who = async |token: &str| story.client.whoami(&Token::parse(token).unwrap()).await;
+    assert_eq!(who("hf_alice").await.unwrap().name, "alice");
+    assert_eq!(who("hf_narrow").await.unwrap().can_read_gated, Some(false));
+    assert_eq!(who("hf_fine").await.unwrap().can_read_gated, Some(true));
+    assert_eq!(who("hf_old").await.unwrap_err().reason(), Reason::TokenInvalid);
+}
+
+#[tokio::test]
+async fn a_revision_that_is_not_there_is_named() {
+    let story = Story::begin().await;
+    story.hub.update("bob/public", |repo| repo.tag("v1").pull_request(3));
+    for revision in ["v1", "refs/pr/3", &story.hub.commit("bob/public", "main")] {
+        let answers = story.ask(&ask("bob/public").at(revision)).await;
+        assert!(answers.holds(), "{revision}: {answers:?}");
+    }
+    let answers = story.ask(&ask("bob/public").at("feature/nope").with("hf_alice")).await;
+    assert_eq!(reasons(&answers), [Reason::TokenValid, Reason::AccessGranted, Reason::RevisionNotFound]);
+    assert!(answers.resolved.message.contains("`feature/nope`"), "{}", answers.resolved.message);
+    // The gate comes first: whoever may not read is not told what is there.
+    let answers = story.ask(&ask("bob/gated").at("nope").with("hf_alice")).await;
+    assert_eq!(reasons(&answers), not_authorized(Reason::TermsNotAccepted));
+}
+
+#[tokio::test]
+async fn patterns_choose_files() {
+    let story = Story::begin().await;
+    let snapshot = story.ask(&ask("bob/public").only(&["*.json"])).await.snapshot.unwrap();
+    let paths: Vec<_> = snapshot.files.iter().map(|file| file.path.as_str()).collect();
+    assert_eq!(paths, ["config.json", "original/params.json"]);
+    assert_eq!((snapshot.bytes, snapshot.listed), (4, 4));
+
+    let answers = story.ask(&ask("bob/public").only(&["*.gguf"])).await;
+    assert_eq!(answers.resolved.reason, Reason::NoMatchingFiles);
+    assert_eq!(
+        answers.resolved.message,
+        "No file of bob/public at main matches include `*.gguf`. It has 4 files, such as `README.md`, `config.json`, \
+         `model.safetensors`."
+    );
+}
+
+#[tokio::test]
+async fn a_pinned_commit_stays_while_the_branch_moves_on() {
+    let story = Story::begin().await;
+    let old: Commit = story.hub.commit("bob/public", "main").parse().unwrap();
+    story.hub.update("bob/public", |repo| repo.file("new.txt", b"new".as_slice()).branch("main"));
+    let pinned = Ask { pinned: Some(old.clone()), ..ask("bob/public") };
+    let snapshot = story.ask(&pinned).await.snapshot.unwrap();
+    assert_eq!((&snapshot.commit, snapshot.listed), (&old, 4));
+    assert_eq!(snapshot.latest.as_str(), story.hub.commit("bob/public", "main"));
+
+    let snapshot = story.ask(&pinned.clone().at("gone")).await.snapshot.unwrap();
+    assert_eq!((&snapshot.commit, &snapshot.latest), (&old, &old), "what is pinned outlives its branch");
+
+    let never: Commit = "f".repeat(40).parse().unwrap();
+    let answers = story.ask(&Ask { pinned: Some(never.clone()), ..pinned }).await;
+    assert_eq!(answers.resolved.reason, Reason::RevisionNotFound);
+    assert!(answers.resolved.message.contains(never.as_str()), "{}", answers.resolved.message);
+}
+
+#[tokio::test]
+async fn a_renamed_repo_answers_under_its_old_name() {
+    let story = Story::begin().await;
+    story.hub.rename("bob/gated", "bob/renamed");
+    story.hub.accept_terms("alice", "bob/renamed");
+    assert_eq!(reasons(&story.ask(&ask("bob/gated").with("hf_alice")).await), FINE);
+}
+
+#[tokio::test]
+async fn long_listings_come_page_by_page() {
+    let story = Story::begin().await;
+    story.hub.page_size(2);
+    let repo = (0..7).fold(Served::model("bob/many"), |repo, n| repo.file(&format!("d/{n}.txt"), "x"));
+    story.hub.add(repo.branch("main"));
+    let snapshot = story.ask(&ask("bob/many")).await.snapshot.unwrap();
+    assert_eq!(snapshot.files.len(), 7);
+    let pages = story.hub.requests().iter().filter(|request| request.path.contains("/tree/")).count();
+    assert!(pages >= 4, "{pages}");
+}
+
+#[tokio::test]
+async fn a_masked_listing_is_no_listing() {
+    let story = Story::begin().await;
+    let commit = story.hub.commit("bob/gated", "main").parse().unwrap();
+    let gated = ask("bob/gated").with("hf_alice");
+    let error = story.client.list(&gated.repo, &commit, gated.token.as_ref()).await.unwrap_err();
+    assert_eq!(error.reason(), Reason::AccessDenied);
+    let error = story.client.list(&gated.repo, &commit, None).await.unwrap_err();
+    assert_eq!(error.reason(), Reason::TokenRequired);
+}
+
+#[tokio::test]
+async fn content_comes_whole_in_parts_and_without_the_token_to_the_storage() {
+    let story = Story::begin().await;
+    story.hub.accept_terms("alice", "bob/gated");
+    story.hub.resolve_cache(true);
+    let Ask { repo, token, .. } = ask("bob/gated").with("hf_alice");
+    let commit: Commit = story.hub.commit("bob/gated", "main").parse().unwrap();
+    for served in story.hub.files("bob/gated", "main") {
+        let path = served.path.parse().unwrap();
+        for from in [0, served.size / 2, served.size] {
+            let mut body = story.client.open(&repo, &commit, &path, token.as_ref(), from).await.unwrap();
+            let mut length = 0;
+            while let Some(chunk) = body.next_chunk().await.unwrap() {
+                length += chunk.len() as u64;
+            }
+            assert_eq!(body.start + length, served.size, "{path} from {from}");
+            assert_eq!(body.length, Some(length));
+            assert_eq!(body.start, from, "{path}");
+        }
+    }
+    let requests = story.hub.requests();
+    assert!(requests.iter().any(|request| request.class == Class::Cdn));
+    assert!(requests.iter().all(|request| request.authorized != (request.class == Class::Cdn)));
+    assert!(requests.iter().all(|request| {
+        request.user_agent.as_deref().is_some_and(|agent| agent.starts_with("modelcache/"))
+    }));
+    assert_eq!(story.hub.token_leaks(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn content_is_refused_as_the_access_check_is() {
+    let story = Story::begin().await;
+    let commit: Commit = story.hub.commit("bob/gated", "main").parse().unwrap();
+    let path = "model.safetensors".parse().unwrap();
+    for (token, reason) in [
+        (None, Reason::TokenRequired),
+        (Some("hf_alice"), Reason::TermsNotAccepted),
+        (Some("hf_old"), Reason::TokenInvalid),
+        (Some("hf_narrow"), Reason::TokenLacksPermission),
+    ] {
+        let token = token.map(|token| Token::parse(token).unwrap());
+        let repo = ask("bob/gated").repo;
+        let error = story.client.open(&repo, &commit, &path, token.as_ref(), 0).await.unwrap_err();
+        assert_eq!(error.reason(), reason);
+        assert!(!error.is_transient());
+    }
+}
+
+#[tokio::test]
+async fn an_expired_signature_is_asked_for_anew() {
+    let story = Story::begin().await;
+    story.hub.fault(Fault::new(Harm::ExpiredSignature).on(Class::Resolve).times(1));
+    let repo = ask("bob/public").repo;
+    let commit: Commit = story.hub.commit("bob/public", "main").parse().unwrap();
+    let path = "model.safetensors".parse().unwrap();
+    let error = story.client.open(&repo, &commit, &path, None, 0).await.unwrap_err();
+    assert!(matches!(error, HubError::Storage { status: 403, .. }), "{error:?}");
+    assert!(error.is_transient());
+    story.client.open(&repo, &commit, &path, None, 0).await.unwrap();
+}
+
+#[tokio::test]
+async fn faults_of_the_hub_are_unknown_and_pass() {
+    let story = Story::begin().await;
+    let question = ask("bob/public");
+    for (harm, reason, pause) in [
+        (Harm::Status(500), Reason::HubUnreachable, None),
+        (Harm::Status(503), Reason::HubUnreachable, None),
+        (Harm::ErrorPage, Reason::HubUnreachable, None),
+        (Harm::RateLimit(55), Reason::RateLimited, Some(Duration::from_secs(56))),
+        (Harm::RetryAfter(7), Reason::RateLimited, Some(Duration::from_secs(7))),
+    ] {
+        story.hub.fault(Fault::new(harm).on(Class::Api).path("/revision/"));
+        let answers = story.ask(&question).await;
+        assert_eq!(reasons(&answers), [Reason::Anonymous, Reason::AccessGranted, reason], "{harm}");
+        assert_eq!(answers.resolved.status, Answer::Unknown);
+        assert_eq!(answers.retry_after, pause);
+        story.hub.clear_faults();
+        story.hub.fault(Fault::new(harm).on(Class::Api).path("/auth-check"));
+        let answers = story.ask(&question).await;
+        assert_eq!(reasons(&answers), [Reason::Anonymous, reason, Reason::NotChecked], "{harm}");
+        story.hub.clear_faults();
+    }
+    story.hub.fault(Fault::new(Harm::Status(503)).on(Class::Api).times(2));
+    assert!(story.ask(&question).await.holds(), "two hiccups are not noticed");
+    story.hub.off().await;
+    let answers = story.ask(&question).await;
+    assert_eq!(reasons(&answers), [Reason::Anonymous, Reason::HubUnreachable, Reason::NotChecked]);
+    assert!(answers.authorized.message.contains("no connection"), "{}", answers.authorized.message);
+    story.hub.on();
+    assert!(story.ask(&question).await.holds());
+}
+
+#[tokio::test]
+async fn no_message_tells_a_token() {
+    let story = Story::begin().await;
+    for token in ["hf_alice", "hf_old", "hf_unknown", "hf_narrow", "hf_revoked"] {
+        for repo in ["bob/public", "bob/gated", "bob/private", "bob/disabled", "bob/missing"] {
+            let answers = story.ask(&ask(repo).with(token)).await;
+            assert!(!format!("{answers:?}").contains(token), "{answers:?}");
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! A server that says exactly what a test tells it, down to the last byte: for what no Hub does on purpose.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::{Arc, Mutex},
+    thread,
+};
+
+use modelcache::hub::{CaBundle, Endpoint};
+use rustls::{
+    ServerConfig, ServerConnection, StreamOwned,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+};
+
+/// The authority that signed the certificate of [`Wire::tls`]. Made for these tests alone; its key is gone.
+pub const AUTHORITY: &str = include_str!("tls/ca.pem");
+
+/// What a server does with a request: the bytes of the answer, after which the connection is closed. None: it keeps
+/// silent, with the connection open.
+pub type Reply = Option<Vec<u8>>;
+
+/// A running server; its thread ends with the test process.
+pub struct Wire {
+    pub address: SocketAddr,
+    scheme: &'static str,
+    heads: Arc<Mutex<Vec<String>>>,
+}
+
+impl Wire {
+    pub fn start(reply: impl FnMut(&str) -> Reply + Send + 'static) -> Self {
+        Self::run("http", reply, |stream| Some(Box::new(stream)))
+    }
+
+    /// With a certificate for `localhost`, signed by [`AUTHORITY`].
+    pub fn tls(reply: impl FnMut(&str) -> Reply + Send + 'static) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let certificate = CertificateDer::from_pem_slice(include_bytes!("tls/server.pem")).unwrap();
+        let key = PrivateKeyDer::from_pem_slice(include_bytes!("tls/server.key")).unwrap();
+        let config =
+            ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate], key).unwrap();
+        let config = Arc::new(config);
+        Self::run("https", reply, move |stream| {
+            let connection = ServerConnection::new(config.clone()).ok()?;
+            Some(Box::new(StreamOwned::new(connection, stream)))
+        })
+    }
+
+    fn run(
+        scheme: &'static str,
+        mut reply: impl FnMut(&str) -> Reply + Send + 'static,
+        wrap: impl Fn(TcpStream) -> Option<Box<dyn Stream>> + Send + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let heads = Arc::new(Mutex::new(Vec::new()));
+        let log = heads.clone();
+        thread::spawn(move || {
+            let mut silent = Vec::new();
+            for stream in listener.incoming() {
+                let Some(mut stream) = stream.ok().and_then(&wrap) else { continue };
+                let Some(head) = read_head(&mut stream) else { continue };
+                log.lock().unwrap().push(head.clone());
+                match reply(&head) {
+                    // A client may hang up in the middle of an answer that it does not like.
+                    Some(answer) => drop(stream.write_all(&answer).and_then(|()| stream.flush())),
+                    None => silent.push(stream),
+                }
+            }
+        });
+        Self { address, scheme, heads }
+    }
+
+    pub fn url(&self) -> String {
+        format!("{}://localhost:{}", self.scheme, self.address.port())
+    }
+
+    pub fn endpoint(&self) -> Endpoint {
+        let endpoint: Endpoint = self.url().parse().unwrap();
+        if self.scheme == "https" {
+            endpoint.with_ca_bundle(CaBundle::Pem(AUTHORITY.into()))
+        } else {
+            endpoint
+        }
+    }
+
+    /// The heads of all requests so far, in lower case.
+    pub fn heads(&self) -> Vec<String> {
+        self.heads.lock().unwrap().clone()
+    }
+}
+
+trait Stream: Read + Write + Send {}
+impl<T: Read + Write + Send> Stream for T {}
+
+fn read_head(stream: &mut impl Read) -> Option<String> {
+    let mut head = String::new();
+    let mut reader = BufReader::with_capacity(1, stream);
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line).ok()? == 0 {
+            return None;
+        }
+        if line.trim().is_empty() {
+            return Some(head);
+        }
+        head.push_str(&line.to_ascii_lowercase());
+    }
+}
+
+/// An answer with headers (each ended by `\r\n`) and a body of told length.
+#[allow(clippy::unnecessary_wraps)] // so that it can stand where silence could
+pub fn answer(status: u16, headers: &str, body: &str) -> Reply {
+    let length = body.len();
+    Some(
+        format!(
+            "HTTP/1.1 {status} X\r\n{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+        )
+        .into_bytes(),
+    )
+}
+
+/// An answer with JSON.
+pub fn ok(body: &str) -> Reply {
+    answer(200, "Content-Type: application/json\r\n", body)
+}
+
+/// A redirect.
+pub fn redirect(status: u16, location: &str) -> Reply {
+    answer(status, &format!("Location: {location}\r\n"), "")
+}
