@@ -3,6 +3,9 @@
 pub mod api;
 pub mod cache;
 pub mod cli;
+pub mod controller;
 pub mod fetch;
 pub mod hub;
 pub mod reason;
+pub mod telemetry;
+pub mod units;

@@ -37,6 +37,9 @@ pub const LABEL_ATTEMPT: &str = "modelcache.internal/attempt";
 /// Label on a Job: the hash of what it is to put on the volume.
 pub const LABEL_INPUTS: &str = "modelcache.internal/inputs";
 
+/// Annotation on a Job: the version of the Secret that its token was from.
+pub const ANNOTATION_SECRET_VERSION: &str = "modelcache.internal/secret-version";
+
 /// Label that says who looks after an object, with the value [`MANAGED_BY`].
 pub const LABEL_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 

@@ -1,6 +1,8 @@
 //! The command line: what is given becomes a request to the other rooms, and their answers become text and exit codes.
 
 mod check;
+mod controller;
+mod crd;
 mod env;
 mod fetch;
 pub mod logs;
@@ -29,6 +31,8 @@ enum Command {
     Fetch(fetch::Args),
     Check(check::Args),
     Verify(verify::Args),
+    Controller(controller::Args),
+    Crd(crd::Args),
 }
 
 impl Cli {
@@ -38,6 +42,8 @@ impl Cli {
             Command::Fetch(args) => args.run().await,
             Command::Check(args) => args.run().await,
             Command::Verify(args) => args.run().await,
+            Command::Controller(args) => args.run().await,
+            Command::Crd(args) => args.run(),
         }
     }
 }

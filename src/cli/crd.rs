@@ -1,0 +1,25 @@
+//! `modelcache crd`: prints the definition of the resource.
+
+use super::{print, tell};
+use crate::{api, reason::exit};
+
+/// Print the CRD, for `kubectl apply --server-side -f -`
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {}
+
+impl Args {
+    /// Prints it, and gives the exit code.
+    pub(super) fn run(self) -> u8 {
+        let Self {} = self;
+        match api::crd_yaml() {
+            Ok(text) => {
+                print(text.trim_end());
+                exit::OK
+            }
+            Err(error) => {
+                tell(&format!("cannot write the definition: {error}"));
+                exit::FAILURE
+            }
+        }
+    }
+}

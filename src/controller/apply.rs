@@ -1,0 +1,118 @@
+//! Carries out a plan and writes the status. The only room that changes anything in the cluster.
+
+use k8s_openapi::api::{batch::v1::Job, core::v1::PersistentVolumeClaim};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{DeleteParams, Patch, PatchParams, PostParams},
+};
+use serde_json::json;
+use tracing::info;
+
+use super::{ApplyError, decide::Plan};
+use crate::{
+    api::{ModelCache, ModelCacheStatus, Progress},
+    reason::{Reason, Topic, Verdict},
+};
+
+/// One field manager for each place that writes: a field left out by one does not remove what another wrote.
+const STATUS_MANAGER: &str = "modelcache-status";
+const PROGRESS_MANAGER: &str = "modelcache-progress";
+const CLAIM_MANAGER: &str = "modelcache-claim";
+const JOB_MANAGER: &str = "modelcache-job";
+
+/// Deletes what is obsolete, then makes what is missing. What the API server refuses comes back as a verdict: it is
+/// the user's to mend and not an error of ours.
+pub async fn carry_out(client: &Client, namespace: &str, plan: &Plan) -> Result<Option<Verdict>, ApplyError> {
+    let jobs: Api<Job> = Api::namespaced(client.clone(), namespace);
+    for name in &plan.obsolete {
+        match jobs.delete(name, &DeleteParams::background()).await {
+            Ok(_) => info!(job = name, "deleted an obsolete Job"),
+            Err(kube::Error::Api(status)) if status.is_not_found() => {}
+            Err(source) => return Err(ApplyError::DeleteJob { name: name.clone(), source }),
+        }
+    }
+    if let Some(claim) = &plan.claim {
+        let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), namespace);
+        if let Some(words) = create(&claims, claim, CLAIM_MANAGER).await.map_err(ApplyError::MakeClaim)? {
+            let message = format!("The API server refuses the claim {}: {words}", claim.name_any());
+            return Ok(Some(Verdict::no(Topic::Downloaded, Reason::ClaimPending, message)));
+        }
+    }
+    if let Some(job) = &plan.job
+        && let Some(words) = create(&jobs, job, JOB_MANAGER).await.map_err(ApplyError::MakeJob)?
+    {
+        let message = format!("The API server refuses the Job {}: {words}", job.name_any());
+        return Ok(Some(Verdict::no(Topic::Downloaded, Reason::JobRejected, message)));
+    }
+    Ok(None)
+}
+
+/// Creates and never adopts: where one of the name exists already, the next look finds it and says whose it is.
+/// Gives the API server's words where it refuses.
+async fn create<K>(api: &Api<K>, object: &K, manager: &str) -> Result<Option<String>, kube::Error>
+where
+    K: kube::Resource + Clone + serde::Serialize + serde::de::DeserializeOwned + std::fmt::Debug,
+{
+    let params = PostParams { field_manager: Some(manager.to_owned()), ..PostParams::default() };
+    match api.create(&params, object).await {
+        Ok(_) => {
+            info!(object = object.name_any(), manager, "made");
+            Ok(None)
+        }
+        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(None),
+        Err(kube::Error::Api(status)) if status.is_forbidden() || status.is_invalid() => {
+            Ok(Some(status.message.clone()))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Writes the status if it differs from the one on the resource. Says whether it wrote.
+pub async fn write_status(
+    client: &Client,
+    cache: &ModelCache,
+    status: &ModelCacheStatus,
+) -> Result<bool, ApplyError> {
+    let old = cache.status.clone().map(|old| ModelCacheStatus { progress: None, ..old });
+    if old.as_ref() == Some(status) {
+        return Ok(false);
+    }
+    patch_status(client, cache, &json!(status), STATUS_MANAGER).await?;
+    Ok(true)
+}
+
+/// Writes or removes the progress if it differs from the one on the resource.
+pub async fn write_progress(
+    client: &Client,
+    cache: &ModelCache,
+    progress: Option<&Progress>,
+) -> Result<(), ApplyError> {
+    let old = cache.status.as_ref().and_then(|status| status.progress.as_ref());
+    if old == progress {
+        return Ok(());
+    }
+    let status = progress.map_or_else(|| json!({}), |progress| json!({ "progress": progress }));
+    patch_status(client, cache, &status, PROGRESS_MANAGER).await
+}
+
+async fn patch_status(
+    client: &Client,
+    cache: &ModelCache,
+    status: &serde_json::Value,
+    manager: &str,
+) -> Result<(), ApplyError> {
+    let caches: Api<ModelCache> = Api::namespaced(client.clone(), &cache.namespace().unwrap_or_default());
+    let patch = json!({
+        "apiVersion": <ModelCache as kube::Resource>::api_version(&()),
+        "kind": <ModelCache as kube::Resource>::kind(&()),
+        "metadata": { "name": cache.name_any(), "uid": cache.uid() },
+        "status": status,
+    });
+    let params = PatchParams::apply(manager).force();
+    match caches.patch_status(&cache.name_any(), &params, &Patch::Apply(patch)).await {
+        Ok(_) => Ok(()),
+        // Deleted in the meantime; the UID keeps us from writing to another of its name.
+        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
+        Err(source) => Err(ApplyError::WriteStatus { manager: manager.to_owned(), source }),
+    }
+}

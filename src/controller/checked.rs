@@ -1,0 +1,128 @@
+//! What the Hub answered for one spec and one token, as the decision needs it. Pure.
+
+use std::time::Duration;
+
+use crate::{
+    api::ModelCache,
+    hub::{Commit, Preflight},
+    reason::{Reason, Topic, Verdict},
+};
+
+use super::{observe::SecretState, source::Wanted};
+
+/// The commit and what it holds, without the list of files, which may be long.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Snapshot {
+    /// The commit that the files are of.
+    pub commit: Commit,
+    /// How many files match.
+    pub files: u64,
+    /// How many bytes they have.
+    pub bytes: u64,
+    /// The newest commit of the revision.
+    pub latest: Commit,
+}
+
+/// The answers to the questions that come before a download.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checked {
+    /// Authenticated, Authorized, Resolved.
+    pub verdicts: [Verdict; 3],
+    /// The parsed source, where it can be parsed.
+    pub wanted: Option<Wanted>,
+    /// What the revision stands for, where the Hub told it.
+    pub snapshot: Option<Snapshot>,
+    /// A time that the Hub asked to wait.
+    pub retry_after: Option<Duration>,
+}
+
+impl Checked {
+    /// A spec that cannot be used: the Hub is not asked.
+    #[must_use]
+    pub fn unusable(verdict: Verdict) -> Self {
+        Self { wanted: None, ..Self::from(Preflight::stopped_by(verdict)) }
+    }
+
+    /// A Secret that gives no token: the Hub is not asked. `None` where there is a token or none is wanted.
+    #[must_use]
+    pub fn without_token(cache: &ModelCache, secret: &SecretState, wanted: &Wanted) -> Option<Self> {
+        let reference = cache.spec.token_secret_ref.as_ref()?;
+        let name = &reference.name;
+        let key = &reference.key;
+        let (reason, message) = match secret {
+            SecretState::NotAsked | SecretState::Present(..) => return None,
+            SecretState::NotFound => (
+                Reason::SecretNotFound,
+                format!(
+                    "There is no Secret {name} in this namespace. Create it with the token under the key {key}: \
+                     kubectl create secret generic {name} --from-file={key}=FILE; the cache continues by itself."
+                ),
+            ),
+            SecretState::KeyNotFound { keys } if keys.is_empty() => (
+                Reason::SecretKeyNotFound,
+                format!(
+                    "The Secret {name} is empty. Put the token under the key {key}; the cache continues by itself."
+                ),
+            ),
+            SecretState::KeyNotFound { keys } => (
+                Reason::SecretKeyNotFound,
+                format!(
+                    "The Secret {name} has no key {key}; it has {}. Put the token there, or name the key in \
+                     spec.tokenSecretRef.key.",
+                    keys.join(", ")
+                ),
+            ),
+            SecretState::Malformed(error) => (
+                Reason::TokenMalformed,
+                format!(
+                    "The key {key} of the Secret {name} holds no token: {error}. Put a token of the Hub there; the \
+                     cache continues by itself."
+                ),
+            ),
+        };
+        let verdict = Verdict::no(Topic::Authenticated, reason, message);
+        Some(Self::answered(wanted.clone(), Preflight::stopped_by(verdict)))
+    }
+
+    /// What the Hub answered.
+    #[must_use]
+    pub fn answered(wanted: Wanted, preflight: Preflight) -> Self {
+        Self { wanted: Some(wanted), ..Self::from(preflight) }
+    }
+
+    /// Whether a download may start.
+    #[must_use]
+    pub fn granted(&self) -> bool {
+        self.verdicts.iter().all(Verdict::holds)
+    }
+
+    /// The first answer that is not a plain yes, leaving out those that only wait for another.
+    #[must_use]
+    pub fn first_unmet(&self) -> Option<&Verdict> {
+        let unmet = || self.verdicts.iter().filter(|verdict| !verdict.holds());
+        unmet().find(|verdict| verdict.reason != Reason::NotChecked).or_else(|| unmet().next())
+    }
+}
+
+/// The commit that the status is pinned at, as long as the spec asks for the same revision.
+#[must_use]
+pub fn pinned(cache: &ModelCache) -> Option<Commit> {
+    let resolved = cache.status.as_ref()?.resolved.as_ref()?;
+    if resolved.revision != cache.spec.source.revision {
+        return None;
+    }
+    resolved.commit.parse().ok()
+}
+
+impl From<Preflight> for Checked {
+    fn from(preflight: Preflight) -> Self {
+        let Preflight { authenticated, authorized, resolved, snapshot, retry_after } = preflight;
+        let snapshot = snapshot.map(|found| Snapshot {
+            commit: found.commit,
+            files: u64::try_from(found.files.len()).unwrap_or(u64::MAX),
+            bytes: found.bytes,
+            latest: found.latest,
+        });
+        Self { verdicts: [authenticated, authorized, resolved], wanted: None, snapshot, retry_after }
+    }
+}

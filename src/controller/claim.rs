@@ -1,0 +1,151 @@
+//! Builds the claim of a ModelCache and reads what a claim says of itself. Pure.
+//!
+//! Our claims never have an owner reference: the garbage collector would take the data with the resource.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{
+    api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimSpec, VolumeResourceRequirements},
+    apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta},
+};
+use kube::ResourceExt;
+
+use crate::api::{self, AccessMode, ModelCache};
+
+const MIB: u64 = 1 << 20;
+
+/// The name of the claim that the ModelCache uses: the user's, or one of its own name.
+#[must_use]
+pub fn name(cache: &ModelCache) -> String {
+    cache.spec.storage.existing_claim.clone().unwrap_or_else(|| cache.name_any())
+}
+
+/// The size of a claim for so many bytes: a tenth more for the file system's own needs, at least 64 MiB more, whole MiB.
+#[must_use]
+pub const fn size_for(bytes: u64) -> u64 {
+    let spare = if bytes / 10 > 64 * MIB { bytes / 10 } else { 64 * MIB };
+    bytes.saturating_add(spare).div_ceil(MIB) * MIB
+}
+
+/// The claim to make for a ModelCache that wants `bytes` bytes.
+#[must_use]
+pub fn build(cache: &ModelCache, bytes: u64) -> PersistentVolumeClaim {
+    let template = cache.spec.storage.claim.clone().unwrap_or_default();
+    let size = template.size.unwrap_or_else(|| Quantity(format!("{}Mi", size_for(bytes) / MIB)));
+    PersistentVolumeClaim {
+        metadata: ObjectMeta {
+            name: Some(cache.name_any()),
+            namespace: cache.namespace(),
+            labels: Some(BTreeMap::from([
+                (api::LABEL_MANAGED_BY.to_owned(), api::MANAGED_BY.to_owned()),
+                (api::LABEL_NAME.to_owned(), cache.name_any()),
+            ])),
+            ..ObjectMeta::default()
+        },
+        spec: Some(PersistentVolumeClaimSpec {
+            access_modes: Some(template.access_modes.iter().map(|mode| mode.as_str().to_owned()).collect()),
+            storage_class_name: template.storage_class_name,
+            resources: Some(VolumeResourceRequirements {
+                requests: Some(BTreeMap::from([("storage".to_owned(), size)])),
+                limits: None,
+            }),
+            ..PersistentVolumeClaimSpec::default()
+        }),
+        status: None,
+    }
+}
+
+/// Whether the claim was made for this ModelCache, now or in an earlier life of it.
+#[must_use]
+pub fn is_ours(claim: &PersistentVolumeClaim, cache: &ModelCache) -> bool {
+    let labels = claim.labels();
+    labels.get(api::LABEL_MANAGED_BY).is_some_and(|by| by == api::MANAGED_BY)
+        && labels.get(api::LABEL_NAME) == Some(&cache.name_any())
+}
+
+/// Whether pods of several nodes can write the volume at once.
+#[must_use]
+pub fn is_shared(claim: &PersistentVolumeClaim) -> bool {
+    let modes = claim.spec.as_ref().and_then(|spec| spec.access_modes.as_ref());
+    modes.is_some_and(|modes| modes.iter().any(|mode| mode == AccessMode::ReadWriteMany.as_str()))
+}
+
+/// `Pending`, `Bound` or `Lost`.
+#[must_use]
+pub fn phase(claim: &PersistentVolumeClaim) -> &str {
+    claim.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or("Pending")
+}
+
+/// What the claim's volume holds in bytes, or asks for while it has none.
+#[must_use]
+pub fn capacity(claim: &PersistentVolumeClaim) -> Option<u64> {
+    let bound = claim.status.as_ref().and_then(|status| status.capacity.as_ref()?.get("storage"));
+    bound.or_else(|| requested(claim)).and_then(bytes)
+}
+
+fn requested(claim: &PersistentVolumeClaim) -> Option<&Quantity> {
+    claim.spec.as_ref()?.resources.as_ref()?.requests.as_ref()?.get("storage")
+}
+
+/// The number of bytes that a quantity stands for, rounded down. `None` where it is no quantity or out of range.
+#[must_use]
+pub fn bytes(quantity: &Quantity) -> Option<u64> {
+    let text = quantity.0.trim();
+    let digits = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
+    let (number, suffix) = text.split_at(digits);
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if fraction.len() > 12 || (whole.is_empty() && fraction.is_empty()) {
+        return None;
+    }
+    let scaled: u128 = format!("{whole}{fraction}").parse().ok()?;
+    let unit: u128 = match suffix {
+        "" => 1,
+        "k" => 1000,
+        "M" => 1000_u128.pow(2),
+        "G" => 1000_u128.pow(3),
+        "T" => 1000_u128.pow(4),
+        "P" => 1000_u128.pow(5),
+        "E" => 1000_u128.pow(6),
+        "Ki" => 1 << 10,
+        "Mi" => 1 << 20,
+        "Gi" => 1 << 30,
+        "Ti" => 1 << 40,
+        "Pi" => 1 << 50,
+        "Ei" => 1 << 60,
+        // `m` for thousandths and `e3` are legal and never seen on storage, but 1e9 is.
+        "m" => return u64::try_from(scaled / 1000 / 10_u128.pow(u32::try_from(fraction.len()).ok()?)).ok(),
+        exponent => 10_u128.checked_pow(exponent.strip_prefix(['e', 'E'])?.parse().ok()?)?,
+    };
+    let divisor = 10_u128.pow(u32::try_from(fraction.len()).ok()?);
+    u64::try_from(scaled.checked_mul(unit)? / divisor).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantities_are_read_as_kubernetes_reads_them() {
+        for (text, want) in [
+            ("1Gi", Some(1 << 30)),
+            ("1.5Gi", Some(3 << 29)),
+            ("500M", Some(500_000_000)),
+            ("1e9", Some(1_000_000_000)),
+            ("123", Some(123)),
+            ("1500m", Some(1)),
+            ("", None),
+            ("Gi", None),
+            ("1Gib", None),
+            ("-1Gi", None),
+            ("99999Ei", None),
+        ] {
+            assert_eq!(bytes(&Quantity(text.to_owned())), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_claim_has_room_to_spare() {
+        assert_eq!(size_for(0), 64 * MIB);
+        assert_eq!(size_for(10 * 1024 * MIB), 11 * 1024 * MIB);
+    }
+}

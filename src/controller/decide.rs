@@ -1,0 +1,346 @@
+//! From what was observed to what shall happen: the claim, the Jobs, and the verdict on the download. Pure.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::{
+    api::{batch::v1::Job, core::v1::PersistentVolumeClaim},
+    apimachinery::pkg::apis::meta::v1::Time,
+};
+use kube::ResourceExt;
+
+use super::{
+    attempt::{self, Standing},
+    backoff,
+    checked::Checked,
+    claim,
+    inputs::Inputs,
+    job, neighbour,
+    observe::{Attempt, Observation},
+    source::Wanted,
+};
+use crate::{
+    api::{self, Cached},
+    fetch::Report,
+    hub::Commit,
+    reason::{Reason, Remedy, Topic, Verdict},
+    units,
+};
+
+/// How often a running download's progress is looked at.
+const WHILE_RUNNING: Duration = Duration::from_secs(3);
+/// A safety net below the watches, for what no event tells.
+const WHILE_WAITING: Duration = Duration::from_secs(30);
+/// How long a finished Job stays after its result was recorded, so that its log can be read.
+const KEEP_FINISHED: Duration = Duration::from_secs(3600);
+
+/// What shall happen, and what is so until then.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// The claim to make.
+    pub claim: Option<PersistentVolumeClaim>,
+    /// The Job to make.
+    pub job: Option<Job>,
+    /// Names of Jobs to delete: of other inputs, of earlier attempts, or finished and recorded long ago.
+    pub obsolete: Vec<String>,
+    /// The answer to "is it downloaded?".
+    pub downloaded: Verdict,
+    /// What is complete on the volume.
+    pub cached: Option<Cached>,
+    /// When the download is to be looked at again, if no event comes before.
+    pub look_again: Option<Duration>,
+}
+
+impl Plan {
+    fn new(downloaded: Verdict, cached: Option<Cached>) -> Self {
+        Self { claim: None, job: None, obsolete: Vec::new(), downloaded, cached, look_again: None }
+    }
+
+    fn waits(reason: Reason, message: impl Into<String>, cached: Option<Cached>) -> Self {
+        let mut plan = Self::new(Verdict::no(Topic::Downloaded, reason, message), cached);
+        plan.look_again = Some(WHILE_WAITING);
+        plan
+    }
+}
+
+/// Decides for one resource. `image` is the controller's own.
+#[must_use]
+pub fn decide(seen: &Observation, checked: &Checked, image: &str, now: Timestamp) -> Plan {
+    let mut plan = claim_or_plan(seen, checked)
+        .map_or_else(|plan| *plan, |claim| decide_on_claim(seen, checked, claim, image, now));
+    let keep = plan.job.as_ref().map(ResourceExt::name_any);
+    plan.obsolete.retain(|name| Some(name) != keep.as_ref());
+    plan
+}
+
+/// The claim, where it can be used; otherwise the plan that makes it, or says why not.
+fn claim_or_plan<'a>(
+    seen: &'a Observation,
+    checked: &Checked,
+) -> Result<&'a PersistentVolumeClaim, Box<Plan>> {
+    let cache = &seen.cache;
+    let name = claim::name(cache);
+    let own = cache.spec.storage.existing_claim.is_none();
+    let stop = |reason, message: String| Err(Box::new(Plan::waits(reason, message, None)));
+    let Some(found) = &seen.claim else {
+        if !own {
+            return stop(
+                Reason::ClaimNotFound,
+                format!(
+                    "There is no claim {name} in this namespace. Make it, or leave spec.storage.existingClaim out."
+                ),
+            );
+        }
+        return Err(Box::new(make_claim(seen, checked)));
+    };
+    if found.metadata.deletion_timestamp.is_some() {
+        return stop(
+            Reason::ClaimTerminating,
+            format!("The claim {name} is being deleted. Pods that still use it keep it from going."),
+        );
+    }
+    if own && !claim::is_ours(found, cache) {
+        return stop(
+            Reason::ClaimConflict,
+            format!(
+                "A claim {name} exists that was not made for this ModelCache. It is left alone. Use it with \
+                 spec.storage.existingClaim in a ModelCache of another name, or delete it."
+            ),
+        );
+    }
+    if claim::phase(found) == "Lost" {
+        return stop(
+            Reason::ClaimLost,
+            format!("The claim {name} has lost its volume. Delete the claim; the data are downloaded again."),
+        );
+    }
+    Ok(found)
+}
+
+fn make_claim(seen: &Observation, checked: &Checked) -> Plan {
+    let cache = &seen.cache;
+    let Some(snapshot) = checked.snapshot.as_ref().filter(|_| checked.granted()) else {
+        return Plan::new(not_checked(checked), None);
+    };
+    let claim = claim::build(cache, snapshot.bytes);
+    let name = claim.name_any();
+    if let Some(size) = claim::capacity(&claim).filter(|size| *size < snapshot.bytes) {
+        return Plan::new(too_small(&name, size, snapshot.bytes, "Raise spec.storage.claim.size."), None);
+    }
+    let size = claim::capacity(&claim).map(units::bytes).unwrap_or_default();
+    let mut plan =
+        Plan::waits(Reason::ClaimPending, format!("The claim {name} of {size} is being made."), None);
+    plan.claim = Some(claim);
+    plan
+}
+
+fn too_small(name: &str, size: u64, wanted: u64, remedy: &str) -> Verdict {
+    Verdict::no(
+        Topic::Downloaded,
+        Reason::VolumeFull,
+        format!(
+            "The claim {name} has {}, but the files take {}. {remedy}",
+            units::bytes(size),
+            units::bytes(wanted)
+        ),
+    )
+}
+
+/// The first of the earlier answers that is missing says what the download waits for.
+fn not_checked(checked: &Checked) -> Verdict {
+    let topic = checked.first_unmet().map_or(Topic::Resolved, |verdict| verdict.topic);
+    Verdict::no(Topic::Downloaded, Reason::NotChecked, format!("Waits for {} to be True.", topic.as_str()))
+}
+
+/// Whether the data are there is asked of the status and the Jobs, never of the Hub: an outage changes nothing.
+fn decide_on_claim(
+    seen: &Observation,
+    checked: &Checked,
+    claim: &PersistentVolumeClaim,
+    image: &str,
+    now: Timestamp,
+) -> Plan {
+    let cache = &seen.cache;
+    let uid = claim.metadata.uid.clone().unwrap_or_default();
+    let cached =
+        cache.status.as_ref().and_then(|status| status.cached.clone()).filter(|it| it.claim_uid == uid);
+    let Some((wanted, commit)) =
+        checked.wanted.as_ref().and_then(|wanted| Some((wanted, commit(seen, checked)?)))
+    else {
+        return Plan::new(not_checked(checked), cached);
+    };
+    let inputs = inputs(seen, wanted, commit, uid);
+    let (mine, others): (Vec<_>, Vec<_>) = seen.attempts.iter().partition(|attempt| {
+        attempt.job.labels().get(api::LABEL_INPUTS).map(String::as_str) == Some(inputs.hash())
+    });
+    let last = mine.last().copied();
+    let mut plan = match &cached {
+        Some(it) if it.inputs_hash == inputs.hash() => verified(it.clone(), &inputs),
+        _ => Download { seen, checked, wanted, claim, inputs: &inputs, cached, image, now }.decide(last),
+    };
+    plan.obsolete.extend(others.iter().map(|attempt| attempt.job.name_any()));
+    plan.obsolete.extend(mine.iter().rev().skip(1).map(|attempt| attempt.job.name_any()));
+    plan.obsolete
+        .extend(last.filter(|attempt| outlived(attempt, &inputs, seen, now)).map(|it| it.job.name_any()));
+    plan
+}
+
+/// A branch stays at the commit that it was first seen at; only the spec moves it.
+fn commit(seen: &Observation, checked: &Checked) -> Option<Commit> {
+    super::checked::pinned(&seen.cache).or_else(|| Some(checked.snapshot.as_ref()?.commit.clone()))
+}
+
+fn inputs(seen: &Observation, wanted: &Wanted, commit: Commit, claim_uid: String) -> Inputs {
+    let folder =
+        seen.cache.spec.storage.sub_path.as_deref().map(|path| path.trim_end_matches('/').to_owned());
+    Inputs::new(wanted.repo.clone(), commit, wanted.refs(), wanted.patterns.clone(), claim_uid, folder)
+}
+
+fn verified(cached: Cached, inputs: &Inputs) -> Plan {
+    let size = cached.bytes.and_then(|bytes| u64::try_from(bytes).ok()).map(units::bytes).unwrap_or_default();
+    let message = format!(
+        "Commit {} of {} ({size}) is complete and verified on the claim {}.",
+        inputs.commit.short(),
+        inputs.repo.id,
+        cached.claim_name
+    );
+    Plan::new(Verdict::yes(Topic::Downloaded, Reason::Verified, message), Some(cached))
+}
+
+/// Finished, recorded in the status that the API server has, and old: nobody needs its log any more.
+fn outlived(last: &Attempt, inputs: &Inputs, seen: &Observation, now: Timestamp) -> bool {
+    let recorded = seen.cache.status.as_ref().and_then(|status| status.cached.as_ref());
+    recorded.is_some_and(|cached| cached.inputs_hash == inputs.hash())
+        && attempt::completed_at(&last.job).is_some_and(|at| elapsed(at, now) > KEEP_FINISHED)
+}
+
+fn elapsed(since: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(since)).unwrap_or_default()
+}
+
+/// What a download is decided from, once the claim, the commit and the files are known.
+struct Download<'a> {
+    seen: &'a Observation,
+    checked: &'a Checked,
+    wanted: &'a Wanted,
+    claim: &'a PersistentVolumeClaim,
+    inputs: &'a Inputs,
+    cached: Option<Cached>,
+    image: &'a str,
+    now: Timestamp,
+}
+
+impl Download<'_> {
+    fn decide(self, last: Option<&Attempt>) -> Plan {
+        let Some(last) = last else { return self.start(1) };
+        let number = attempt::number(&last.job);
+        let name = last.job.name_any();
+        match attempt::standing(&last.job, last.pod.as_ref(), last.refusal.as_deref()) {
+            Standing::Pending(message) if last.refusal.is_some() => {
+                Plan::waits(Reason::JobRejected, message, self.cached)
+            }
+            Standing::Pending(message) if claim::phase(self.claim) == "Pending" && last.pod.is_some() => {
+                let claim = self.claim.name_any();
+                Plan::waits(
+                    Reason::ClaimPending,
+                    format!("The claim {claim} has no volume yet. {message}"),
+                    self.cached,
+                )
+            }
+            Standing::Pending(message) => Plan::waits(Reason::JobPending, message, self.cached),
+            Standing::Running => {
+                let what = self.checked.snapshot.as_ref().map_or_else(String::new, |snapshot| {
+                    format!(" {} files, {},", snapshot.files, units::bytes(snapshot.bytes))
+                });
+                let message =
+                    format!("The Job {name} downloads{what} to the claim {}.", self.claim.name_any());
+                let mut plan = Plan::waits(Reason::Downloading, message, self.cached);
+                plan.look_again = Some(WHILE_RUNNING);
+                plan
+            }
+            Standing::Succeeded(report) => self.record(report),
+            Standing::Failed { reason, message, at, retry_after } => {
+                let pause = backoff::attempt(reason, number, retry_after, &name);
+                let waited = elapsed(at, self.now);
+                if waited >= pause || self.token_changed(reason, last) {
+                    return self.start(number + 1);
+                }
+                let mut plan = Plan::waits(reason, message, self.cached);
+                plan.look_again = Some(pause.saturating_sub(waited));
+                plan
+            }
+        }
+    }
+
+    /// A refused token need not wait for the timer once the Secret has another one.
+    fn token_changed(&self, reason: Reason, last: &Attempt) -> bool {
+        let then = last.job.annotations().get(api::ANNOTATION_SECRET_VERSION).map(String::as_str);
+        reason.remedy() == Remedy::Person
+            && reason.exit_code() == crate::reason::exit::NO_ACCESS
+            && self.seen.secret.version() != then
+    }
+
+    fn start(self, number: u32) -> Plan {
+        if !self.checked.granted() {
+            return Plan::new(not_checked(self.checked), self.cached);
+        }
+        let name = self.claim.name_any();
+        if let Some(snapshot) = &self.checked.snapshot
+            && let Some(size) = claim::capacity(self.claim).filter(|size| *size < snapshot.bytes)
+        {
+            let verdict = too_small(
+                &name,
+                size,
+                snapshot.bytes,
+                "Grow the claim, or choose fewer files with spec.source.include.",
+            );
+            return Plan::new(verdict, self.cached);
+        }
+        let commit = self.inputs.commit.as_str();
+        if let Some((other, name)) = neighbour::conflict(&self.seen.cache, commit, &self.seen.neighbours) {
+            let message = format!(
+                "The ModelCache {} holds the ref {name} of this repo on this claim at commit {}. Give this one another \
+                 claim or spec.storage.subPath, or the same revision.",
+                other.name, other.commit
+            );
+            return Plan::waits(Reason::RefConflict, message, self.cached);
+        }
+        if let Some(busy) = &self.seen.busy {
+            let message = format!("The Job {busy} fills the same claim; this one comes next.");
+            return Plan::waits(Reason::JobPending, message, self.cached);
+        }
+        let order = job::Order {
+            cache: &self.seen.cache,
+            inputs: self.inputs,
+            claim_name: &name,
+            attempt: number,
+            secret_version: self.seen.secret.version(),
+            image: self.image,
+            endpoint: &self.wanted.endpoint,
+        };
+        let job = job::build(order);
+        let message = format!("The Job {} is being made.", job.name_any());
+        let mut plan = Plan::waits(Reason::JobPending, message, self.cached);
+        plan.job = Some(job);
+        plan
+    }
+
+    fn record(self, report: Report) -> Plan {
+        let commit = &self.inputs.commit;
+        let cached = Cached {
+            commit: commit.to_string(),
+            short_commit: commit.short().to_owned(),
+            claim_name: self.claim.name_any(),
+            claim_uid: self.inputs.claim_uid.clone(),
+            volume_name: self.claim.spec.as_ref().and_then(|spec| spec.volume_name.clone()),
+            path: match &self.inputs.sub_path {
+                Some(folder) => format!("{folder}/{}", report.path.unwrap_or_default()),
+                None => report.path.unwrap_or_default(),
+            },
+            inputs_hash: self.inputs.hash().to_owned(),
+            bytes: i64::try_from(report.bytes).ok(),
+            verified_at: report.verified_at.map(Time),
+        };
+        verified(cached, self.inputs)
+    }
+}

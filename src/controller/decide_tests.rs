@@ -1,0 +1,326 @@
+//! The decisions, as the stories that users live through.
+
+use std::{sync::Arc, time::Duration};
+
+use pretty_assertions::assert_eq;
+
+use super::{decide::decide, fixtures::*, neighbour::Neighbour};
+use crate::{
+    api::{self, condition},
+    reason::{Answer, Reason, Topic},
+};
+use kube::ResourceExt;
+
+const IMAGE: &str = "image";
+
+fn reason(seen: &super::observe::Observation, checked: &super::checked::Checked, now: i64) -> Reason {
+    decide(seen, checked, IMAGE, at(now)).downloaded.reason
+}
+
+/// A report as the fetcher leaves it.
+fn report(reason: &str) -> String {
+    format!(
+        r#"{{"version":1,"repo":"acme/tiny","type":"model","revision":"{COMMIT}","commit":"{COMMIT}","reason":"{reason}","message":"Because.","files":3,"bytes":104857600,"downloadedBytes":104857600,"path":"models--acme--tiny/snapshots/{COMMIT}","verifiedAt":"2026-01-01T12:00:09Z","seconds":9}}"#
+    )
+}
+
+#[test]
+fn nothing_is_made_before_the_hub_has_said_yes() {
+    let seen = seen(cache());
+    let plan = decide(&seen, &refused(&seen.cache, Reason::TermsNotAccepted), IMAGE, at(0));
+    assert_eq!((plan.claim, plan.job), (None, None));
+    assert_eq!(plan.downloaded.reason, Reason::NotChecked);
+    assert_eq!(plan.downloaded.message, "Waits for Authorized to be True.");
+}
+
+#[test]
+fn a_claim_of_the_size_that_the_hub_told_comes_first() {
+    let seen = seen(cache());
+    let plan = decide(&seen, &granted(&seen.cache), IMAGE, at(0));
+    let claim = plan.claim.unwrap();
+    let size = claim.spec.unwrap().resources.unwrap().requests.unwrap()["storage"].0.clone();
+    assert_eq!(size, "164Mi");
+    assert_eq!(claim.metadata.owner_references, None, "the garbage collector must not take the data");
+    assert_eq!(plan.job, None);
+}
+
+#[test]
+fn a_claim_that_would_be_too_small_is_not_made() {
+    let mut cache = cache();
+    let size = k8s_openapi::apimachinery::pkg::api::resource::Quantity("50Mi".to_owned());
+    cache.spec.storage.claim = Some(api::ClaimTemplate { size: Some(size), ..Default::default() });
+    let seen = seen(cache);
+    let plan = decide(&seen, &granted(&seen.cache), IMAGE, at(0));
+    assert_eq!(plan.claim, None);
+    assert_eq!(plan.downloaded.reason, Reason::VolumeFull);
+    assert_eq!(
+        plan.downloaded.message,
+        "The claim tiny has 50Mi, but the files take 100Mi. Raise spec.storage.claim.size."
+    );
+}
+
+#[test]
+fn a_claim_of_somebody_else_is_never_touched() {
+    let mut seen = seen(cache());
+    let mut claim = bound_claim(&seen.cache);
+    claim.metadata.labels = None;
+    seen.claim = Some(claim);
+    let plan = decide(&seen, &granted(&seen.cache), IMAGE, at(0));
+    assert_eq!((plan.claim, plan.job), (None, None));
+    assert_eq!(plan.downloaded.reason, Reason::ClaimConflict);
+}
+
+#[test]
+fn what_is_wrong_with_a_claim_is_said() {
+    let mut seen = seen(cache());
+    let checked = granted(&seen.cache);
+    let mut terminating = bound_claim(&seen.cache);
+    terminating.metadata.deletion_timestamp = seen.cache.metadata.creation_timestamp.clone();
+    let mut lost = bound_claim(&seen.cache);
+    lost.status.as_mut().unwrap().phase = Some("Lost".to_owned());
+    for (claim, want) in [(terminating, Reason::ClaimTerminating), (lost, Reason::ClaimLost)] {
+        seen.claim = Some(claim);
+        assert_eq!(reason(&seen, &checked, 0), want);
+    }
+    let mut theirs = cache();
+    theirs.spec.storage.existing_claim = Some("models".to_owned());
+    let seen = super::fixtures::seen(theirs);
+    assert_eq!(reason(&seen, &checked, 0), Reason::ClaimNotFound);
+}
+
+#[test]
+fn a_bound_claim_gets_its_job() {
+    let mut seen = seen(with_token(cache()));
+    seen.claim = Some(bound_claim(&seen.cache));
+    let checked = granted(&seen.cache);
+    let job = next_job(&seen, &checked, at(0));
+    assert_eq!(job.labels()[api::LABEL_ATTEMPT], "1");
+    assert_eq!(job.metadata.owner_references.as_ref().unwrap()[0].uid, "cache-uid");
+    let spec = job.spec.unwrap();
+    assert_eq!(spec.backoff_limit, Some(0));
+    let pod = spec.template.spec.unwrap();
+    assert_eq!(pod.automount_service_account_token, Some(false));
+    assert_eq!(
+        pod.containers[0].args.as_deref().unwrap(),
+        [
+            "fetch",
+            "acme/tiny",
+            "--type=model",
+            &format!("--revision={COMMIT}"),
+            "--endpoint=https://huggingface.co",
+            "--report=/dev/termination-log",
+            "--output=json",
+            "--cache-dir=/cache",
+            "--alias=main",
+            "--token-file=/var/run/secrets/modelcache.internal/token",
+        ]
+    );
+}
+
+#[test]
+fn the_name_of_a_job_depends_on_what_it_downloads_and_on_nothing_else() {
+    let mut seen = seen(cache());
+    seen.claim = Some(bound_claim(&seen.cache));
+    let checked = granted(&seen.cache);
+    let name = |seen: &super::observe::Observation, image: &str| {
+        let checked = granted(&seen.cache);
+        decide(seen, &checked, image, at(0)).job.unwrap().name_any()
+    };
+    let first = name(&seen, "one");
+    assert_eq!(first, name(&seen, "two"), "an upgrade of the operator downloads nothing again");
+    let mut filtered = (*seen.cache).clone();
+    filtered.spec.source.include = vec!["*.json".to_owned()];
+    seen.cache = Arc::new(filtered);
+    assert_ne!(first, name(&seen, "one"));
+    let mut long = (*seen.cache).clone();
+    long.metadata.name = Some(format!("{}.x", "a".repeat(61)));
+    let inputs = next_job(&seen, &checked, at(0)).labels()[api::LABEL_INPUTS].clone();
+    assert_eq!(inputs.len(), 10);
+    seen.claim = Some(bound_claim(&long));
+    seen.cache = Arc::new(long);
+    let name = name(&seen, "one");
+    assert!(name.len() <= 63 && !name.contains('.'), "{name}");
+}
+
+#[test]
+fn a_download_ends_ready_and_then_nothing_is_left_to_do() {
+    let mut seen = seen(cache());
+    seen.claim = Some(bound_claim(&seen.cache));
+    let checked = granted(&seen.cache);
+    let job = next_job(&seen, &checked, at(0));
+    seen.attempts = vec![running(job.clone())];
+    assert_eq!(reason(&seen, &checked, 1), Reason::Downloading);
+
+    seen.attempts = vec![ended(job, "Complete", Some(&report("Verified")), at(10))];
+    let seen = looked(seen, &checked, at(10));
+    let status = seen.cache.status.clone().unwrap();
+    assert!(condition::holds(&status.conditions, Topic::Ready));
+    let cached = status.cached.clone().unwrap();
+    assert_eq!(cached.path, format!("models--acme--tiny/snapshots/{COMMIT}"));
+    assert_eq!(cached.claim_uid, "claim-uid");
+
+    let again = looked(seen.clone(), &checked, at(500));
+    assert_eq!(again.cache.status, Some(status), "a second look on the same state writes nothing");
+    let plan = decide(&again, &checked, IMAGE, at(500));
+    assert_eq!((plan.claim, plan.job, plan.obsolete), (None, None, vec![]));
+
+    let later = decide(&again, &checked, IMAGE, at(4000));
+    assert_eq!(later.obsolete.len(), 1, "the finished Job goes after an hour");
+}
+
+#[test]
+fn ready_follows_the_data_and_not_the_token() {
+    let mut seen = seen(cache());
+    seen.claim = Some(bound_claim(&seen.cache));
+    let checked = granted(&seen.cache);
+    let job = next_job(&seen, &checked, at(0));
+    seen.attempts = vec![ended(job, "Complete", Some(&report("Verified")), at(10))];
+    let mut seen = looked(seen, &checked, at(10));
+    seen.attempts.clear();
+    let revoked = refused(&seen.cache, Reason::RepoNotFoundOrPrivate);
+    let status = looked(seen.clone(), &revoked, at(60)).cache.status.clone().unwrap();
+    assert!(condition::holds(&status.conditions, Topic::Ready));
+    assert_eq!(condition::find(&status.conditions, Topic::Authorized).unwrap().status, "False");
+    assert!(condition::find(&status.conditions, Topic::Stalled).is_none(), "once Ready, never stalled");
+
+    let mut other = bound_claim(&seen.cache);
+    other.metadata.uid = Some("another-uid".to_owned());
+    seen.claim = Some(other);
+    let status = looked(seen, &revoked, at(70)).cache.status.clone().unwrap();
+    assert!(!condition::holds(&status.conditions, Topic::Ready), "a claim made again holds nothing");
+    assert_eq!(status.cached, None);
+}
+
+#[test]
+fn a_failed_attempt_says_why_waits_and_is_followed_by_the_next() {
+    let mut seen = seen(cache());
+    seen.claim = Some(bound_claim(&seen.cache));
+    let checked = granted(&seen.cache);
+    let job = next_job(&seen, &checked, at(0));
+    seen.attempts = vec![ended(job, "Failed", Some(&report("HashMismatch")), at(10))];
+    let plan = decide(&seen, &checked, IMAGE, at(12));
+    assert_eq!(plan.downloaded.reason, Reason::HashMismatch);
+    assert_eq!(plan.downloaded.message, "Because.");
+    let pause = plan.look_again.unwrap();
+    assert!(pause >= Duration::from_secs(8) && pause <= Duration::from_secs(9), "{pause:?}");
+
+    let next = next_job(&seen, &checked, at(25));
+    assert_eq!(next.labels()[api::LABEL_ATTEMPT], "2");
+    seen.attempts.push(running(next));
+    let plan = decide(&seen, &checked, IMAGE, at(26));
+    assert_eq!(plan.obsolete.len(), 1, "the earlier attempt goes");
+}
+
+#[test]
+fn a_corrected_secret_starts_the_next_attempt_at_once() {
+    let mut seen = seen(with_token(cache()));
+    seen.claim = Some(bound_claim(&seen.cache));
+    let token = |version: &str| {
+        let token = crate::hub::Token::parse("hf_x").unwrap();
+        super::observe::SecretState::Present(token, version.to_owned())
+    };
+    seen.secret = token("1");
+    let checked = granted(&seen.cache);
+    let job = next_job(&seen, &checked, at(0));
+    seen.attempts = vec![ended(job, "Failed", Some(&report("TokenInvalid")), at(10))];
+    assert_eq!(reason(&seen, &checked, 11), Reason::TokenInvalid);
+    seen.secret = token("2");
+    assert_eq!(next_job(&seen, &checked, at(11)).labels()[api::LABEL_ATTEMPT], "2");
+}
+
+#[test]
+fn a_pod_without_a_report_is_told_by_what_kubernetes_knows() {
+    let mut seen = seen(cache());
+    seen.claim = Some(bound_claim(&seen.cache));
+    let checked = granted(&seen.cache);
+    let job = next_job(&seen, &checked, at(0));
+    let mut killed = ended(job.clone(), "Failed", None, at(10));
+    let status = killed.pod.as_mut().unwrap().status.as_mut().unwrap();
+    status.container_statuses.as_mut().unwrap()[0]
+        .state
+        .as_mut()
+        .unwrap()
+        .terminated
+        .as_mut()
+        .unwrap()
+        .reason = Some("OOMKilled".to_owned());
+    seen.attempts = vec![killed];
+    assert_eq!(reason(&seen, &checked, 11), Reason::OutOfMemory);
+
+    let mut evicted = ended(job.clone(), "Failed", None, at(10));
+    evicted.pod.as_mut().unwrap().status.as_mut().unwrap().reason = Some("Evicted".to_owned());
+    seen.attempts = vec![evicted];
+    assert_eq!(reason(&seen, &checked, 11), Reason::Evicted);
+
+    let mut gone = ended(job.clone(), "Failed", None, at(10));
+    gone.pod = None;
+    seen.attempts = vec![gone];
+    assert_eq!(reason(&seen, &checked, 11), Reason::DownloadFailed);
+
+    let quota = "pods \"x\" is forbidden: exceeded quota";
+    seen.attempts = vec![super::observe::Attempt { job, pod: None, refusal: Some(quota.to_owned()) }];
+    let plan = decide(&seen, &checked, IMAGE, at(11));
+    assert_eq!(plan.downloaded.reason, Reason::JobRejected);
+    assert!(plan.downloaded.message.contains(quota));
+}
+
+#[test]
+fn a_shared_claim_is_filled_by_one_job_at_a_time() {
+    let mut seen = seen(cache());
+    seen.claim = Some(bound_claim(&seen.cache));
+    seen.busy = Some("other-job".to_owned());
+    let plan = decide(&seen, &granted(&seen.cache), IMAGE, at(0));
+    assert_eq!(plan.job, None);
+    assert_eq!(plan.downloaded.message, "The Job other-job fills the same claim; this one comes next.");
+}
+
+#[test]
+fn two_that_want_one_ref_at_two_commits_conflict_and_the_older_wins() {
+    let mut seen = seen(cache());
+    seen.claim = Some(bound_claim(&seen.cache));
+    let checked = granted(&seen.cache);
+    let neighbour = |created, commit: &str| Neighbour {
+        name: "older".to_owned(),
+        created: Some(at(created)),
+        refs: ["main".to_owned()].into(),
+        commit: commit.to_owned(),
+    };
+    let other = "f".repeat(40);
+    seen.neighbours = vec![neighbour(-10, &other)];
+    assert_eq!(reason(&seen, &checked, 0), Reason::RefConflict);
+    seen.neighbours = vec![neighbour(10, &other)];
+    assert_eq!(reason(&seen, &checked, 0), Reason::JobPending, "the younger one gives way");
+    seen.neighbours = vec![neighbour(-10, COMMIT)];
+    assert_eq!(reason(&seen, &checked, 0), Reason::JobPending, "the same commit is no conflict");
+}
+
+#[test]
+fn a_branch_stays_where_it_was_pinned() {
+    let mut seen = seen(cache());
+    seen.claim = Some(bound_claim(&seen.cache));
+    let checked = granted(&seen.cache);
+    let seen = looked(seen, &checked, at(0));
+    let mut moved = checked.clone();
+    let snapshot = moved.snapshot.as_mut().unwrap();
+    snapshot.latest = "f".repeat(40).parse().unwrap();
+    let before = next_job(&seen, &checked, at(0)).name_any();
+    assert_eq!(next_job(&seen, &moved, at(1)).name_any(), before);
+}
+
+#[test]
+fn what_a_person_must_mend_stalls_and_what_time_mends_reconciles() {
+    let seen = seen(cache());
+    let conditions = |reason| {
+        let checked = refused(&seen.cache, reason);
+        looked(seen.clone(), &checked, at(0)).cache.status.clone().unwrap().conditions
+    };
+    let stalled = conditions(Reason::TermsNotAccepted);
+    assert_eq!(condition::find(&stalled, Topic::Stalled).unwrap().reason, "TermsNotAccepted");
+    assert!(condition::find(&stalled, Topic::Reconciling).is_none());
+    let ready = condition::find(&stalled, Topic::Ready).unwrap();
+    assert_eq!((ready.status.as_str(), ready.reason.as_str()), (Answer::False.as_str(), "TermsNotAccepted"));
+
+    let waiting = conditions(Reason::HubUnreachable);
+    assert!(condition::find(&waiting, Topic::Stalled).is_none());
+    assert_eq!(condition::find(&waiting, Topic::Reconciling).unwrap().reason, "HubUnreachable");
+}

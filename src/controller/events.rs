@@ -1,0 +1,62 @@
+//! Which events a change of the conditions is worth. Pure; the vocabulary is that of the conditions.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::runtime::events::{Event, EventType};
+
+use crate::{
+    api::condition,
+    reason::{Reason, Remedy, Topic},
+};
+
+/// Notes longer than 1,024 bytes are refused by the API server.
+const NOTE_LIMIT: usize = 1024;
+
+/// The topics whose changes are told. Ready only sums them up.
+const TOLD: [Topic; 4] = [Topic::Authenticated, Topic::Authorized, Topic::Resolved, Topic::Downloaded];
+
+/// One event for each condition that changed its status or reason, where it tells something new.
+#[must_use]
+pub fn transitions(old: &[Condition], new: &[Condition]) -> Vec<Event> {
+    TOLD.into_iter()
+        .filter_map(|topic| {
+            let now = condition::find(new, topic)?;
+            let before = condition::find(old, topic);
+            let changed =
+                before.is_none_or(|before| before.status != now.status || before.reason != now.reason);
+            let reason = Reason::ALL.iter().copied().find(|reason| reason.as_str() == now.reason)?;
+            let healed =
+                before.is_some_and(|before| before.status != "True" && before.reason != "NotChecked");
+            let worth = match reason {
+                Reason::NotChecked => false,
+                // That a token is good is news only after it was bad; that a download is done is always.
+                _ if now.status == "True" && topic != Topic::Downloaded => healed,
+                _ => true,
+            };
+            (changed && worth).then(|| event(topic, reason, &now.message))
+        })
+        .collect()
+}
+
+fn event(topic: Topic, reason: Reason, message: &str) -> Event {
+    let type_ = match reason.remedy() {
+        Remedy::None | Remedy::Wait => EventType::Normal,
+        Remedy::Person | Remedy::Retry => EventType::Warning,
+    };
+    let action = match topic {
+        Topic::Downloaded => "Download",
+        Topic::Resolved => "Resolve",
+        _ => "CheckAccess",
+    };
+    Event {
+        type_,
+        reason: reason.as_str().to_owned(),
+        note: Some(bounded(message)),
+        action: action.to_owned(),
+        secondary: None,
+    }
+}
+
+fn bounded(message: &str) -> String {
+    let end = (0..=message.len().min(NOTE_LIMIT)).rev().find(|end| message.is_char_boundary(*end));
+    message[..end.unwrap_or(0)].to_owned()
+}

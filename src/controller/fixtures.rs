@@ -1,0 +1,161 @@
+//! Builders of what the pure steps are given, for tests.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::{
+    api::{
+        batch::v1::{Job, JobCondition, JobStatus},
+        core::v1::{
+            ContainerState, ContainerStateTerminated, ContainerStatus, PersistentVolumeClaim,
+            PersistentVolumeClaimStatus, Pod, PodStatus,
+        },
+    },
+    apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::Time},
+};
+use kube::ResourceExt;
+
+use super::{
+    checked::{Checked, Snapshot},
+    claim, decide,
+    observe::{Attempt, Observation, SecretState},
+    source::Wanted,
+    status,
+};
+use crate::{
+    api::{ModelCache, ModelCacheSpec, Source, TokenSecretRef},
+    hub::Endpoint,
+    reason::{Reason, Topic, Verdict},
+};
+
+pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+pub const MIB: u64 = 1 << 20;
+
+/// Noon of the first day, and so many seconds.
+pub fn at(seconds: i64) -> Timestamp {
+    "2026-01-01T12:00:00Z".parse::<Timestamp>().unwrap() + jiff::SignedDuration::from_secs(seconds)
+}
+
+pub fn endpoint() -> Endpoint {
+    "https://huggingface.co".parse().unwrap()
+}
+
+/// A resource that asks for `acme/tiny`.
+pub fn cache() -> ModelCache {
+    let source = Source { repo: "acme/tiny".to_owned(), ..Source::default() };
+    let mut cache = ModelCache::new("tiny", ModelCacheSpec { source, ..ModelCacheSpec::default() });
+    cache.metadata.namespace = Some("team".to_owned());
+    cache.metadata.uid = Some("cache-uid".to_owned());
+    cache.metadata.generation = Some(1);
+    cache.metadata.creation_timestamp = Some(Time(at(0)));
+    cache
+}
+
+pub fn with_token(mut cache: ModelCache) -> ModelCache {
+    cache.spec.token_secret_ref = Some(TokenSecretRef { name: "hf".to_owned(), key: "token".to_owned() });
+    cache
+}
+
+/// A world with nothing in it but the resource.
+pub fn seen(cache: ModelCache) -> Observation {
+    Observation {
+        cache: Arc::new(cache),
+        secret: SecretState::NotAsked,
+        claim: None,
+        attempts: Vec::new(),
+        busy: None,
+        neighbours: Vec::new(),
+        progress: None,
+    }
+}
+
+/// The Hub says yes: three files of 100 MiB.
+pub fn granted(cache: &ModelCache) -> Checked {
+    let commit = COMMIT.parse().unwrap();
+    let latest = COMMIT.parse().unwrap();
+    Checked {
+        verdicts: [
+            Verdict::yes(Topic::Authenticated, Reason::Anonymous, "No token is asked for."),
+            Verdict::yes(Topic::Authorized, Reason::AccessGranted, "The repo can be read."),
+            Verdict::yes(Topic::Resolved, Reason::Resolved, "main is 0123456."),
+        ],
+        wanted: Some(Wanted::parse(&cache.spec, &[endpoint()]).unwrap()),
+        snapshot: Some(Snapshot { commit, files: 3, bytes: 100 * MIB, latest }),
+        retry_after: None,
+    }
+}
+
+/// The Hub says no to the access.
+pub fn refused(cache: &ModelCache, reason: Reason) -> Checked {
+    let mut checked = granted(cache);
+    checked.verdicts[1] = Verdict::no(Topic::Authorized, reason, "No.");
+    checked.verdicts[2] = Verdict::no(Topic::Resolved, Reason::NotChecked, "Waits.");
+    checked.snapshot = None;
+    checked
+}
+
+/// The claim that we would make, as the API server has it, bound.
+pub fn bound_claim(cache: &ModelCache) -> PersistentVolumeClaim {
+    let mut claim = claim::build(cache, 100 * MIB);
+    claim.metadata.uid = Some("claim-uid".to_owned());
+    let size = Quantity("200Mi".to_owned());
+    claim.status = Some(PersistentVolumeClaimStatus {
+        phase: Some("Bound".to_owned()),
+        capacity: Some([("storage".to_owned(), size)].into()),
+        ..Default::default()
+    });
+    claim
+}
+
+/// The Job that would be made for what is seen.
+pub fn next_job(seen: &Observation, checked: &Checked, now: Timestamp) -> Job {
+    let mut job = decide::decide(seen, checked, "image", now).job.expect("a Job is wanted");
+    job.metadata.uid = Some(format!("{}-uid", job.name_any()));
+    job
+}
+
+pub fn running(job: Job) -> Attempt {
+    let pod = Pod {
+        status: Some(PodStatus { phase: Some("Running".to_owned()), ..Default::default() }),
+        ..Default::default()
+    };
+    Attempt { job, pod: Some(pod), refusal: None }
+}
+
+/// An attempt that ended, with the message that its container left.
+pub fn ended(mut job: Job, condition: &str, message: Option<&str>, when: Timestamp) -> Attempt {
+    job.status = Some(JobStatus {
+        conditions: Some(vec![JobCondition {
+            type_: condition.to_owned(),
+            status: "True".to_owned(),
+            last_transition_time: Some(Time(when)),
+            ..Default::default()
+        }]),
+        ..Default::default()
+    });
+    let terminated = ContainerStateTerminated {
+        exit_code: i32::from(condition != "Complete"),
+        message: message.map(ToOwned::to_owned),
+        ..Default::default()
+    };
+    let container = ContainerStatus {
+        name: super::job::CONTAINER.to_owned(),
+        state: Some(ContainerState { terminated: Some(terminated), ..Default::default() }),
+        ..Default::default()
+    };
+    let status = PodStatus {
+        phase: Some(if condition == "Complete" { "Succeeded" } else { "Failed" }.to_owned()),
+        container_statuses: Some(vec![container]),
+        ..Default::default()
+    };
+    Attempt { job, pod: Some(Pod { status: Some(status), ..Default::default() }), refusal: None }
+}
+
+/// The resource after the status of this look was written.
+pub fn looked(mut seen: Observation, checked: &Checked, now: Timestamp) -> Observation {
+    let plan = decide::decide(&seen, checked, "image", now);
+    let mut cache = (*seen.cache).clone();
+    cache.status = Some(status::assemble(&cache, checked, &plan, now));
+    seen.cache = Arc::new(cache);
+    seen
+}

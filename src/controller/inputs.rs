@@ -1,0 +1,75 @@
+//! What decides which bytes lie on a volume, and the hash that stands for it in names and in the status.
+//!
+//! Never the image, the resources or the Secret: an operator upgrade or a rotated token downloads nothing again.
+
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+use crate::hub::{Commit, Digest, Patterns, Repo, Revision};
+
+/// Job names are label values too: 63 characters at most.
+const NAME_LIMIT: usize = 63;
+/// Hexadecimal digits of a hash in a name: 40 bits, among the few Jobs of one namespace.
+const HASH_DIGITS: usize = 10;
+
+/// All that decides what a complete download is. Equal inputs, equal volume.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Inputs {
+    /// The repo.
+    pub repo: Repo,
+    /// The commit of which the files are taken.
+    pub commit: Commit,
+    /// The refs that shall point to the commit, sorted.
+    pub refs: Vec<Revision>,
+    /// Which files are taken.
+    pub patterns: Patterns,
+    /// The claim that holds them; a claim made again is another one.
+    pub claim_uid: String,
+    /// Where in the volume the cache lies, if not at its root.
+    pub sub_path: Option<String>,
+    #[serde(skip)]
+    hash: String,
+}
+
+impl Inputs {
+    /// Settles the inputs: sorts what has no order and takes the hash.
+    #[must_use]
+    pub fn new(
+        repo: Repo,
+        commit: Commit,
+        mut refs: Vec<Revision>,
+        patterns: Patterns,
+        claim_uid: String,
+        sub_path: Option<String>,
+    ) -> Self {
+        refs.sort();
+        refs.dedup();
+        let mut inputs = Self { repo, commit, refs, patterns, claim_uid, sub_path, hash: String::new() };
+        // A value of strings and lists always serialises; an empty text would still be a stable one.
+        let text = serde_json::to_vec(&inputs).unwrap_or_default();
+        inputs.hash = short_hash(&text);
+        inputs
+    }
+
+    /// Ten hexadecimal digits that stand for the inputs.
+    #[must_use]
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+
+    /// The name of the Job of one attempt for the ModelCache `name`: a DNS label, unique within a namespace.
+    #[must_use]
+    pub fn job_name(&self, name: &str, attempt: u32) -> String {
+        // Two ModelCaches `a.b` and `a-b` on one claim must not share a Job.
+        let hash = short_hash(format!("{name}/{}", self.hash).as_bytes());
+        let tail = format!("-{hash}-{attempt}");
+        let stem: String = name.replace('.', "-").chars().take(NAME_LIMIT - tail.len()).collect();
+        format!("{}{tail}", stem.trim_end_matches('-'))
+    }
+}
+
+fn short_hash(bytes: &[u8]) -> String {
+    let mut hex = Digest::Sha256(Sha256::digest(bytes).into()).to_string();
+    hex.truncate(HASH_DIGITS);
+    hex
+}

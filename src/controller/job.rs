@@ -1,0 +1,423 @@
+//! Builds the download Job: one attempt at filling one claim with one commit. Pure.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{
+    api::{
+        batch::v1::{
+            Job, JobSpec, PodFailurePolicy, PodFailurePolicyOnPodConditionsPattern, PodFailurePolicyRule,
+        },
+        core::v1::{
+            Capabilities, Container, KeyToPath, PersistentVolumeClaimVolumeSource, PodSecurityContext,
+            PodSpec, PodTemplateSpec, ProjectedVolumeSource, ResourceRequirements, SeccompProfile,
+            SecretProjection, SecurityContext, Volume, VolumeMount, VolumeProjection,
+        },
+    },
+    apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta},
+};
+use kube::{Resource, ResourceExt};
+
+use super::inputs::Inputs;
+use crate::{
+    api::{self, ModelCache},
+    hub::Endpoint,
+};
+
+/// The container's name, needed to read its log.
+pub const CONTAINER: &str = "fetch";
+/// The user and group of the Job's pods, unless the spec brings its own pod security context.
+const NONROOT: i64 = 65_532;
+const CACHE_MOUNT: &str = "/cache";
+const TOKEN_MOUNT: &str = "/var/run/secrets/modelcache.internal";
+const TERMINATION_LOG: &str = "/dev/termination-log";
+
+/// What a Job is made from, all of it settled before.
+#[derive(Clone, Copy, Debug)]
+pub struct Order<'a> {
+    /// The resource that wants the data; it owns the Job.
+    pub cache: &'a ModelCache,
+    /// What is to lie on the volume.
+    pub inputs: &'a Inputs,
+    /// The claim to fill.
+    pub claim_name: &'a str,
+    /// Counts from 1.
+    pub attempt: u32,
+    /// The version of the Secret that is known now: a failed attempt is judged by it later.
+    pub secret_version: Option<&'a str>,
+    /// The controller's own image.
+    pub image: &'a str,
+    /// The Hub to ask.
+    pub endpoint: &'a Endpoint,
+}
+
+/// The Job for an order. Its name is the same for the same order, so that making it twice makes one.
+#[must_use]
+pub fn build(order: Order<'_>) -> Job {
+    let Order { cache, inputs, attempt, .. } = order;
+    let labels = labels(order);
+    let mut annotations = BTreeMap::new();
+    if let Some(version) = order.secret_version {
+        annotations.insert(api::ANNOTATION_SECRET_VERSION.to_owned(), version.to_owned());
+    }
+    Job {
+        metadata: ObjectMeta {
+            name: Some(inputs.job_name(&cache.name_any(), attempt)),
+            namespace: cache.namespace(),
+            labels: Some(labels.clone()),
+            annotations: given(annotations),
+            owner_references: cache.controller_owner_ref(&()).map(|owner| vec![owner]),
+            ..ObjectMeta::default()
+        },
+        spec: Some(JobSpec {
+            // Every retry is the controller's own, so that there is one retry machine and not two.
+            backoff_limit: Some(0),
+            pod_failure_policy: Some(PodFailurePolicy { rules: vec![ignore_disruptions()] }),
+            template: PodTemplateSpec {
+                metadata: Some(ObjectMeta {
+                    labels: Some(with_users(labels, &cache.spec.job.labels)),
+                    annotations: given(cache.spec.job.annotations.clone()),
+                    ..ObjectMeta::default()
+                }),
+                spec: Some(pod(order)),
+            },
+            ..JobSpec::default()
+        }),
+        status: None,
+    }
+}
+
+/// A drained node costs no attempt: the Job controller makes the pod again.
+fn ignore_disruptions() -> PodFailurePolicyRule {
+    PodFailurePolicyRule {
+        action: "Ignore".to_owned(),
+        on_pod_conditions: Some(vec![PodFailurePolicyOnPodConditionsPattern {
+            type_: "DisruptionTarget".to_owned(),
+            status: Some("True".to_owned()),
+        }]),
+        ..PodFailurePolicyRule::default()
+    }
+}
+
+fn labels(order: Order<'_>) -> BTreeMap<String, String> {
+    let mut labels = BTreeMap::from([
+        (api::LABEL_MANAGED_BY.to_owned(), api::MANAGED_BY.to_owned()),
+        (api::LABEL_NAME.to_owned(), order.cache.name_any()),
+        (api::LABEL_INPUTS.to_owned(), order.inputs.hash().to_owned()),
+        (api::LABEL_ATTEMPT.to_owned(), order.attempt.to_string()),
+    ]);
+    labels.insert(api::LABEL_CLAIM_UID.to_owned(), order.inputs.claim_uid.clone());
+    labels
+}
+
+/// The user's labels beside ours; ours win, because the controller finds its pods by them.
+fn with_users(ours: BTreeMap<String, String>, users: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let mut labels = users.clone();
+    labels.extend(ours);
+    labels
+}
+
+fn pod(order: Order<'_>) -> PodSpec {
+    let job = &order.cache.spec.job;
+    PodSpec {
+        restart_policy: Some("Never".to_owned()),
+        automount_service_account_token: Some(false),
+        enable_service_links: Some(false),
+        service_account_name: job.service_account_name.clone(),
+        image_pull_secrets: given(job.image_pull_secrets.clone()),
+        node_selector: given(job.node_selector.clone()),
+        tolerations: given(job.tolerations.clone()),
+        affinity: job.affinity.clone(),
+        priority_class_name: job.priority_class_name.clone(),
+        runtime_class_name: job.runtime_class_name.clone(),
+        security_context: Some(job.pod_security_context.clone().unwrap_or_else(restricted_pod)),
+        containers: vec![container(order)],
+        volumes: Some(volumes(order)),
+        ..PodSpec::default()
+    }
+}
+
+/// An empty list or map is left out: Kubernetes would drop it, and the object would differ from itself.
+fn given<C: Default + PartialEq>(collection: C) -> Option<C> {
+    (collection != C::default()).then_some(collection)
+}
+
+fn restricted_pod() -> PodSecurityContext {
+    PodSecurityContext {
+        run_as_non_root: Some(true),
+        run_as_user: Some(NONROOT),
+        run_as_group: Some(NONROOT),
+        fs_group: Some(NONROOT),
+        // A recursive chown of a filled volume takes minutes; the root tells whether it was done.
+        fs_group_change_policy: Some("OnRootMismatch".to_owned()),
+        seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), localhost_profile: None }),
+        ..PodSecurityContext::default()
+    }
+}
+
+fn container(order: Order<'_>) -> Container {
+    let cache = order.cache;
+    let mut mounts = vec![VolumeMount {
+        name: "cache".to_owned(),
+        mount_path: CACHE_MOUNT.to_owned(),
+        ..Default::default()
+    }];
+    if cache.spec.token_secret_ref.is_some() {
+        mounts.push(VolumeMount {
+            name: "token".to_owned(),
+            mount_path: TOKEN_MOUNT.to_owned(),
+            read_only: Some(true),
+            ..Default::default()
+        });
+    }
+    Container {
+        name: CONTAINER.to_owned(),
+        image: Some(order.image.to_owned()),
+        image_pull_policy: Some("IfNotPresent".to_owned()),
+        args: Some(arguments(order)),
+        env: given(cache.spec.job.env.clone()),
+        resources: Some(cache.spec.job.resources.clone().unwrap_or_else(small)),
+        // Who the process is, is the pod's: a user's own security context there must be able to say root.
+        security_context: Some(SecurityContext {
+            allow_privilege_escalation: Some(false),
+            capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), add: None }),
+            read_only_root_filesystem: Some(true),
+            ..SecurityContext::default()
+        }),
+        termination_message_path: Some(TERMINATION_LOG.to_owned()),
+        volume_mounts: Some(mounts),
+        ..Container::default()
+    }
+}
+
+/// The command line is public (`kubectl describe`), so it names the token's file and never the token.
+fn arguments(order: Order<'_>) -> Vec<String> {
+    let Inputs { repo, commit, refs, patterns, sub_path, .. } = order.inputs;
+    let mut args = vec![
+        "fetch".to_owned(),
+        repo.id.to_string(),
+        format!("--type={}", repo.kind),
+        format!("--revision={commit}"),
+        format!("--endpoint={}", order.endpoint),
+        format!("--report={TERMINATION_LOG}"),
+        "--output=json".to_owned(),
+    ];
+    args.push(match sub_path {
+        Some(path) => format!("--cache-dir={CACHE_MOUNT}/{path}"),
+        None => format!("--cache-dir={CACHE_MOUNT}"),
+    });
+    args.extend(refs.iter().map(|name| format!("--alias={name}")));
+    args.extend(patterns.include().map(|pattern| format!("--include={pattern}")));
+    args.extend(patterns.exclude().map(|pattern| format!("--exclude={pattern}")));
+    if order.cache.spec.token_secret_ref.is_some() {
+        args.push(format!("--token-file={TOKEN_MOUNT}/token"));
+    }
+    args
+}
+
+/// The fetcher streams: its memory does not grow with the model.
+fn small() -> ResourceRequirements {
+    let quantities = |pairs: &[(&str, &str)]| {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), Quantity((*value).to_owned()))).collect()
+    };
+    ResourceRequirements {
+        requests: Some(quantities(&[("cpu", "100m"), ("memory", "64Mi")])),
+        limits: Some(quantities(&[("memory", "512Mi")])),
+        claims: None,
+    }
+}
+
+fn volumes(order: Order<'_>) -> Vec<Volume> {
+    let mut volumes = vec![Volume {
+        name: "cache".to_owned(),
+        persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
+            claim_name: order.claim_name.to_owned(),
+            read_only: None,
+        }),
+        ..Volume::default()
+    }];
+    if let Some(secret) = &order.cache.spec.token_secret_ref {
+        // 0440 is readable through the fsGroup, which only our own security context is sure to set.
+        let mode = if order.cache.spec.job.pod_security_context.is_none() { 0o440 } else { 0o444 };
+        volumes.push(Volume {
+            name: "token".to_owned(),
+            projected: Some(ProjectedVolumeSource {
+                default_mode: Some(mode),
+                sources: Some(vec![VolumeProjection {
+                    secret: Some(SecretProjection {
+                        name: secret.name.clone(),
+                        items: Some(vec![KeyToPath {
+                            key: secret.key.clone(),
+                            path: "token".to_owned(),
+                            mode: None,
+                        }]),
+                        // A pod whose Secret has vanished must start and say so, instead of hanging without a word.
+                        optional: Some(true),
+                    }),
+                    ..VolumeProjection::default()
+                }]),
+            }),
+            ..Volume::default()
+        });
+    }
+    volumes
+}
+
+#[cfg(test)]
+mod tests {
+    use pretty_assertions::assert_eq;
+    use serde_json::json;
+
+    use super::*;
+    use crate::controller::fixtures::{COMMIT, cache, endpoint, with_token};
+
+    fn inputs() -> Inputs {
+        let repo = crate::hub::Repo { kind: crate::hub::RepoType::Model, id: "acme/tiny".parse().unwrap() };
+        let patterns = crate::hub::Patterns::parse(["*.json"], ["original/*"]).unwrap();
+        let refs = vec!["main".parse().unwrap(), "latest".parse().unwrap()];
+        Inputs::new(
+            repo,
+            COMMIT.parse().unwrap(),
+            refs,
+            patterns,
+            "claim-uid".to_owned(),
+            Some("hub".to_owned()),
+        )
+    }
+
+    fn built(cache: &ModelCache) -> serde_json::Value {
+        let endpoint = endpoint();
+        let inputs = inputs();
+        let job = build(Order {
+            cache,
+            inputs: &inputs,
+            claim_name: "models",
+            attempt: 2,
+            secret_version: Some("uid/7"),
+            image: "modelcache:1",
+            endpoint: &endpoint,
+        });
+        serde_json::to_value(job).unwrap()
+    }
+
+    /// Every field that we set, so that none changes without notice.
+    #[test]
+    fn a_job_as_a_whole() {
+        let hash = inputs().hash().to_owned();
+        let labels = json!({
+            "app.kubernetes.io/managed-by": "modelcache",
+            "modelcache.internal/name": "tiny",
+            "modelcache.internal/inputs": hash,
+            "modelcache.internal/attempt": "2",
+            "modelcache.internal/claim-uid": "claim-uid",
+        });
+        let expected = json!({
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": {
+                "name": inputs().job_name("tiny", 2),
+                "namespace": "team",
+                "labels": labels,
+                "annotations": { "modelcache.internal/secret-version": "uid/7" },
+                "ownerReferences": [{
+                    "apiVersion": "modelcache.internal/v1alpha1",
+                    "kind": "ModelCache",
+                    "name": "tiny",
+                    "uid": "cache-uid",
+                    "controller": true,
+                }],
+            },
+            "spec": {
+                "backoffLimit": 0,
+                "podFailurePolicy": { "rules": [{
+                    "action": "Ignore",
+                    "onPodConditions": [{ "type": "DisruptionTarget", "status": "True" }],
+                }] },
+                "template": {
+                    "metadata": { "labels": labels },
+                    "spec": {
+                        "restartPolicy": "Never",
+                        "automountServiceAccountToken": false,
+                        "enableServiceLinks": false,
+                        "securityContext": {
+                            "runAsNonRoot": true,
+                            "runAsUser": 65532,
+                            "runAsGroup": 65532,
+                            "fsGroup": 65532,
+                            "fsGroupChangePolicy": "OnRootMismatch",
+                            "seccompProfile": { "type": "RuntimeDefault" },
+                        },
+                        "containers": [{
+                            "name": "fetch",
+                            "image": "modelcache:1",
+                            "imagePullPolicy": "IfNotPresent",
+                            "args": [
+                                "fetch",
+                                "acme/tiny",
+                                "--type=model",
+                                format!("--revision={COMMIT}"),
+                                "--endpoint=https://huggingface.co",
+                                "--report=/dev/termination-log",
+                                "--output=json",
+                                "--cache-dir=/cache/hub",
+                                "--alias=latest",
+                                "--alias=main",
+                                "--include=*.json",
+                                "--exclude=original/*",
+                                "--token-file=/var/run/secrets/modelcache.internal/token",
+                            ],
+                            "resources": {
+                                "requests": { "cpu": "100m", "memory": "64Mi" },
+                                "limits": { "memory": "512Mi" },
+                            },
+                            "securityContext": {
+                                "allowPrivilegeEscalation": false,
+                                "capabilities": { "drop": ["ALL"] },
+                                "readOnlyRootFilesystem": true,
+                            },
+                            "terminationMessagePath": "/dev/termination-log",
+                            "volumeMounts": [
+                                { "name": "cache", "mountPath": "/cache" },
+                                { "name": "token", "mountPath": "/var/run/secrets/modelcache.internal", "readOnly": true },
+                            ],
+                        }],
+                        "volumes": [
+                            { "name": "cache", "persistentVolumeClaim": { "claimName": "models" } },
+                            { "name": "token", "projected": {
+                                "defaultMode": 0o440,
+                                "sources": [{ "secret": {
+                                    "name": "hf",
+                                    "items": [{ "key": "token", "path": "token" }],
+                                    "optional": true,
+                                } }],
+                            } },
+                        ],
+                    },
+                },
+            },
+        });
+        assert_eq!(built(&with_token(cache())), expected);
+    }
+
+    #[test]
+    fn the_users_settings_are_taken_and_our_labels_win() {
+        let mut cache = with_token(cache());
+        let settings = &mut cache.spec.job;
+        settings.labels =
+            [("team", "a"), (api::LABEL_NAME, "forged")].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+        settings.node_selector = [("gpu".to_owned(), "yes".to_owned())].into();
+        settings.pod_security_context =
+            Some(PodSecurityContext { run_as_user: Some(1000), ..Default::default() });
+        let job = built(&cache);
+        let pod = &job["spec"]["template"];
+        assert_eq!(pod["metadata"]["labels"]["team"], "a");
+        assert_eq!(pod["metadata"]["labels"][api::LABEL_NAME], "tiny");
+        assert_eq!(pod["spec"]["nodeSelector"], json!({ "gpu": "yes" }));
+        assert_eq!(
+            pod["spec"]["securityContext"],
+            json!({ "runAsUser": 1000 }),
+            "theirs replaces ours whole"
+        );
+        // Without our fsGroup the group bits help nobody.
+        assert_eq!(pod["spec"]["volumes"][1]["projected"]["defaultMode"], 0o444);
+    }
+}

@@ -1,0 +1,30 @@
+//! The controller: watches `ModelCache` resources and brings about what they ask for.
+//!
+//! One look at one resource is: observe → preflight → decide → carry out → assemble the status → write it.
+//! `decide`, `status` and the builders are pure; only `observe`, `preflight` and `apply` talk to anyone.
+
+mod apply;
+mod attempt;
+mod backoff;
+mod checked;
+mod claim;
+mod decide;
+#[cfg(test)]
+mod decide_tests;
+mod error;
+mod events;
+#[cfg(test)]
+mod fixtures;
+mod inputs;
+mod job;
+mod neighbour;
+mod observe;
+mod preflight;
+mod progress;
+mod reconcile;
+mod source;
+mod status;
+mod watch;
+
+pub use error::{ApplyError, ControllerError, ObserveError, PreflightError, ReconcileError};
+pub use watch::{Settings, run};

@@ -1,0 +1,240 @@
+//! Gathers all that exists around one ModelCache into one plain value. Reads only; decides nothing.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::{
+    batch::v1::Job,
+    core::v1::{Event, PersistentVolumeClaim, Pod, Secret},
+};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{ListParams, LogParams},
+    runtime::reflector::Store,
+};
+use tracing::debug;
+
+use super::{ObserveError, attempt, claim, job, neighbour::Neighbour, progress};
+use crate::{
+    api::{self, ModelCache, Progress, TokenSecretRef},
+    hub::{Token, TokenError},
+};
+
+/// The Secret that a ModelCache refers to, as far as it matters.
+#[derive(Clone, Debug)]
+pub enum SecretState {
+    /// The spec names none.
+    NotAsked,
+    /// There is no such Secret.
+    NotFound,
+    /// The Secret has other keys.
+    KeyNotFound {
+        /// The keys that it has, sorted.
+        keys: Vec<String>,
+    },
+    /// The value cannot be a token.
+    Malformed(TokenError),
+    /// A token, and the version of the Secret that it is from.
+    Present(Token, String),
+}
+
+impl SecretState {
+    /// The version of the Secret, where it holds a token.
+    #[must_use]
+    pub fn version(&self) -> Option<&str> {
+        match self {
+            Self::Present(_, version) => Some(version),
+            _ => None,
+        }
+    }
+}
+
+/// An attempt at a download: its Job with what is known of the pod.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// The Job.
+    pub job: Job,
+    /// Its newest pod.
+    pub pod: Option<Pod>,
+    /// The API server's words, where the pod of the Job could not be made.
+    pub refusal: Option<String>,
+}
+
+/// Everything that a decision looks at, but for the Hub's answers.
+#[derive(Clone, Debug)]
+pub struct Observation {
+    /// The resource itself.
+    pub cache: Arc<ModelCache>,
+    /// The Secret with the token.
+    pub secret: SecretState,
+    /// The claim that the resource uses.
+    pub claim: Option<PersistentVolumeClaim>,
+    /// The Jobs of the resource, oldest attempt first.
+    pub attempts: Vec<Attempt>,
+    /// The name of another resource's Job that is at work on the claim.
+    pub busy: Option<String>,
+    /// Other resources that use the claim.
+    pub neighbours: Vec<Neighbour>,
+    /// How far the running Job has come.
+    pub progress: Option<Progress>,
+}
+
+/// Gathers the observation of one resource.
+pub async fn observe(
+    client: &Client,
+    caches: &Store<ModelCache>,
+    cache: Arc<ModelCache>,
+) -> Result<Observation, ObserveError> {
+    let namespace = cache.namespace().unwrap_or_default();
+    let claim_name = claim::name(&cache);
+    let (secret, claim, jobs, pods) = futures::try_join!(
+        secret(client, &namespace, cache.spec.token_secret_ref.as_ref()),
+        found_claim(client, &namespace, &claim_name),
+        ours::<Job>(client, &namespace, &cache, "Jobs"),
+        ours::<Pod>(client, &namespace, &cache, "pods"),
+    )?;
+    let mut attempts = Vec::with_capacity(jobs.len());
+    for job in jobs.into_iter().filter(|job| owned_by(job, &cache)) {
+        let pod = newest_pod(&pods, &job);
+        let refusal = match pod {
+            None if attempt::is_active(&job) => refusal(client, &namespace, &job).await?,
+            _ => None,
+        };
+        attempts.push(Attempt { job, pod, refusal });
+    }
+    attempts.sort_by_key(|attempt| attempt::number(&attempt.job));
+    let busy = match &claim {
+        Some(claim) => busy(client, &namespace, claim, &cache).await?,
+        None => None,
+    };
+    let progress =
+        match attempts.iter().rev().find_map(|attempt| attempt.pod.as_ref().filter(|pod| runs(pod))) {
+            Some(pod) => read_progress(client, &namespace, pod).await,
+            None => None,
+        };
+    let neighbours = Neighbour::all(&caches.state(), &cache);
+    Ok(Observation { cache, secret, claim, attempts, busy, neighbours, progress })
+}
+
+async fn secret(
+    client: &Client,
+    namespace: &str,
+    wanted: Option<&TokenSecretRef>,
+) -> Result<SecretState, ObserveError> {
+    let Some(wanted) = wanted else { return Ok(SecretState::NotAsked) };
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    let found = secrets
+        .get_opt(&wanted.name)
+        .await
+        .map_err(|source| ObserveError::read("Secret", &wanted.name, source))?;
+    let Some(secret) = found else { return Ok(SecretState::NotFound) };
+    let data = secret.data.clone().unwrap_or_default();
+    let Some(value) = data.get(&wanted.key) else {
+        return Ok(SecretState::KeyNotFound { keys: data.into_keys().collect() });
+    };
+    let version = format!(
+        "{}/{}",
+        secret.metadata.uid.as_deref().unwrap_or_default(),
+        secret.metadata.resource_version.as_deref().unwrap_or_default()
+    );
+    // Bytes that are no text become a character that no token has, and are refused as such.
+    Ok(match Token::parse(&String::from_utf8_lossy(&value.0)) {
+        Ok(token) => SecretState::Present(token, version),
+        Err(error) => SecretState::Malformed(error),
+    })
+}
+
+async fn found_claim(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+) -> Result<Option<PersistentVolumeClaim>, ObserveError> {
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), namespace);
+    claims.get_opt(name).await.map_err(|source| ObserveError::read("claim", name, source))
+}
+
+async fn ours<K>(
+    client: &Client,
+    namespace: &str,
+    cache: &ModelCache,
+    what: &'static str,
+) -> Result<Vec<K>, ObserveError>
+where
+    K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + serde::de::DeserializeOwned
+        + std::fmt::Debug,
+{
+    let selector = format!("{}={}", api::LABEL_NAME, cache.name_any());
+    let found = Api::<K>::namespaced(client.clone(), namespace)
+        .list(&ListParams::default().labels(&selector))
+        .await
+        .map_err(|source| ObserveError::list(what, source))?;
+    Ok(found.items)
+}
+
+/// A label can be given by anyone, and outlives a resource of the same name; an owner reference says whose it is.
+fn owned_by(job: &Job, cache: &ModelCache) -> bool {
+    job.owner_references().iter().any(|owner| Some(&owner.uid) == cache.metadata.uid.as_ref())
+}
+
+fn newest_pod(pods: &[Pod], job: &Job) -> Option<Pod> {
+    pods.iter()
+        .filter(|pod| {
+            pod.owner_references().iter().any(|owner| Some(&owner.uid) == job.metadata.uid.as_ref())
+        })
+        .max_by_key(|pod| pod.creation_timestamp().map(|time| time.0))
+        .cloned()
+}
+
+fn runs(pod: &Pod) -> bool {
+    pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running")
+}
+
+/// Quota, limits and pod security act on the pod, after the Job was taken: the Job controller tells in an event only.
+async fn refusal(client: &Client, namespace: &str, job: &Job) -> Result<Option<String>, ObserveError> {
+    let events: Api<Event> = Api::namespaced(client.clone(), namespace);
+    let uid = job.metadata.uid.as_deref().unwrap_or_default();
+    let query = ListParams::default().fields(&format!("involvedObject.uid={uid},reason=FailedCreate"));
+    let found = events.list(&query).await.map_err(|source| ObserveError::list("events", source))?;
+    Ok(found.items.into_iter().filter_map(|event| event.message).next_back())
+}
+
+/// Two Jobs on one volume are safe but no faster, and a volume that attaches to one node may keep the second waiting.
+async fn busy(
+    client: &Client,
+    namespace: &str,
+    claim: &PersistentVolumeClaim,
+    cache: &ModelCache,
+) -> Result<Option<String>, ObserveError> {
+    if claim::is_shared(claim) {
+        return Ok(None);
+    }
+    let jobs: Api<Job> = Api::namespaced(client.clone(), namespace);
+    let uid = claim.metadata.uid.as_deref().unwrap_or_default();
+    let query = ListParams::default().labels(&format!("{}={uid}", api::LABEL_CLAIM_UID));
+    let found = jobs.list(&query).await.map_err(|source| ObserveError::list("Jobs", source))?;
+    Ok(found
+        .items
+        .iter()
+        .filter(|job| !owned_by(job, cache) && attempt::is_active(job))
+        .map(ResourceExt::name_any)
+        .min())
+}
+
+/// The last line of the log that is a progress line. Without the right to read logs only this is missing.
+async fn read_progress(client: &Client, namespace: &str, pod: &Pod) -> Option<Progress> {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let query = LogParams {
+        container: Some(job::CONTAINER.to_owned()),
+        tail_lines: Some(5),
+        limit_bytes: Some(8 << 10),
+        ..LogParams::default()
+    };
+    match pods.logs(&pod.name_any(), &query).await {
+        Ok(text) => text.lines().rev().find_map(progress::parse_line),
+        Err(error) => {
+            debug!(pod = pod.name_any(), %error, "no progress: the log cannot be read");
+            None
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! How far a download is, from the progress lines that the fetcher writes. Pure.
+
+use serde::Deserialize;
+
+use crate::api::Progress;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Line {
+    event: String,
+    downloaded_bytes: u64,
+    total_bytes: u64,
+}
+
+/// The progress in a line of the log, if it is one that tells it.
+#[must_use]
+pub fn parse_line(line: &str) -> Option<Progress> {
+    let Line { event, downloaded_bytes, total_bytes } = serde_json::from_str(line).ok()?;
+    if event != "progress" {
+        return None;
+    }
+    let done = downloaded_bytes.min(total_bytes);
+    let percent = (u128::from(done) * 100).checked_div(u128::from(total_bytes)).unwrap_or(100);
+    Some(Progress {
+        downloaded_bytes: i64::try_from(done).unwrap_or(i64::MAX),
+        total_bytes: i64::try_from(total_bytes).unwrap_or(i64::MAX),
+        percent: i32::try_from(percent).unwrap_or(100),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_progress_lines_count() {
+        assert_eq!(
+            parse_line(r#"{"event":"progress","downloadedBytes":50,"totalBytes":200,"files":3}"#),
+            Some(Progress { downloaded_bytes: 50, total_bytes: 200, percent: 25 })
+        );
+        for other in [
+            "",
+            "plain",
+            "{}",
+            r#"{"event":"done","downloadedBytes":1,"totalBytes":1}"#,
+            r#"{"event":"progress"}"#,
+        ] {
+            assert_eq!(parse_line(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn strange_numbers_stay_in_bounds() {
+        let progress = parse_line(r#"{"event":"progress","downloadedBytes":9,"totalBytes":0}"#).unwrap();
+        assert_eq!(progress, Progress { downloaded_bytes: 0, total_bytes: 0, percent: 100 });
+    }
+}

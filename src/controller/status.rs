@@ -1,0 +1,89 @@
+//! Assembles the status from what was seen, answered and done. Pure: the same state gives the same status.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt;
+
+use super::{
+    checked::{Checked, Snapshot},
+    decide::Plan,
+};
+use crate::{
+    api::{self, Latest, ModelCache, ModelCacheStatus, Resolved, condition},
+    reason::{Answer, Reason, Remedy, Topic, Verdict},
+    units,
+};
+
+/// The status for a resource. Progress is another field manager's and not in it.
+#[must_use]
+pub fn assemble(cache: &ModelCache, checked: &Checked, plan: &Plan, now: Timestamp) -> ModelCacheStatus {
+    let old = cache.status.clone().unwrap_or_default();
+    let generation = cache.metadata.generation.unwrap_or_default();
+    let resolved = resolved(cache, &old, checked.snapshot.as_ref());
+    let latest = latest(&old, checked.snapshot.as_ref(), now);
+    let verdicts = verdicts(checked, plan);
+    ModelCacheStatus {
+        observed_generation: Some(generation),
+        conditions: condition::conditions(&old.conditions, &verdicts, generation, now),
+        resolved,
+        cached: plan.cached.clone(),
+        latest,
+        progress: None,
+        last_handled_reconcile_at: cache.annotations().get(api::ANNOTATION_RECONCILE_AT).cloned(),
+    }
+}
+
+/// All verdicts, with those that are computed from the others.
+fn verdicts(checked: &Checked, plan: &Plan) -> Vec<Verdict> {
+    let mut all = checked.verdicts.to_vec();
+    all.push(plan.downloaded.clone());
+    let ready = ready(checked, plan);
+    if !ready.holds() {
+        all.push(unfinished(&ready));
+    }
+    all.push(ready);
+    all
+}
+
+/// Ready follows the data: once they are complete, a revoked token or an outage does not take them away.
+fn ready(checked: &Checked, plan: &Plan) -> Verdict {
+    if plan.downloaded.holds() {
+        return Verdict::yes(Topic::Ready, Reason::Ready, plan.downloaded.message.clone());
+    }
+    let first = checked.first_unmet().unwrap_or(&plan.downloaded);
+    // False and not Unknown even where the cause is an outage: without the data it is not ready, that much is known.
+    Verdict { topic: Topic::Ready, status: Answer::False, ..first.clone() }
+}
+
+/// kstatus: `Stalled` where a person must act, so that pipelines fail at once; `Reconciling` where time helps.
+fn unfinished(ready: &Verdict) -> Verdict {
+    let topic = match ready.reason.remedy() {
+        Remedy::Person => Topic::Stalled,
+        Remedy::None | Remedy::Wait | Remedy::Retry => Topic::Reconciling,
+    };
+    Verdict { topic, status: Answer::True, ..ready.clone() }
+}
+
+fn resolved(cache: &ModelCache, old: &ModelCacheStatus, snapshot: Option<&Snapshot>) -> Option<Resolved> {
+    let Some(snapshot) = snapshot else {
+        return old.resolved.clone().filter(|it| it.revision == cache.spec.source.revision);
+    };
+    Some(Resolved {
+        revision: cache.spec.source.revision.clone(),
+        commit: snapshot.commit.to_string(),
+        short_commit: snapshot.commit.short().to_owned(),
+        files: i64::try_from(snapshot.files).unwrap_or(i64::MAX),
+        bytes: i64::try_from(snapshot.bytes).unwrap_or(i64::MAX),
+        size: units::bytes(snapshot.bytes),
+    })
+}
+
+/// The time stays while the commit does: it tells since when an update waits, and an unchanged status is not written.
+fn latest(old: &ModelCacheStatus, snapshot: Option<&Snapshot>, now: Timestamp) -> Option<Latest> {
+    let Some(snapshot) = snapshot else { return old.latest.clone() };
+    let commit = snapshot.latest.to_string();
+    match &old.latest {
+        Some(before) if before.commit == commit => Some(before.clone()),
+        _ => Some(Latest { commit, observed_at: Time(condition::whole_seconds(now)) }),
+    }
+}

@@ -1,0 +1,138 @@
+//! What the controller watches, and which resource each change concerns.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use futures::StreamExt;
+use k8s_openapi::api::{
+    batch::v1::Job,
+    core::v1::{PersistentVolumeClaim, Pod, Secret},
+};
+use kube::{
+    Api, Client, ResourceExt,
+    api::ListParams,
+    core::PartialObjectMeta,
+    runtime::{
+        controller::{Action, Config, Controller},
+        events::{Recorder, Reporter},
+        reflector::{ObjectRef, Store},
+        watcher,
+    },
+};
+use tracing::{info, warn};
+
+use super::{
+    ControllerError, ReconcileError, claim,
+    preflight::Preflights,
+    reconcile::{Context, reconcile},
+};
+use crate::{
+    api::{self, ModelCache},
+    hub::Endpoint,
+    telemetry::{self, Metrics},
+};
+
+/// Looks that run at one time: each waits for the Hub and the API server most of the time.
+const CONCURRENCY: u16 = 32;
+/// The name under which events are reported.
+const REPORTER: &str = "modelcache.internal/controller";
+
+/// What the operator's owner decides.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The image of the Jobs: the controller's own.
+    pub image: String,
+    /// The Hubs that tokens may be sent to, the default one first.
+    pub endpoints: Vec<Endpoint>,
+    /// Where probes and metrics are served.
+    pub listen: SocketAddr,
+}
+
+/// Runs until SIGTERM or SIGINT.
+pub async fn run(settings: Settings) -> Result<(), ControllerError> {
+    let client = connect().await?;
+    let caches: Api<ModelCache> = Api::all(client.clone());
+    caches.list(&ListParams::default().limit(1)).await.map_err(ControllerError::NoCrd)?;
+
+    let controller = Controller::new(caches, watcher::Config::default())
+        .with_config(Config::default().concurrency(CONCURRENCY));
+    let known = controller.store();
+    let metrics = Arc::new(Metrics::new(known.clone()));
+    telemetry::serve(settings.listen, metrics.clone())
+        .await
+        .map_err(|source| ControllerError::Listen { address: settings.listen, source })?;
+    let reporter = Reporter { controller: REPORTER.to_owned(), instance: std::env::var("POD_NAME").ok() };
+    let context = Arc::new(Context {
+        client: client.clone(),
+        caches: known.clone(),
+        preflights: Preflights::new(&settings.endpoints)?,
+        recorder: Recorder::new(client.clone(), reporter),
+        metrics,
+        image: settings.image,
+    });
+    info!(version = env!("CARGO_PKG_VERSION"), "the controller starts");
+    controller
+        .owns(Api::<Job>::all(client.clone()), labelled())
+        .watches(Api::<Pod>::all(client.clone()), labelled(), of_label)
+        .watches(Api::<PersistentVolumeClaim>::all(client.clone()), watcher::Config::default(), {
+            let known = known.clone();
+            move |changed| using(&known, &changed, |cache| Some(claim::name(cache)))
+        })
+        // Metadata only: what is in the Secrets of the cluster never comes into this process by the watch.
+        .watches(Api::<PartialObjectMeta<Secret>>::all(client), watcher::Config::default(), move |changed| {
+            using(&known, &changed, |cache| Some(cache.spec.token_secret_ref.as_ref()?.name.clone()))
+        })
+        .shutdown_on_signal()
+        .run(reconcile, on_error, context.clone())
+        .for_each(|result| async {
+            match result {
+                // Deleted, and since nothing of ours holds it back, gone.
+                Err(kube::runtime::controller::Error::ObjectNotFound(gone)) => {
+                    context.preflights.forget(gone.namespace.as_deref().unwrap_or_default(), &gone.name);
+                }
+                // `on_error` has told it.
+                Ok(_) | Err(kube::runtime::controller::Error::ReconcilerFailed(..)) => {}
+                Err(error) => warn!(%error, "a watch failed"),
+            }
+        })
+        .await;
+    info!("the controller stops");
+    Ok(())
+}
+
+async fn connect() -> Result<Client, ControllerError> {
+    let config = kube::Config::infer().await?;
+    Client::try_from(config).map_err(ControllerError::Connect)
+}
+
+fn labelled() -> watcher::Config {
+    watcher::Config::default().labels(&format!("{}={}", api::LABEL_MANAGED_BY, api::MANAGED_BY))
+}
+
+// The signatures of both functions below are the runtime's.
+#[allow(clippy::needless_pass_by_value)]
+fn of_label(pod: Pod) -> Option<ObjectRef<ModelCache>> {
+    let name = pod.labels().get(api::LABEL_NAME)?;
+    Some(ObjectRef::new(name).within(&pod.namespace()?))
+}
+
+/// The ModelCaches of the same namespace that refer to the changed object by name.
+fn using<K: ResourceExt>(
+    known: &Store<ModelCache>,
+    changed: &K,
+    refers_to: impl Fn(&ModelCache) -> Option<String>,
+) -> Vec<ObjectRef<ModelCache>> {
+    let (namespace, name) = (changed.namespace(), changed.name_any());
+    known
+        .state()
+        .iter()
+        .filter(|cache| cache.namespace() == namespace && refers_to(cache).as_ref() == Some(&name))
+        .map(|cache| ObjectRef::from_obj(&**cache))
+        .collect()
+}
+
+/// An error here is between us and the API server; kube's own client has tried it several times already.
+#[allow(clippy::needless_pass_by_value)]
+fn on_error(cache: Arc<ModelCache>, error: &ReconcileError, _: Arc<Context>) -> Action {
+    warn!(namespace = cache.namespace(), name = cache.name_any(), %error, "a look failed");
+    Action::requeue(Duration::from_secs(5))
+}

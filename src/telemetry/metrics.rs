@@ -1,0 +1,121 @@
+//! What is counted, in the words that controller dashboards expect. No label ever carries the name of an object.
+
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Instant};
+
+use kube::runtime::reflector::Store;
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, text::encode},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::{ConstGauge, Gauge},
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::Registry,
+};
+
+use crate::{
+    api::{ModelCache, condition},
+    reason::Topic,
+};
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    result: &'static str,
+}
+
+/// The controller's metrics.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    reconciles: Family<Outcome, Counter>,
+    seconds: Histogram,
+    active: Gauge,
+    caches: Store<ModelCache>,
+}
+
+impl Metrics {
+    /// Registers all of them. The resources are counted when the page is asked for.
+    #[must_use]
+    pub fn new(caches: Store<ModelCache>) -> Self {
+        let mut registry = Registry::with_prefix("modelcache");
+        let reconciles = Family::<Outcome, Counter>::default();
+        let seconds = Histogram::new(exponential_buckets(0.005, 2.0, 14));
+        let active = Gauge::default();
+        registry.register("reconcile", "Looks at a resource, by result", reconciles.clone());
+        registry.register("reconcile_seconds", "How long a look takes", seconds.clone());
+        registry.register("active_workers", "Looks that run now", active.clone());
+        registry.register_collector(Box::new(Resources(caches.clone())));
+        Self { registry, reconciles, seconds, active, caches }
+    }
+
+    /// Counts a look that starts; the timer counts its end.
+    #[must_use]
+    pub fn reconcile_started(self: &Arc<Self>) -> Timer {
+        self.active.inc();
+        Timer { metrics: self.clone(), started: Instant::now() }
+    }
+
+    /// The page in the text format of Prometheus.
+    pub fn render(&self) -> Result<String, fmt::Error> {
+        let mut page = String::new();
+        encode(&mut page, &self.registry)?;
+        Ok(page)
+    }
+
+    /// Whether the first list of the resources has come in.
+    pub async fn wait_until_ready(&self) -> bool {
+        self.caches.wait_until_ready().await.is_ok()
+    }
+}
+
+/// Measures one look, also one that is dropped half-way.
+#[derive(Debug)]
+pub struct Timer {
+    metrics: Arc<Metrics>,
+    started: Instant,
+}
+
+impl Timer {
+    /// Counts the result.
+    pub fn ended(self, success: bool) {
+        let result = if success { "success" } else { "error" };
+        self.metrics.reconciles.get_or_create(&Outcome { result }).inc();
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        self.metrics.active.dec();
+        self.metrics.seconds.observe(self.started.elapsed().as_secs_f64());
+    }
+}
+
+/// Counts the resources by the reason of their Ready condition, from what the watch knows.
+#[derive(Debug)]
+struct Resources(Store<ModelCache>);
+
+impl Collector for Resources {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let mut counts = BTreeMap::<(String, String), i64>::new();
+        for cache in self.0.state() {
+            let conditions = cache.status.as_ref().map_or(&[][..], |status| &status.conditions);
+            let key = condition::find(conditions, Topic::Ready)
+                .map_or_else(Default::default, |ready| (ready.status.clone(), ready.reason.clone()));
+            *counts.entry(key).or_default() += 1;
+        }
+        let help = "ModelCaches by the status and reason of their Ready condition";
+        let mut family = encoder.encode_descriptor(
+            "resources",
+            help,
+            None,
+            prometheus_client::metrics::MetricType::Gauge,
+        )?;
+        for ((ready, reason), count) in counts {
+            let gauge = ConstGauge::new(count);
+            gauge.encode(family.encode_family(&[("ready", ready), ("reason", reason)])?)?;
+        }
+        Ok(())
+    }
+}
