@@ -1,0 +1,197 @@
+//! What happens after the Hub has said yes: the volume is filled, verified, and stays usable whatever comes.
+
+use k8s_openapi::api::{
+    batch::v1::Job,
+    core::v1::{Event, PersistentVolumeClaim, Pod, Secret},
+};
+use kube::{
+    ResourceExt,
+    api::{ListParams, Patch, PatchParams},
+};
+use modelcache::{api::ModelCache, reason::Topic};
+use serde_json::json;
+use standin_hub::{Access, Class, Content, Fault, Harm, Repo};
+
+use crate::{
+    cluster::{eventually, holds, message, reason, show},
+    world::{TOKEN, USER, gated, hub, model, spec, team, with},
+};
+
+/// Loads every file of a repo through the official client, offline, and prints their sizes.
+fn load(repo: &str) -> String {
+    format!(
+        "import os, huggingface_hub as h\n\
+         root = h.snapshot_download('{repo}')\n\
+         warnings = h.scan_cache_dir().warnings\n\
+         assert not [w for w in warnings if 'lost+found' not in str(w)], warnings\n\
+         print(sorted((os.path.relpath(os.path.join(d, f), root), os.path.getsize(os.path.join(d, f)))\n\
+                      for d, _, fs in os.walk(root) for f in fs))"
+    )
+}
+
+const FILES: &str = "[('config.json', 22), ('model.safetensors', 3145728), ('onnx/config.json', 16)]";
+
+#[tokio::test]
+#[ignore = "needs a cluster: make test"]
+async fn one_yaml_fills_a_volume_and_a_pod_loads_the_gated_model_offline() {
+    let (cluster, team) = team("first-light").await;
+    hub().add(gated("acme/first-light").access(USER, Access::Accepted));
+    team.cache("first.light", spec("acme/first-light")).await;
+    let cache = team.ready("first.light").await;
+    let status = cache.status.clone().unwrap();
+    let (resolved, cached) = (status.resolved.unwrap(), status.cached.unwrap());
+    let commit = hub().commit("acme/first-light", "main");
+    assert_eq!((resolved.commit.as_str(), resolved.files), (commit.as_str(), 3));
+    assert_eq!(cached.path, format!("models--acme--first-light/snapshots/{commit}"));
+    assert_eq!(cached.claim_name, "first.light");
+
+    assert_eq!(team.python("first.light", &load("acme/first-light")).await.trim(), FILES);
+
+    let claim = team.api::<PersistentVolumeClaim>().get("first.light").await.unwrap();
+    assert_eq!(claim.owner_references().len(), 0);
+    let events = team.api::<Event>().list(&ListParams::default()).await.unwrap();
+    assert!(events.iter().any(|event| event.reason.as_deref() == Some("Verified")), "{:?}", events.items);
+
+    let text = team.everything_readable().await + &cluster.operator_log().await;
+    assert!(text.len() > 1000 && !text.contains(TOKEN), "a token is where people can read it");
+    assert_eq!(hub().token_leaks(), Vec::<String>::new());
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make test"]
+async fn the_data_stay_usable_when_the_token_is_revoked_and_when_the_operator_is_new() {
+    let (cluster, team) = team("revoked").await;
+    hub().add(gated("acme/revoked").access("dave", Access::Accepted));
+    hub().user("dave").token("hf_dave0123456789abcdefghijklmnopqr");
+    team.secret("hf", "hf_dave0123456789abcdefghijklmnopqr").await;
+    team.cache("revoked", spec("acme/revoked")).await;
+    team.ready("revoked").await;
+
+    hub().remove_token("hf_dave0123456789abcdefghijklmnopqr");
+    let ask = json!({ "metadata": { "annotations": { "modelcache.internal/reconcile-at": "1" } } });
+    team.api::<ModelCache>().patch("revoked", &PatchParams::default(), &Patch::Merge(&ask)).await.unwrap();
+    let cache = team
+        .until("revoked", "unauthenticated", |cache| reason(cache, Topic::Authenticated) == "TokenInvalid")
+        .await;
+    assert!(holds(&cache, Topic::Ready), "{}", show(&cache));
+    assert_eq!(cache.status.as_ref().unwrap().last_handled_reconcile_at.as_deref(), Some("1"));
+
+    let requests = hub().requests().len();
+    cluster.restart_operator().await;
+    eventually("the new operator to ask the Hub", || async {
+        (hub().requests().len() > requests).then_some(())
+    })
+    .await;
+    let cache = team.get("revoked").await;
+    assert!(holds(&cache, Topic::Ready), "{}", show(&cache));
+    let jobs = team.api::<Job>().list(&ListParams::default()).await.unwrap().items;
+    assert_eq!(jobs.len(), 1, "a new operator downloads nothing again");
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make test"]
+async fn a_second_look_writes_nothing() {
+    let (_cluster, team) = team("quiet").await;
+    hub().add(model("acme/quiet"));
+    team.cache("quiet", spec("acme/quiet")).await;
+    team.ready("quiet").await;
+    let settled = eventually("the progress to be gone", || async {
+        let cache = team.get("quiet").await;
+        cache.status.as_ref()?.progress.is_none().then(|| cache.resource_version().unwrap())
+    })
+    .await;
+    // Another version of the Secret makes the operator ask the Hub again, which tells that a look takes place. Looks at
+    // one object never overlap: when the second one asks, the first one is over, with all that it would write.
+    let asked = || hub().requests().iter().filter(|it| it.path.contains("/acme/quiet/auth-check")).count();
+    for version in ["1", "2"] {
+        let before = asked();
+        let touch = json!({ "metadata": { "annotations": { "version": version } } });
+        team.api::<Secret>().patch("hf", &PatchParams::default(), &Patch::Merge(&touch)).await.unwrap();
+        eventually("the operator to ask again", || async { (asked() > before).then_some(()) }).await;
+    }
+    let cache = team.get("quiet").await;
+    assert_eq!(cache.resource_version(), Some(settled), "{}", show(&cache));
+    assert_eq!(cache.metadata.generation, Some(1), "nothing is ever written to the spec");
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make test"]
+async fn wrong_bytes_are_never_published_and_the_next_attempt_heals() {
+    let (_cluster, team) = team("bytes").await;
+    hub().add(model("acme/bytes"));
+    hub().fault(Fault::new(Harm::WrongBytes).on(Class::Cdn).path("acme/bytes").times(2));
+    team.cache("bytes", spec("acme/bytes")).await;
+    let cache = team.reason("bytes", "HashMismatch").await;
+    assert!(message(&cache, Topic::Downloaded).contains("model.safetensors"), "{}", show(&cache));
+    team.ready("bytes").await;
+    assert_eq!(team.python("bytes", &load("acme/bytes")).await.trim(), FILES);
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make test"]
+async fn a_download_shows_its_progress_and_survives_its_pod_and_the_operator() {
+    let (cluster, team) = team("progress").await;
+    let size: u64 = 64 << 20;
+    hub().add(
+        Repo::model("acme/progress")
+            .file("config.json", "{}")
+            .lfs("model.safetensors", Content::random(3, size)),
+    );
+    hub().fault(Fault::new(Harm::Slow(4 << 20)).on(Class::Cdn).path("acme/progress").times(2));
+    team.cache("progress", spec("acme/progress")).await;
+    let cache = team
+        .until("progress", "under way", |cache| {
+            cache.status.as_ref().and_then(|it| it.progress.as_ref()).is_some_and(|it| it.percent > 0)
+        })
+        .await;
+    assert_eq!(reason(&cache, Topic::Ready), "Downloading", "{}", show(&cache));
+    assert_eq!(reason(&cache, Topic::Reconciling), "Downloading");
+
+    cluster.restart_operator().await;
+    let pods = team.api::<Pod>();
+    for pod in pods.list(&ListParams::default()).await.unwrap() {
+        pods.delete(&pod.name_any(), &kube::api::DeleteParams::default()).await.unwrap();
+    }
+    let cache = team.ready("progress").await;
+    assert_eq!(cache.status.unwrap().cached.unwrap().bytes, Some(i64::try_from(size).unwrap() + 2));
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make test"]
+async fn patterns_and_aliases_decide_what_is_on_the_volume() {
+    let (_cluster, team) = team("patterns").await;
+    hub().add(model("acme/patterns"));
+    let commit = hub().commit("acme/patterns", "main");
+    let source = json!({ "source": { "revision": commit, "aliases": ["main"], "include": ["*.json"] } });
+    team.cache("patterns", with(spec("acme/patterns"), source)).await;
+    team.ready("patterns").await;
+    let files = team.python("patterns", &load("acme/patterns")).await;
+    assert_eq!(files.trim(), "[('config.json', 22), ('onnx/config.json', 16)]");
+
+    let all = json!({ "spec": { "source": { "include": [] } } });
+    team.api::<ModelCache>().patch("patterns", &PatchParams::default(), &Patch::Merge(&all)).await.unwrap();
+    team.ready("patterns").await;
+    assert_eq!(team.python("patterns", &load("acme/patterns")).await.trim(), FILES);
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make test"]
+async fn two_models_share_one_claim() {
+    let (_cluster, team) = team("shared").await;
+    hub().add(model("acme/base"));
+    hub().add(model("acme/adapter"));
+    let claim: PersistentVolumeClaim = serde_json::from_value(json!({
+        "metadata": { "name": "models" },
+        "spec": { "accessModes": ["ReadWriteOnce"], "resources": { "requests": { "storage": "1Gi" } } },
+    }))
+    .unwrap();
+    team.api::<PersistentVolumeClaim>().create(&kube::api::PostParams::default(), &claim).await.unwrap();
+    let storage = json!({ "storage": { "existingClaim": "models", "subPath": "hub" } });
+    team.cache("base", with(spec("acme/base"), storage.clone())).await;
+    team.cache("adapter", with(spec("acme/adapter"), storage)).await;
+    team.ready("base").await;
+    team.ready("adapter").await;
+    let code = "import os; os.environ['HF_HUB_CACHE'] = '/models/hub'\n".to_owned() + &load("acme/base");
+    let both = code.clone() + "\nprint(h.snapshot_download('acme/adapter').count('adapter'))";
+    assert_eq!(team.python("models", &both).await.trim(), format!("{FILES}\n1"));
+}
