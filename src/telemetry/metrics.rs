@@ -32,7 +32,6 @@ pub struct Metrics {
     reconciles: Family<Outcome, Counter>,
     seconds: Histogram,
     active: Gauge,
-    caches: Store<ModelCache>,
 }
 
 impl Metrics {
@@ -46,8 +45,8 @@ impl Metrics {
         registry.register("reconcile", "Looks at a resource, by result", reconciles.clone());
         registry.register("reconcile_seconds", "How long a look takes", seconds.clone());
         registry.register("active_workers", "Looks that run now", active.clone());
-        registry.register_collector(Box::new(Resources(caches.clone())));
-        Self { registry, reconciles, seconds, active, caches }
+        registry.register_collector(Box::new(Resources(caches)));
+        Self { registry, reconciles, seconds, active }
     }
 
     /// Counts a look that starts; the timer counts its end.
@@ -62,11 +61,6 @@ impl Metrics {
         let mut page = String::new();
         encode(&mut page, &self.registry)?;
         Ok(page)
-    }
-
-    /// Whether the first list of the resources has come in.
-    pub async fn wait_until_ready(&self) -> bool {
-        self.caches.wait_until_ready().await.is_ok()
     }
 }
 

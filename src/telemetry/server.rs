@@ -15,36 +15,19 @@ use super::Metrics;
 /// The content type of what `prometheus-client` writes.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Starts serving and returns. Ready means that the first list of the resources has come in.
+/// Starts serving and returns. To be called when the API server has answered a first list: from then on all is ready.
 pub async fn serve(address: SocketAddr, metrics: Arc<Metrics>) -> std::io::Result<()> {
-    let (ready, is_ready) = tokio::sync::watch::channel(false);
     let listener = tokio::net::TcpListener::bind(address).await?;
-    let page = metrics.clone();
+    let page = move || async move {
+        match metrics.render() {
+            Ok(text) => ([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response(),
+            Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        }
+    };
     let routes = Router::new()
         .route("/livez", get(|| async { "ok" }))
-        .route(
-            "/readyz",
-            get(move || async move {
-                if *is_ready.borrow() {
-                    (StatusCode::OK, "ok")
-                } else {
-                    (StatusCode::SERVICE_UNAVAILABLE, "the first list of ModelCaches has not come in")
-                }
-            }),
-        )
-        .route(
-            "/metrics",
-            get(move || async move {
-                match page.render() {
-                    Ok(text) => ([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response(),
-                    Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-                }
-            }),
-        );
-    tokio::spawn(async move {
-        let known = metrics.wait_until_ready().await;
-        ready.send_replace(known);
-    });
+        .route("/readyz", get(|| async { "ok" }))
+        .route("/metrics", get(page));
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, routes).await {
             error!(%error, "probes and metrics are no longer served");
