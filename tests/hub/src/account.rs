@@ -2,10 +2,65 @@
 
 use std::collections::BTreeSet;
 
+use clap::{Args, ValueEnum};
+use serde::{Deserialize, Serialize};
+
 /// An account.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct User {
     pub(crate) orgs: BTreeSet<String>,
+}
+
+/// What a token is, as state files and commands write it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum TokenWord {
+    /// See [`Token::read`].
+    #[default]
+    Read,
+    /// See [`Token::fine_grained`].
+    FineGrained,
+    /// See [`Token::fine_grained_without_gated`].
+    FineGrainedWithoutGated,
+    /// See [`Token::expired`].
+    Expired,
+    /// See [`Token::revoked_by`].
+    Revoked,
+}
+
+/// A token as state files and commands describe it.
+#[derive(Clone, Debug, Serialize, Deserialize, Args)]
+#[serde(deny_unknown_fields)]
+pub struct TokenSpec {
+    /// The token itself
+    #[arg(long)]
+    pub token: String,
+    /// What it is
+    #[serde(default)]
+    #[arg(long, value_enum, default_value_t)]
+    pub kind: TokenWord,
+    /// Which organisation has revoked it
+    #[serde(default)]
+    #[arg(long, required_if_eq("kind", "revoked"))]
+    pub org: Option<String>,
+    /// The name that its owner gave it
+    #[serde(default)]
+    #[arg(long)]
+    pub name: Option<String>,
+}
+
+impl From<TokenSpec> for Token {
+    fn from(spec: TokenSpec) -> Self {
+        let TokenSpec { token, kind, org, name } = spec;
+        let token = match kind {
+            TokenWord::Read => Self::read(&token),
+            TokenWord::FineGrained => Self::fine_grained(&token),
+            TokenWord::FineGrainedWithoutGated => Self::fine_grained_without_gated(&token),
+            TokenWord::Expired => Self::expired(&token),
+            TokenWord::Revoked => Self::revoked_by(&org.unwrap_or_default(), &token),
+        };
+        if let Some(name) = name { token.called(&name) } else { token }
+    }
 }
 
 /// A user's access token. Plain text converts to a good one with the read role.

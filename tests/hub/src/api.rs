@@ -12,8 +12,9 @@ use sha1::{Digest as _, Sha1};
 use crate::{
     account::TokenKind,
     content::{Content, hex},
+    file::{File, Tree},
     refusal::{Refusal, text},
-    repo::{File, Gate, Repo, Tree},
+    repo::{Gate, Repo},
     route::{form_values, query_value},
     state::{Caller, State},
 };
@@ -36,7 +37,10 @@ pub(crate) fn whoami(state: &State, caller: Caller<'_>) -> Response {
         access_token["fineGrained"] = json!({
             "canReadGatedRepos": gated,
             "global": [],
-            "scoped": [{"entity": {"type": "user", "name": name, "_id": id_of(name)}, "permissions": ["repo.content.read"]}],
+            "scoped": [{
+                "entity": {"type": "user", "name": name, "_id": id_of(name)},
+                "permissions": ["repo.content.read"],
+            }],
         });
     }
     json(&json!({

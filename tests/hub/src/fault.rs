@@ -7,6 +7,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
+use clap::{Args, ValueEnum};
 use futures::{Stream, StreamExt as _};
 use serde::{Deserialize, Serialize};
 
@@ -17,8 +18,8 @@ use crate::{
 };
 
 /// A part of the Hub.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
 pub enum Class {
     /// Addresses below `/api`.
     Api,
@@ -64,16 +65,26 @@ impl Harm {
 }
 
 /// A harm, where it is done and how often.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Args)]
 pub struct Fault {
+    /// cut:BYTES, wrong-bytes, short:BYTES, error-page, status:CODE, rate-limit:SECONDS, retry-after:SECONDS,
+    /// stall:BYTES, hang, slow:BYTES-PER-SECOND, expired-signature
     harm: Harm,
+    /// Only in this part of the Hub
     #[serde(default)]
+    #[arg(long = "on")]
     class: Option<Class>,
+    /// Only for paths that contain this text
     #[serde(default)]
+    #[arg(long)]
     path: Option<String>,
+    /// Only after so many matching requests went well
     #[serde(default)]
+    #[arg(long, default_value_t = 0)]
     after: u64,
+    /// Only so many times
     #[serde(default)]
+    #[arg(long)]
     times: Option<u64>,
 }
 

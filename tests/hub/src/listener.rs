@@ -46,11 +46,6 @@ impl Port {
             let world = world.clone();
             async move { world.enter(host, request).await }
         });
-        Self::with_router(address, router)
-    }
-
-    /// Listens at an address with these routes.
-    pub(crate) fn with_router(address: SocketAddr, router: Router) -> io::Result<Self> {
         let listener = bound(address)?.listen(BACKLOG)?;
         let address = listener.local_addr()?;
         let task = tokio::spawn(serve(listener, router.clone()));

@@ -2,34 +2,23 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs, io,
+    io,
     path::Path,
 };
 
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
 use sha1::{Digest, Sha1};
 
 use crate::{
     content::{Content, hex},
+    file::{File, Tree, ends_as_lfs, files_below},
     name::{Kind, RepoName},
 };
 
-/// Files with these endings are in LFS whatever their size, as in the `.gitattributes` that the Hub makes.
-const LFS_ENDINGS: [&str; 11] = [
-    ".safetensors",
-    ".bin",
-    ".gguf",
-    ".pt",
-    ".pth",
-    ".onnx",
-    ".h5",
-    ".msgpack",
-    ".parquet",
-    ".npz",
-    ".model",
-];
-
 /// Whether and by whom access must be granted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
 pub enum Gate {
     /// Whoever asks gets access at once.
     Auto,
@@ -38,7 +27,8 @@ pub enum Gate {
 }
 
 /// Where a user stands with a gated repo.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
 pub enum Access {
     /// Never asked.
     #[default]
@@ -52,52 +42,6 @@ pub enum Access {
     /// Set back by the owner; may ask again.
     Reset,
 }
-
-/// A file of a commit.
-#[derive(Clone, Debug)]
-pub struct File {
-    /// What is in it.
-    pub content: Content,
-    /// The git object: of the content itself, or of the pointer to it.
-    pub git_oid: String,
-    /// The LFS object, where it is one.
-    pub lfs: Option<Lfs>,
-}
-
-/// The LFS object of a file.
-#[derive(Clone, Debug)]
-pub struct Lfs {
-    /// SHA-256 of the content.
-    pub sha256: String,
-    /// Size of the pointer file in git.
-    pub pointer_size: usize,
-}
-
-impl File {
-    fn new(content: Content, lfs: bool) -> io::Result<Self> {
-        if !lfs {
-            let git_oid = content.git_sha1()?.to_owned();
-            return Ok(Self { content, git_oid, lfs: None });
-        }
-        let sha256 = content.sha256()?.to_owned();
-        let pointer = format!(
-            "version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {}\n",
-            content.size()
-        );
-        let lfs = Some(Lfs { sha256, pointer_size: pointer.len() });
-        let git_oid = Content::from(pointer).git_sha1()?.to_owned();
-        Ok(Self { content, git_oid, lfs })
-    }
-
-    /// The name of its blob in a cache.
-    #[must_use]
-    pub fn etag(&self) -> &str {
-        self.lfs.as_ref().map_or(&self.git_oid, |lfs| &lfs.sha256)
-    }
-}
-
-/// The files of a commit by path.
-pub type Tree = BTreeMap<String, File>;
 
 /// A repo. Its builders each take what came before: files collect until [`Repo::branch`], [`Repo::tag`] or
 /// [`Repo::pull_request`] commits them, and the next files build on that commit.
@@ -251,8 +195,7 @@ impl Repo {
         match files_below(folder) {
             Ok(files) => {
                 for (path, content) in files {
-                    let lfs = content.size() > self.lfs_above
-                        || LFS_ENDINGS.iter().any(|ending| path.ends_with(ending));
+                    let lfs = content.size() > self.lfs_above || ends_as_lfs(&path);
                     self = self.put(&path, content, lfs);
                 }
             }
@@ -368,23 +311,6 @@ impl Repo {
             .find(|file| file.lfs.as_ref().is_some_and(|lfs| lfs.sha256 == sha256))
             .map(|file| &file.content)
     }
-}
-
-fn files_below(folder: &Path) -> io::Result<Vec<(String, Content)>> {
-    let mut found = Vec::new();
-    let mut waiting = vec![(folder.to_owned(), String::new())];
-    while let Some((folder, prefix)) = waiting.pop() {
-        for entry in fs::read_dir(folder)? {
-            let entry = entry?;
-            let path = format!("{prefix}{}", entry.file_name().to_string_lossy());
-            if entry.path().is_dir() {
-                waiting.push((entry.path(), format!("{path}/")));
-            } else {
-                found.push((path, Content::disk(entry.path())?));
-            }
-        }
-    }
-    Ok(found)
 }
 
 #[cfg(test)]

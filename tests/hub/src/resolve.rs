@@ -11,8 +11,9 @@ use axum::{
 use crate::{
     answer,
     cdn::{self, Signer},
+    file::File,
     refusal::{Refusal, text},
-    repo::{File, Repo},
+    repo::Repo,
     state::{Caller, State},
 };
 

@@ -25,6 +25,9 @@ use crate::{
     state::{BadTokens, State},
 };
 
+/// After this time a test waits in vain.
+const PATIENCE: Duration = Duration::from_mins(1);
+
 /// A running stand-in Hub with its CDN. It stops when dropped, and then panics if a token has leaked.
 #[derive(Debug)]
 pub struct StandinHub {
@@ -232,13 +235,19 @@ impl StandinHub {
     }
 
     /// Waits until the requests so far are as wanted.
+    ///
+    /// # Panics
+    ///
+    /// If they are not within a minute.
     pub async fn until(&self, wanted: impl Fn(&[Request]) -> bool) {
         let mut changes = self.world.log.changes();
-        while !wanted(&self.requests()) {
-            if changes.changed().await.is_err() {
-                return;
-            }
-        }
+        let waiting = async { while !wanted(&self.requests()) && changes.changed().await.is_ok() {} };
+        let outcome = tokio::time::timeout(PATIENCE, waiting).await;
+        assert!(
+            outcome.is_ok(),
+            "the stand-in Hub waited in vain; the requests so far: {:#?}",
+            self.requests()
+        );
     }
 
     /// The commit of a revision.
@@ -268,7 +277,7 @@ impl StandinHub {
         .collect()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         locked(&self.world.state)
     }
 }

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
 use crate::{
     account::{Token, TokenKind, User},
     content::Content,
@@ -11,7 +14,8 @@ use crate::{
 };
 
 /// What happens to a bad token where none is needed. Sources differ on what the Hub does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
 pub enum BadTokens {
     /// 401 everywhere, public repos too.
     #[default]

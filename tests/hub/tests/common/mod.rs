@@ -48,12 +48,12 @@ impl Client {
         Ok(serde_json::from_str(&out).unwrap())
     }
 
-    /// The class and words of the error that downloading a repo ends with.
+    /// The classes and words of the error that downloading a repo ends with, and of its causes.
     pub fn download_error(&self, repo: &str, more: &str) -> String {
         let code = format!(
             "import huggingface_hub as h\n\
              try:\n    h.snapshot_download('{repo}'{more})\n    print('no error')\n\
-             except Exception as e:\n    print(type(e).__name__, getattr(e, 'server_message', None), e)"
+             except Exception as e:\n    while e: print(type(e).__name__, e); e = e.__cause__"
         );
         self.python(&code).unwrap()
     }

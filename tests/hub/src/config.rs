@@ -1,0 +1,121 @@
+//! The state of a Hub as a JSON file describes it.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+
+use crate::{
+    account::TokenSpec,
+    content::Content,
+    repo::{Access, Gate, Repo},
+    server::StandinHub,
+    state::BadTokens,
+};
+
+/// What is to be there. Whatever is left out stays as it is.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Config {
+    bad_tokens: Option<BadTokens>,
+    page_size: Option<usize>,
+    resolve_cache: Option<bool>,
+    users: BTreeMap<String, UserConfig>,
+    repos: Vec<RepoConfig>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct UserConfig {
+    orgs: Vec<String>,
+    tokens: Vec<TokenSpec>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RepoConfig {
+    /// As in an address: `acme/tiny`, `datasets/acme/words`.
+    name: String,
+    /// Relative to the file that names it.
+    folder: Option<PathBuf>,
+    #[serde(default)]
+    files: BTreeMap<String, String>,
+    #[serde(default)]
+    random: BTreeMap<String, RandomConfig>,
+    gated: Option<Gate>,
+    #[serde(default)]
+    access: BTreeMap<String, Access>,
+    #[serde(default)]
+    private: bool,
+    #[serde(default)]
+    members: Vec<String>,
+    #[serde(default)]
+    disabled: bool,
+    #[serde(default)]
+    formerly: Vec<String>,
+    #[serde(default)]
+    tags: Vec<String>,
+    lfs_above: Option<u64>,
+    #[serde(default)]
+    xet_hashes: bool,
+}
+
+/// An LFS file of bytes that look random.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RandomConfig {
+    seed: u64,
+    size: u64,
+}
+
+/// Adds to the Hub what a state file describes.
+pub fn load(hub: &StandinHub, path: &Path) -> Result<(), String> {
+    let text = fs::read_to_string(path).map_err(|error| format!("read {}: {error}", path.display()))?;
+    let config: Config =
+        serde_json::from_str(&text).map_err(|error| format!("parse {}: {error}", path.display()))?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+
+    // Folders are hashed before the lock is taken, so that the Hub answers meanwhile.
+    let repos: Vec<Repo> = config.repos.into_iter().map(|repo| repo.build(folder)).collect();
+    let mut state = hub.state();
+    state.bad_tokens = config.bad_tokens.unwrap_or(state.bad_tokens);
+    state.page_size = config.page_size.or(state.page_size);
+    state.resolve_cache = config.resolve_cache.unwrap_or(state.resolve_cache);
+    for (name, user) in config.users {
+        state.user(&name).orgs.extend(user.orgs);
+        for token in user.tokens {
+            state.add_token(&name, token.into());
+        }
+    }
+    repos.into_iter().try_for_each(|repo| state.add(repo))
+}
+
+impl RepoConfig {
+    fn build(self, base: &Path) -> Repo {
+        let mut repo = Repo::named(&self.name).private(self.private).disabled(self.disabled);
+        if let Some(gate) = self.gated {
+            repo = repo.gated(gate);
+        }
+        if let Some(bytes) = self.lfs_above {
+            repo = repo.lfs_above(bytes);
+        }
+        if self.xet_hashes {
+            repo = repo.xet_hashes();
+        }
+        if let Some(folder) = self.folder {
+            repo = repo.folder(base.join(folder));
+        }
+        repo = self.files.into_iter().fold(repo, |repo, (path, text)| repo.file(&path, text));
+        repo = self
+            .random
+            .into_iter()
+            .fold(repo, |repo, (path, random)| repo.lfs(&path, Content::random(random.seed, random.size)));
+        repo = self.access.iter().fold(repo, |repo, (user, access)| repo.access(user, *access));
+        repo = self.members.iter().fold(repo, |repo, user| repo.member(user));
+        repo = self.formerly.iter().fold(repo, Repo::formerly);
+        self.tags.iter().fold(repo.branch("main"), |repo, tag| repo.tag(tag))
+    }
+}
