@@ -17,7 +17,7 @@ use serde_json::Value;
 use standin_hub::{Content, Repo, StandinHub};
 use tempfile::TempDir;
 
-use crate::listing::listing;
+use crate::{common::Client, listing::listing};
 
 /// The size of the model's weights.
 pub const WEIGHTS: u64 = 3 << 20;
@@ -102,19 +102,9 @@ impl Stage {
     /// What the official client says.
     #[track_caller]
     pub fn judge(&self, what: &str, more: &[&str]) -> Value {
-        let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python");
-        let venv = Command::new(tests.join("venv")).output().unwrap();
-        let python = Path::new(str::from_utf8(&venv.stdout).unwrap().trim()).join("bin/python");
-        let mut judge = Command::new(python);
-        judge
-            .arg(tests.join("judge.py"))
-            .arg(what)
-            .arg(self.cache())
-            .args(more)
-            .env("HF_HOME", self.root.path());
-        let output = judge.output().unwrap();
-        assert!(output.status.success(), "{output:?}");
-        serde_json::from_slice(&output.stdout).unwrap()
+        let cache = self.cache();
+        let arguments = [&[what, cache.to_str().unwrap()], more].concat();
+        Client::of(&self.hub).judge(&arguments).unwrap()
     }
 
     /// The official client loads exactly these files of `main` offline, and finds nothing wrong with the cache.
