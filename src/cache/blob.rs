@@ -85,6 +85,20 @@ impl BlobWriter {
     }
 }
 
+/// How much of a content writers have on its way, all together: while it grows, one of them is alive.
+#[must_use]
+pub fn on_its_way(dir: &RepoDir, digest: &Digest) -> u64 {
+    let name = digest.to_string();
+    disk::entries(&dir.blobs())
+        .filter(|entry| {
+            is_incomplete(&entry.path())
+                && entry.file_name().to_str().is_some_and(|entry| entry.starts_with(&name))
+        })
+        .filter_map(|entry| entry.metadata().ok())
+        .map(|stat| stat.len())
+        .sum()
+}
+
 /// Removes what writers left behind that were killed: unlocked, and not written to for `age`.
 ///
 /// Where locks do nothing, a living writer can be hit after a silence of `age`: it fails to put its content in place
@@ -181,6 +195,19 @@ mod tests {
         writer.put().unwrap();
         assert!(fs::symlink_metadata(dir.blob(&hello.digest)).unwrap().is_file());
         assert_eq!(fs::read(stored).unwrap(), b"other");
+    }
+
+    #[test]
+    fn a_content_on_its_way_can_be_watched() {
+        let (_root, dir) = repo_dir();
+        let (hello, other) = (file("a.txt", b"hello"), file("b.txt", b"other"));
+        let mut writers = [&hello, &hello, &other].map(|file| BlobWriter::create(&dir, file).unwrap());
+        for writer in &mut writers {
+            writer.write(b"he").unwrap();
+        }
+        assert_eq!(on_its_way(&dir, &hello.digest), 4);
+        drop(writers);
+        assert_eq!(on_its_way(&dir, &hello.digest), 0);
     }
 
     #[test]

@@ -112,3 +112,27 @@ impl<T> While<T> for io::Result<T> {
         self.map_err(|source| CacheError::new(action, path, source))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_person_must_do_is_told_by_the_answer_of_the_file_system() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("blob");
+        // ENOSPC, EDQUOT, EROFS, EACCES, EPERM and EIO.
+        for (number, reason) in [
+            (28, Reason::VolumeFull),
+            (122, Reason::VolumeFull),
+            (30, Reason::VolumeNotWritable),
+            (13, Reason::VolumeNotWritable),
+            (1, Reason::VolumeNotWritable),
+            (5, Reason::DownloadFailed),
+        ] {
+            let error = CacheError::new("write", &path, io::Error::from_raw_os_error(number));
+            assert_eq!(error.reason(), reason, "{error}");
+            assert!(error.to_string().starts_with(&format!("cannot write {}: ", path.display())), "{error}");
+        }
+    }
+}

@@ -130,10 +130,16 @@ impl RepoDir {
         self.refs().join(revision.as_str())
     }
 
+    /// The listings.
+    #[must_use]
+    pub fn trees(&self) -> PathBuf {
+        self.path().join("trees")
+    }
+
     /// The listing of a commit, by which `huggingface_hub` judges whether a snapshot is complete.
     #[must_use]
     pub fn tree(&self, commit: &Commit) -> PathBuf {
-        self.path().join("trees").join(format!("{commit}.json"))
+        self.trees().join(format!("{commit}.json"))
     }
 
     /// Our own folder: records, and everything that must not be seen before it is whole.

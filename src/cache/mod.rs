@@ -17,7 +17,7 @@ mod tree;
 mod verify;
 mod volume;
 
-pub use blob::{BlobWriter, sweep};
+pub use blob::{BlobWriter, on_its_way, sweep};
 pub use error::CacheError;
 pub use hash::{Hasher, hash_file};
 pub use inventory::{Inventory, State, prove};

@@ -293,7 +293,8 @@ mod tests {
         let files = [file("a", b"one"), file("a/b", b"one")];
         put(&dir, &files[0], b"one");
         let fresh = HashSet::new();
-        publication(&dir, &commit, &files, &fresh).publish().unwrap_err();
+        let refs = ["main".parse().unwrap()];
+        Publication { refs: &refs, ..publication(&dir, &commit, &files, &fresh) }.publish().unwrap_err();
         assert_eq!(listing(&dir.path()), [format!("blobs/{}", files[0].digest)]);
     }
 

@@ -1,11 +1,13 @@
 //! What the tests of this room share.
 
-use std::{fs, path::Path};
-
 use tempfile::TempDir;
 
 use super::{BlobWriter, CacheDir, RepoDir, hash::digest_of, prepare};
 use crate::hub::{Digest, Repo, RepoFile, RepoType};
+
+#[path = "../../tests/support/listing.rs"]
+mod listing;
+pub use listing::listing;
 
 /// A commit.
 pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -40,25 +42,4 @@ pub fn put(dir: &RepoDir, file: &RepoFile, content: &[u8]) {
     let mut writer = BlobWriter::create(dir, file).unwrap();
     writer.write(content).unwrap();
     writer.put().unwrap();
-}
-
-/// All files below a folder, with what their links say, sorted.
-pub fn listing(folder: &Path) -> Vec<String> {
-    fn walk(root: &Path, folder: &Path, into: &mut Vec<String>) {
-        for entry in fs::read_dir(folder).unwrap().flatten() {
-            let path = entry.path();
-            let name = path.strip_prefix(root).unwrap().display();
-            match entry.file_type().unwrap() {
-                kind if kind.is_dir() => walk(root, &path, into),
-                kind if kind.is_symlink() => {
-                    into.push(format!("{name} -> {}", fs::read_link(&path).unwrap().display()));
-                }
-                _ => into.push(name.to_string()),
-            }
-        }
-    }
-    let mut found = Vec::new();
-    walk(folder, folder, &mut found);
-    found.sort_unstable();
-    found
 }

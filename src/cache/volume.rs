@@ -7,7 +7,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{StatVfsMountFlags, statvfs},
+    fs::{Access, StatVfsMountFlags, access, statvfs},
     process::{getegid, geteuid},
 };
 
@@ -29,6 +29,14 @@ pub fn prepare(dir: &RepoDir) -> Result<(), CacheError> {
     for folder in [dir.snapshots(), dir.blobs(), dir.own()] {
         disk::make_dirs(&folder)?;
         drop(TemporaryFile::create(&folder)?);
+    }
+    // Nothing temporary may lie in these, so they are only asked whether something could.
+    for folder in [dir.refs(), dir.trees()] {
+        if folder.is_dir()
+            && let Err(error) = access(&folder, Access::WRITE_OK)
+        {
+            return Err(CacheError::new("write into", &folder, error.into()));
+        }
     }
     tag(dir.cache());
     Ok(())
@@ -89,8 +97,8 @@ struct Place {
 impl Diagnosis {
     /// Looks at the place where `action` was refused.
     pub(super) fn of(action: &'static str, path: &Path, answer: &io::Error) -> Self {
-        // A file's folder decides whether a new one can be made, so the file itself only counts when it is all there is.
-        let near = path.parent().and_then(existing).or_else(|| existing(path));
+        // Whether a file can be made or replaced is decided by its folder.
+        let near = if path.is_dir() { Some(path) } else { path.parent().and_then(existing) };
         let place = near.and_then(|near| {
             let stat = fs::metadata(near).ok()?;
             let flags = statvfs(near).map_or(StatVfsMountFlags::empty(), |stat| stat.f_flag);

@@ -30,8 +30,8 @@ pub(super) struct SourceArgs {
     #[arg(long, value_name = "PATTERN")]
     exclude: Vec<String>,
     /// The Hub, or a mirror of it
-    #[arg(long, value_name = "URL", env = "HF_ENDPOINT", hide_env_values = true, value_parser = endpoint)]
-    endpoint: Option<Endpoint>,
+    #[arg(long, value_name = "URL", env = "HF_ENDPOINT", hide_env_values = true)]
+    endpoint: Option<String>,
     /// File with the token, read again when it is refused. Else `HF_TOKEN`, the file `HF_TOKEN_PATH` or `$HF_HOME/token`
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
@@ -53,11 +53,6 @@ fn kind(word: &str) -> RepoType {
     kinds.into_iter().find(|kind| kind.as_str().eq_ignore_ascii_case(word)).unwrap_or_default()
 }
 
-/// An empty variable means the usual Hub.
-fn endpoint(given: &str) -> Result<Endpoint, EndpointError> {
-    if given.is_empty() { Ok(Endpoint::default()) } else { given.parse() }
-}
-
 /// What the arguments mean.
 #[derive(Debug)]
 pub(super) struct Source {
@@ -77,6 +72,9 @@ pub(super) enum SourceError {
     /// A pattern that cannot be used.
     #[error(transparent)]
     Pattern(#[from] InvalidPattern),
+    /// An address that cannot be a Hub's. Not read by `clap`, which would repeat it with a password in it.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
     /// A token that cannot be one.
     #[error("{}", advice::token(.0))]
     Token(#[from] TokenError),
@@ -88,6 +86,7 @@ impl SourceError {
         match self {
             Self::Name(error) => error.reason(),
             Self::Pattern(error) => error.reason(),
+            Self::Endpoint(_) => Reason::HubUnreachable,
             Self::Token(error) => error.reason(),
         }
     }
@@ -100,7 +99,11 @@ impl SourceArgs {
             repo: Repo { kind: self.kind.kind, id: self.repo.parse()? },
             revision: self.revision.parse()?,
             patterns: Patterns::parse(&self.include, &self.exclude)?,
-            endpoint: self.endpoint.clone().unwrap_or_default(),
+            // An empty variable means the usual Hub.
+            endpoint: match self.endpoint.as_deref() {
+                None | Some("") => Endpoint::default(),
+                Some(given) => given.parse()?,
+            },
             token: match &self.token_file {
                 Some(path) => TokenSource::File(path.clone()),
                 None => env.token()?,

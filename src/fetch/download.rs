@@ -12,7 +12,7 @@ use super::{
     writer::{Alive, Writer},
 };
 use crate::{
-    cache::{CacheError, Courtesy, RepoDir, prove},
+    cache::{CacheError, Courtesy, RepoDir, on_its_way, prove},
     hub::{Commit, Hub, HubError, RepoFile, Revision, Token, TokenSource, Trouble, advice},
 };
 
@@ -81,21 +81,28 @@ impl Downloads<'_> {
         Ok(true)
     }
 
-    /// Waits a while for the other programs that use the Hub's locks. Says whether one of them had it.
+    /// Waits for other programs that use the Hub's locks, as long as their download grows or may yet. Says whether one
+    /// of them had it.
     async fn lock(&self, file: &RepoFile) -> Result<(Courtesy, bool), FetchError> {
-        let mut waited = Duration::ZERO;
+        let mut waited = None;
+        let mut idle = Duration::ZERO;
+        let mut last = 0;
         loop {
             let (dir, digest) = (self.dir.clone(), file.digest.clone());
-            let lock = spawn_blocking(move || Courtesy::try_take(&dir, &digest)).await?;
-            if !matches!(lock, Courtesy::Busy) || waited >= self.limits.lock {
-                return Ok((lock, waited > Duration::ZERO));
+            let looked =
+                spawn_blocking(move || (Courtesy::try_take(&dir, &digest), on_its_way(&dir, &digest)));
+            let (lock, there) = looked.await?;
+            if there != last {
+                (last, idle) = (there, Duration::ZERO);
             }
-            if waited.is_zero() {
+            if !matches!(lock, Courtesy::Busy) || idle >= self.limits.lock {
+                return Ok((lock, waited.is_some()));
+            }
+            waited.get_or_insert_with(|| {
                 tracing::info!(path = %file.path, "waiting for another download of the same content");
-            }
-            let pause = LOCK_PAUSE.min(self.limits.lock);
-            sleep(pause).await;
-            waited += pause;
+            });
+            sleep(LOCK_PAUSE).await;
+            idle += LOCK_PAUSE;
         }
     }
 

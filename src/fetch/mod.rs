@@ -62,7 +62,7 @@ pub struct Limits {
     pub stall: Duration,
     /// So long is waited in all when the Hub asks for it.
     pub rate_limit: Duration,
-    /// So long is waited for another program that downloads the same content.
+    /// So long is waited for another program that has the lock of a content and brings nothing of it.
     pub lock: Duration,
     /// What an earlier writer left behind is removed after so long.
     pub leftover: Duration,

@@ -16,7 +16,8 @@ const VERSION: u32 = 1;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
-    version: u32,
+    /// The version of this form: 1.
+    pub version: u32,
     /// The repo's ID.
     pub repo: String,
     /// The repo's type.

@@ -85,7 +85,9 @@ fn outcome(output: &Output) -> Result<String, String> {
 
 /// The project's folder.
 pub fn root() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+    // The package that the test belongs to is this one, or the project itself.
+    let mut folders = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+    folders.find(|folder| folder.join("tests/python").is_dir()).unwrap()
 }
 
 /// The Python environment with the official client, made on first use.

@@ -1,0 +1,179 @@
+//! What the network can do to a download. None of it may show a reader a part, or a wrong byte.
+
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+use modelcache::{hub::TokenSource, reason::Reason};
+use pretty_assertions::assert_eq;
+use standin_hub::{Class, Fault, Gate, Harm, Repo};
+
+use crate::support::{SMALL, Stage, WEIGHTS, run, tiny};
+
+/// A stage on which the CDN does harm.
+async fn harmed(fault: Fault) -> Stage {
+    let stage = Stage::new().await;
+    stage.hub.fault(fault.on(Class::Cdn));
+    stage
+}
+
+#[tokio::test]
+async fn a_cut_download_goes_on_where_it_was() {
+    let stage = harmed(Fault::new(Harm::Cut(1 << 20)).times(2)).await;
+    let report = run(&stage.request()).await;
+    assert_eq!(report.reason, Reason::Verified, "{}", report.message);
+    let ranges: Vec<_> = stage
+        .hub
+        .requests()
+        .into_iter()
+        .filter(|request| request.class == Class::Cdn)
+        .map(|request| request.range)
+        .collect();
+    let from = |start: u64| Some(format!("bytes={start}-"));
+    assert_eq!(ranges, [None, from(1 << 20), from(2 << 20)]);
+    assert_eq!(report.downloaded_bytes, WEIGHTS + SMALL, "no byte comes twice");
+    stage.assert_loads(|_| true);
+}
+
+#[tokio::test]
+async fn a_download_that_is_always_cut_shows_nothing() {
+    let stage = harmed(Fault::new(Harm::Cut(1000))).await;
+    let report = run(&stage.request()).await;
+    assert_eq!(report.reason, Reason::HubUnreachable);
+    assert!(report.message.starts_with("cannot download model.safetensors: "), "{}", report.message);
+    assert_eq!((report.files, report.path), (5, None));
+    stage.assert_nothing_visible();
+
+    stage.hub.clear_faults();
+    assert_eq!(run(&stage.request()).await.reason, Reason::Verified);
+    stage.assert_loads(|_| true);
+}
+
+#[tokio::test]
+async fn wrong_bytes_are_tried_once_more_and_never_shown() {
+    let stage = harmed(Fault::new(Harm::WrongBytes).times(1)).await;
+    assert_eq!(run(&stage.request()).await.reason, Reason::Verified);
+    stage.assert_loads(|_| true);
+
+    let stage = harmed(Fault::new(Harm::WrongBytes)).await;
+    let report = run(&stage.request()).await;
+    assert_eq!(report.reason, Reason::HashMismatch);
+    stage.assert_nothing_visible();
+    assert!(!stage.blob("model.safetensors").exists());
+}
+
+#[tokio::test]
+async fn a_page_of_the_storage_is_never_taken_for_a_file() {
+    for (fault, expected) in [
+        (Fault::new(Harm::Status(403)).times(1), Reason::Verified),
+        (Fault::new(Harm::Status(503)).times(2), Reason::Verified),
+        (Fault::new(Harm::ErrorPage).times(1), Reason::Verified),
+        (Fault::new(Harm::Short(1000)).times(1), Reason::Verified),
+        (Fault::new(Harm::Status(403)), Reason::HubUnreachable),
+        (Fault::new(Harm::Status(503)), Reason::HubUnreachable),
+        (Fault::new(Harm::ErrorPage), Reason::HubUnreachable),
+    ] {
+        let stage = harmed(fault.clone()).await;
+        let report = run(&stage.request()).await;
+        if expected == Reason::Verified {
+            assert_eq!(report.reason, expected, "{fault:?}: {}", report.message);
+            stage.assert_loads(|_| true);
+        } else {
+            assert!(
+                [expected, Reason::HashMismatch].contains(&report.reason),
+                "{fault:?}: {}",
+                report.message
+            );
+            assert!(!stage.blob("model.safetensors").exists());
+            stage.assert_nothing_visible();
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_expired_address_is_asked_for_again() {
+    let stage = Stage::new().await;
+    stage.hub.fault(Fault::new(Harm::ExpiredSignature).times(1));
+    assert_eq!(run(&stage.request()).await.reason, Reason::Verified);
+    stage.assert_loads(|_| true);
+}
+
+#[tokio::test]
+async fn the_hub_is_waited_for_when_it_asks_for_little() {
+    let stage = harmed(Fault::new(Harm::RetryAfter(1)).times(1)).await;
+    let began = Instant::now();
+    assert_eq!(run(&stage.request()).await.reason, Reason::Verified);
+    assert!(began.elapsed() >= Duration::from_secs(1));
+
+    for class in [Class::Cdn, Class::Resolve, Class::Api] {
+        let stage = Stage::new().await;
+        stage.hub.fault(Fault::new(Harm::RetryAfter(1800)).on(class));
+        let report = run(&stage.request()).await;
+        assert_eq!(
+            (report.reason, report.retry_after_seconds),
+            (Reason::RateLimited, Some(1800)),
+            "{class:?}"
+        );
+        stage.assert_nothing_visible();
+    }
+}
+
+#[tokio::test]
+async fn a_silent_connection_is_given_up() {
+    let stage = harmed(Fault::new(Harm::Stall(1 << 20)).times(1)).await;
+    let report = run(&stage.request()).await;
+    assert_eq!((report.reason, report.downloaded_bytes), (Reason::Verified, WEIGHTS + SMALL));
+
+    let stage = harmed(Fault::new(Harm::Stall(1000))).await;
+    let report = run(&stage.request()).await;
+    assert_eq!(report.reason, Reason::TransferStalled, "{}", report.message);
+    stage.assert_nothing_visible();
+}
+
+#[tokio::test]
+async fn a_token_that_is_renewed_meanwhile_is_read_again() {
+    let stage = Stage::with(tiny().gated(Gate::Manual)).await;
+    stage.hub.user("alice").token("hf_old").token("hf_new");
+    stage.hub.accept_terms("alice", "acme/tiny");
+    stage.hub.fault(Fault::new(Harm::Stall(1000)).on(Class::Cdn).times(1));
+    let file = stage.root.path().join("token");
+    fs::write(&file, "hf_old").unwrap();
+    let mut request = stage.request();
+    request.token = TokenSource::File(file.clone());
+    let renewed = async {
+        stage.hub.until(|requests| requests.iter().any(|request| request.class == Class::Cdn)).await;
+        fs::write(&file, "hf_new\n").unwrap();
+        stage.hub.remove_token("hf_old");
+    };
+    let (report, ()) = tokio::join!(run(&request), renewed);
+    assert_eq!(report.reason, Reason::Verified, "{}", report.message);
+    assert!(stage.hub.requests().iter().any(|request| request.status == 401));
+}
+
+#[tokio::test]
+async fn a_token_that_is_revoked_meanwhile_ends_it() {
+    let stage = Stage::with(tiny().gated(Gate::Manual)).await;
+    stage.hub.user("alice").token("hf_old");
+    stage.hub.accept_terms("alice", "acme/tiny");
+    stage.hub.fault(Fault::new(Harm::Stall(1000)).on(Class::Cdn).times(1));
+    let mut request = stage.request();
+    request.token = TokenSource::Fixed("hf_old".parse().unwrap());
+    let revoked = async {
+        stage.hub.until(|requests| requests.iter().any(|request| request.class == Class::Cdn)).await;
+        stage.hub.remove_token("hf_old");
+    };
+    let (report, ()) = tokio::join!(run(&request), revoked);
+    assert_eq!(report.reason, Reason::TokenInvalid, "{}", report.message);
+    stage.assert_nothing_visible();
+}
+
+#[tokio::test]
+async fn a_name_that_would_leave_the_folder_is_refused() {
+    for path in ["../outside.txt", "/etc/modelcache-test", "a/../../b"] {
+        let stage = Stage::with(Repo::model("acme/tiny").file("config.json", "{}").file(path, "x")).await;
+        let report = run(&stage.request()).await;
+        assert_eq!(report.reason, Reason::UnsafeFileName, "{path}");
+        assert!(!stage.cache().exists());
+    }
+}
