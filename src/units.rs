@@ -1,23 +1,43 @@
-//! Numbers as people read them.
+//! Numbers as people read them: in sentences, and as Kubernetes writes quantities.
 
-/// A number of bytes as Kubernetes users write sizes: `25.1Gi`.
+/// A number of files, in words.
 #[must_use]
-pub fn bytes(bytes: u64) -> String {
-    let mut unit = "";
-    let mut scale = 1_u64;
-    for next in ["Ki", "Mi", "Gi", "Ti", "Pi"] {
-        if bytes / scale < 1024 {
+pub fn files(count: usize) -> String {
+    if count == 1 { "1 file".to_owned() } else { format!("{count} files") }
+}
+
+/// A number of bytes in a sentence: `25.1 GiB`.
+#[must_use]
+pub fn size(bytes: u64) -> String {
+    let (number, prefix) = scaled(bytes);
+    if prefix.is_empty() { format!("{number} B") } else { format!("{number} {prefix}B") }
+}
+
+/// A number of bytes as a quantity, for columns: `25.1Gi`.
+#[must_use]
+pub fn quantity(bytes: u64) -> String {
+    let (number, prefix) = scaled(bytes);
+    format!("{number}{prefix}")
+}
+
+/// The number in the largest fitting binary unit, with one decimal where it says something. No floating point.
+fn scaled(bytes: u64) -> (String, &'static str) {
+    let mut prefix = "";
+    let mut unit: u128 = 1;
+    for next in ["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"] {
+        // What would be rounded to 1,024 of a unit is 1 of the next.
+        if u128::from(bytes) * 10 + unit / 2 < unit * 10_240 {
             break;
         }
-        scale *= 1024;
-        unit = next;
+        unit *= 1024;
+        prefix = next;
     }
-    let tenths = u128::from(bytes) * 10 / u128::from(scale);
-    if tenths >= 1000 || tenths % 10 == 0 {
-        format!("{}{unit}", tenths / 10)
-    } else {
-        format!("{}.{}{unit}", tenths / 10, tenths % 10)
-    }
+    let tenths = (u128::from(bytes) * 10 + unit / 2) / unit;
+    let number = match tenths % 10 {
+        0 => (tenths / 10).to_string(),
+        decimal => format!("{}.{decimal}", tenths / 10),
+    };
+    (number, prefix)
 }
 
 #[cfg(test)]
@@ -25,11 +45,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_short() {
-        for (number, want) in
-            [(0, "0"), (999, "999"), (1536, "1.5Ki"), (26_954_000_000, "25.1Gi"), (400 << 20, "400Mi")]
-        {
-            assert_eq!(bytes(number), want);
+    fn sizes_are_short_and_rounded() {
+        for (bytes, sentence, column) in [
+            (0, "0 B", "0"),
+            (1023, "1023 B", "1023"),
+            (1024, "1 KiB", "1Ki"),
+            (1536, "1.5 KiB", "1.5Ki"),
+            (1024 * 1024 - 1, "1 MiB", "1Mi"),
+            (400 << 20, "400 MiB", "400Mi"),
+            (26_954_000_000, "25.1 GiB", "25.1Gi"),
+            (u64::MAX, "16 EiB", "16Ei"),
+        ] {
+            assert_eq!((size(bytes).as_str(), quantity(bytes).as_str()), (sentence, column));
         }
+    }
+
+    #[test]
+    fn one_file_is_not_files() {
+        assert_eq!([files(1), files(3)], ["1 file", "3 files"]);
     }
 }

@@ -6,10 +6,7 @@ use std::{
 };
 
 use super::volume::{Diagnosis, free_space};
-use crate::{
-    hub::{Digest, advice::size},
-    reason::Reason,
-};
+use crate::{hub::Digest, reason::Reason, units::size};
 
 /// A failure of the cache room.
 #[derive(Debug, thiserror::Error)]

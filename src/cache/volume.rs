@@ -185,7 +185,7 @@ mod tests {
         require_space(&dir, 1).unwrap();
         let error = require_space(&dir, 1 << 60).unwrap_err();
         assert_eq!(error.reason(), crate::reason::Reason::VolumeFull);
-        assert!(error.to_string().starts_with("1.0 EiB are missing in "), "{error}");
+        assert!(error.to_string().starts_with("1 EiB are missing in "), "{error}");
     }
 
     #[test]

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use super::{Output, env::Env, json, print, source::KindArg, tell};
 use crate::{
     cache::{CacheDir, Checked, verify, verify_all},
-    hub::{Repo, advice},
+    hub::Repo,
     reason::{Reason, exit},
+    units,
 };
 
 /// Read every file of a cache again and compare it with its hash. Asks no Hub
@@ -70,8 +71,8 @@ fn text(checked: &Checked) {
         print(&format!("✗ {problem}"));
     }
     let mark = if checked.problems.is_empty() { '✓' } else { '✗' };
-    let files = advice::files(usize::try_from(checked.files).unwrap_or(usize::MAX));
-    print(&format!("{mark} {}: {files}, {}", checked.repo, advice::size(checked.bytes)));
+    let files = units::files(usize::try_from(checked.files).unwrap_or(usize::MAX));
+    print(&format!("{mark} {}: {files}, {}", checked.repo, units::size(checked.bytes)));
 }
 
 fn conclusion(root: &str, checked: &[Checked]) -> (Reason, String) {
@@ -82,6 +83,6 @@ fn conclusion(root: &str, checked: &[Checked]) -> (Reason, String) {
     let remedy = "Remove what is wrong, and fetch it again";
     (
         Reason::HashMismatch,
-        format!("{root} has {} that are missing or wrong. {remedy}.", advice::files(problems)),
+        format!("{root} has {} that are missing or wrong. {remedy}.", units::files(problems)),
     )
 }

@@ -8,7 +8,7 @@ use crate::reason::{Reason, Remedy};
 #[must_use]
 pub fn attempt(reason: Reason, number: u32, retry_after: Option<u64>, name: &str) -> Duration {
     let first = match reason.remedy() {
-        Remedy::Person => Duration::from_secs(60),
+        Remedy::Person => Duration::from_secs(20),
         _ => Duration::from_secs(10),
     };
     let pause = exponential(first, number.saturating_sub(1), Duration::from_secs(600));

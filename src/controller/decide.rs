@@ -127,7 +127,7 @@ fn make_claim(seen: &Observation, checked: &Checked) -> Plan {
     if let Some(size) = claim::capacity(&claim).filter(|size| *size < snapshot.bytes) {
         return Plan::new(too_small(&name, size, snapshot.bytes, "Raise spec.storage.claim.size."), None);
     }
-    let size = claim::capacity(&claim).map(units::bytes).unwrap_or_default();
+    let size = claim::capacity(&claim).map(units::size).unwrap_or_default();
     let mut plan =
         Plan::waits(Reason::ClaimPending, format!("The claim {name} of {size} is being made."), None);
     plan.claim = Some(claim);
@@ -140,8 +140,8 @@ fn too_small(name: &str, size: u64, wanted: u64, remedy: &str) -> Verdict {
         Reason::VolumeFull,
         format!(
             "The claim {name} has {}, but the files take {}. {remedy}",
-            units::bytes(size),
-            units::bytes(wanted)
+            units::size(size),
+            units::size(wanted)
         ),
     )
 }
@@ -197,7 +197,7 @@ fn inputs(seen: &Observation, wanted: &Wanted, commit: Commit, claim_uid: String
 }
 
 fn verified(cached: Cached, inputs: &Inputs) -> Plan {
-    let size = cached.bytes.and_then(|bytes| u64::try_from(bytes).ok()).map(units::bytes).unwrap_or_default();
+    let size = cached.bytes.and_then(|bytes| u64::try_from(bytes).ok()).map(units::size).unwrap_or_default();
     let message = format!(
         "Commit {} of {} ({size}) is complete and verified on the claim {}.",
         inputs.commit.short(),
@@ -250,7 +250,7 @@ impl Download<'_> {
             Standing::Pending(message) => Plan::waits(Reason::JobPending, message, self.cached),
             Standing::Running => {
                 let what = self.checked.snapshot.as_ref().map_or_else(String::new, |snapshot| {
-                    format!(" {} files, {},", snapshot.files, units::bytes(snapshot.bytes))
+                    format!(" {} files, {},", snapshot.files, units::size(snapshot.bytes))
                 });
                 let message =
                     format!("The Job {name} downloads{what} to the claim {}.", self.claim.name_any());

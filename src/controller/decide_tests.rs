@@ -55,7 +55,7 @@ fn a_claim_that_would_be_too_small_is_not_made() {
     assert_eq!(plan.downloaded.reason, Reason::VolumeFull);
     assert_eq!(
         plan.downloaded.message,
-        "The claim tiny has 50Mi, but the files take 100Mi. Raise spec.storage.claim.size."
+        "The claim tiny has 50 MiB, but the files take 100 MiB. Raise spec.storage.claim.size."
     );
 }
 

@@ -74,7 +74,7 @@ fn resolved(cache: &ModelCache, old: &ModelCacheStatus, snapshot: Option<&Snapsh
         short_commit: snapshot.commit.short().to_owned(),
         files: i64::try_from(snapshot.files).unwrap_or(i64::MAX),
         bytes: i64::try_from(snapshot.bytes).unwrap_or(i64::MAX),
-        size: units::bytes(snapshot.bytes),
+        size: units::quantity(snapshot.bytes),
     })
 }
 

@@ -8,7 +8,8 @@ use tokio::task::spawn_blocking;
 use super::FetchError;
 use crate::{
     cache::{Inventory, RepoDir, State, prove},
-    hub::{Commit, Digest, RepoFile, advice::size},
+    hub::{Commit, Digest, RepoFile},
+    units::size,
 };
 
 /// What a fetch has to do.

@@ -30,6 +30,7 @@ use crate::{
         advice, preflight,
     },
     reason::{Reason, Topic},
+    units,
 };
 
 /// So often the Hub is asked for the listing while it cannot be reached. Fewer than for a file: a person may be waiting.
@@ -75,8 +76,8 @@ pub async fn fetch(
                 "{} at {} is complete and verified: {}, {}.{note}",
                 request.repo,
                 record.commit.short(),
-                advice::files(record.files.len()),
-                advice::size(record.bytes),
+                units::files(record.files.len()),
+                units::size(record.bytes),
             );
             report.path = Some(dir.snapshot_from_root(&record.commit));
             (report.files, report.bytes) = (record.files.len() as u64, record.bytes);
@@ -234,8 +235,8 @@ impl Run<'_> {
         self.progress.begin(bytes, total_files, plan.present_bytes, plan.present_files);
         self.make_room(plan.bytes()).await?;
         tracing::info!(
-            repo = %self.request.repo, %commit, files = total_files, size = advice::size(bytes),
-            missing = advice::size(plan.bytes()), "downloading"
+            repo = %self.request.repo, %commit, files = total_files, size = units::size(bytes),
+            missing = units::size(plan.bytes()), "downloading"
         );
         let downloads = Downloads {
             hub,

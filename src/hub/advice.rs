@@ -6,7 +6,10 @@ use std::fmt::Write;
 use super::{
     Endpoint, HubError, Patterns, Refusal, Repo, RepoFile, Revision, TokenError, TokenState, Trouble,
 };
-use crate::reason::Reason;
+use crate::{
+    reason::Reason,
+    units::{files, size},
+};
 
 /// What a sentence is about.
 #[derive(Clone, Copy, Debug)]
@@ -211,30 +214,6 @@ fn quoted<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
         let _ = write!(text, " and {more} more");
     }
     text
-}
-
-/// A number of files, in words.
-#[must_use]
-pub fn files(count: usize) -> String {
-    if count == 1 { "1 file".to_owned() } else { format!("{count} files") }
-}
-
-/// A size as people write it, in binary units with one decimal.
-#[must_use]
-pub fn size(bytes: u64) -> String {
-    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-    if bytes < 1024 {
-        return format!("{bytes} B");
-    }
-    // In tenths of the unit, rounded, without floating point.
-    let mut unit = 0;
-    let mut scale: u128 = 1024;
-    while u128::from(bytes) * 10 + scale / 2 >= scale * 10_240 && unit + 1 < UNITS.len() {
-        scale *= 1024;
-        unit += 1;
-    }
-    let tenths = (u128::from(bytes) * 10 + scale / 2) / scale;
-    format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
 }
 
 #[cfg(test)]

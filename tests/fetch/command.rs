@@ -184,7 +184,7 @@ async fn verify_needs_no_hub_and_finds_a_changed_byte() {
     stage.hub.off().await;
     let good = stage.modelcache(&["verify"]).output().unwrap();
     assert_eq!(good.status.code(), Some(0), "{good:?}");
-    assert_eq!(out(&good), ["✓ acme/tiny: 4 files, 3.0 MiB"]);
+    assert_eq!(out(&good), ["✓ acme/tiny: 4 files, 3 MiB"]);
 
     let blob = stage.blob("model.safetensors");
     let mut bytes = fs::read(&blob).unwrap();

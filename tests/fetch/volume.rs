@@ -52,7 +52,7 @@ async fn a_full_volume_is_told_before_anything_is_downloaded() {
     assert_eq!(output.status.code(), Some(73), "{output:?}");
     let report = modelcache::fetch::Report::parse(&String::from_utf8(output.stdout).unwrap()).unwrap();
     assert_eq!(report.reason, Reason::VolumeFull);
-    assert!(report.message.starts_with("3.0 MiB are missing in "), "{}", report.message);
+    assert!(report.message.starts_with("3 MiB are missing in "), "{}", report.message);
     assert!(report.message.contains(" are free "), "{}", report.message);
     assert_eq!(report.downloaded_bytes, 0);
 }

@@ -77,7 +77,7 @@ async fn a_claim_that_is_not_ours_is_left_alone_and_one_that_is_too_small_is_not
     team.cache("small", with(spec("acme/claims"), json!({ "storage": { "claim": { "size": "2Mi" } } })))
         .await;
     let cache = team.reason("small", "VolumeFull").await;
-    assert!(message(&cache, Topic::Downloaded).contains("2Mi"), "{}", show(&cache));
+    assert!(message(&cache, Topic::Downloaded).contains("2 MiB"), "{}", show(&cache));
     assert!(claims.get_opt("small").await.unwrap().is_none());
 
     team.cache("nowhere", with(spec("acme/claims"), json!({ "storage": { "existingClaim": "none" } }))).await;

@@ -162,20 +162,6 @@ fn patterns_that_match_nothing_get_a_hint() {
 }
 
 #[test]
-fn sizes_are_for_people() {
-    for (bytes, text) in [
-        (0, "0 B"),
-        (1023, "1023 B"),
-        (1024, "1.0 KiB"),
-        (1024 * 1024 - 1, "1.0 MiB"),
-        (26_954_000_000, "25.1 GiB"),
-        (u64::MAX, "16.0 EiB"),
-    ] {
-        assert_eq!(size(bytes), text);
-    }
-}
-
-#[test]
 fn a_commit_is_not_said_to_be_itself() {
     let repo = repo(RepoType::Model);
     let endpoint = Endpoint::default();

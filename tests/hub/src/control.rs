@@ -94,6 +94,15 @@ pub enum Order {
         #[arg(long, default_value = "main")]
         branch: String,
     },
+    /// Let a user read a private repo
+    AddMember {
+        /// The account
+        #[arg(long)]
+        user: String,
+        /// The repo
+        #[arg(long)]
+        repo: String,
+    },
     /// Make a repo private, or public again
     SetPrivate {
         /// The repo
@@ -183,6 +192,7 @@ pub async fn obey(hub: &StandinHub, order: Order) -> Result<Value, String> {
         Order::BadTokens { treatment } => hub.bad_tokens(treatment),
         Order::Load { state } => config::load(hub, &state)?,
         Order::Push { repo, folder, branch } => update(&repo, &|it| it.folder(&folder).branch(&branch))?,
+        Order::AddMember { user, repo } => update(&repo, &|it| it.member(&user))?,
         Order::SetPrivate { repo, private } => update(&repo, &|it| it.private(private))?,
         Order::SetDisabled { repo, disabled } => update(&repo, &|it| it.disabled(disabled))?,
         Order::Rename { old, new } => hub.state().rename(&RepoName::from(&old), &RepoName::from(&new))?,
