@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::support::{Server, refusal, spec};
 
 #[tokio::test]
-#[ignore = "needs a cluster: make test-cluster"]
+#[ignore = "needs a cluster: make test"]
 async fn what_the_volume_depends_on_cannot_change() {
     let server = Server::new().await;
     let storage = |storage: Value| json!({ "storage": storage });

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::support::{Server, object, refusal, spec};
 
 #[tokio::test]
-#[ignore = "needs a cluster: make test-cluster"]
+#[ignore = "needs a cluster: make test"]
 async fn bad_objects_are_refused_with_a_sentence() {
     let server = Server::new().await;
     let long = "x".repeat(300);
@@ -156,7 +156,7 @@ fn bad_jobs() -> Vec<Refusal> {
 }
 
 #[tokio::test]
-#[ignore = "needs a cluster: make test-cluster"]
+#[ignore = "needs a cluster: make test"]
 async fn a_misspelt_field_does_not_pass_in_silence() {
     let server = Server::new().await;
     let file = tempfile::NamedTempFile::new().unwrap();

@@ -17,7 +17,7 @@ use serde_json::json;
 use crate::support::{Server, refusal, spec};
 
 #[tokio::test]
-#[ignore = "needs a cluster: make test-cluster"]
+#[ignore = "needs a cluster: make test"]
 async fn the_definition_is_kept_as_it_is_written() {
     let server = Server::new().await;
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/crds/modelcaches.modelcache.internal.yaml");
@@ -45,7 +45,7 @@ async fn the_definition_is_kept_as_it_is_written() {
 }
 
 #[tokio::test]
-#[ignore = "needs a cluster: make test-cluster"]
+#[ignore = "needs a cluster: make test"]
 async fn conditions_of_several_managers_live_side_by_side() {
     let server = Server::new().await;
     server.create("shared", &spec(&json!({}))).await.unwrap();
@@ -84,7 +84,7 @@ async fn conditions_of_several_managers_live_side_by_side() {
 }
 
 #[tokio::test]
-#[ignore = "needs a cluster: make test-cluster"]
+#[ignore = "needs a cluster: make test"]
 async fn the_table_alone_tells_the_story() {
     let server = Server::new().await;
     server.create("llama", &spec(&json!({}))).await.unwrap();

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::support::{Server, spec};
 
 #[tokio::test]
-#[ignore = "needs a cluster: make test-cluster"]
+#[ignore = "needs a cluster: make test"]
 async fn good_objects_are_taken_and_can_be_read() {
     let server = Server::new().await;
     let patterns = vec!["*".repeat(256); 64];
@@ -55,7 +55,7 @@ async fn good_objects_are_taken_and_can_be_read() {
 }
 
 #[tokio::test]
-#[ignore = "needs a cluster: make test-cluster"]
+#[ignore = "needs a cluster: make test"]
 async fn defaults_are_filled_in() {
     let server = Server::new().await;
     let made = server.create("plain", &spec(&json!({}))).await.unwrap();

@@ -34,7 +34,7 @@ async fn a_model_is_there_for_the_official_client() {
             RepoType::Model,
             &"main",
             Reason::Verified,
-            format!("acme/tiny at {} is complete and verified: 5 files, 3.0 MiB.", &commit[..7]),
+            format!("acme/tiny at {} is complete and verified: 5 files, 3 MiB.", &commit[..7]),
         )
     };
     assert_eq!(report, expected);
