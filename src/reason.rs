@@ -189,6 +189,8 @@ reasons! {
     JobRejected: Wait, FAILURE;
     /// The Job's pod does not run yet.
     JobPending: Wait, FAILURE;
+    /// The spec asks for a pause: nothing is made, and the Hub is not asked.
+    Suspended: Wait, FAILURE;
     /// The Job is at work.
     Downloading: Wait, FAILURE;
     /// No byte came for too long.

@@ -6,7 +6,7 @@ use k8s_openapi::{
 };
 use schemars::{Schema, SchemaGenerator, json_schema};
 
-use crate::reason::{Topic, Verdict};
+use crate::reason::{Answer, Reason, Topic, Verdict};
 
 /// The longest message that is written, in characters. The schema takes 32,768, as Kubernetes does; a person reads less.
 const MAX_MESSAGE: usize = 2_000;
@@ -62,6 +62,19 @@ pub fn find(conditions: &[Condition], topic: Topic) -> Option<&Condition> {
 #[must_use]
 pub fn holds(conditions: &[Condition], topic: Topic) -> bool {
     find(conditions, topic).is_some_and(|condition| condition.status == "True")
+}
+
+/// The verdict that a condition was made from, if its reason is one of ours.
+#[must_use]
+pub fn verdict(conditions: &[Condition], topic: Topic) -> Option<Verdict> {
+    let found = find(conditions, topic)?;
+    let reason = Reason::ALL.iter().copied().find(|reason| reason.as_str() == found.reason)?;
+    let status = match found.status.as_str() {
+        "True" => Answer::True,
+        "False" => Answer::False,
+        _ => Answer::Unknown,
+    };
+    Some(Verdict { topic, status, reason, message: found.message.clone() })
 }
 
 /// Kubernetes writes times in whole seconds; a finer one would differ from itself after a round trip.

@@ -40,6 +40,9 @@ pub const LABEL_INPUTS: &str = "modelcache.internal/inputs";
 /// Annotation on a Job: the version of the Secret that its token was from.
 pub const ANNOTATION_SECRET_VERSION: &str = "modelcache.internal/secret-version";
 
+/// Annotation on a Job: the hash of its pod template, to tell whether it would be made otherwise today.
+pub const ANNOTATION_TEMPLATE: &str = "modelcache.internal/template";
+
 /// Label that says who looks after an object, with the value [`MANAGED_BY`].
 pub const LABEL_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 

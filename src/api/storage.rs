@@ -26,14 +26,6 @@ pub struct Storage {
     pub sub_path: Option<String>,
 }
 
-impl Storage {
-    /// The claim to make, with its defaults; none where a claim of the user's is taken.
-    #[must_use]
-    pub fn wanted_claim(&self) -> Option<ClaimTemplate> {
-        self.existing_claim.is_none().then(|| self.claim.clone().unwrap_or_default())
-    }
-}
-
 /// A claim that is made for a ModelCache.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -49,8 +41,8 @@ pub struct ClaimTemplate {
     #[schemars(length(min = 1, max = 4), extend("x-kubernetes-list-type" = "set"))]
     pub access_modes: Vec<AccessMode>,
 
-    /// Size of the volume, such as `40Gi`. From the Hub, with room to spare, where none is given. It may grow where the
-    /// storage class allows expansion.
+    /// Size of the volume, such as `40Gi`. From the Hub, with room to spare, where none is given. It counts when the claim
+    /// is made; a claim that exists is grown with `kubectl edit pvc`, where its storage class allows that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<Quantity>,
 }

@@ -47,8 +47,8 @@ pub async fn carry_out(client: &Client, namespace: &str, plan: &Plan) -> Result<
     Ok(None)
 }
 
-/// Creates and never adopts: where one of the name exists already, the next look finds it and says whose it is.
-/// Gives the API server's words where it refuses.
+/// Creates and never adopts. Gives the API server's words where it refuses, also because one of the name exists: the next
+/// look finds a claim and says whose it is, and a Job of ours has a name that nobody else should have.
 async fn create<K>(api: &Api<K>, object: &K, manager: &str) -> Result<Option<String>, kube::Error>
 where
     K: kube::Resource + Clone + serde::Serialize + serde::de::DeserializeOwned + std::fmt::Debug,
@@ -59,12 +59,15 @@ where
             info!(object = object.name_any(), manager, "made");
             Ok(None)
         }
-        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(None),
-        Err(kube::Error::Api(status)) if status.is_forbidden() || status.is_invalid() => {
-            Ok(Some(status.message.clone()))
-        }
+        Err(kube::Error::Api(status)) if is_refusal(status.code) => Ok(Some(status.message.clone())),
         Err(error) => Err(error),
     }
+}
+
+/// Whether a status of the API server is its answer to the object, and not to the moment. Quotas and pod security answer 403,
+/// the schema 422, and admission policies and webhooks what they like.
+const fn is_refusal(code: u16) -> bool {
+    matches!(code, 400..=499) && !matches!(code, 401 | 404 | 408 | 429)
 }
 
 /// Writes the status if it differs from the one on the resource. Says whether it wrote.
@@ -111,8 +114,8 @@ async fn patch_status(
     let params = PatchParams::apply(manager).force();
     match caches.patch_status(&cache.name_any(), &params, &Patch::Apply(patch)).await {
         Ok(_) => Ok(()),
-        // Deleted in the meantime; the UID keeps us from writing to another of its name.
-        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
+        // Deleted in the meantime. The UID keeps us from writing to another of its name.
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
         Err(source) => Err(ApplyError::WriteStatus { manager: manager.to_owned(), source }),
     }
 }

@@ -13,8 +13,13 @@ use crate::{api, fetch::Report, reason::Reason};
 /// How an attempt stands.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Standing {
-    /// Its pod does not run yet; the message says what it waits for.
-    Pending(String),
+    /// Its pod does not run.
+    Pending {
+        /// Why: `JobPending`, or a word that says more.
+        reason: Reason,
+        /// What it waits for.
+        message: String,
+    },
     /// Its pod runs.
     Running,
     /// It is done, and left a report.
@@ -42,15 +47,24 @@ pub fn number(job: &Job) -> u32 {
 /// the last pod is gone; only the terminal conditions count.
 #[must_use]
 pub fn is_active(job: &Job) -> bool {
-    ended(job, "Complete").is_none() && ended(job, "Failed").is_none()
+    ended_at(job).is_none()
 }
 
 /// How the attempt stands. `refusal` is what the API server said when the Job's pod could not be made.
 #[must_use]
 pub fn standing(job: &Job, pod: Option<&Pod>, refusal: Option<&str>) -> Standing {
-    let report = pod.and_then(terminated).and_then(|end| Report::parse(end.message.as_deref()?));
+    let end = pod.and_then(terminated);
+    let report = end.and_then(|end| Report::parse(end.message.as_deref()?));
     if let Some((at, message)) = ended(job, "Failed") {
-        return failed(pod, report, at, message.as_deref());
+        return match report {
+            // A container that somebody's policy put beside ours may fail the Job after the work is done.
+            Some(report)
+                if report.reason == Reason::Verified && end.is_some_and(|end| end.exit_code == 0) =>
+            {
+                Standing::Succeeded(report)
+            }
+            report => failed(pod, report, at, message.as_deref()),
+        };
     }
     if let Some((at, _)) = ended(job, "Complete") {
         return match report {
@@ -65,19 +79,28 @@ pub fn standing(job: &Job, pod: Option<&Pod>, refusal: Option<&str>) -> Standing
         };
     }
     match pod {
-        None => Standing::Pending(match refusal {
-            Some(words) => format!("The Job's pod is refused: {words}"),
-            None => "The Job's pod is not made yet.".to_owned(),
-        }),
-        Some(pod) if phase(pod) == "Pending" => Standing::Pending(waits_for(pod)),
+        None => match refusal {
+            Some(words) => pending(Reason::JobRejected, format!("The Job's pod is refused: {words}")),
+            None => pending(Reason::JobPending, "The Job's pod is not made yet.".to_owned()),
+        },
+        // A pod whose node does not answer stays so until the node is back or its object is deleted.
+        Some(pod) if pod.metadata.deletion_timestamp.is_some() => {
+            let node = node(pod).unwrap_or("its node");
+            pending(
+                Reason::JobPending,
+                format!("The Job's pod is ending on {node}; another one is made after it."),
+            )
+        }
+        Some(pod) if phase(pod) == "Pending" => pending(Reason::JobPending, waits_for(pod)),
+        Some(pod) if phase(pod) == "Failed" => disrupted(pod),
         Some(_) => Standing::Running,
     }
 }
 
-/// When the Job was done, if it is.
+/// When the Job ended, if it has.
 #[must_use]
-pub fn completed_at(job: &Job) -> Option<Timestamp> {
-    ended(job, "Complete").map(|(at, _)| at)
+pub fn ended_at(job: &Job) -> Option<Timestamp> {
+    ["Complete", "Failed"].into_iter().find_map(|end| ended(job, end)).map(|(at, _)| at)
 }
 
 fn ended(job: &Job, type_: &str) -> Option<(Timestamp, Option<String>)> {
@@ -93,7 +116,7 @@ fn failed(pod: Option<&Pod>, report: Option<Report>, at: Timestamp, words: Optio
         return Standing::Failed { reason, message, at, retry_after };
     }
     let status = pod.and_then(|pod| pod.status.as_ref());
-    let evicted = status.and_then(|status| status.reason.as_deref()) == Some("Evicted");
+    let evicted = pod.is_some_and(is_evicted);
     let end = pod.and_then(terminated);
     let (reason, message) = match end {
         _ if evicted => {
@@ -125,6 +148,26 @@ fn terminated(pod: &Pod) -> Option<&ContainerStateTerminated> {
     ours.state.as_ref()?.terminated.as_ref()
 }
 
+const fn pending(reason: Reason, message: String) -> Standing {
+    Standing::Pending { reason, message }
+}
+
+/// The failure policy ignores a disruption: the Job goes on with another pod.
+fn disrupted(pod: &Pod) -> Standing {
+    let reason = if is_evicted(pod) { Reason::Evicted } else { Reason::JobPending };
+    let why =
+        pod.status.as_ref().and_then(|status| status.message.as_deref()).unwrap_or("its node was taken away");
+    pending(reason, format!("The Job's pod was ended from outside: {why} Another one is made."))
+}
+
+fn is_evicted(pod: &Pod) -> bool {
+    pod.status.as_ref().and_then(|status| status.reason.as_deref()) == Some("Evicted")
+}
+
+fn node(pod: &Pod) -> Option<&str> {
+    pod.spec.as_ref()?.node_name.as_deref()
+}
+
 fn phase(pod: &Pod) -> &str {
     pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or("Pending")
 }
@@ -151,7 +194,7 @@ fn waits_for(pod: &Pod) -> String {
             None => format!("The Job's container does not start: {reason}"),
         };
     }
-    match pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) {
+    match node(pod) {
         Some(node) => format!("The Job's pod is starting on node {node}."),
         None => "The Job's pod waits to be scheduled.".to_owned(),
     }

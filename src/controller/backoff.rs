@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use crate::reason::{Reason, Remedy};
 
+/// The longest pause that somebody else may ask for.
+const LONGEST_ASKED: Duration = Duration::from_secs(3600);
+
 /// The pause before the attempt after `number`, which failed for `reason`.
 #[must_use]
 pub fn attempt(reason: Reason, number: u32, retry_after: Option<u64>, name: &str) -> Duration {
@@ -12,7 +15,15 @@ pub fn attempt(reason: Reason, number: u32, retry_after: Option<u64>, name: &str
         _ => Duration::from_secs(10),
     };
     let pause = exponential(first, number.saturating_sub(1), Duration::from_secs(600));
-    jittered(pause.max(Duration::from_secs(retry_after.unwrap_or(0))), name)
+    // What a report asks for is bounded: it comes from a pod, and pods can be forged.
+    let asked = Duration::from_secs(retry_after.unwrap_or(0)).min(LONGEST_ASKED);
+    jittered(pause.max(asked), name)
+}
+
+/// The pause after `failures` looks in a row that failed between us and the API server.
+#[must_use]
+pub fn look(failures: u32, name: &str) -> Duration {
+    jittered(exponential(Duration::from_secs(1), failures.saturating_sub(1), Duration::from_secs(120)), name)
 }
 
 /// The pause before the Hub is asked again after `failures` refusals or outages in a row.
@@ -35,7 +46,7 @@ pub fn hub(
             exponential(Duration::from_secs(5), failures.saturating_sub(1), Duration::from_secs(300))
         }
     };
-    jittered(pause.max(retry_after.unwrap_or_default()), name)
+    jittered(pause.max(retry_after.unwrap_or_default().min(LONGEST_ASKED)), name)
 }
 
 fn exponential(first: Duration, doublings: u32, most: Duration) -> Duration {
@@ -46,7 +57,7 @@ fn exponential(first: Duration, doublings: u32, most: Duration) -> Duration {
 fn jittered(pause: Duration, name: &str) -> Duration {
     let spread =
         name.bytes().fold(17_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte))) % 100;
-    pause + pause / 1000 * u32::try_from(spread).unwrap_or_default()
+    pause.saturating_add(pause / 1000 * u32::try_from(spread).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -63,7 +74,8 @@ mod tests {
     }
 
     #[test]
-    fn the_hubs_own_time_is_kept() {
+    fn the_hubs_own_time_is_kept_within_reason() {
+        assert!(attempt(Reason::RateLimited, 1, Some(u64::MAX), "x") <= Duration::from_secs(4000));
         assert!(attempt(Reason::RateLimited, 1, Some(3000), "x") >= Duration::from_secs(3000));
         assert!(
             hub(Remedy::Wait, 1, Some(Duration::from_secs(99)), Duration::ZERO, "x")

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::{
-    api::ModelCache,
-    hub::{Commit, Preflight},
+    api::{ModelCache, condition},
+    hub::{Commit, Endpoint, Preflight},
     reason::{Reason, Topic, Verdict},
 };
 
@@ -30,6 +30,8 @@ pub struct Checked {
     pub verdicts: [Verdict; 3],
     /// The parsed source, where it can be parsed.
     pub wanted: Option<Wanted>,
+    /// Where the Hub was asked; a Job asks there too.
+    pub endpoint: Option<Endpoint>,
     /// What the revision stands for, where the Hub told it.
     pub snapshot: Option<Snapshot>,
     /// A time that the Hub asked to wait.
@@ -81,13 +83,31 @@ impl Checked {
             ),
         };
         let verdict = Verdict::no(Topic::Authenticated, reason, message);
-        Some(Self::answered(wanted.clone(), Preflight::stopped_by(verdict)))
+        Some(Self::stopped(wanted.clone(), verdict))
+    }
+
+    /// An answer that is known before the Hub is asked. What is on the volume can be told all the same.
+    #[must_use]
+    pub fn stopped(wanted: Wanted, verdict: Verdict) -> Self {
+        Self { wanted: Some(wanted), ..Self::from(Preflight::stopped_by(verdict)) }
     }
 
     /// What the Hub answered.
     #[must_use]
-    pub fn answered(wanted: Wanted, preflight: Preflight) -> Self {
-        Self { wanted: Some(wanted), ..Self::from(preflight) }
+    pub fn answered(wanted: Wanted, endpoint: Endpoint, preflight: Preflight) -> Self {
+        Self { wanted: Some(wanted), endpoint: Some(endpoint), ..Self::from(preflight) }
+    }
+
+    /// What was last told on the resource: while it is suspended, the Hub is not asked.
+    #[must_use]
+    pub fn suspended(cache: &ModelCache) -> Self {
+        let told = cache.status.as_ref().map_or(&[][..], |status| &status.conditions);
+        let verdicts = [Topic::Authenticated, Topic::Authorized, Topic::Resolved].map(|topic| {
+            condition::verdict(told, topic)
+                .unwrap_or_else(|| Verdict::no(topic, Reason::NotChecked, "Suspended: the Hub is not asked."))
+        });
+        let wanted = Wanted::parse(&cache.spec).ok();
+        Self { verdicts, wanted, endpoint: None, snapshot: None, retry_after: None }
     }
 
     /// Whether a download may start.
@@ -123,6 +143,12 @@ impl From<Preflight> for Checked {
             bytes: found.bytes,
             latest: found.latest,
         });
-        Self { verdicts: [authenticated, authorized, resolved], wanted: None, snapshot, retry_after }
+        Self {
+            verdicts: [authenticated, authorized, resolved],
+            wanted: None,
+            endpoint: None,
+            snapshot,
+            retry_after,
+        }
     }
 }

@@ -82,6 +82,12 @@ fn claim_or_plan<'a>(
     let name = claim::name(cache);
     let own = cache.spec.storage.existing_claim.is_none();
     let stop = |reason, message: String| Err(Box::new(Plan::waits(reason, message, None)));
+    // A pod that has ended still counts as one that uses the claim: ours must not keep it from going.
+    let let_go = |reason, message: String| {
+        let mut plan = Plan::waits(reason, message, None);
+        plan.obsolete = seen.attempts.iter().map(|attempt| attempt.job.name_any()).collect();
+        Err(Box::new(plan))
+    };
     let Some(found) = &seen.claim else {
         if !own {
             return stop(
@@ -94,7 +100,7 @@ fn claim_or_plan<'a>(
         return Err(Box::new(make_claim(seen, checked)));
     };
     if found.metadata.deletion_timestamp.is_some() {
-        return stop(
+        return let_go(
             Reason::ClaimTerminating,
             format!("The claim {name} is being deleted. Pods that still use it keep it from going."),
         );
@@ -109,7 +115,7 @@ fn claim_or_plan<'a>(
         );
     }
     if claim::phase(found) == "Lost" {
-        return stop(
+        return let_go(
             Reason::ClaimLost,
             format!("The claim {name} has lost its volume. Delete the claim; the data are downloaded again."),
         );
@@ -124,6 +130,9 @@ fn make_claim(seen: &Observation, checked: &Checked) -> Plan {
     };
     let claim = claim::build(cache, snapshot.bytes);
     let name = claim.name_any();
+    if cache.spec.suspend {
+        return Plan::new(suspended(), None);
+    }
     if let Some(size) = claim::capacity(&claim).filter(|size| *size < snapshot.bytes) {
         return Plan::new(too_small(&name, size, snapshot.bytes, "Raise spec.storage.claim.size."), None);
     }
@@ -144,6 +153,11 @@ fn too_small(name: &str, size: u64, wanted: u64, remedy: &str) -> Verdict {
             units::size(wanted)
         ),
     )
+}
+
+fn suspended() -> Verdict {
+    let message = "Nothing is made while spec.suspend is true.";
+    Verdict::no(Topic::Downloaded, Reason::Suspended, message)
 }
 
 /// The first of the earlier answers that is missing says what the download waits for.
@@ -176,12 +190,17 @@ fn decide_on_claim(
     let last = mine.last().copied();
     let mut plan = match &cached {
         Some(it) if it.inputs_hash == inputs.hash() => verified(it.clone(), &inputs),
-        _ => Download { seen, checked, wanted, claim, inputs: &inputs, cached, image, now }.decide(last),
+        _ => Download { seen, checked, claim, inputs: &inputs, cached, image, now }.decide(last),
     };
     plan.obsolete.extend(others.iter().map(|attempt| attempt.job.name_any()));
     plan.obsolete.extend(mine.iter().rev().skip(1).map(|attempt| attempt.job.name_any()));
-    plan.obsolete
-        .extend(last.filter(|attempt| outlived(attempt, &inputs, seen, now)).map(|it| it.job.name_any()));
+    if let Some((last, left)) = last.and_then(|last| Some((last, left_to_live(last, &inputs, seen, now)?))) {
+        if left.is_zero() {
+            plan.obsolete.push(last.job.name_any());
+        } else {
+            plan.look_again = Some(plan.look_again.map_or(left, |pause| pause.min(left)));
+        }
+    }
     plan
 }
 
@@ -207,11 +226,14 @@ fn verified(cached: Cached, inputs: &Inputs) -> Plan {
     Plan::new(Verdict::yes(Topic::Downloaded, Reason::Verified, message), Some(cached))
 }
 
-/// Finished, recorded in the status that the API server has, and old: nobody needs its log any more.
-fn outlived(last: &Attempt, inputs: &Inputs, seen: &Observation, now: Timestamp) -> bool {
-    let recorded = seen.cache.status.as_ref().and_then(|status| status.cached.as_ref());
-    recorded.is_some_and(|cached| cached.inputs_hash == inputs.hash())
-        && attempt::completed_at(&last.job).is_some_and(|at| elapsed(at, now) > KEEP_FINISHED)
+/// How long a Job is kept whose result is recorded in the status that the API server has: for its log. None while it
+/// is still needed.
+fn left_to_live(last: &Attempt, inputs: &Inputs, seen: &Observation, now: Timestamp) -> Option<Duration> {
+    let recorded = seen.cache.status.as_ref()?.cached.as_ref()?;
+    if recorded.inputs_hash != inputs.hash() {
+        return None;
+    }
+    Some(KEEP_FINISHED.saturating_sub(elapsed(attempt::ended_at(&last.job)?, now)))
 }
 
 fn elapsed(since: Timestamp, now: Timestamp) -> Duration {
@@ -222,7 +244,6 @@ fn elapsed(since: Timestamp, now: Timestamp) -> Duration {
 struct Download<'a> {
     seen: &'a Observation,
     checked: &'a Checked,
-    wanted: &'a Wanted,
     claim: &'a PersistentVolumeClaim,
     inputs: &'a Inputs,
     cached: Option<Cached>,
@@ -236,10 +257,15 @@ impl Download<'_> {
         let number = attempt::number(&last.job);
         let name = last.job.name_any();
         match attempt::standing(&last.job, last.pod.as_ref(), last.refusal.as_deref()) {
-            Standing::Pending(message) if last.refusal.is_some() => {
-                Plan::waits(Reason::JobRejected, message, self.cached)
+            // What keeps a pod from running is often mended in the spec or by another image.
+            Standing::Pending { .. } if self.is_outdated(last) => {
+                let mut plan = self.start(number + 1);
+                plan.obsolete.push(name);
+                plan
             }
-            Standing::Pending(message) if claim::phase(self.claim) == "Pending" && last.pod.is_some() => {
+            Standing::Pending { reason: Reason::JobPending, message }
+                if claim::phase(self.claim) == "Pending" && last.pod.is_some() =>
+            {
                 let claim = self.claim.name_any();
                 Plan::waits(
                     Reason::ClaimPending,
@@ -247,7 +273,7 @@ impl Download<'_> {
                     self.cached,
                 )
             }
-            Standing::Pending(message) => Plan::waits(Reason::JobPending, message, self.cached),
+            Standing::Pending { reason, message } => Plan::waits(reason, message, self.cached),
             Standing::Running => {
                 let what = self.checked.snapshot.as_ref().map_or_else(String::new, |snapshot| {
                     format!(" {} files, {},", snapshot.files, units::size(snapshot.bytes))
@@ -280,10 +306,35 @@ impl Download<'_> {
             && self.seen.secret.version() != then
     }
 
-    fn start(self, number: u32) -> Plan {
-        if !self.checked.granted() {
-            return Plan::new(not_checked(self.checked), self.cached);
+    /// Whether the Job would be made otherwise today. A spec that is suspended, or that may not be read now, makes none.
+    fn is_outdated(&self, last: &Attempt) -> bool {
+        let then = last.job.annotations().get(api::ANNOTATION_TEMPLATE);
+        self.job(attempt::number(&last.job))
+            .is_some_and(|job| job.annotations().get(api::ANNOTATION_TEMPLATE) != then)
+    }
+
+    fn job(&self, attempt: u32) -> Option<Job> {
+        if self.seen.cache.spec.suspend || !self.checked.granted() {
+            return None;
         }
+        Some(job::build(job::Order {
+            cache: &self.seen.cache,
+            inputs: self.inputs,
+            claim_name: &self.claim.name_any(),
+            attempt,
+            secret_version: self.seen.secret.version(),
+            image: self.image,
+            endpoint: self.checked.endpoint.as_ref()?,
+        }))
+    }
+
+    fn start(self, number: u32) -> Plan {
+        if self.seen.cache.spec.suspend {
+            return Plan::new(suspended(), self.cached);
+        }
+        let Some(job) = self.job(number) else {
+            return Plan::new(not_checked(self.checked), self.cached);
+        };
         let name = self.claim.name_any();
         if let Some(snapshot) = &self.checked.snapshot
             && let Some(size) = claim::capacity(self.claim).filter(|size| *size < snapshot.bytes)
@@ -292,7 +343,9 @@ impl Download<'_> {
                 &name,
                 size,
                 snapshot.bytes,
-                "Grow the claim, or choose fewer files with spec.source.include.",
+                &format!(
+                    "Grow it (kubectl edit pvc {name}), or choose fewer files with spec.source.include."
+                ),
             );
             return Plan::new(verdict, self.cached);
         }
@@ -309,16 +362,6 @@ impl Download<'_> {
             let message = format!("The Job {busy} fills the same claim; this one comes next.");
             return Plan::waits(Reason::JobPending, message, self.cached);
         }
-        let order = job::Order {
-            cache: &self.seen.cache,
-            inputs: self.inputs,
-            claim_name: &name,
-            attempt: number,
-            secret_version: self.seen.secret.version(),
-            image: self.image,
-            endpoint: &self.wanted.endpoint,
-        };
-        let job = job::build(order);
         let message = format!("The Job {} is being made.", job.name_any());
         let mut plan = Plan::waits(Reason::JobPending, message, self.cached);
         plan.job = Some(job);
@@ -344,3 +387,6 @@ impl Download<'_> {
         verified(cached, self.inputs)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,8 @@ use crate::{
 const NOTE_LIMIT: usize = 1024;
 
 /// The topics whose changes are told. Ready only sums them up.
-const TOLD: [Topic; 4] = [Topic::Authenticated, Topic::Authorized, Topic::Resolved, Topic::Downloaded];
+const TOLD: [Topic; 5] =
+    [Topic::Authenticated, Topic::Authorized, Topic::Resolved, Topic::Downloaded, Topic::UpdateAvailable];
 
 /// One event for each condition that changed its status or reason, where it tells something new.
 #[must_use]
@@ -23,13 +24,13 @@ pub fn transitions(old: &[Condition], new: &[Condition]) -> Vec<Event> {
             let before = condition::find(old, topic);
             let changed =
                 before.is_none_or(|before| before.status != now.status || before.reason != now.reason);
-            let reason = Reason::ALL.iter().copied().find(|reason| reason.as_str() == now.reason)?;
+            let reason = condition::verdict(new, topic)?.reason;
             let healed =
                 before.is_some_and(|before| before.status != "True" && before.reason != "NotChecked");
             let worth = match reason {
                 Reason::NotChecked => false,
                 // That a token is good is news only after it was bad; that a download is done is always.
-                _ if now.status == "True" && topic != Topic::Downloaded => healed,
+                _ if now.status == "True" && topic < Topic::Downloaded => healed,
                 _ => true,
             };
             (changed && worth).then(|| event(topic, reason, &now.message))
@@ -44,7 +45,7 @@ fn event(topic: Topic, reason: Reason, message: &str) -> Event {
     };
     let action = match topic {
         Topic::Downloaded => "Download",
-        Topic::Resolved => "Resolve",
+        Topic::Resolved | Topic::UpdateAvailable => "Resolve",
         _ => "CheckAccess",
     };
     Event {

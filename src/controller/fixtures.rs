@@ -79,7 +79,8 @@ pub fn granted(cache: &ModelCache) -> Checked {
             Verdict::yes(Topic::Authorized, Reason::AccessGranted, "The repo can be read."),
             Verdict::yes(Topic::Resolved, Reason::Resolved, "main is 0123456."),
         ],
-        wanted: Some(Wanted::parse(&cache.spec, &[endpoint()]).unwrap()),
+        wanted: Some(Wanted::parse(&cache.spec).unwrap()),
+        endpoint: Some(endpoint()),
         snapshot: Some(Snapshot { commit, files: 3, bytes: 100 * MIB, latest }),
         retry_after: None,
     }

@@ -2,10 +2,14 @@
 //!
 //! Never the image, the resources or the Secret: an operator upgrade or a rotated token downloads nothing again.
 
+use kube::ResourceExt;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use crate::hub::{Commit, Digest, Patterns, Repo, Revision};
+use crate::{
+    api::ModelCache,
+    hub::{Commit, Digest, Patterns, Repo, Revision},
+};
 
 /// Job names are label values too: 63 characters at most.
 const NAME_LIMIT: usize = 63;
@@ -57,19 +61,43 @@ impl Inputs {
         &self.hash
     }
 
-    /// The name of the Job of one attempt for the ModelCache `name`: a DNS label, unique within a namespace.
+    /// The name of the Job of one attempt for a ModelCache: a DNS label, unique within a namespace.
     #[must_use]
-    pub fn job_name(&self, name: &str, attempt: u32) -> String {
-        // Two ModelCaches `a.b` and `a-b` on one claim must not share a Job.
-        let hash = short_hash(format!("{name}/{}", self.hash).as_bytes());
+    pub fn job_name(&self, cache: &ModelCache, attempt: u32) -> String {
+        // Two ModelCaches `a.b` and `a-b` on one claim must not share a Job, nor must one and its predecessor.
+        let name = cache.name_any();
+        let uid = cache.uid().unwrap_or_default();
+        let hash = short_hash(format!("{name}/{uid}/{}", self.hash).as_bytes());
         let tail = format!("-{hash}-{attempt}");
         let stem: String = name.replace('.', "-").chars().take(NAME_LIMIT - tail.len()).collect();
         format!("{}{tail}", stem.trim_end_matches('-'))
     }
 }
 
-fn short_hash(bytes: &[u8]) -> String {
+/// Ten hexadecimal digits of the SHA-256.
+pub fn short_hash(bytes: &[u8]) -> String {
     let mut hex = Digest::Sha256(Sha256::digest(bytes).into()).to_string();
     hex.truncate(HASH_DIGITS);
     hex
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::RepoType;
+
+    /// The hash is in the status of every cache there is: another one for the same inputs makes all of them unready at
+    /// the next upgrade. This value must never change.
+    #[test]
+    fn the_hash_of_the_same_inputs_stays_the_same_for_ever() {
+        let inputs = Inputs::new(
+            Repo { kind: RepoType::Model, id: "acme/tiny".parse().unwrap() },
+            "0123456789abcdef0123456789abcdef01234567".parse().unwrap(),
+            vec!["v1".parse().unwrap(), "main".parse().unwrap(), "v1".parse().unwrap()],
+            Patterns::parse(["*.json"], ["original/*"]).unwrap(),
+            "claim-uid".to_owned(),
+            Some("hub".to_owned()),
+        );
+        assert_eq!(inputs.hash(), "97a1ae8607");
+    }
 }

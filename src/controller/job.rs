@@ -17,7 +17,7 @@ use k8s_openapi::{
 };
 use kube::{Resource, ResourceExt};
 
-use super::inputs::Inputs;
+use super::inputs::{Inputs, short_hash};
 use crate::{
     api::{self, ModelCache},
     hub::Endpoint,
@@ -54,17 +54,25 @@ pub struct Order<'a> {
 #[must_use]
 pub fn build(order: Order<'_>) -> Job {
     let Order { cache, inputs, attempt, .. } = order;
-    let labels = labels(order);
-    let mut annotations = BTreeMap::new();
+    let labels = beside(labels(order), &cache.spec.job.labels);
+    let template = PodTemplateSpec {
+        metadata: Some(ObjectMeta {
+            labels: Some(labels.clone()),
+            annotations: given(cache.spec.job.annotations.clone()),
+            ..ObjectMeta::default()
+        }),
+        spec: Some(pod(order)),
+    };
+    let mut ours = BTreeMap::from([(api::ANNOTATION_TEMPLATE.to_owned(), template_hash(&template))]);
     if let Some(version) = order.secret_version {
-        annotations.insert(api::ANNOTATION_SECRET_VERSION.to_owned(), version.to_owned());
+        ours.insert(api::ANNOTATION_SECRET_VERSION.to_owned(), version.to_owned());
     }
     Job {
         metadata: ObjectMeta {
-            name: Some(inputs.job_name(&cache.name_any(), attempt)),
+            name: Some(inputs.job_name(cache, attempt)),
             namespace: cache.namespace(),
-            labels: Some(labels.clone()),
-            annotations: given(annotations),
+            labels: Some(labels),
+            annotations: Some(beside(ours, &cache.spec.job.annotations)),
             owner_references: cache.controller_owner_ref(&()).map(|owner| vec![owner]),
             ..ObjectMeta::default()
         },
@@ -72,18 +80,17 @@ pub fn build(order: Order<'_>) -> Job {
             // Every retry is the controller's own, so that there is one retry machine and not two.
             backoff_limit: Some(0),
             pod_failure_policy: Some(PodFailurePolicy { rules: vec![ignore_disruptions()] }),
-            template: PodTemplateSpec {
-                metadata: Some(ObjectMeta {
-                    labels: Some(with_users(labels, &cache.spec.job.labels)),
-                    annotations: given(cache.spec.job.annotations.clone()),
-                    ..ObjectMeta::default()
-                }),
-                spec: Some(pod(order)),
-            },
+            template,
             ..JobSpec::default()
         }),
         status: None,
     }
+}
+
+/// Tells whether a Job would be made otherwise today. The attempt's number is a label of the template: the hash is
+/// compared with that of the same attempt.
+fn template_hash(template: &PodTemplateSpec) -> String {
+    short_hash(&serde_json::to_vec(template).unwrap_or_default())
 }
 
 /// A drained node costs no attempt: the Job controller makes the pod again.
@@ -109,11 +116,11 @@ fn labels(order: Order<'_>) -> BTreeMap<String, String> {
     labels
 }
 
-/// The user's labels beside ours; ours win, because the controller finds its pods by them.
-fn with_users(ours: BTreeMap<String, String>, users: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    let mut labels = users.clone();
-    labels.extend(ours);
-    labels
+/// What the user gives beside what is ours. Ours wins: the controller finds its Jobs and pods by it.
+fn beside(ours: BTreeMap<String, String>, users: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let mut all = users.clone();
+    all.extend(ours);
+    all
 }
 
 fn pod(order: Order<'_>) -> PodSpec {
@@ -263,161 +270,4 @@ fn volumes(order: Order<'_>) -> Vec<Volume> {
 }
 
 #[cfg(test)]
-mod tests {
-    use pretty_assertions::assert_eq;
-    use serde_json::json;
-
-    use super::*;
-    use crate::controller::fixtures::{COMMIT, cache, endpoint, with_token};
-
-    fn inputs() -> Inputs {
-        let repo = crate::hub::Repo { kind: crate::hub::RepoType::Model, id: "acme/tiny".parse().unwrap() };
-        let patterns = crate::hub::Patterns::parse(["*.json"], ["original/*"]).unwrap();
-        let refs = vec!["main".parse().unwrap(), "latest".parse().unwrap()];
-        Inputs::new(
-            repo,
-            COMMIT.parse().unwrap(),
-            refs,
-            patterns,
-            "claim-uid".to_owned(),
-            Some("hub".to_owned()),
-        )
-    }
-
-    fn built(cache: &ModelCache) -> serde_json::Value {
-        let endpoint = endpoint();
-        let inputs = inputs();
-        let job = build(Order {
-            cache,
-            inputs: &inputs,
-            claim_name: "models",
-            attempt: 2,
-            secret_version: Some("uid/7"),
-            image: "modelcache:1",
-            endpoint: &endpoint,
-        });
-        serde_json::to_value(job).unwrap()
-    }
-
-    /// Every field that we set, so that none changes without notice.
-    #[test]
-    fn a_job_as_a_whole() {
-        let hash = inputs().hash().to_owned();
-        let labels = json!({
-            "app.kubernetes.io/managed-by": "modelcache",
-            "modelcache.internal/name": "tiny",
-            "modelcache.internal/inputs": hash,
-            "modelcache.internal/attempt": "2",
-            "modelcache.internal/claim-uid": "claim-uid",
-        });
-        let expected = json!({
-            "apiVersion": "batch/v1",
-            "kind": "Job",
-            "metadata": {
-                "name": inputs().job_name("tiny", 2),
-                "namespace": "team",
-                "labels": labels,
-                "annotations": { "modelcache.internal/secret-version": "uid/7" },
-                "ownerReferences": [{
-                    "apiVersion": "modelcache.internal/v1alpha1",
-                    "kind": "ModelCache",
-                    "name": "tiny",
-                    "uid": "cache-uid",
-                    "controller": true,
-                }],
-            },
-            "spec": {
-                "backoffLimit": 0,
-                "podFailurePolicy": { "rules": [{
-                    "action": "Ignore",
-                    "onPodConditions": [{ "type": "DisruptionTarget", "status": "True" }],
-                }] },
-                "template": {
-                    "metadata": { "labels": labels },
-                    "spec": {
-                        "restartPolicy": "Never",
-                        "automountServiceAccountToken": false,
-                        "enableServiceLinks": false,
-                        "securityContext": {
-                            "runAsNonRoot": true,
-                            "runAsUser": 65532,
-                            "runAsGroup": 65532,
-                            "fsGroup": 65532,
-                            "fsGroupChangePolicy": "OnRootMismatch",
-                            "seccompProfile": { "type": "RuntimeDefault" },
-                        },
-                        "containers": [{
-                            "name": "fetch",
-                            "image": "modelcache:1",
-                            "imagePullPolicy": "IfNotPresent",
-                            "args": [
-                                "fetch",
-                                "acme/tiny",
-                                "--type=model",
-                                format!("--revision={COMMIT}"),
-                                "--endpoint=https://huggingface.co",
-                                "--report=/dev/termination-log",
-                                "--output=json",
-                                "--cache-dir=/cache/hub",
-                                "--alias=latest",
-                                "--alias=main",
-                                "--include=*.json",
-                                "--exclude=original/*",
-                                "--token-file=/var/run/secrets/modelcache.internal/token",
-                            ],
-                            "resources": {
-                                "requests": { "cpu": "100m", "memory": "64Mi" },
-                                "limits": { "memory": "512Mi" },
-                            },
-                            "securityContext": {
-                                "allowPrivilegeEscalation": false,
-                                "capabilities": { "drop": ["ALL"] },
-                                "readOnlyRootFilesystem": true,
-                            },
-                            "terminationMessagePath": "/dev/termination-log",
-                            "volumeMounts": [
-                                { "name": "cache", "mountPath": "/cache" },
-                                { "name": "token", "mountPath": "/var/run/secrets/modelcache.internal", "readOnly": true },
-                            ],
-                        }],
-                        "volumes": [
-                            { "name": "cache", "persistentVolumeClaim": { "claimName": "models" } },
-                            { "name": "token", "projected": {
-                                "defaultMode": 0o440,
-                                "sources": [{ "secret": {
-                                    "name": "hf",
-                                    "items": [{ "key": "token", "path": "token" }],
-                                    "optional": true,
-                                } }],
-                            } },
-                        ],
-                    },
-                },
-            },
-        });
-        assert_eq!(built(&with_token(cache())), expected);
-    }
-
-    #[test]
-    fn the_users_settings_are_taken_and_our_labels_win() {
-        let mut cache = with_token(cache());
-        let settings = &mut cache.spec.job;
-        settings.labels =
-            [("team", "a"), (api::LABEL_NAME, "forged")].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
-        settings.node_selector = [("gpu".to_owned(), "yes".to_owned())].into();
-        settings.pod_security_context =
-            Some(PodSecurityContext { run_as_user: Some(1000), ..Default::default() });
-        let job = built(&cache);
-        let pod = &job["spec"]["template"];
-        assert_eq!(pod["metadata"]["labels"]["team"], "a");
-        assert_eq!(pod["metadata"]["labels"][api::LABEL_NAME], "tiny");
-        assert_eq!(pod["spec"]["nodeSelector"], json!({ "gpu": "yes" }));
-        assert_eq!(
-            pod["spec"]["securityContext"],
-            json!({ "runAsUser": 1000 }),
-            "theirs replaces ours whole"
-        );
-        // Without our fsGroup the group bits help nobody.
-        assert_eq!(pod["spec"]["volumes"][1]["projected"]["defaultMode"], 0o444);
-    }
-}
+mod tests;

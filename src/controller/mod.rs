@@ -9,8 +9,6 @@ mod backoff;
 mod checked;
 mod claim;
 mod decide;
-#[cfg(test)]
-mod decide_tests;
 mod error;
 mod events;
 #[cfg(test)]

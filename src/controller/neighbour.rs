@@ -19,6 +19,8 @@ pub struct Neighbour {
     pub refs: BTreeSet<String>,
     /// The commit that it wants.
     pub commit: String,
+    /// Its data are on the volume, and its refs point to them.
+    pub holds: bool,
 }
 
 impl Neighbour {
@@ -29,11 +31,14 @@ impl Neighbour {
             .iter()
             .filter(|other| other.metadata.uid != cache.metadata.uid && place(other) == place(cache))
             .filter_map(|other| {
+                let status = other.status.as_ref()?;
+                let commit = status.resolved.as_ref()?.commit.clone();
                 Some(Self {
                     name: other.name_any(),
                     created: other.creation_timestamp().map(|time| time.0),
                     refs: refs(other),
-                    commit: other.status.as_ref()?.resolved.as_ref()?.commit.clone(),
+                    holds: status.cached.as_ref().is_some_and(|cached| cached.commit == commit),
+                    commit,
                 })
             })
             .collect()
@@ -51,7 +56,8 @@ fn refs(cache: &ModelCache) -> BTreeSet<String> {
     source.aliases.iter().chain([&source.revision]).cloned().collect()
 }
 
-/// The first ref that an older neighbour holds at another commit, with that neighbour. The older one wins.
+/// The first ref that a neighbour wants at another commit and has a better right to: its data are there already, and would
+/// be Ready without being found; or nobody's are, and it is older.
 #[must_use]
 pub fn conflict<'a>(
     cache: &ModelCache,
@@ -62,8 +68,7 @@ pub fn conflict<'a>(
     let age = (cache.creation_timestamp().map(|time| time.0), cache.name_any());
     neighbours
         .iter()
-        .filter(|other| {
-            other.commit != commit && (other.created, other.name.clone()).cmp(&age) == Ordering::Less
-        })
+        .filter(|other| other.commit != commit)
+        .filter(|other| other.holds || (other.created, other.name.clone()).cmp(&age) == Ordering::Less)
         .find_map(|other| Some((other, other.refs.intersection(&ours).next()?.clone())))
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::{
     batch::v1::Job,
     core::v1::{Event, PersistentVolumeClaim, Pod, Secret},
@@ -86,17 +87,19 @@ pub async fn observe(
 ) -> Result<Observation, ObserveError> {
     let namespace = cache.namespace().unwrap_or_default();
     let claim_name = claim::name(&cache);
-    let (secret, claim, jobs, pods) = futures::try_join!(
+    let (secret, claim, jobs) = futures::try_join!(
         secret(client, &namespace, cache.spec.token_secret_ref.as_ref()),
         found_claim(client, &namespace, &claim_name),
         ours::<Job>(client, &namespace, &cache, "Jobs"),
-        ours::<Pod>(client, &namespace, &cache, "pods"),
     )?;
+    // After the Jobs: a Job that has ended shall not be seen with a pod that has not.
+    let pods =
+        if jobs.is_empty() { Vec::new() } else { ours::<Pod>(client, &namespace, &cache, "pods").await? };
     let mut attempts = Vec::with_capacity(jobs.len());
     for job in jobs.into_iter().filter(|job| owned_by(job, &cache)) {
         let pod = newest_pod(&pods, &job);
         let refusal = match pod {
-            None if attempt::is_active(&job) => refusal(client, &namespace, &job).await?,
+            None if attempt::is_active(&job) => refusal(client, &namespace, &job).await,
             _ => None,
         };
         attempts.push(Attempt { job, pod, refusal });
@@ -106,11 +109,10 @@ pub async fn observe(
         Some(claim) => busy(client, &namespace, claim, &cache).await?,
         None => None,
     };
-    let progress =
-        match attempts.iter().rev().find_map(|attempt| attempt.pod.as_ref().filter(|pod| runs(pod))) {
-            Some(pod) => read_progress(client, &namespace, pod).await,
-            None => None,
-        };
+    let progress = match attempts.last().and_then(|attempt| attempt.pod.as_ref().filter(|pod| runs(pod))) {
+        Some(pod) => read_progress(client, &namespace, pod).await,
+        None => None,
+    };
     let neighbours = Neighbour::all(&caches.state(), &cache);
     Ok(Observation { cache, secret, claim, attempts, busy, neighbours, progress })
 }
@@ -191,12 +193,18 @@ fn runs(pod: &Pod) -> bool {
 }
 
 /// Quota, limits and pod security act on the pod, after the Job was taken: the Job controller tells in an event only.
-async fn refusal(client: &Client, namespace: &str, job: &Job) -> Result<Option<String>, ObserveError> {
+/// Without the right to read events only these words are missing.
+async fn refusal(client: &Client, namespace: &str, job: &Job) -> Option<String> {
     let events: Api<Event> = Api::namespaced(client.clone(), namespace);
     let uid = job.metadata.uid.as_deref().unwrap_or_default();
     let query = ListParams::default().fields(&format!("involvedObject.uid={uid},reason=FailedCreate"));
-    let found = events.list(&query).await.map_err(|source| ObserveError::list("events", source))?;
-    Ok(found.items.into_iter().filter_map(|event| event.message).next_back())
+    match events.list(&query).await {
+        Ok(found) => found.items.into_iter().filter_map(|event| event.message).next_back(),
+        Err(error) => {
+            debug!(job = job.name_any(), %error, "no word on why there is no pod: events cannot be read");
+            None
+        }
+    }
 }
 
 /// Two Jobs on one volume are safe but no faster, and a volume that attaches to one node may keep the second waiting.
@@ -216,9 +224,18 @@ async fn busy(
     Ok(found
         .items
         .iter()
-        .filter(|job| !owned_by(job, cache) && attempt::is_active(job))
+        .filter(|job| !owned_by(job, cache) && attempt::is_active(job) && is_at_work(job))
         .map(ResourceExt::name_any)
         .min())
+}
+
+/// A Job whose pod cannot start must not keep others waiting for ever; one that was made just now has had no time to.
+fn is_at_work(job: &Job) -> bool {
+    let runs = job.status.as_ref().and_then(|status| status.ready).is_some_and(|ready| ready > 0);
+    let young = job
+        .creation_timestamp()
+        .is_some_and(|made| Timestamp::now().duration_since(made.0) < SignedDuration::from_secs(60));
+    runs || young
 }
 
 /// The last line of the log that is a progress line. Without the right to read logs only this is missing.
@@ -226,8 +243,8 @@ async fn read_progress(client: &Client, namespace: &str, pod: &Pod) -> Option<Pr
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let query = LogParams {
         container: Some(job::CONTAINER.to_owned()),
-        tail_lines: Some(5),
-        limit_bytes: Some(8 << 10),
+        tail_lines: Some(50),
+        limit_bytes: Some(64 << 10),
         ..LogParams::default()
     };
     match pods.logs(&pod.name_any(), &query).await {

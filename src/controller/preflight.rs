@@ -8,6 +8,7 @@ use std::{
 
 use jiff::Timestamp;
 use kube::ResourceExt;
+use tokio::sync::Semaphore;
 
 use super::{
     PreflightError, backoff,
@@ -25,6 +26,9 @@ use crate::{
 const WITHOUT_TOKEN: Duration = Duration::from_secs(300);
 /// A refusal after a good answer is asked for once more, so soon, before it is believed.
 const SECOND_OPINION: Duration = Duration::from_secs(15);
+
+/// Questions to the Hub at one time.
+const LISTINGS: usize = 8;
 
 /// Namespace and name.
 type Key = (String, String);
@@ -57,6 +61,8 @@ struct Memory {
     next: Timestamp,
     /// How often in a row the answer was not a plain yes.
     failures: u32,
+    /// The last answer that said anything was good; an outage in between does not change that.
+    was_good: bool,
     /// The last answer was a refusal that is not believed yet.
     doubted: bool,
 }
@@ -65,6 +71,8 @@ struct Memory {
 #[derive(Debug)]
 pub struct Preflights {
     hubs: Vec<Hub>,
+    /// A listing may have a hundred thousand files: only so many are held in memory at one time.
+    places: Semaphore,
     memories: Mutex<HashMap<Key, Memory>>,
     /// By Secret: the version of it whose token was good.
     good_tokens: Mutex<HashMap<Key, String>>,
@@ -74,16 +82,25 @@ impl Preflights {
     /// Connects to the operator's endpoints.
     pub fn new(endpoints: &[Endpoint]) -> Result<Self, PreflightError> {
         let hubs = endpoints.iter().map(Hub::connect).collect::<Result<_, _>>()?;
-        Ok(Self { hubs, memories: Mutex::default(), good_tokens: Mutex::default() })
+        Ok(Self {
+            hubs,
+            places: Semaphore::new(LISTINGS),
+            memories: Mutex::default(),
+            good_tokens: Mutex::default(),
+        })
     }
 
     /// What is known of the token, the access and the revision of a resource, and in how long to look again.
     pub async fn check(&self, seen: &Observation, now: Timestamp) -> (Checked, Duration) {
         let cache = &seen.cache;
         let interval = cache.spec.interval.duration();
-        let (wanted, hub) = match self.wanted(cache) {
-            Ok(found) => found,
+        let wanted = match Wanted::parse(&cache.spec) {
+            Ok(wanted) => wanted,
             Err(verdict) => return (Checked::unusable(verdict), interval),
+        };
+        let hub = match self.hub(cache) {
+            Ok(hub) => hub,
+            Err(verdict) => return (Checked::stopped(wanted, verdict), interval),
         };
         if let Some(checked) = Checked::without_token(cache, &seen.secret, &wanted) {
             return (checked, WITHOUT_TOKEN);
@@ -111,12 +128,11 @@ impl Preflights {
         self.memories.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
     }
 
-    fn wanted(&self, cache: &ModelCache) -> Result<(Wanted, &Hub), Verdict> {
+    fn hub(&self, cache: &ModelCache) -> Result<&Hub, Verdict> {
         let endpoints: Vec<Endpoint> = self.hubs.iter().map(|hub| hub.endpoint().clone()).collect();
-        let wanted = Wanted::parse(&cache.spec, &endpoints)?;
-        let hub = self.hubs.iter().find(|hub| *hub.endpoint() == wanted.endpoint);
-        let hub = hub.ok_or_else(|| source::not_allowed(&wanted.endpoint.to_string(), &endpoints))?;
-        Ok((wanted, hub))
+        let endpoint = source::endpoint(&cache.spec, &endpoints)?;
+        let place = endpoints.iter().position(|one| one == endpoint);
+        Ok(&self.hubs[place.unwrap_or_default()])
     }
 
     async fn ask(&self, hub: &Hub, cache: &ModelCache, secret: &SecretState, wanted: Wanted) -> Checked {
@@ -127,6 +143,8 @@ impl Preflights {
         // Asked once for each version of the Secret, however many resources refer to it.
         let token_known_good = self.is_good(cache, secret);
         let pinned = checked::pinned(cache);
+        // The semaphore is never closed; without a place the question would only be less polite.
+        let _place = self.places.acquire().await;
         let preflight = hub::preflight(
             hub,
             &Question {
@@ -142,7 +160,7 @@ impl Preflights {
         if let Some((key, version)) = secret_key(cache, secret).filter(|_| preflight.authenticated.holds()) {
             self.good_tokens.lock().unwrap_or_else(PoisonError::into_inner).insert(key, version.to_owned());
         }
-        Checked::answered(wanted, preflight)
+        Checked::answered(wanted, hub.endpoint().clone(), preflight)
     }
 
     fn is_good(&self, cache: &ModelCache, secret: &SecretState) -> bool {
@@ -172,13 +190,20 @@ fn remember(
     now: Timestamp,
 ) -> Memory {
     let remedy = answer.first_unmet().map_or(Remedy::None, |verdict| verdict.reason.remedy());
-    let was_granted = before.as_ref().is_some_and(|memory| memory.checked.granted() && !memory.doubted);
-    if let Some(before) = before.clone().filter(|_| was_granted && remedy == Remedy::Person) {
+    let was_good = before.as_ref().is_some_and(|memory| memory.was_good);
+    if let Some(before) =
+        before.clone().filter(|memory| was_good && !memory.doubted && remedy == Remedy::Person)
+    {
         return Memory { next: after(now, SECOND_OPINION), doubted: true, ..before };
     }
+    let was_good = match remedy {
+        Remedy::None => true,
+        Remedy::Person => false,
+        Remedy::Wait | Remedy::Retry => was_good,
+    };
     let failures = if remedy == Remedy::None { 0 } else { before.map_or(0, |memory| memory.failures) + 1 };
     let pause = backoff::hub(remedy, failures, answer.retry_after, interval, name);
-    Memory { asked, checked: answer, next: after(now, pause), failures, doubted: false }
+    Memory { asked, checked: answer, next: after(now, pause), failures, was_good, doubted: false }
 }
 
 fn after(now: Timestamp, pause: Duration) -> Timestamp {
@@ -228,6 +253,16 @@ mod tests {
         assert!(!first.checked.granted());
         let second = next(Some(first.clone()), refused(&cache(), Reason::HubUnreachable), 20);
         assert!(pause(&first, 10) < pause(&second, 20));
+    }
+
+    #[test]
+    fn an_outage_in_between_does_not_make_one_refusal_believable() {
+        let good = next(None, granted(&cache()), 0);
+        let outage = next(Some(good), refused(&cache(), Reason::HubUnreachable), 10);
+        let first = next(Some(outage), refused(&cache(), Reason::TokenInvalid), 20);
+        assert_eq!(first.checked.verdicts[1].reason, Reason::HubUnreachable);
+        let second = next(Some(first), refused(&cache(), Reason::TokenInvalid), 40);
+        assert_eq!(second.checked.verdicts[1].reason, Reason::TokenInvalid);
     }
 
     #[test]

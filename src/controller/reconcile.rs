@@ -1,16 +1,39 @@
 //! One look at one resource, from observation to status.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use kube::{
     Client, Resource, ResourceExt,
-    runtime::{controller::Action, events::Recorder, reflector::Store},
+    runtime::{
+        controller::Action,
+        events::Recorder,
+        reflector::{ObjectRef, Store},
+    },
 };
 use tracing::{debug, warn};
 
-use super::{ReconcileError, apply, decide, events, observe, preflight::Preflights, status};
-use crate::{api::ModelCache, telemetry::Metrics};
+use super::{
+    ReconcileError, apply,
+    checked::Checked,
+    decide::{self, Plan},
+    events,
+    observe::{self, Observation},
+    preflight::Preflights,
+    status,
+};
+use crate::{
+    api::{ModelCache, Progress},
+    reason::Reason,
+    telemetry::Metrics,
+};
+
+/// While a resource is suspended only changes are followed, with a safety net below the watches.
+const SUSPENDED: Duration = Duration::from_secs(3600);
 
 /// What every look needs.
 pub struct Context {
@@ -24,16 +47,39 @@ pub struct Context {
     pub recorder: Recorder,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Looks that failed in a row.
+    pub failures: Failures,
     /// The controller's own image, for the Jobs.
     pub image: String,
+}
+
+/// How often in a row the looks at each resource failed between us and the API server.
+#[derive(Debug, Default)]
+pub struct Failures(Mutex<HashMap<ObjectRef<ModelCache>, u32>>);
+
+impl Failures {
+    /// Counts one more, and gives the number.
+    pub fn count(&self, cache: &ModelCache) -> u32 {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let failures = all.entry(ObjectRef::from_obj(cache)).or_default();
+        *failures = failures.saturating_add(1);
+        *failures
+    }
+
+    fn forget(&self, cache: &ModelCache) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&ObjectRef::from_obj(cache));
+    }
 }
 
 /// Looks at one resource. Running it again on an unchanged state writes nothing.
 #[tracing::instrument(skip_all, fields(namespace = cache.namespace(), name = cache.name_any()))]
 pub async fn reconcile(cache: Arc<ModelCache>, context: Arc<Context>) -> Result<Action, ReconcileError> {
     let timer = context.metrics.reconcile_started();
-    let result = Box::pin(look(cache, &context)).await;
+    let result = Box::pin(look(cache.clone(), &context)).await;
     timer.ended(result.is_ok());
+    if result.is_ok() {
+        context.failures.forget(&cache);
+    }
     result
 }
 
@@ -41,22 +87,21 @@ async fn look(cache: Arc<ModelCache>, context: &Context) -> Result<Action, Recon
     if cache.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
     }
-    if cache.spec.suspend {
-        debug!("suspended");
-        return Ok(Action::await_change());
-    }
     let client = &context.client;
     let namespace = cache.namespace().unwrap_or_default();
     let seen = observe::observe(client, &context.caches, cache.clone()).await?;
-    let (checked, next_question) = context.preflights.check(&seen, Timestamp::now()).await;
+    let (checked, next_question) = if cache.spec.suspend {
+        (Checked::suspended(&cache), SUSPENDED)
+    } else {
+        context.preflights.check(&seen, Timestamp::now()).await
+    };
     let mut plan = decide::decide(&seen, &checked, &context.image, Timestamp::now());
     if let Some(refused) = apply::carry_out(client, &namespace, &plan).await? {
         plan.downloaded = refused;
     }
     let status = status::assemble(&cache, &checked, &plan, Timestamp::now());
     let changed = apply::write_status(client, &cache, &status).await?;
-    apply::write_progress(client, &cache, seen.progress.as_ref().filter(|_| !plan.downloaded.holds()))
-        .await?;
+    apply::write_progress(client, &cache, progress(&seen, &plan)).await?;
     if changed {
         let old = cache.status.as_ref().map_or(&[][..], |status| &status.conditions);
         for event in events::transitions(old, &status.conditions) {
@@ -68,4 +113,12 @@ async fn look(cache: Arc<ModelCache>, context: &Context) -> Result<Action, Recon
     let pause = plan.look_again.map_or(next_question, |pause| pause.min(next_question));
     debug!(?pause, changed, "looked");
     Ok(Action::requeue(pause.max(Duration::from_millis(100))))
+}
+
+/// The progress of a running download. A log that cannot be read just now does not take away what is known.
+fn progress<'a>(seen: &'a Observation, plan: &Plan) -> Option<&'a Progress> {
+    if plan.downloaded.reason != Reason::Downloading {
+        return None;
+    }
+    seen.progress.as_ref().or_else(|| seen.cache.status.as_ref()?.progress.as_ref())
 }

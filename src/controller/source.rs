@@ -17,16 +17,13 @@ pub struct Wanted {
     pub aliases: Vec<Revision>,
     /// Which files.
     pub patterns: Patterns,
-    /// One of the operator's endpoints.
-    pub endpoint: Endpoint,
 }
 
 impl Wanted {
-    /// Parses a spec. The first of the operator's endpoints is the default one.
-    pub fn parse(spec: &ModelCacheSpec, endpoints: &[Endpoint]) -> Result<Self, Verdict> {
+    /// Parses a spec.
+    pub fn parse(spec: &ModelCacheSpec) -> Result<Self, Verdict> {
         let source = &spec.source;
         let name_error = |error: crate::hub::NameError| unresolved(error.reason(), &error);
-        let endpoint = endpoint(source.endpoint.as_deref(), endpoints)?;
         Ok(Self {
             repo: source.hub_repo().map_err(name_error)?,
             revision: source.hub_revision().map_err(name_error)?,
@@ -38,7 +35,6 @@ impl Wanted {
                 .map_err(name_error)?,
             patterns: Patterns::parse(&source.include, &source.exclude)
                 .map_err(|error| unresolved(Reason::InvalidPattern, &error))?,
-            endpoint,
         })
     }
 
@@ -54,25 +50,22 @@ fn unresolved(reason: Reason, error: &dyn std::fmt::Display) -> Verdict {
     Verdict::no(Topic::Resolved, reason, format!("The spec cannot be used: {error}."))
 }
 
-/// The verdict on an endpoint that is not one of the operator's.
-pub fn not_allowed(asked: &str, allowed: &[Endpoint]) -> Verdict {
-    let names: Vec<String> = allowed.iter().map(ToString::to_string).collect();
-    let message = format!(
-        "The operator sends no token to {}. Use one of its endpoints ({}), or have it added there.",
-        asked.escape_debug(),
-        names.join(", ")
-    );
-    Verdict::no(Topic::Authorized, Reason::EndpointNotAllowed, message)
-}
-
-/// A token goes to no address that the operator's owner has not named.
-fn endpoint(asked: Option<&str>, allowed: &[Endpoint]) -> Result<Endpoint, Verdict> {
-    let Some(asked) = asked else {
-        return allowed.first().cloned().ok_or_else(|| not_allowed("any address", allowed));
+/// The endpoint to ask: one of the operator's, the first of which is the default. A token goes to no address that the
+/// operator's owner has not named.
+pub fn endpoint<'a>(spec: &ModelCacheSpec, allowed: &'a [Endpoint]) -> Result<&'a Endpoint, Verdict> {
+    let asked = spec.source.endpoint.as_deref();
+    let found = match asked.map(str::parse::<Endpoint>) {
+        None => allowed.first(),
+        Some(Ok(asked)) => allowed.iter().find(|one| one.as_str() == asked.as_str()),
+        Some(Err(_)) => None,
     };
-    let found = asked
-        .parse::<Endpoint>()
-        .ok()
-        .and_then(|asked| allowed.iter().find(|one| one.as_str() == asked.as_str()));
-    found.cloned().ok_or_else(|| not_allowed(asked, allowed))
+    found.ok_or_else(|| {
+        let names: Vec<String> = allowed.iter().map(ToString::to_string).collect();
+        let message = format!(
+            "The operator sends no token to {}. Use one of its endpoints ({}), or have it added there.",
+            asked.unwrap_or("any address").escape_debug(),
+            names.join(", ")
+        );
+        Verdict::no(Topic::Authorized, Reason::EndpointNotAllowed, message)
+    })
 }

@@ -9,7 +9,7 @@ use super::{
     decide::Plan,
 };
 use crate::{
-    api::{self, Latest, ModelCache, ModelCacheStatus, Resolved, condition},
+    api::{self, Cached, Latest, ModelCache, ModelCacheStatus, Resolved, condition},
     reason::{Answer, Reason, Remedy, Topic, Verdict},
     units,
 };
@@ -20,8 +20,9 @@ pub fn assemble(cache: &ModelCache, checked: &Checked, plan: &Plan, now: Timesta
     let old = cache.status.clone().unwrap_or_default();
     let generation = cache.metadata.generation.unwrap_or_default();
     let resolved = resolved(cache, &old, checked.snapshot.as_ref());
-    let latest = latest(&old, checked.snapshot.as_ref(), now);
-    let verdicts = verdicts(checked, plan);
+    let latest = latest(cache, &old, checked.snapshot.as_ref(), now);
+    let mut verdicts = verdicts(checked, plan);
+    verdicts.extend(update(cache, plan.cached.as_ref(), latest.as_ref()));
     ModelCacheStatus {
         observed_generation: Some(generation),
         conditions: condition::conditions(&old.conditions, &verdicts, generation, now),
@@ -55,6 +56,20 @@ fn ready(checked: &Checked, plan: &Plan) -> Verdict {
     Verdict { topic: Topic::Ready, status: Answer::False, ..first.clone() }
 }
 
+/// A branch that has moved on since it was pinned. Told, never followed: all replicas run the same bytes until a person says so.
+fn update(cache: &ModelCache, cached: Option<&Cached>, latest: Option<&Latest>) -> Option<Verdict> {
+    let (cached, latest) = (cached?, latest?);
+    if cached.commit == latest.commit {
+        return None;
+    }
+    let message = format!(
+        "{} is at commit {} by now; this cache stays at {}. Set spec.source.revision to the new commit to move on, with the \
+         branch among spec.source.aliases.",
+        cache.spec.source.revision, latest.commit, cached.short_commit
+    );
+    Some(Verdict::yes(Topic::UpdateAvailable, Reason::NewCommit, message))
+}
+
 /// kstatus: `Stalled` where a person must act, so that pipelines fail at once; `Reconciling` where time helps.
 fn unfinished(ready: &Verdict) -> Verdict {
     let topic = match ready.reason.remedy() {
@@ -79,8 +94,17 @@ fn resolved(cache: &ModelCache, old: &ModelCacheStatus, snapshot: Option<&Snapsh
 }
 
 /// The time stays while the commit does: it tells since when an update waits, and an unchanged status is not written.
-fn latest(old: &ModelCacheStatus, snapshot: Option<&Snapshot>, now: Timestamp) -> Option<Latest> {
-    let Some(snapshot) = snapshot else { return old.latest.clone() };
+fn latest(
+    cache: &ModelCache,
+    old: &ModelCacheStatus,
+    snapshot: Option<&Snapshot>,
+    now: Timestamp,
+) -> Option<Latest> {
+    let Some(snapshot) = snapshot else {
+        let same =
+            old.resolved.as_ref().is_some_and(|resolved| resolved.revision == cache.spec.source.revision);
+        return old.latest.clone().filter(|_| same);
+    };
     let commit = snapshot.latest.to_string();
     match &old.latest {
         Some(before) if before.commit == commit => Some(before.clone()),

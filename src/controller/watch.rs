@@ -21,9 +21,9 @@ use kube::{
 use tracing::{info, warn};
 
 use super::{
-    ControllerError, ReconcileError, claim,
+    ControllerError, ReconcileError, backoff, claim,
     preflight::Preflights,
-    reconcile::{Context, reconcile},
+    reconcile::{Context, Failures, reconcile},
 };
 use crate::{
     api::{self, ModelCache},
@@ -31,6 +31,8 @@ use crate::{
     telemetry::{self, Metrics},
 };
 
+/// Changes that come together are looked at together; and our own write has come back before the next look.
+const DEBOUNCE: Duration = Duration::from_millis(100);
 /// Looks that run at one time: each waits for the Hub and the API server most of the time.
 const CONCURRENCY: u16 = 32;
 /// The name under which events are reported.
@@ -54,7 +56,7 @@ pub async fn run(settings: Settings) -> Result<(), ControllerError> {
     caches.list(&ListParams::default().limit(1)).await.map_err(ControllerError::NoCrd)?;
 
     let controller = Controller::new(caches, watcher::Config::default())
-        .with_config(Config::default().concurrency(CONCURRENCY));
+        .with_config(Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY));
     let known = controller.store();
     let metrics = Arc::new(Metrics::new(known.clone()));
     telemetry::serve(settings.listen, metrics.clone())
@@ -67,6 +69,7 @@ pub async fn run(settings: Settings) -> Result<(), ControllerError> {
         preflights: Preflights::new(&settings.endpoints)?,
         recorder: Recorder::new(client.clone(), reporter),
         metrics,
+        failures: Failures::default(),
         image: settings.image,
     });
     info!(version = env!("CARGO_PKG_VERSION"), "the controller starts");
@@ -130,9 +133,10 @@ fn using<K: ResourceExt>(
         .collect()
 }
 
-/// An error here is between us and the API server; kube's own client has tried it several times already.
+/// An error here is between us and the API server: what a user can mend is a verdict on the resource.
 #[allow(clippy::needless_pass_by_value)]
-fn on_error(cache: Arc<ModelCache>, error: &ReconcileError, _: Arc<Context>) -> Action {
-    warn!(namespace = cache.namespace(), name = cache.name_any(), %error, "a look failed");
-    Action::requeue(Duration::from_secs(5))
+fn on_error(cache: Arc<ModelCache>, error: &ReconcileError, context: Arc<Context>) -> Action {
+    let pause = backoff::look(context.failures.count(&cache), &cache.name_any());
+    warn!(namespace = cache.namespace(), name = cache.name_any(), %error, ?pause, "a look failed");
+    Action::requeue(pause)
 }

@@ -4,16 +4,22 @@ use std::{sync::Arc, time::Duration};
 
 use pretty_assertions::assert_eq;
 
-use super::{decide::decide, fixtures::*, neighbour::Neighbour};
+use super::decide;
 use crate::{
     api::{self, condition},
+    controller::{
+        checked,
+        fixtures::{self, *},
+        neighbour::Neighbour,
+        observe, source,
+    },
     reason::{Answer, Reason, Topic},
 };
 use kube::ResourceExt;
 
 const IMAGE: &str = "image";
 
-fn reason(seen: &super::observe::Observation, checked: &super::checked::Checked, now: i64) -> Reason {
+fn reason(seen: &observe::Observation, checked: &checked::Checked, now: i64) -> Reason {
     decide(seen, checked, IMAGE, at(now)).downloaded.reason
 }
 
@@ -84,7 +90,7 @@ fn what_is_wrong_with_a_claim_is_said() {
     }
     let mut theirs = cache();
     theirs.spec.storage.existing_claim = Some("models".to_owned());
-    let seen = super::fixtures::seen(theirs);
+    let seen = fixtures::seen(theirs);
     assert_eq!(reason(&seen, &checked, 0), Reason::ClaimNotFound);
 }
 
@@ -122,7 +128,7 @@ fn the_name_of_a_job_depends_on_what_it_downloads_and_on_nothing_else() {
     let mut seen = seen(cache());
     seen.claim = Some(bound_claim(&seen.cache));
     let checked = granted(&seen.cache);
-    let name = |seen: &super::observe::Observation, image: &str| {
+    let name = |seen: &observe::Observation, image: &str| {
         let checked = granted(&seen.cache);
         decide(seen, &checked, image, at(0)).job.unwrap().name_any()
     };
@@ -217,7 +223,7 @@ fn a_corrected_secret_starts_the_next_attempt_at_once() {
     seen.claim = Some(bound_claim(&seen.cache));
     let token = |version: &str| {
         let token = crate::hub::Token::parse("hf_x").unwrap();
-        super::observe::SecretState::Present(token, version.to_owned())
+        observe::SecretState::Present(token, version.to_owned())
     };
     seen.secret = token("1");
     let checked = granted(&seen.cache);
@@ -258,7 +264,7 @@ fn a_pod_without_a_report_is_told_by_what_kubernetes_knows() {
     assert_eq!(reason(&seen, &checked, 11), Reason::DownloadFailed);
 
     let quota = "pods \"x\" is forbidden: exceeded quota";
-    seen.attempts = vec![super::observe::Attempt { job, pod: None, refusal: Some(quota.to_owned()) }];
+    seen.attempts = vec![observe::Attempt { job, pod: None, refusal: Some(quota.to_owned()) }];
     let plan = decide(&seen, &checked, IMAGE, at(11));
     assert_eq!(plan.downloaded.reason, Reason::JobRejected);
     assert!(plan.downloaded.message.contains(quota));
@@ -284,12 +290,15 @@ fn two_that_want_one_ref_at_two_commits_conflict_and_the_older_wins() {
         created: Some(at(created)),
         refs: ["main".to_owned()].into(),
         commit: commit.to_owned(),
+        holds: false,
     };
     let other = "f".repeat(40);
     seen.neighbours = vec![neighbour(-10, &other)];
     assert_eq!(reason(&seen, &checked, 0), Reason::RefConflict);
     seen.neighbours = vec![neighbour(10, &other)];
     assert_eq!(reason(&seen, &checked, 0), Reason::JobPending, "the younger one gives way");
+    seen.neighbours[0].holds = true;
+    assert_eq!(reason(&seen, &checked, 0), Reason::RefConflict, "unless its data are there already");
     seen.neighbours = vec![neighbour(-10, COMMIT)];
     assert_eq!(reason(&seen, &checked, 0), Reason::JobPending, "the same commit is no conflict");
 }
@@ -323,4 +332,128 @@ fn what_a_person_must_mend_stalls_and_what_time_mends_reconciles() {
     let waiting = conditions(Reason::HubUnreachable);
     assert!(condition::find(&waiting, Topic::Stalled).is_none());
     assert_eq!(condition::find(&waiting, Topic::Reconciling).unwrap().reason, "HubUnreachable");
+}
+
+#[test]
+fn a_claim_that_is_to_go_is_not_held_by_a_finished_job() {
+    let mut seen = seen(cache());
+    seen.claim = Some(bound_claim(&seen.cache));
+    let checked = granted(&seen.cache);
+    let job = next_job(&seen, &checked, at(0));
+    let name = job.name_any();
+    seen.attempts = vec![ended(job, "Complete", Some(&report("Verified")), at(10))];
+    let mut seen = looked(seen, &checked, at(10));
+    seen.claim.as_mut().unwrap().metadata.deletion_timestamp = seen.cache.metadata.creation_timestamp.clone();
+    let plan = decide(&seen, &checked, IMAGE, at(20));
+    assert_eq!((plan.downloaded.reason, plan.obsolete), (Reason::ClaimTerminating, vec![name]));
+}
+
+#[test]
+fn a_job_that_cannot_start_is_made_again_when_what_it_is_made_from_changes() {
+    let mut seen = seen(cache());
+    seen.claim = Some(bound_claim(&seen.cache));
+    let checked = granted(&seen.cache);
+    let job = next_job(&seen, &checked, at(0));
+    let name = job.name_any();
+    seen.attempts = vec![observe::Attempt { job: job.clone(), pod: None, refusal: None }];
+    assert_eq!(decide(&seen, &checked, IMAGE, at(1)).job, None);
+
+    let plan = decide(&seen, &checked, "mended", at(1));
+    assert_eq!(plan.job.unwrap().labels()[api::LABEL_ATTEMPT], "2");
+    assert_eq!(plan.obsolete, [name]);
+
+    seen.attempts = vec![running(job)];
+    assert_eq!(decide(&seen, &checked, "mended", at(1)).job, None, "a running download is left alone");
+}
+
+#[test]
+fn a_disrupted_pod_does_not_count_as_a_download() {
+    let mut seen = seen(cache());
+    seen.claim = Some(bound_claim(&seen.cache));
+    let checked = granted(&seen.cache);
+    let job = next_job(&seen, &checked, at(0));
+    let mut evicted = running(job.clone());
+    let status = evicted.pod.as_mut().unwrap().status.as_mut().unwrap();
+    status.phase = Some("Failed".to_owned());
+    status.reason = Some("Evicted".to_owned());
+    seen.attempts = vec![evicted];
+    assert_eq!(reason(&seen, &checked, 1), Reason::Evicted);
+
+    let mut ending = running(job);
+    ending.pod.as_mut().unwrap().metadata.deletion_timestamp = seen.cache.metadata.creation_timestamp.clone();
+    seen.attempts = vec![ending];
+    assert_eq!(reason(&seen, &checked, 1), Reason::JobPending);
+}
+
+#[test]
+fn a_container_beside_ours_cannot_undo_a_good_report() {
+    let mut seen = seen(cache());
+    seen.claim = Some(bound_claim(&seen.cache));
+    let checked = granted(&seen.cache);
+    let job = next_job(&seen, &checked, at(0));
+    let mut failed = ended(job, "Failed", Some(&report("Verified")), at(10));
+    let statuses = failed.pod.as_mut().unwrap().status.as_mut().unwrap().container_statuses.as_mut().unwrap();
+    statuses[0].state.as_mut().unwrap().terminated.as_mut().unwrap().exit_code = 0;
+    seen.attempts = vec![failed];
+    assert_eq!(reason(&seen, &checked, 11), Reason::Verified);
+}
+
+#[test]
+fn a_finished_job_is_looked_at_when_its_hour_is_over() {
+    let mut seen = seen(cache());
+    seen.claim = Some(bound_claim(&seen.cache));
+    let checked = granted(&seen.cache);
+    let job = next_job(&seen, &checked, at(0));
+    seen.attempts = vec![ended(job, "Complete", Some(&report("Verified")), at(10))];
+    let seen = looked(seen, &checked, at(10));
+    assert_eq!(decide(&seen, &checked, IMAGE, at(610)).look_again, Some(Duration::from_secs(3000)));
+}
+
+#[test]
+fn an_endpoint_that_is_taken_away_leaves_the_data_ready() {
+    let mut seen = seen(cache());
+    seen.claim = Some(bound_claim(&seen.cache));
+    let checked = granted(&seen.cache);
+    let job = next_job(&seen, &checked, at(0));
+    seen.attempts = vec![ended(job, "Complete", Some(&report("Verified")), at(10))];
+    let seen = looked(seen, &checked, at(10));
+    let refused = source::endpoint(&seen.cache.spec, &[]).unwrap_err();
+    let checked = checked::Checked::stopped(checked.wanted.unwrap(), refused);
+    let conditions = looked(seen, &checked, at(20)).cache.status.clone().unwrap().conditions;
+    assert!(condition::holds(&conditions, Topic::Ready));
+    assert_eq!(condition::find(&conditions, Topic::Authorized).unwrap().reason, "EndpointNotAllowed");
+}
+
+#[test]
+fn nothing_is_made_while_suspended_and_what_is_there_is_told() {
+    let mut paused = cache();
+    paused.spec.suspend = true;
+    let mut seen = seen(paused);
+    let plan = decide(&seen, &granted(&seen.cache), IMAGE, at(0));
+    assert_eq!((plan.claim, plan.downloaded.reason), (None, Reason::Suspended));
+    seen.claim = Some(bound_claim(&seen.cache));
+    let plan = decide(&seen, &granted(&seen.cache), IMAGE, at(0));
+    assert_eq!((plan.job, plan.downloaded.reason), (None, Reason::Suspended));
+
+    let nothing_known = checked::Checked::suspended(&seen.cache);
+    let status = looked(seen, &nothing_known, at(0)).cache.status.clone().unwrap();
+    assert_eq!(status.observed_generation, Some(1));
+    assert_eq!(condition::find(&status.conditions, Topic::Authenticated).unwrap().reason, "NotChecked");
+}
+
+#[test]
+fn a_branch_that_moved_on_is_told_and_not_followed() {
+    let mut seen = seen(cache());
+    seen.claim = Some(bound_claim(&seen.cache));
+    let mut checked = granted(&seen.cache);
+    let job = next_job(&seen, &checked, at(0));
+    seen.attempts = vec![ended(job, "Complete", Some(&report("Verified")), at(10))];
+    let seen = looked(seen, &checked, at(10));
+    let before = seen.cache.status.clone().unwrap();
+    assert!(condition::find(&before.conditions, Topic::UpdateAvailable).is_none());
+    checked.snapshot.as_mut().unwrap().latest = "f".repeat(40).parse().unwrap();
+    let after = looked(seen, &checked, at(20)).cache.status.clone().unwrap();
+    assert!(condition::holds(&after.conditions, Topic::UpdateAvailable));
+    assert!(condition::holds(&after.conditions, Topic::Ready));
+    assert_eq!(after.cached, before.cached);
 }
