@@ -195,3 +195,79 @@ async fn two_models_share_one_claim() {
     let both = code.clone() + "\nprint(h.snapshot_download('acme/adapter').count('adapter'))";
     assert_eq!(team.python("models", &both).await.trim(), format!("{FILES}\n1"));
 }
+
+#[tokio::test]
+#[ignore = "needs a cluster: make test"]
+async fn a_claim_that_is_deleted_goes_and_is_filled_again() {
+    let (_cluster, team) = team("again").await;
+    hub().add(model("acme/again"));
+    team.cache("again", spec("acme/again")).await;
+    let before = team.ready("again").await.status.unwrap().cached.unwrap().claim_uid;
+    let claims = team.api::<PersistentVolumeClaim>();
+    claims.delete("again", &kube::api::DeleteParams::default()).await.unwrap();
+    let cache = team
+        .until("again", "Ready on another claim", |cache| {
+            let uid = cache.status.as_ref().and_then(|it| it.cached.as_ref()).map(|it| it.claim_uid.clone());
+            uid.is_some_and(|uid| uid != before)
+        })
+        .await;
+    assert!(holds(&cache, Topic::Ready), "{}", show(&cache));
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make test"]
+async fn a_modelcache_that_is_made_again_finds_its_data() {
+    let (_cluster, team) = team("remade").await;
+    hub().add(model("acme/remade"));
+    team.cache("remade", spec("acme/remade")).await;
+    team.ready("remade").await;
+    let api = team.api::<ModelCache>();
+    api.delete("remade", &kube::api::DeleteParams::default()).await.unwrap();
+    eventually("the ModelCache to be gone", || async {
+        api.get_opt("remade").await.unwrap().is_none().then_some(())
+    })
+    .await;
+    let served = || {
+        hub().requests().iter().filter(|it| it.class == Class::Cdn && it.path.contains("acme/remade")).count()
+    };
+    let before = served();
+    assert!(before > 0);
+    team.cache("remade", spec("acme/remade")).await;
+    team.ready("remade").await;
+    assert_eq!(served(), before, "what is on the claim is not downloaded again");
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make test"]
+async fn a_job_that_cannot_run_is_made_again_when_the_spec_is_corrected() {
+    let (_cluster, team) = team("job").await;
+    hub().add(model("acme/job"));
+    let nowhere = json!({ "job": { "nodeSelector": { "gpu": "none-has-this" } } });
+    team.cache("job", with(spec("acme/job"), nowhere)).await;
+    let cache = team
+        .until("job", "unscheduled", |cache| message(cache, Topic::Downloaded).contains("not scheduled"))
+        .await;
+    assert!(message(&cache, Topic::Downloaded).contains("node affinity/selector"), "{}", show(&cache));
+    let mended = json!({ "spec": { "job": { "nodeSelector": null } } });
+    team.api::<ModelCache>().patch("job", &PatchParams::default(), &Patch::Merge(&mended)).await.unwrap();
+    team.ready("job").await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make test"]
+async fn a_suspended_modelcache_is_told_and_goes_on_when_resumed() {
+    let (_cluster, team) = team("suspended").await;
+    hub().add(model("acme/suspended"));
+    team.cache("suspended", with(spec("acme/suspended"), json!({ "suspend": true }))).await;
+    let cache = team.until("suspended", "looked at", |cache| {
+        cache.status.as_ref().and_then(|it| it.observed_generation) == cache.metadata.generation
+    });
+    assert!(!holds(&cache.await, Topic::Ready));
+    assert!(!hub().requests().iter().any(|it| it.path.contains("acme/suspended")), "the Hub is not asked");
+    let resumed = json!({ "spec": { "suspend": false } });
+    team.api::<ModelCache>()
+        .patch("suspended", &PatchParams::default(), &Patch::Merge(&resumed))
+        .await
+        .unwrap();
+    team.ready("suspended").await;
+}
