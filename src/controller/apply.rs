@@ -8,7 +8,7 @@ use kube::{
 use serde_json::json;
 use tracing::info;
 
-use super::{ApplyError, decide::Plan};
+use super::{ApplyError, decide::Plan, observe};
 use crate::{
     api::{ModelCache, ModelCacheStatus, Progress},
     reason::{Reason, Topic, Verdict},
@@ -22,8 +22,13 @@ const JOB_MANAGER: &str = "modelcache-job";
 
 /// Deletes what is obsolete, then makes what is missing. What the API server refuses comes back as a verdict: it is
 /// the user's to mend and not an error of ours.
-pub async fn carry_out(client: &Client, namespace: &str, plan: &Plan) -> Result<Option<Verdict>, ApplyError> {
-    let jobs: Api<Job> = Api::namespaced(client.clone(), namespace);
+pub async fn carry_out(
+    client: &Client,
+    cache: &ModelCache,
+    plan: &Plan,
+) -> Result<Option<Verdict>, ApplyError> {
+    let namespace = cache.namespace().unwrap_or_default();
+    let jobs: Api<Job> = Api::namespaced(client.clone(), &namespace);
     for name in &plan.obsolete {
         match jobs.delete(name, &DeleteParams::background()).await {
             Ok(_) => info!(job = name, "deleted an obsolete Job"),
@@ -32,24 +37,45 @@ pub async fn carry_out(client: &Client, namespace: &str, plan: &Plan) -> Result<
         }
     }
     if let Some(claim) = &plan.claim {
-        let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), namespace);
-        if let Some(words) = create(&claims, claim, CLAIM_MANAGER).await.map_err(ApplyError::MakeClaim)? {
+        let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), &namespace);
+        // One that exists is found by the next look, which says whose it is.
+        if let Made::Refused(words) =
+            create(&claims, claim, CLAIM_MANAGER).await.map_err(ApplyError::MakeClaim)?
+        {
             let message = format!("The API server refuses the claim {}: {words}", claim.name_any());
             return Ok(Some(Verdict::no(Topic::Downloaded, Reason::ClaimPending, message)));
         }
     }
-    if let Some(job) = &plan.job
-        && let Some(words) = create(&jobs, job, JOB_MANAGER).await.map_err(ApplyError::MakeJob)?
-    {
-        let message = format!("The API server refuses the Job {}: {words}", job.name_any());
-        return Ok(Some(Verdict::no(Topic::Downloaded, Reason::JobRejected, message)));
+    if let Some(job) = &plan.job {
+        let name = job.name_any();
+        let refused = match create(&jobs, job, JOB_MANAGER).await.map_err(ApplyError::MakeJob)? {
+            Made::New => return Ok(None),
+            Made::Refused(words) => format!("The API server refuses the Job {name}: {words}"),
+            Made::Exists => {
+                let found = jobs.get_opt(&name).await.map_err(ApplyError::MakeJob)?;
+                if found.is_none_or(|found| observe::owned_by(&found, cache)) {
+                    return Ok(None);
+                }
+                format!(
+                    "There is a Job {name} that was not made for this ModelCache. Delete it; this one is made then."
+                )
+            }
+        };
+        return Ok(Some(Verdict::no(Topic::Downloaded, Reason::JobRejected, refused)));
     }
     Ok(None)
 }
 
-/// Creates and never adopts. Gives the API server's words where it refuses, also because one of the name exists: the next
-/// look finds a claim and says whose it is, and a Job of ours has a name that nobody else should have.
-async fn create<K>(api: &Api<K>, object: &K, manager: &str) -> Result<Option<String>, kube::Error>
+/// What came of making an object.
+enum Made {
+    New,
+    Exists,
+    /// The API server's words.
+    Refused(String),
+}
+
+/// Creates, and never adopts what is there.
+async fn create<K>(api: &Api<K>, object: &K, manager: &str) -> Result<Made, kube::Error>
 where
     K: kube::Resource + Clone + serde::Serialize + serde::de::DeserializeOwned + std::fmt::Debug,
 {
@@ -57,9 +83,10 @@ where
     match api.create(&params, object).await {
         Ok(_) => {
             info!(object = object.name_any(), manager, "made");
-            Ok(None)
+            Ok(Made::New)
         }
-        Err(kube::Error::Api(status)) if is_refusal(status.code) => Ok(Some(status.message.clone())),
+        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(Made::Exists),
+        Err(kube::Error::Api(status)) if is_refusal(status.code) => Ok(Made::Refused(status.message.clone())),
         Err(error) => Err(error),
     }
 }
@@ -67,7 +94,7 @@ where
 /// Whether a status of the API server is its answer to the object, and not to the moment. Quotas and pod security answer 403,
 /// the schema 422, and admission policies and webhooks what they like.
 const fn is_refusal(code: u16) -> bool {
-    matches!(code, 400..=499) && !matches!(code, 401 | 404 | 408 | 429)
+    matches!(code, 400..=499) && !matches!(code, 401 | 404 | 408 | 409 | 429)
 }
 
 /// Writes the status if it differs from the one on the resource. Says whether it wrote.

@@ -168,14 +168,20 @@ where
 {
     let selector = format!("{}={}", api::LABEL_NAME, cache.name_any());
     let found = Api::<K>::namespaced(client.clone(), namespace)
-        .list(&ListParams::default().labels(&selector))
+        .list(&recent().labels(&selector))
         .await
         .map_err(|source| ObserveError::list(what, source))?;
     Ok(found.items)
 }
 
+/// A list as the API server has it in its cache. It is what the watches saw or newer; a consistent list makes a busy server
+/// wait for its store, for seconds. A Job that is not in it yet is not made twice: its name is taken.
+fn recent() -> ListParams {
+    ListParams::default().match_any()
+}
+
 /// A label can be given by anyone, and outlives a resource of the same name; an owner reference says whose it is.
-fn owned_by(job: &Job, cache: &ModelCache) -> bool {
+pub fn owned_by(job: &Job, cache: &ModelCache) -> bool {
     job.owner_references().iter().any(|owner| Some(&owner.uid) == cache.metadata.uid.as_ref())
 }
 
@@ -197,7 +203,7 @@ fn runs(pod: &Pod) -> bool {
 async fn refusal(client: &Client, namespace: &str, job: &Job) -> Option<String> {
     let events: Api<Event> = Api::namespaced(client.clone(), namespace);
     let uid = job.metadata.uid.as_deref().unwrap_or_default();
-    let query = ListParams::default().fields(&format!("involvedObject.uid={uid},reason=FailedCreate"));
+    let query = recent().fields(&format!("involvedObject.uid={uid},reason=FailedCreate"));
     match events.list(&query).await {
         Ok(found) => found.items.into_iter().filter_map(|event| event.message).next_back(),
         Err(error) => {
@@ -219,7 +225,7 @@ async fn busy(
     }
     let jobs: Api<Job> = Api::namespaced(client.clone(), namespace);
     let uid = claim.metadata.uid.as_deref().unwrap_or_default();
-    let query = ListParams::default().labels(&format!("{}={uid}", api::LABEL_CLAIM_UID));
+    let query = recent().labels(&format!("{}={uid}", api::LABEL_CLAIM_UID));
     let found = jobs.list(&query).await.map_err(|source| ObserveError::list("Jobs", source))?;
     Ok(found
         .items

@@ -88,7 +88,6 @@ async fn look(cache: Arc<ModelCache>, context: &Context) -> Result<Action, Recon
         return Ok(Action::await_change());
     }
     let client = &context.client;
-    let namespace = cache.namespace().unwrap_or_default();
     let seen = observe::observe(client, &context.caches, cache.clone()).await?;
     let (checked, next_question) = if cache.spec.suspend {
         (Checked::suspended(&cache), SUSPENDED)
@@ -96,7 +95,7 @@ async fn look(cache: Arc<ModelCache>, context: &Context) -> Result<Action, Recon
         context.preflights.check(&seen, Timestamp::now()).await
     };
     let mut plan = decide::decide(&seen, &checked, &context.image, Timestamp::now());
-    if let Some(refused) = apply::carry_out(client, &namespace, &plan).await? {
+    if let Some(refused) = apply::carry_out(client, &cache, &plan).await? {
         plan.downloaded = refused;
     }
     let status = status::assemble(&cache, &checked, &plan, Timestamp::now());

@@ -53,17 +53,16 @@ fn unresolved(reason: Reason, error: &dyn std::fmt::Display) -> Verdict {
 /// The endpoint to ask: one of the operator's, the first of which is the default. A token goes to no address that the
 /// operator's owner has not named.
 pub fn endpoint<'a>(spec: &ModelCacheSpec, allowed: &'a [Endpoint]) -> Result<&'a Endpoint, Verdict> {
-    let asked = spec.source.endpoint.as_deref();
-    let found = match asked.map(str::parse::<Endpoint>) {
-        None => allowed.first(),
-        Some(Ok(asked)) => allowed.iter().find(|one| one.as_str() == asked.as_str()),
-        Some(Err(_)) => None,
+    let (asked, found) = match spec.source.endpoint.as_deref().map(str::parse::<Endpoint>) {
+        None => ("any address".to_owned(), allowed.first()),
+        Some(Ok(asked)) => (asked.to_string(), allowed.iter().find(|one| one.as_str() == asked.as_str())),
+        // Not repeated: what is no address may be a secret in the wrong place.
+        Some(Err(_)) => ("what spec.source.endpoint says".to_owned(), None),
     };
     found.ok_or_else(|| {
-        let names: Vec<String> = allowed.iter().map(ToString::to_string).collect();
+        let names: Vec<&str> = allowed.iter().map(Endpoint::as_str).collect();
         let message = format!(
-            "The operator sends no token to {}. Use one of its endpoints ({}), or have it added there.",
-            asked.unwrap_or("any address").escape_debug(),
+            "The operator sends no token to {asked}. Use one of its endpoints ({}), or have it added there.",
             names.join(", ")
         );
         Verdict::no(Topic::Authorized, Reason::EndpointNotAllowed, message)
