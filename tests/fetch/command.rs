@@ -1,7 +1,7 @@
 //! The binary: what it prints, what it leaves, and how it ends.
 
 use std::{
-    fs,
+    fs, io,
     process::{Output, Stdio},
 };
 
@@ -65,6 +65,21 @@ async fn progress_is_told_in_lines_that_a_controller_can_read() {
     for line in String::from_utf8(output.stderr).unwrap().lines().filter(|line| line.starts_with('{')) {
         serde_json::from_str::<Value>(line).unwrap();
     }
+}
+
+#[tokio::test]
+async fn nobody_has_to_read_what_it_says() {
+    let stage = Stage::new().await;
+    let path = stage.root.path().join("report");
+    let closed = || {
+        let (reader, writer) = io::pipe().unwrap();
+        drop(reader);
+        writer
+    };
+    let mut command = stage.modelcache(&["fetch", "acme/tiny", "--report", path.to_str().unwrap()]);
+    let status = command.stdout(closed()).stderr(closed()).status().unwrap();
+    assert_eq!((status.code(), report(&path).reason), (Some(0), Reason::Verified));
+    stage.assert_loads(|_| true);
 }
 
 #[tokio::test]
