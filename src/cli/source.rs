@@ -86,7 +86,7 @@ impl SourceError {
         match self {
             Self::Name(error) => error.reason(),
             Self::Pattern(error) => error.reason(),
-            Self::Endpoint(_) => Reason::HubUnreachable,
+            Self::Endpoint(_) => Reason::InvalidEndpoint,
             Self::Token(error) => error.reason(),
         }
     }

@@ -138,6 +138,7 @@ pub const fn topic_of(reason: Reason) -> Option<Topic> {
         | R::RevisionNotFound
         | R::NoMatchingFiles
         | R::InvalidRepo
+        | R::InvalidEndpoint
         | R::InvalidPattern
         | R::UnsafeFileName => Some(Topic::Resolved),
         _ => None,

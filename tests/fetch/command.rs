@@ -125,7 +125,7 @@ async fn wrong_names_and_patterns_are_reported_too() {
         (&["acme/tiny", "--revision", "nowhere"], Reason::RevisionNotFound, 66),
         (&["acme/tiny", "--alias", "../x"], Reason::RevisionNotFound, 66),
         (&["acme/other"], Reason::TokenRequired, 77),
-        (&["acme/tiny", "--endpoint", "http://me:verysecret@hub"], Reason::HubUnreachable, 69),
+        (&["acme/tiny", "--endpoint", "http://me:verysecret@hub:99999"], Reason::InvalidEndpoint, 2),
     ] {
         let mut command = stage.modelcache(&["fetch", "--report", path.to_str().unwrap()]);
         let output = command.args(arguments).output().unwrap();
@@ -134,6 +134,12 @@ async fn wrong_names_and_patterns_are_reported_too() {
         assert!(!format!("{output:?}").contains("verysecret"));
         fs::remove_file(&path).unwrap();
     }
+    let addresses = "https://huggingface.co,https://me:verysecret@hub:99999";
+    let controller =
+        stage.modelcache(&["controller", "--image", "x", "--endpoint", addresses]).output().unwrap();
+    assert_eq!(controller.status.code(), Some(2), "{controller:?}");
+    assert!(last_word(&controller).starts_with("InvalidEndpoint: "));
+    assert!(!format!("{controller:?}").contains("verysecret"));
     let unknown = stage.modelcache(&["fetch", "acme/tiny", "--token", "hf_x"]).output().unwrap();
     assert_eq!(unknown.status.code(), Some(2), "a token is no argument");
 }
