@@ -69,14 +69,23 @@ pub enum TokenSource {
     Fixed(Token),
     /// A file that may change under us, as a mounted Secret does.
     File(PathBuf),
+    /// Something was given that cannot be a token. An error only for who needs one: a complete cache does not.
+    Malformed(TokenError),
 }
 
 impl TokenSource {
+    /// A token as text.
+    #[must_use]
+    pub fn fixed(text: &str) -> Self {
+        Token::parse(text).map_or_else(Self::Malformed, Self::Fixed)
+    }
+
     /// The token as it is now. A file is read anew on each call.
     pub fn read(&self) -> Result<Option<Token>, TokenError> {
         match self {
             Self::None => Ok(None),
             Self::Fixed(token) => Ok(Some(token.clone())),
+            Self::Malformed(error) => Err(error.clone()),
             Self::File(path) => match std::fs::read(path) {
                 Ok(bytes) => match std::str::from_utf8(&bytes) {
                     Ok(text) => Token::parse(text).map(Some),

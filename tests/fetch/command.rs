@@ -115,6 +115,29 @@ async fn a_wrong_token_file_is_a_persons_work() {
 }
 
 #[tokio::test]
+async fn a_malformed_token_matters_only_where_one_is_needed() {
+    let stage = Stage::new().await;
+    let with_bad_token = |command: &str| {
+        let mut command = stage.modelcache(&[command, "acme/tiny"]);
+        command.env("HF_TOKEN", "hf_very secret");
+        command
+    };
+    for command in ["fetch", "check"] {
+        let refused = with_bad_token(command).output().unwrap();
+        assert_eq!(refused.status.code(), Some(77), "{refused:?}");
+        let word = last_word(&refused);
+        assert!(word.starts_with("TokenMalformed: ") && word.ends_with("Hub showed it."), "{word}");
+        assert!(!format!("{refused:?}").contains("secret"));
+    }
+    assert_eq!(run(&stage.request()).await.reason, Reason::Verified);
+    for offline in ["0", "1"] {
+        let kept = with_bad_token("fetch").env("HF_HUB_OFFLINE", offline).output().unwrap();
+        assert_eq!(kept.status.code(), Some(0), "{kept:?}");
+        assert_eq!(out(&kept), [stage.snapshot().to_str().unwrap()]);
+    }
+}
+
+#[tokio::test]
 async fn wrong_names_and_patterns_are_reported_too() {
     let stage = Stage::new().await;
     let path = stage.root.path().join("report");
