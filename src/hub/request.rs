@@ -112,7 +112,7 @@ impl Get<'_> {
                 kind: Trouble::Server(status.as_u16()),
                 detail: String::new(),
             }),
-            400.. => Err(HubError::Refused(refusal(response, self.token.is_some()).await)),
+            400.. => Err(HubError::Refused(refusal(response, self.token).await)),
             other => Err(HubError::BadAnswer { host, what: format!("HTTP {other} is not expected") }),
         }
     }
@@ -123,7 +123,7 @@ fn is_redirect(status: StatusCode) -> bool {
 }
 
 /// Reads what the Hub says with a refusal.
-async fn refusal(mut response: Response, token_sent: bool) -> Refusal {
+async fn refusal(mut response: Response, token: Option<&Token>) -> Refusal {
     let mut body = Vec::new();
     // A body that breaks off takes nothing from status and headers.
     while let Ok(Some(chunk)) = response.chunk().await {
@@ -141,7 +141,7 @@ async fn refusal(mut response: Response, token_sent: bool) -> Refusal {
         code: header("x-error-code").as_deref(),
         message: header("x-error-message").as_deref(),
         body: &String::from_utf8_lossy(&body),
-        token_sent,
+        token,
     })
 }
 

@@ -7,6 +7,8 @@ use reqwest::header::HeaderValue;
 
 use crate::reason::Reason;
 
+/// A shorter one could be a part of common words, and is no secret.
+const MIN_MASKED: usize = 6;
 /// Longer than any token of the Hub; a file beyond it is something else.
 const MAX_LENGTH: usize = 8 * 1024;
 
@@ -42,6 +44,11 @@ impl Token {
             .unwrap_or_else(|_| HeaderValue::from_static("Bearer"));
         value.set_sensitive(true);
         value
+    }
+
+    /// A text that may repeat the token, without it.
+    pub(super) fn mask(&self, text: &str) -> String {
+        if self.0.len() < MIN_MASKED { text.to_owned() } else { text.replace(&self.0, "…") }
     }
 }
 

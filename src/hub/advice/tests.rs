@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::hub::{Evidence, NameError, RepoType};
+use crate::hub::{Evidence, NameError, RepoType, Token};
 
 fn repo(kind: RepoType) -> Repo {
     Repo { kind, id: "org/x".parse().unwrap() }
@@ -9,7 +9,9 @@ fn repo(kind: RepoType) -> Repo {
 
 /// The sentence for a refusal, for a dataset.
 fn refused_with(token_sent: bool, status: u16, code: Option<&str>, words: &str) -> String {
-    let refusal = Refusal::new(&Evidence { status, code, message: Some(words), body: "", token_sent });
+    let token = Token::parse("hf_good").unwrap();
+    let token = token_sent.then_some(&token);
+    let refusal = Refusal::new(&Evidence { status, code, message: Some(words), body: "", token });
     say(&HubError::Refused(refusal))
 }
 
@@ -86,7 +88,7 @@ fn the_example_of_the_design_is_word_for_word() {
         code: Some("GatedRepo"),
         message: Some("Access is restricted and you are not in the authorized list."),
         body: "",
-        token_sent: true,
+        token: Some(&Token::parse("hf_good").unwrap()),
     });
     let repo = Repo { kind: RepoType::Model, id: "meta-llama/Llama-3.1-8B".parse().unwrap() };
     let subject = Subject { repo: &repo, revision: &Revision::default(), endpoint: &Endpoint::default() };
