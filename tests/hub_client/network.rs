@@ -163,8 +163,19 @@ async fn an_answer_without_end_is_given_up() {
 async fn listings_stay_at_their_host_and_end() {
     let wire = Wire::start(|_| answer(200, "Link: <http://elsewhere.example/x>; rel=\"next\"\r\n", "[]"));
     assert!(bad_answer(&list(&wire).await.unwrap_err()).contains("another host"));
+    let wire = Wire::start(|_| answer(200, "Link: /again; rel=\"next\"\r\n", "[]"));
+    assert!(bad_answer(&list(&wire).await.unwrap_err()).contains("next page cannot be read"));
     let wire = Wire::start(|_| answer(200, "Link: </again>; rel=\"next\"\r\n", "[]"));
     assert!(bad_answer(&list(&wire).await.unwrap_err()).contains("pages"));
+}
+
+#[tokio::test]
+async fn a_listing_of_too_many_files_is_given_up() {
+    let entry = format!(r#"{{"type":"file","path":"a","size":5,"oid":"{SHA1}"}}"#);
+    let page = format!("[{}]", vec![entry; 50_000].join(","));
+    let wire = Wire::start(move |_| answer(200, "Link: </again>; rel=\"next\"\r\n", &page));
+    assert!(bad_answer(&list(&wire).await.unwrap_err()).contains("more than 200000 files"));
+    assert_eq!(wire.heads().len(), 5);
 }
 
 #[tokio::test]
