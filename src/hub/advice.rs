@@ -195,7 +195,8 @@ fn unreachable(host: &str, kind: Trouble, detail: &str) -> String {
         Trouble::Tls => "Look at the certificate; a proxy or mirror with its own authority needs a CA bundle",
         Trouble::Proxy => "Look at the proxy's address, password and rules",
         Trouble::Setup => "Correct the proxy or CA bundle of this endpoint",
-        Trouble::Timeout | Trouble::Cut | Trouble::Server(_) => "It is tried again",
+        Trouble::Handshake => "It may pass by itself; if it stays so, look whether that address speaks TLS",
+        Trouble::Timeout | Trouble::Cut | Trouble::Server(_) => "It may pass by itself",
     };
     format!("{host} cannot be reached: {kind}{because}. {remedy}.")
 }

@@ -1,6 +1,12 @@
 //! Trouble on the way: no name, no connection, no trust, no time, half answers and wrong ones.
 
-use std::{env, net::TcpListener, process::Command, time::Duration};
+use std::{
+    env,
+    io::{Read as _, Write as _},
+    net::TcpListener,
+    process::Command,
+    time::Duration,
+};
 
 use modelcache::{
     hub::{Body, CaBundle, Endpoint, Hub, HubError, Patience, RepoFile, RevisionInfo, Trouble},
@@ -92,6 +98,28 @@ async fn an_authority_that_is_not_trusted_and_then_is() {
     assert_eq!(trouble(&revision(&endpoint).await.unwrap_err()).0, Trouble::Setup);
     std::fs::write(&file, AUTHORITY).unwrap();
     revision(&endpoint).await.unwrap();
+}
+
+#[tokio::test]
+async fn tls_that_fails_without_a_certificate_being_wrong_may_pass() {
+    // Record of a fatal alert: `internal_error`, as an overloaded server sends it.
+    const ALERT: &[u8] = &[21, 3, 3, 0, 2, 2, 80];
+    for (bytes, told) in [(ALERT, "InternalError"), (b"HTTP/1.1 400 Bad Request\r\n\r\n", "corrupt")] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                // All that was sent has to be read first: else closing resets the connection.
+                let _ = stream.read(&mut [0; 16 * 1024]);
+                let _ = stream.write_all(bytes);
+            }
+        });
+        let error = revision(&format!("https://{address}").parse().unwrap()).await.unwrap_err();
+        let (kind, detail) = trouble(&error);
+        assert_eq!(kind, Trouble::Handshake, "{detail}");
+        assert!(detail.contains(told) && error.is_transient(), "{detail}");
+    }
 }
 
 #[tokio::test]
@@ -194,6 +222,16 @@ async fn ranges_are_taken_as_the_server_gives_them() {
         let wire = Wire::start(move |_| answer(206, range, "3456789"));
         assert!(bad_answer(&open(&wire, 4).await.unwrap_err()).contains("another part"));
     }
+
+    let wire = Wire::start(|head| {
+        if head.contains("range:") {
+            answer(206, "Content-Range: bytes 3-9/10\r\n", "3456789")
+        } else {
+            answer(200, "", "0123456789")
+        }
+    });
+    let body = open(&wire, 4).await.unwrap();
+    assert_eq!((body.start, body.length), (0, Some(10)), "another range: all of it again");
 
     let wire = Wire::start(|_| answer(416, "Content-Range: bytes */10\r\n", ""));
     let mut body = open(&wire, 10).await.unwrap();
