@@ -154,12 +154,18 @@ async fn a_server_error_is_tried_again_if_it_may_pass_soon() {
 
 #[tokio::test]
 async fn a_rate_limit_is_never_tried_again_quickly() {
-    for (headers, seconds) in [
-        ("RateLimit: \"api\";r=0;t=55\r\nRateLimit-Policy: \"fixed window\";\"api\";q=500;w=300\r\n", 56),
-        ("Retry-After: 7\r\n", 7),
-        ("", 60),
+    for (status, headers, seconds) in [
+        (
+            429,
+            "RateLimit: \"api\";r=0;t=55\r\nRateLimit-Policy: \"fixed window\";\"api\";q=500;w=300\r\n",
+            56,
+        ),
+        (429, "Retry-After: 7\r\n", 7),
+        (429, "Retry-After: 0\r\n", 1),
+        (429, "", 60),
+        (503, "Retry-After: 7\r\n", 7),
     ] {
-        let wire = Wire::start(move |_| answer(429, headers, ""));
+        let wire = Wire::start(move |_| answer(status, headers, ""));
         let error = revision(&wire.endpoint()).await.unwrap_err();
         assert_eq!(error.reason(), Reason::RateLimited);
         assert_eq!(error.retry_after(), Some(Duration::from_secs(seconds)));
