@@ -2,7 +2,8 @@
 
 use std::{
     fs, io,
-    process::{Output, Stdio},
+    process::{Command, Output, Stdio},
+    time::{Duration, Instant},
 };
 
 use modelcache::{fetch::Report, reason::Reason};
@@ -141,8 +142,11 @@ async fn a_malformed_token_matters_only_where_one_is_needed() {
 async fn wrong_names_and_patterns_are_reported_too() {
     let stage = Stage::new().await;
     let path = stage.root.path().join("report");
+    let endless = "\u{1b}x".repeat(4500);
     for (arguments, reason, code) in [
         (&["a/b/c"][..], Reason::InvalidRepo, 2),
+        (&[&endless], Reason::InvalidRepo, 2),
+        (&["acme/tiny", "--revision", &endless], Reason::RevisionNotFound, 66),
         (&["acme/tiny", "--include", ""], Reason::InvalidPattern, 2),
         (&["acme/tiny", "--include", "*.nothing"], Reason::NoMatchingFiles, 66),
         (&["acme/tiny", "--revision", "nowhere"], Reason::RevisionNotFound, 66),
@@ -185,6 +189,36 @@ async fn sigterm_ends_a_download_tidily() {
     let found = report(&path);
     assert_eq!((found.reason, found.files, found.commit), (Reason::Stopped, 5, Some(stage.commit())));
     stage.assert_nothing_visible();
+}
+
+#[tokio::test]
+async fn a_second_sigterm_ends_at_once() {
+    let stage = Stage::new().await;
+    stage.hub.fault(Fault::new(Harm::Stall(1000)).on(Class::Cdn));
+    // A report that nobody takes: the end never comes by itself.
+    let path = stage.root.path().join("report");
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let mut child =
+        stage.modelcache(&["fetch", "acme/tiny", "--report", path.to_str().unwrap()]).spawn().unwrap();
+    stage
+        .hub
+        .until(|requests| requests.iter().any(|request| request.class == Class::Cdn && request.bytes > 0))
+        .await;
+    let process = rustix::process::Pid::from_child(&child);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let mut again = tokio::time::interval(Duration::from_millis(10));
+    let status = loop {
+        again.tick().await;
+        if let Some(status) = child.try_wait().unwrap() {
+            break status.code();
+        }
+        // Signals that come together count as one.
+        let _ = rustix::process::kill_process(process, rustix::process::Signal::TERM);
+        if Instant::now() > deadline {
+            child.kill().unwrap();
+        }
+    };
+    assert_eq!(status, Some(143));
 }
 
 #[tokio::test]
