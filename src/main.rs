@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use modelcache::cli::{Cli, logs};
+use modelcache::{cli::Cli, telemetry::logs};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();

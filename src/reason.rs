@@ -155,6 +155,8 @@ reasons! {
     NoMatchingFiles: Person, NOT_FOUND;
     /// The repo name is not one that the Hub could have.
     InvalidRepo: Person, USAGE;
+    /// The endpoint is not an address that a Hub could have.
+    InvalidEndpoint: Person, USAGE;
     /// A pattern cannot be used.
     InvalidPattern: Person, USAGE;
     /// The repo lists a file whose name cannot be written safely to a volume.

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, ffi::OsString, path::PathBuf};
 
-use crate::hub::{Token, TokenError, TokenSource};
+use crate::hub::TokenSource;
 
 /// Environment variables. An empty one counts as none.
 #[derive(Debug)]
@@ -52,15 +52,15 @@ impl Env {
     }
 
     /// The token. A file of which nobody has spoken may be missing.
-    pub(super) fn token(&self) -> Result<TokenSource, TokenError> {
+    pub(super) fn token(&self) -> TokenSource {
         for name in ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"] {
             // The Hub's libraries take white space for no token, too.
             if let Some(token) = self.get(name).filter(|token| !token.trim().is_empty()) {
-                return Token::parse(token).map(TokenSource::Fixed);
+                return TokenSource::fixed(token);
             }
         }
         let path = self.path("HF_TOKEN_PATH").unwrap_or_else(|| self.hub_home().join("token"));
-        Ok(if path.exists() { TokenSource::File(path) } else { TokenSource::None })
+        if path.exists() { TokenSource::File(path) } else { TokenSource::None }
     }
 
     /// Whether the Hub may not be asked.
@@ -110,15 +110,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("token");
         let (home, path) = (dir.path().to_str().unwrap(), file.to_str().unwrap());
-        let fixed = |text| Ok(TokenSource::Fixed(Token::parse(text).unwrap()));
+        let fixed = |text: &str| TokenSource::Fixed(text.parse().unwrap());
         let token = |variables: &[(&str, &str)]| with(variables).token();
         assert_eq!(token(&[("HF_TOKEN", "hf_a\n"), ("HUGGING_FACE_HUB_TOKEN", "hf_b")]), fixed("hf_a"));
         assert_eq!(token(&[("HF_TOKEN", " "), ("HUGGING_FACE_HUB_TOKEN", "hf_b")]), fixed("hf_b"));
-        assert!(token(&[("HF_TOKEN", "hf a")]).is_err());
-        assert_eq!(token(&[("HF_TOKEN_PATH", path)]), Ok(TokenSource::None));
+        assert!(matches!(token(&[("HF_TOKEN", "hf a")]), TokenSource::Malformed(_)));
+        assert_eq!(token(&[("HF_TOKEN_PATH", path)]), TokenSource::None);
         std::fs::write(&file, "hf_c").unwrap();
-        assert_eq!(token(&[("HF_TOKEN_PATH", path)]), Ok(TokenSource::File(file.clone())));
-        assert_eq!(token(&[("HF_HOME", home)]), Ok(TokenSource::File(file)));
+        assert_eq!(token(&[("HF_TOKEN_PATH", path)]), TokenSource::File(file.clone()));
+        assert_eq!(token(&[("HF_HOME", home)]), TokenSource::File(file));
     }
 
     #[test]

@@ -22,6 +22,8 @@ use super::{
 use crate::{
     cache::{CacheDir, Links},
     fetch::{FetchRequest, Limits, Progress, Report, fetch, show},
+    hub::printable,
+    reason::exit,
 };
 
 /// Fill a cache with files of a repo, complete and verified
@@ -55,8 +57,10 @@ impl Args {
         let report = match self.request(&env, cache.clone()) {
             Ok(request) => with_progress(&request).await,
             Err(error) => {
+                // What is wrong may also be endless, and a report must stay short.
                 let SourceArgs { repo, kind, revision, .. } = &self.source;
-                Report::new(repo, kind.kind, revision, error.reason(), format!("{error}."))
+                let (repo, revision) = (printable(repo), printable(revision));
+                Report::new(&repo, kind.kind, &revision, error.reason(), format!("{error}."))
             }
         };
         if let Some(path) = &self.report
@@ -102,12 +106,17 @@ async fn with_progress(request: &FetchRequest) -> Report {
     }
 }
 
-/// Ends when Kubernetes or a person wants us to.
+/// Ends when Kubernetes or a person wants us to. Who wants it twice does not wait for the tidying up.
 async fn stopped() {
     let (Ok(mut terminate), Ok(mut interrupt)) =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
         return pending().await;
     };
-    select! { _ = terminate.recv() => (), _ = interrupt.recv() => () }
+    let mut asked = async move || select! { _ = terminate.recv() => (), _ = interrupt.recv() => () };
+    asked().await;
+    tokio::spawn(async move {
+        asked().await;
+        std::process::exit(exit::TERMINATED.into());
+    });
 }

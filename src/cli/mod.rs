@@ -5,7 +5,6 @@ mod controller;
 mod crd;
 mod env;
 mod fetch;
-pub mod logs;
 mod source;
 mod verify;
 

@@ -7,8 +7,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use super::env::Env;
 use crate::{
     hub::{
-        Endpoint, EndpointError, InvalidPattern, NameError, Patterns, Repo, RepoType, Revision, TokenError,
-        TokenSource, advice,
+        Endpoint, EndpointError, InvalidPattern, NameError, Patterns, Repo, RepoType, Revision, TokenSource,
     },
     reason::Reason,
 };
@@ -75,9 +74,6 @@ pub(super) enum SourceError {
     /// An address that cannot be a Hub's. Not read by `clap`, which would repeat it with a password in it.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
-    /// A token that cannot be one.
-    #[error("{}", advice::token(.0))]
-    Token(#[from] TokenError),
 }
 
 impl SourceError {
@@ -86,8 +82,7 @@ impl SourceError {
         match self {
             Self::Name(error) => error.reason(),
             Self::Pattern(error) => error.reason(),
-            Self::Endpoint(_) => Reason::HubUnreachable,
-            Self::Token(error) => error.reason(),
+            Self::Endpoint(_) => Reason::InvalidEndpoint,
         }
     }
 }
@@ -106,7 +101,7 @@ impl SourceArgs {
             },
             token: match &self.token_file {
                 Some(path) => TokenSource::File(path.clone()),
-                None => env.token()?,
+                None => env.token(),
             },
         })
     }

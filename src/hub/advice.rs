@@ -1,7 +1,7 @@
 //! What a person reads: for each reason one or two sentences, what is wrong and what to do. Pure, and the only place
 //! with such sentences about the Hub, so that the controller, `fetch` and `check` say the same.
 
-use std::fmt::Write;
+use std::{fmt::Write, io};
 
 use super::{
     Endpoint, HubError, Patterns, Refusal, Repo, RepoFile, Revision, TokenError, TokenState, Trouble,
@@ -28,15 +28,12 @@ pub fn explain(error: &HubError, subject: &Subject<'_>) -> String {
     match error {
         HubError::Refused(refusal) => refused(refusal, subject),
         HubError::RateLimited { host, retry_after } => {
-            format!(
-                "{host} limits the rate of requests and asks to wait {} s. It is tried again then.",
-                retry_after.as_secs()
-            )
+            format!("{host} asks to wait {} s before the next request.", retry_after.as_secs())
         }
         HubError::Unreachable { host, kind, detail } => unreachable(host, *kind, detail),
         HubError::Storage { host, status } => format!(
-            "The storage host {host}, where the Hub keeps its files, answered HTTP {status}. It is tried again; if it \
-             stays so, a firewall or proxy may not let downloads from that host through."
+            "The storage host {host}, where the Hub keeps its files, answered HTTP {status}. It may pass by itself; \
+             if it stays so, a firewall or proxy may not let downloads from that host through."
         ),
         HubError::BadAnswer { host, what } => format!(
             "The answer of {host} cannot be used: {what}. Look whether {} is the address of the Hub or a \
@@ -55,11 +52,17 @@ pub fn token(error: &TokenError) -> String {
         TokenError::Malformed { why } => {
             format!("The token cannot be one of the Hub: {why}. Store the token alone, as the Hub showed it.")
         }
-        other => {
-            let text = other.to_string();
-            let mut chars = text.chars();
-            let first = chars.next().map(|c| c.to_ascii_uppercase()).unwrap_or_default();
-            format!("{first}{}. Put the token there, or name no token file.", chars.as_str())
+        TokenError::Missing { path } => format!(
+            "The token file {} does not exist. Put the token there, or name no token file.",
+            path.display()
+        ),
+        TokenError::Unreadable { path, kind: io::ErrorKind::PermissionDenied } => format!(
+            "The token file {} cannot be read by the user of this process. Look at its owner and mode; in a pod, set \
+             `fsGroup`, or the mode of the volume that it lies on.",
+            path.display()
+        ),
+        TokenError::Unreadable { path, kind } => {
+            format!("The token file {} cannot be read: {kind}. Name a file that can be.", path.display())
         }
     }
 }
@@ -107,10 +110,12 @@ pub fn no_matching_files(subject: &Subject<'_>, patterns: &Patterns, listed: &[R
 
 /// The sentence for files that were found.
 #[must_use]
-pub fn resolved(subject: &Subject<'_>, commit: &str, count: usize, bytes: u64) -> String {
+pub fn resolved(subject: &Subject<'_>, commit: &str, pinned: bool, count: usize, bytes: u64) -> String {
     let what = format!("{}, {}", files(count), size(bytes));
     match subject.revision.as_commit() {
         Some(_) => format!("Commit {commit}: {what}."),
+        // The revision may stand for another commit by now, or for none.
+        None if pinned => format!("{} is pinned at commit {commit}: {what}.", subject.revision),
         None => format!("{} is commit {commit}: {what}.", subject.revision),
     }
 }
@@ -195,7 +200,8 @@ fn unreachable(host: &str, kind: Trouble, detail: &str) -> String {
         Trouble::Tls => "Look at the certificate; a proxy or mirror with its own authority needs a CA bundle",
         Trouble::Proxy => "Look at the proxy's address, password and rules",
         Trouble::Setup => "Correct the proxy or CA bundle of this endpoint",
-        Trouble::Timeout | Trouble::Cut | Trouble::Server(_) => "It is tried again",
+        Trouble::Handshake => "It may pass by itself; if it stays so, look whether that address speaks TLS",
+        Trouble::Timeout | Trouble::Cut | Trouble::Server(_) => "It may pass by itself",
     };
     format!("{host} cannot be reached: {kind}{because}. {remedy}.")
 }

@@ -27,8 +27,8 @@ impl Body {
         response.chunk().await.map_err(|error| transport::failed(error, self.host.clone()))
     }
 
-    /// Reads the head of an answer to a request for everything from `from` on. None: the range is not one that the
-    /// server can give, so all of the file must be asked for.
+    /// Reads the head of an answer to a request for everything from `from` on. None: the server cannot give that
+    /// range, so all of the file must be asked for.
     pub(super) fn new(answer: Answer, from: u64) -> Result<Option<Self>, HubError> {
         let Answer { response, host } = answer;
         let bad = |what: &str| Err(HubError::BadAnswer { host: host.clone(), what: what.to_owned() });
@@ -46,6 +46,8 @@ impl Body {
                     host,
                     response: Some(response),
                 })),
+                // As good as no ranges at all, and the whole file is still to be had.
+                _ if from > 0 => Ok(None),
                 _ => bad("another part of the file came than was asked for"),
             },
             // Nothing is left: the caller has it all.

@@ -15,8 +15,10 @@ use super::{
 
 /// The largest JSON answer that is read; a page of a listing has some 300 KiB.
 const MAX_JSON: usize = 64 * 1024 * 1024;
-/// The most pages of a listing: a million files, ten times what the Hub recommends for one repo.
+/// The most pages of a listing, of 1,000 files each at the Hub.
 const MAX_PAGES: usize = 1000;
+/// The most files of a commit, twice what the Hub recommends for one repo: all of them are in memory at once.
+const MAX_FILES: usize = 200_000;
 /// A limit for a whole JSON answer, so that one that comes byte by byte ends.
 const JSON_LIMIT: Duration = Duration::from_secs(60);
 
@@ -121,6 +123,9 @@ impl Hub {
             let (body, answer) = self.json(&address, token).await?;
             let failed = |error: Unusable| error.at(answer.host.clone(), token.is_some());
             files.append(&mut answer::tree_page(&body).map_err(failed)?);
+            if files.len() > MAX_FILES {
+                return Err(failed(Unusable::Wrong(format!("the listing has more than {MAX_FILES} files"))));
+            }
             let Some(next) = next_page(&answer).map_err(failed)? else {
                 return answer::tree(files).map_err(failed);
             };
@@ -178,9 +183,9 @@ impl Hub {
 /// The address of the next page, which must be where this one is: the token goes there.
 fn next_page(answer: &Answer) -> Result<Option<Url>, Unusable> {
     let here = answer.response.url();
-    let next = answer.response.headers().get_all(LINK).iter();
-    let next = next.filter_map(|link| link.to_str().ok()).find_map(answer::next_link);
-    let Some(next) = next else { return Ok(None) };
+    let links = answer.response.headers().get_all(LINK).iter();
+    let next = links.map(|link| answer::next_link(link.as_bytes())).find_map(Result::transpose);
+    let Some(next) = next.transpose()? else { return Ok(None) };
     match here.join(next) {
         Ok(url) if url.origin() == here.origin() => Ok(Some(url)),
         _ => Err(Unusable::Wrong("the next page of the listing is at another host".to_owned())),

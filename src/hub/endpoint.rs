@@ -124,6 +124,16 @@ pub(super) fn host_of(url: &Url) -> String {
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
+/// An address without what may be secret in it: user name, password, query and fragment. Where an address cannot be
+/// taken apart, neither can a password be told from the rest of it.
+fn bare(given: &str) -> String {
+    match Url::parse(given) {
+        Ok(url) if url.has_host() => format!("{}://{}{}", url.scheme(), host_of(&url), url.path()),
+        _ if given.contains('@') => "…".to_owned(),
+        _ => given.split(['?', '#']).next().unwrap_or_default().to_owned(),
+    }
+}
+
 impl Default for Endpoint {
     /// The Hub that everybody means.
     fn default() -> Self {
@@ -154,16 +164,8 @@ impl FromStr for Endpoint {
 
     fn from_str(given: &str) -> Result<Self, EndpointError> {
         let given = given.trim();
-        let url = Url::parse(given).ok();
-        // What is shown must not repeat a password.
-        let shown = match &url {
-            Some(url) if !url.username().is_empty() || url.password().is_some() => {
-                format!("{}://…@{}", url.scheme(), host_of(url))
-            }
-            _ => printable(given),
-        };
-        let refuse = |why| Err(EndpointError { given: shown.clone(), why });
-        let Some(mut url) = url else {
+        let refuse = |why| Err(EndpointError { given: printable(&bare(given)), why });
+        let Ok(mut url) = Url::parse(given) else {
             return refuse("it is not an address such as https://huggingface.co");
         };
         if !matches!(url.scheme(), "https" | "http") {
@@ -220,8 +222,31 @@ mod tests {
         ] {
             assert!(bad.parse::<Endpoint>().is_err(), "{bad:?} was taken");
         }
-        let error = "https://user:pass@host/".parse::<Endpoint>().unwrap_err().to_string();
-        assert!(!error.contains("pass@") && error.contains("user name or password"), "{error}");
+        let error = |given: &str| given.parse::<Endpoint>().unwrap_err().to_string();
+        assert_eq!(
+            error("https://user:pass@host/a"),
+            "`https://host/a` is not an endpoint: it must not hold a user name or password"
+        );
+        assert!(error("hub\u{1b}[31m").starts_with("`hub\\u{1b}[31m` "));
+    }
+
+    #[test]
+    fn a_refusal_repeats_nothing_secret() {
+        for bad in [
+            "https://me:verysecret@hub:99999",
+            "https://me:very/secret@hub",
+            "https://me:verysecret@hub/x?y#z",
+            "https://hub/?token=verysecret",
+            "https://hub/#verysecret",
+            "https://hub:99999/?token=verysecret",
+            "https://hub:99999/?user=a@verysecret",
+            "hub?verysecret",
+            "me:verysecret@hub",
+            "ftp://me:verysecret@hub",
+        ] {
+            let error = bad.parse::<Endpoint>().unwrap_err().to_string();
+            assert!(!error.contains("very") && !error.contains("secret"), "{error}");
+        }
     }
 
     #[test]

@@ -63,6 +63,8 @@ pub enum Trouble {
     Connect,
     /// The connection cannot be trusted.
     Tls,
+    /// TLS ended in another way than by a certificate, as it does at an overloaded server.
+    Handshake,
     /// No answer in time.
     Timeout,
     /// The proxy on the way refuses.
@@ -81,6 +83,7 @@ impl fmt::Display for Trouble {
             Self::Dns => f.write_str("its name does not resolve"),
             Self::Connect => f.write_str("no connection"),
             Self::Tls => f.write_str("no trusted TLS connection"),
+            Self::Handshake => f.write_str("the TLS connection failed"),
             Self::Timeout => f.write_str("no answer in time"),
             Self::Proxy => f.write_str("the proxy does not let it through"),
             Self::Cut => f.write_str("the connection was cut"),
@@ -126,8 +129,11 @@ impl HubError {
 
     /// Whether it is of the kind that is often gone a moment later.
     pub(super) const fn is_brief(&self) -> bool {
-        matches!(self, Self::Unreachable { kind: Trouble::Cut | Trouble::Server(502..=504), .. })
-            || matches!(self, Self::Storage { status: 502..=504, .. })
+        matches!(
+            self,
+            Self::Unreachable { kind: Trouble::Cut | Trouble::Handshake | Trouble::Server(502..=504), .. }
+                | Self::Storage { status: 502..=504, .. }
+        )
     }
 }
 

@@ -25,6 +25,7 @@ pub use file::{Digest, RepoFile, RepoPath};
 pub use patterns::{InvalidPattern, Patterns};
 pub use preflight::{Preflight, Question, Snapshot, preflight, topic_of};
 pub use refusal::{Evidence, Refusal, TokenState};
+pub(crate) use repo::printable;
 pub use repo::{Commit, Repo, RepoId, RepoType, Revision};
 pub use token::{Token, TokenError, TokenSource};
 

@@ -1,8 +1,8 @@
 //! Which files of a repo are wanted. Pure; the same answers as the Hub's Python library.
 //!
 //! `huggingface_hub.utils.filter_repo_objects` matches with Python's `fnmatch.fnmatchcase`: `*` and `?` match `/` as
-//! well, and a pattern that ends with `/` means all below it. A file is wanted if a pattern of `include` matches, or
-//! there is none, and no pattern of `exclude` matches.
+//! well. Before, `\` is made `/`, and a pattern that ends with `/` means all below it. A file is wanted if a pattern of
+//! `include` matches, or there is none, and no pattern of `exclude` matches.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ const MAX_PATTERNS: usize = 64;
 /// The longest pattern, in characters.
 const MAX_LENGTH: usize = 256;
 
-/// Two lists of patterns in canonical form: sorted, without duplicates, a trailing `/` written out as `/*`. Two
+/// Two lists of patterns in canonical form: sorted, without duplicates, `\` as `/`, and a trailing `/` as `/*`. Two
 /// values are equal exactly if their lists are, so the serialised form may be hashed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Patterns {
@@ -99,6 +99,7 @@ fn canonical(given: impl IntoIterator<Item: AsRef<str>>) -> Result<Vec<Pattern>,
         if text.chars().any(char::is_control) {
             return Err(InvalidPattern::Control(printable(text)));
         }
+        let text = text.replace('\\', "/");
         let all_below = if text.ends_with('/') { "*" } else { "" };
         texts.insert(format!("{text}{all_below}"));
     }
@@ -294,7 +295,7 @@ mod tests {
 
     #[test]
     fn the_form_is_canonical() {
-        let a = Patterns::parse(["b", "a", "b", "c/"], ["z"]).unwrap();
+        let a = Patterns::parse(["b", "a", "b", "c\\"], ["z"]).unwrap();
         let b = Patterns::parse(["c/*", "a", "b"], ["z", "z"]).unwrap();
         assert_eq!(a, b);
         assert_eq!(serde_json::to_string(&a).unwrap(), r#"{"include":["a","b","c/*"],"exclude":["z"]}"#);

@@ -138,6 +138,7 @@ pub const fn topic_of(reason: Reason) -> Option<Topic> {
         | R::RevisionNotFound
         | R::NoMatchingFiles
         | R::InvalidRepo
+        | R::InvalidEndpoint
         | R::InvalidPattern
         | R::UnsafeFileName => Some(Topic::Resolved),
         _ => None,
@@ -294,7 +295,8 @@ impl Round<'_> {
 
     fn success(&self, snapshot: Snapshot) -> Preflight {
         let Snapshot { commit, files, bytes, .. } = &snapshot;
-        let message = advice::resolved(&self.subject, commit.short(), files.len(), *bytes);
+        let pinned = self.question.pinned.is_some();
+        let message = advice::resolved(&self.subject, commit.short(), pinned, files.len(), *bytes);
         Preflight {
             authenticated: self.yes(Topic::Authenticated),
             authorized: self.yes(Topic::Authorized),

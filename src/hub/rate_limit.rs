@@ -10,10 +10,12 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 
 /// Where no header says anything: the Hub counts in windows of five minutes, so a minute is a fair first try.
 const UNTOLD: Duration = Duration::from_secs(60);
+/// Shorter pauses would be none.
+const MIN: Duration = Duration::from_secs(1);
 /// Longer pauses are not believed.
 const MAX: Duration = Duration::from_secs(3600);
 
-/// The pause that the headers of a 429 ask for.
+/// The pause that the headers of a 429 or 503 ask for.
 pub(super) fn pause(headers: &HeaderMap, now: Timestamp) -> Duration {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     text("ratelimit")
@@ -22,7 +24,7 @@ pub(super) fn pause(headers: &HeaderMap, now: Timestamp) -> Duration {
         .map(|seconds| Duration::from_secs(seconds.saturating_add(1)))
         .or_else(|| text(RETRY_AFTER.as_str()).and_then(|value| retry_after(value, now)))
         .unwrap_or(UNTOLD)
-        .min(MAX)
+        .clamp(MIN, MAX)
 }
 
 /// The `t` of the window that is used up; of several, the longest.
@@ -62,7 +64,8 @@ mod tests {
             (&[("ratelimit", r#""api";r=12;t=200, "resolvers"; r=0; t=9"#)], 10),
             (&[("retry-after", "7")], 7),
             (&[("retry-after", "Sun, 22 Nov 2026 10:01:30 GMT")], 90),
-            (&[("retry-after", "Sun, 22 Nov 2026 09:00:00 GMT")], 0),
+            (&[("retry-after", "Sun, 22 Nov 2026 09:00:00 GMT")], 1),
+            (&[("retry-after", "0")], 1),
             (&[("ratelimit", "nonsense"), ("retry-after", "soon")], 60),
             (&[("ratelimit", r#""api";r=0;t=18446744073709551615"#)], 3600),
             (&[], 60),

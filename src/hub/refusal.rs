@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use super::Token;
 use crate::reason::Reason;
 
 /// The longest text of the Hub that is passed on, in characters.
@@ -21,8 +22,8 @@ pub struct Evidence<'a> {
     pub message: Option<&'a str>,
     /// The body, or the beginning of it: JSON with `error` below `/api`, text elsewhere.
     pub body: &'a str,
-    /// Whether a token went with the request.
-    pub token_sent: bool,
+    /// The token that went with the request.
+    pub token: Option<&'a Token>,
 }
 
 /// What a refusal says about the token that went with the request.
@@ -60,9 +61,11 @@ impl Refusal {
         let own_words = evidence.message.map(str::to_owned).or_else(|| json_error(evidence.body));
         // A code or a text in the Hub's own form; a page of a proxy or firewall in between has neither.
         let hub_speaks = evidence.code.is_some() || own_words.is_some();
+        let clean =
+            |text: &str| clean(&evidence.token.map_or_else(|| text.to_owned(), |token| token.mask(text)));
         let words = clean(&own_words.or_else(|| plain_text(evidence.body)).unwrap_or_default());
         let (reason, token) = judge(evidence, &words, hub_speaks);
-        let token = if evidence.token_sent { token } else { TokenState::NotSent };
+        let token = if evidence.token.is_some() { token } else { TokenState::NotSent };
         Self { reason, status: evidence.status, code: evidence.code.map(clean), words, token }
     }
 
@@ -127,7 +130,7 @@ fn judge(evidence: &Evidence<'_>, words: &str, hub_speaks: bool) -> (Reason, Tok
     use TokenState::{Bad, Good, Unclear};
     match (evidence.status, evidence.code) {
         // Gated, private and missing look alike to those who do not say who they are.
-        (401, _) if !evidence.token_sent => (Reason::TokenRequired, TokenState::NotSent),
+        (401, _) if evidence.token.is_none() => (Reason::TokenRequired, TokenState::NotSent),
         (401, None) if bad_token(words) => (Reason::TokenInvalid, Bad),
         // The Hub takes us for nobody although a token was sent: most likely a bad one, but a mirror may have eaten it.
         (401, _) => (Reason::TokenInvalid, Unclear),
@@ -187,11 +190,13 @@ fn plain_text(body: &str) -> Option<String> {
 pub(super) fn clean(text: &str) -> String {
     let mut words = String::new();
     let visible: String = text.chars().take(8 * MAX_WORDS).map(|c| if steers(c) { ' ' } else { c }).collect();
+    let mut after_bearer = false;
     for word in visible.split_whitespace() {
         if !words.is_empty() {
             words.push(' ');
         }
-        words.push_str(&mask_token(&bare_address(word)));
+        words.push_str(&if after_bearer { "…".to_owned() } else { mask_tokens(&bare_address(word)) });
+        after_bearer = is_bearer(word);
     }
     if words.chars().count() > MAX_WORDS {
         words = words.chars().take(MAX_WORDS).collect();
@@ -216,14 +221,27 @@ fn bare_address(word: &str) -> String {
     format!("{scheme}{host}{path}")
 }
 
-/// The Hub does not repeat tokens; something in between might.
-fn mask_token(word: &str) -> String {
-    match word.find("hf_") {
-        Some(at) if word[at + 3..].chars().take_while(char::is_ascii_alphanumeric).count() >= 16 => {
-            format!("{}hf_…", &word[..at])
-        }
-        _ => word.to_owned(),
+/// Whether what follows is a token, as in a header that is quoted.
+fn is_bearer(word: &str) -> bool {
+    let name = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+    name.rsplit(|c: char| !c.is_ascii_alphanumeric())
+        .next()
+        .is_some_and(|last| last.eq_ignore_ascii_case("bearer"))
+}
+
+/// The Hub does not repeat tokens; something in between might, also those of others.
+fn mask_tokens(word: &str) -> String {
+    const PREFIX: &str = "hf_";
+    let in_token = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    let mut masked = String::new();
+    let mut rest = word;
+    while let Some((before, secret)) = rest.split_once(PREFIX) {
+        let end = secret.find(|c| !in_token(c)).unwrap_or(secret.len());
+        let shown = if end >= 16 { "…" } else { &secret[..end] };
+        masked.extend([before, PREFIX, shown]);
+        rest = &secret[end..];
     }
+    masked + rest
 }
 
 #[cfg(test)]

@@ -220,7 +220,7 @@ impl FromStr for Revision {
 }
 
 /// A rejected name made fit for a message: no control characters, and not endless.
-pub(super) fn printable(name: &str) -> String {
+pub(crate) fn printable(name: &str) -> String {
     let mut text: String = name.chars().take(120).flat_map(char::escape_debug).collect();
     if name.chars().nth(120).is_some() {
         text.push('…');

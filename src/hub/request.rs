@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use reqwest::{
     Client, Response, StatusCode,
-    header::{ACCEPT_ENCODING, AUTHORIZATION, LOCATION, RANGE},
+    header::{ACCEPT_ENCODING, AUTHORIZATION, LOCATION, RANGE, RETRY_AFTER},
 };
 use url::Url;
 
@@ -93,14 +93,17 @@ impl Get<'_> {
     /// Sorts an answer by its status.
     async fn judge(&self, response: Response, host: String, at_home: bool) -> Result<Answer, HubError> {
         let status = response.status();
+        let asked_to_wait = || HubError::RateLimited {
+            host: host.clone(),
+            retry_after: rate_limit::pause(response.headers(), Timestamp::now()),
+        };
         match status.as_u16() {
             200 | 206 => Ok(Answer { response, host }),
             // Only a request with a range can have this answer; it is no failure yet.
             416 if self.from > 0 => Ok(Answer { response, host }),
-            429 => Err(HubError::RateLimited {
-                host,
-                retry_after: rate_limit::pause(response.headers(), Timestamp::now()),
-            }),
+            429 => Err(asked_to_wait()),
+            // An overloaded server that says for how long.
+            503 if response.headers().contains_key(RETRY_AFTER) => Err(asked_to_wait()),
             status if !at_home => Err(HubError::Storage { host, status }),
             407 => Err(HubError::Unreachable {
                 host,
@@ -112,7 +115,7 @@ impl Get<'_> {
                 kind: Trouble::Server(status.as_u16()),
                 detail: String::new(),
             }),
-            400.. => Err(HubError::Refused(refusal(response, self.token.is_some()).await)),
+            400.. => Err(HubError::Refused(refusal(response, self.token).await)),
             other => Err(HubError::BadAnswer { host, what: format!("HTTP {other} is not expected") }),
         }
     }
@@ -123,7 +126,7 @@ fn is_redirect(status: StatusCode) -> bool {
 }
 
 /// Reads what the Hub says with a refusal.
-async fn refusal(mut response: Response, token_sent: bool) -> Refusal {
+async fn refusal(mut response: Response, token: Option<&Token>) -> Refusal {
     let mut body = Vec::new();
     // A body that breaks off takes nothing from status and headers.
     while let Ok(Some(chunk)) = response.chunk().await {
@@ -141,7 +144,7 @@ async fn refusal(mut response: Response, token_sent: bool) -> Refusal {
         code: header("x-error-code").as_deref(),
         message: header("x-error-message").as_deref(),
         body: &String::from_utf8_lossy(&body),
-        token_sent,
+        token,
     })
 }
 

@@ -7,6 +7,8 @@ use reqwest::header::HeaderValue;
 
 use crate::reason::Reason;
 
+/// A shorter one could be a part of common words, and is no secret.
+const MIN_MASKED: usize = 6;
 /// Longer than any token of the Hub; a file beyond it is something else.
 const MAX_LENGTH: usize = 8 * 1024;
 
@@ -43,6 +45,11 @@ impl Token {
         value.set_sensitive(true);
         value
     }
+
+    /// A text that may repeat the token, without it.
+    pub(super) fn mask(&self, text: &str) -> String {
+        if self.0.len() < MIN_MASKED { text.to_owned() } else { text.replace(&self.0, "…") }
+    }
 }
 
 impl FromStr for Token {
@@ -69,14 +76,23 @@ pub enum TokenSource {
     Fixed(Token),
     /// A file that may change under us, as a mounted Secret does.
     File(PathBuf),
+    /// Something was given that cannot be a token. An error only for who needs one: a complete cache does not.
+    Malformed(TokenError),
 }
 
 impl TokenSource {
+    /// A token as text.
+    #[must_use]
+    pub fn fixed(text: &str) -> Self {
+        Token::parse(text).map_or_else(Self::Malformed, Self::Fixed)
+    }
+
     /// The token as it is now. A file is read anew on each call.
     pub fn read(&self) -> Result<Option<Token>, TokenError> {
         match self {
             Self::None => Ok(None),
             Self::Fixed(token) => Ok(Some(token.clone())),
+            Self::Malformed(error) => Err(error.clone()),
             Self::File(path) => match std::fs::read(path) {
                 Ok(bytes) => match std::str::from_utf8(&bytes) {
                     Ok(text) => Token::parse(text).map(Some),

@@ -24,7 +24,8 @@ fn classify(error: &reqwest::Error) -> (Trouble, String) {
         return (Trouble::Proxy, detail);
     }
     if let Some(tls) = causes.iter().find_map(|cause| cause.downcast_ref::<rustls::Error>()) {
-        return (Trouble::Tls, tls.to_string());
+        let kind = if is_about_trust(tls) { Trouble::Tls } else { Trouble::Handshake };
+        return (kind, tls.to_string());
     }
     if error.is_timeout() {
         let what = if error.is_connect() { "connecting took too long" } else { "nothing came for too long" };
@@ -37,6 +38,29 @@ fn classify(error: &reqwest::Error) -> (Trouble, String) {
         return (Trouble::Connect, deepest);
     }
     (Trouble::Cut, deepest)
+}
+
+/// Whether a certificate, theirs or ours, is the cause. Nothing else needs a person: other alerts come from servers that
+/// are overloaded or restart, and broken records from the way there.
+fn is_about_trust(error: &rustls::Error) -> bool {
+    use rustls::AlertDescription as Alert;
+    match error {
+        rustls::Error::InvalidCertificate(_)
+        | rustls::Error::NoCertificatesPresented
+        | rustls::Error::UnsupportedNameType
+        | rustls::Error::InvalidCertRevocationList(_) => true,
+        rustls::Error::AlertReceived(alert) => matches!(
+            alert,
+            Alert::BadCertificate
+                | Alert::UnsupportedCertificate
+                | Alert::CertificateRevoked
+                | Alert::CertificateExpired
+                | Alert::CertificateUnknown
+                | Alert::CertificateRequired
+                | Alert::UnknownCA
+        ),
+        _ => false,
+    }
 }
 
 /// An error and all below it. An `io::Error` hides the error that it wraps from `source`.

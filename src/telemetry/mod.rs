@@ -1,5 +1,6 @@
-//! What an operator's owner looks at from outside: metrics and probes. Knows nothing of how a download works.
+//! What an operator's owner looks at from outside: logs, metrics and probes. Knows nothing of how a download works.
 
+pub mod logs;
 mod metrics;
 mod server;
 

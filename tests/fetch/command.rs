@@ -1,8 +1,9 @@
 //! The binary: what it prints, what it leaves, and how it ends.
 
 use std::{
-    fs,
-    process::{Output, Stdio},
+    fs, io,
+    process::{Command, Output, Stdio},
+    time::{Duration, Instant},
 };
 
 use modelcache::{fetch::Report, reason::Reason};
@@ -68,6 +69,21 @@ async fn progress_is_told_in_lines_that_a_controller_can_read() {
 }
 
 #[tokio::test]
+async fn nobody_has_to_read_what_it_says() {
+    let stage = Stage::new().await;
+    let path = stage.root.path().join("report");
+    let closed = || {
+        let (reader, writer) = io::pipe().unwrap();
+        drop(reader);
+        writer
+    };
+    let mut command = stage.modelcache(&["fetch", "acme/tiny", "--report", path.to_str().unwrap()]);
+    let status = command.stdout(closed()).stderr(closed()).status().unwrap();
+    assert_eq!((status.code(), report(&path).reason), (Some(0), Reason::Verified));
+    stage.assert_loads(|_| true);
+}
+
+#[tokio::test]
 async fn a_wrong_token_file_is_a_persons_work() {
     let stage = Stage::with(tiny().gated(Gate::Manual)).await;
     let file = stage.root.path().join("token");
@@ -100,17 +116,43 @@ async fn a_wrong_token_file_is_a_persons_work() {
 }
 
 #[tokio::test]
+async fn a_malformed_token_matters_only_where_one_is_needed() {
+    let stage = Stage::new().await;
+    let with_bad_token = |command: &str| {
+        let mut command = stage.modelcache(&[command, "acme/tiny"]);
+        command.env("HF_TOKEN", "hf_very secret");
+        command
+    };
+    for command in ["fetch", "check"] {
+        let refused = with_bad_token(command).output().unwrap();
+        assert_eq!(refused.status.code(), Some(77), "{refused:?}");
+        let word = last_word(&refused);
+        assert!(word.starts_with("TokenMalformed: ") && word.ends_with("Hub showed it."), "{word}");
+        assert!(!format!("{refused:?}").contains("secret"));
+    }
+    assert_eq!(run(&stage.request()).await.reason, Reason::Verified);
+    for offline in ["0", "1"] {
+        let kept = with_bad_token("fetch").env("HF_HUB_OFFLINE", offline).output().unwrap();
+        assert_eq!(kept.status.code(), Some(0), "{kept:?}");
+        assert_eq!(out(&kept), [stage.snapshot().to_str().unwrap()]);
+    }
+}
+
+#[tokio::test]
 async fn wrong_names_and_patterns_are_reported_too() {
     let stage = Stage::new().await;
     let path = stage.root.path().join("report");
+    let endless = "\u{1b}x".repeat(4500);
     for (arguments, reason, code) in [
         (&["a/b/c"][..], Reason::InvalidRepo, 2),
+        (&[&endless], Reason::InvalidRepo, 2),
+        (&["acme/tiny", "--revision", &endless], Reason::RevisionNotFound, 66),
         (&["acme/tiny", "--include", ""], Reason::InvalidPattern, 2),
         (&["acme/tiny", "--include", "*.nothing"], Reason::NoMatchingFiles, 66),
         (&["acme/tiny", "--revision", "nowhere"], Reason::RevisionNotFound, 66),
         (&["acme/tiny", "--alias", "../x"], Reason::RevisionNotFound, 66),
         (&["acme/other"], Reason::TokenRequired, 77),
-        (&["acme/tiny", "--endpoint", "http://me:verysecret@hub"], Reason::HubUnreachable, 69),
+        (&["acme/tiny", "--endpoint", "http://me:verysecret@hub:99999"], Reason::InvalidEndpoint, 2),
     ] {
         let mut command = stage.modelcache(&["fetch", "--report", path.to_str().unwrap()]);
         let output = command.args(arguments).output().unwrap();
@@ -119,6 +161,12 @@ async fn wrong_names_and_patterns_are_reported_too() {
         assert!(!format!("{output:?}").contains("verysecret"));
         fs::remove_file(&path).unwrap();
     }
+    let addresses = "https://huggingface.co,https://me:verysecret@hub:99999";
+    let controller =
+        stage.modelcache(&["controller", "--image", "x", "--endpoint", addresses]).output().unwrap();
+    assert_eq!(controller.status.code(), Some(2), "{controller:?}");
+    assert!(last_word(&controller).starts_with("InvalidEndpoint: "));
+    assert!(!format!("{controller:?}").contains("verysecret"));
     let unknown = stage.modelcache(&["fetch", "acme/tiny", "--token", "hf_x"]).output().unwrap();
     assert_eq!(unknown.status.code(), Some(2), "a token is no argument");
 }
@@ -141,6 +189,36 @@ async fn sigterm_ends_a_download_tidily() {
     let found = report(&path);
     assert_eq!((found.reason, found.files, found.commit), (Reason::Stopped, 5, Some(stage.commit())));
     stage.assert_nothing_visible();
+}
+
+#[tokio::test]
+async fn a_second_sigterm_ends_at_once() {
+    let stage = Stage::new().await;
+    stage.hub.fault(Fault::new(Harm::Stall(1000)).on(Class::Cdn));
+    // A report that nobody takes: the end never comes by itself.
+    let path = stage.root.path().join("report");
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let mut child =
+        stage.modelcache(&["fetch", "acme/tiny", "--report", path.to_str().unwrap()]).spawn().unwrap();
+    stage
+        .hub
+        .until(|requests| requests.iter().any(|request| request.class == Class::Cdn && request.bytes > 0))
+        .await;
+    let process = rustix::process::Pid::from_child(&child);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let mut again = tokio::time::interval(Duration::from_millis(10));
+    let status = loop {
+        again.tick().await;
+        if let Some(status) = child.try_wait().unwrap() {
+            break status.code();
+        }
+        // Signals that come together count as one.
+        let _ = rustix::process::kill_process(process, rustix::process::Signal::TERM);
+        if Instant::now() > deadline {
+            child.kill().unwrap();
+        }
+    };
+    assert_eq!(status, Some(143));
 }
 
 #[tokio::test]

@@ -1,6 +1,12 @@
 //! Trouble on the way: no name, no connection, no trust, no time, half answers and wrong ones.
 
-use std::{env, net::TcpListener, process::Command, time::Duration};
+use std::{
+    env,
+    io::{Read as _, Write as _},
+    net::TcpListener,
+    process::Command,
+    time::Duration,
+};
 
 use modelcache::{
     hub::{Body, CaBundle, Endpoint, Hub, HubError, Patience, RepoFile, RevisionInfo, Trouble},
@@ -95,6 +101,28 @@ async fn an_authority_that_is_not_trusted_and_then_is() {
 }
 
 #[tokio::test]
+async fn tls_that_fails_without_a_certificate_being_wrong_may_pass() {
+    // Record of a fatal alert: `internal_error`, as an overloaded server sends it.
+    const ALERT: &[u8] = &[21, 3, 3, 0, 2, 2, 80];
+    for (bytes, told) in [(ALERT, "InternalError"), (b"HTTP/1.1 400 Bad Request\r\n\r\n", "corrupt")] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                // All that was sent has to be read first: else closing resets the connection.
+                let _ = stream.read(&mut [0; 16 * 1024]);
+                let _ = stream.write_all(bytes);
+            }
+        });
+        let error = revision(&format!("https://{address}").parse().unwrap()).await.unwrap_err();
+        let (kind, detail) = trouble(&error);
+        assert_eq!(kind, Trouble::Handshake, "{detail}");
+        assert!(detail.contains(told) && error.is_transient(), "{detail}");
+    }
+}
+
+#[tokio::test]
 async fn a_cut_connection_is_tried_again() {
     let mut calls = 0;
     let wire = Wire::start(move |_| {
@@ -126,12 +154,18 @@ async fn a_server_error_is_tried_again_if_it_may_pass_soon() {
 
 #[tokio::test]
 async fn a_rate_limit_is_never_tried_again_quickly() {
-    for (headers, seconds) in [
-        ("RateLimit: \"api\";r=0;t=55\r\nRateLimit-Policy: \"fixed window\";\"api\";q=500;w=300\r\n", 56),
-        ("Retry-After: 7\r\n", 7),
-        ("", 60),
+    for (status, headers, seconds) in [
+        (
+            429,
+            "RateLimit: \"api\";r=0;t=55\r\nRateLimit-Policy: \"fixed window\";\"api\";q=500;w=300\r\n",
+            56,
+        ),
+        (429, "Retry-After: 7\r\n", 7),
+        (429, "Retry-After: 0\r\n", 1),
+        (429, "", 60),
+        (503, "Retry-After: 7\r\n", 7),
     ] {
-        let wire = Wire::start(move |_| answer(429, headers, ""));
+        let wire = Wire::start(move |_| answer(status, headers, ""));
         let error = revision(&wire.endpoint()).await.unwrap_err();
         assert_eq!(error.reason(), Reason::RateLimited);
         assert_eq!(error.retry_after(), Some(Duration::from_secs(seconds)));
@@ -163,8 +197,19 @@ async fn an_answer_without_end_is_given_up() {
 async fn listings_stay_at_their_host_and_end() {
     let wire = Wire::start(|_| answer(200, "Link: <http://elsewhere.example/x>; rel=\"next\"\r\n", "[]"));
     assert!(bad_answer(&list(&wire).await.unwrap_err()).contains("another host"));
+    let wire = Wire::start(|_| answer(200, "Link: /again; rel=\"next\"\r\n", "[]"));
+    assert!(bad_answer(&list(&wire).await.unwrap_err()).contains("next page cannot be read"));
     let wire = Wire::start(|_| answer(200, "Link: </again>; rel=\"next\"\r\n", "[]"));
     assert!(bad_answer(&list(&wire).await.unwrap_err()).contains("pages"));
+}
+
+#[tokio::test]
+async fn a_listing_of_too_many_files_is_given_up() {
+    let entry = format!(r#"{{"type":"file","path":"a","size":5,"oid":"{SHA1}"}}"#);
+    let page = format!("[{}]", vec![entry; 50_000].join(","));
+    let wire = Wire::start(move |_| answer(200, "Link: </again>; rel=\"next\"\r\n", &page));
+    assert!(bad_answer(&list(&wire).await.unwrap_err()).contains("more than 200000 files"));
+    assert_eq!(wire.heads().len(), 5);
 }
 
 #[tokio::test]
@@ -183,6 +228,16 @@ async fn ranges_are_taken_as_the_server_gives_them() {
         let wire = Wire::start(move |_| answer(206, range, "3456789"));
         assert!(bad_answer(&open(&wire, 4).await.unwrap_err()).contains("another part"));
     }
+
+    let wire = Wire::start(|head| {
+        if head.contains("range:") {
+            answer(206, "Content-Range: bytes 3-9/10\r\n", "3456789")
+        } else {
+            answer(200, "", "0123456789")
+        }
+    });
+    let body = open(&wire, 4).await.unwrap();
+    assert_eq!((body.start, body.length), (0, Some(10)), "another range: all of it again");
 
     let wire = Wire::start(|_| answer(416, "Content-Range: bytes */10\r\n", ""));
     let mut body = open(&wire, 10).await.unwrap();

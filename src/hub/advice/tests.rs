@@ -1,7 +1,9 @@
 use std::time::Duration;
 
 use super::*;
-use crate::hub::{Evidence, NameError, RepoType};
+use crate::hub::{Evidence, NameError, RepoType, Token};
+
+const SHA1: &str = "0123456789abcdef0123456789abcdef01234567";
 
 fn repo(kind: RepoType) -> Repo {
     Repo { kind, id: "org/x".parse().unwrap() }
@@ -9,7 +11,9 @@ fn repo(kind: RepoType) -> Repo {
 
 /// The sentence for a refusal, for a dataset.
 fn refused_with(token_sent: bool, status: u16, code: Option<&str>, words: &str) -> String {
-    let refusal = Refusal::new(&Evidence { status, code, message: Some(words), body: "", token_sent });
+    let token = Token::parse("hf_good").unwrap();
+    let token = token_sent.then_some(&token);
+    let refusal = Refusal::new(&Evidence { status, code, message: Some(words), body: "", token });
     say(&HubError::Refused(refusal))
 }
 
@@ -86,7 +90,7 @@ fn the_example_of_the_design_is_word_for_word() {
         code: Some("GatedRepo"),
         message: Some("Access is restricted and you are not in the authorized list."),
         body: "",
-        token_sent: true,
+        token: Some(&Token::parse("hf_good").unwrap()),
     });
     let repo = Repo { kind: RepoType::Model, id: "meta-llama/Llama-3.1-8B".parse().unwrap() };
     let subject = Subject { repo: &repo, revision: &Revision::default(), endpoint: &Endpoint::default() };
@@ -109,20 +113,35 @@ fn each_kind_of_trouble_is_named() {
     );
     assert_eq!(
         unreachable(Trouble::Server(503), ""),
-        "hub.example cannot be reached: it answered HTTP 503. It is tried again."
+        "hub.example cannot be reached: it answered HTTP 503. It may pass by itself."
     );
-    for kind in
-        [Trouble::Connect, Trouble::Tls, Trouble::Timeout, Trouble::Proxy, Trouble::Cut, Trouble::Setup]
-    {
+    for kind in [
+        Trouble::Connect,
+        Trouble::Tls,
+        Trouble::Handshake,
+        Trouble::Timeout,
+        Trouble::Proxy,
+        Trouble::Cut,
+        Trouble::Setup,
+    ] {
         assert!(unreachable(kind, "x").contains(&kind.to_string()));
     }
     let limited = HubError::RateLimited { host: "h".into(), retry_after: Duration::from_secs(56) };
-    assert!(say(&limited).contains("56 s"));
+    assert_eq!(say(&limited), "h asks to wait 56 s before the next request.");
     assert!(say(&HubError::Storage { host: "cdn".into(), status: 403 }).contains("cdn"));
     let name = NameError::Path { path: "../x".into(), why: "a part of it is empty, `.` or `..`" };
     assert!(say(&HubError::Name(name)).contains("`../x`"));
     let missing = TokenError::Missing { path: "/run/token".into() };
-    assert!(say(&HubError::Token(missing)).starts_with("The token file /run/token does not exist."));
+    assert!(
+        say(&HubError::Token(missing)).starts_with("The token file /run/token does not exist. Put the token")
+    );
+    let unreadable = |kind| say(&HubError::Token(TokenError::Unreadable { path: "/run/token".into(), kind }));
+    assert_eq!(
+        unreadable(io::ErrorKind::PermissionDenied),
+        "The token file /run/token cannot be read by the user of this process. Look at its owner and mode; in a pod, \
+         set `fsGroup`, or the mode of the volume that it lies on."
+    );
+    assert!(unreadable(io::ErrorKind::IsADirectory).contains("cannot be read: is a directory."));
 }
 
 #[test]
@@ -130,7 +149,7 @@ fn patterns_that_match_nothing_get_a_hint() {
     let file = |path: &str| RepoFile {
         path: path.parse().unwrap(),
         size: 1,
-        digest: "0123456789abcdef0123456789abcdef01234567".parse().unwrap(),
+        digest: SHA1.parse().unwrap(),
         pointer: None,
         xet_hash: None,
     };
@@ -165,11 +184,12 @@ fn patterns_that_match_nothing_get_a_hint() {
 fn a_commit_is_not_said_to_be_itself() {
     let repo = repo(RepoType::Model);
     let endpoint = Endpoint::default();
-    let told = |revision: &str| {
+    let told = |revision: &str, pinned: bool| {
         let revision = revision.parse().unwrap();
         let subject = Subject { repo: &repo, revision: &revision, endpoint: &endpoint };
-        resolved(&subject, "0123456", 17, 26_954_000_000)
+        resolved(&subject, "0123456", pinned, 17, 26_954_000_000)
     };
-    assert_eq!(told("main"), "main is commit 0123456: 17 files, 25.1 GiB.");
-    assert_eq!(told("0123456789abcdef0123456789abcdef01234567"), "Commit 0123456: 17 files, 25.1 GiB.");
+    assert_eq!(told("main", true), "main is pinned at commit 0123456: 17 files, 25.1 GiB.");
+    assert_eq!(told("main", false), "main is commit 0123456: 17 files, 25.1 GiB.");
+    assert_eq!(told(SHA1, true), "Commit 0123456: 17 files, 25.1 GiB.");
 }

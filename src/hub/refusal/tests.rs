@@ -3,6 +3,10 @@
 use super::*;
 use TokenState::{Bad, Good, NotSent, Unclear};
 
+fn token() -> Token {
+    Token::parse("hf_good").unwrap()
+}
+
 const GATED: Option<&str> = Some("GatedRepo");
 const REPO: Option<&str> = Some("RepoNotFound");
 const FINE_GRAINED: &str = "Please enable access to public gated repositories in your fine-grained token settings to view this \
@@ -173,7 +177,9 @@ const ROWS: &[Row] = &[
 
 #[test]
 fn every_recorded_refusal_has_its_reason() {
-    for &(situation, token_sent, status, code, words, reason, token) in ROWS {
+    let given = token();
+    for &(situation, token_sent, status, code, words, reason, state) in ROWS {
+        let token = token_sent.then_some(&given);
         for word in ["model", "dataset", "space"] {
             let words = words.replace("model org", &format!("{word} org"));
             let body = serde_json::json!({ "error": words }).to_string();
@@ -183,8 +189,8 @@ fn every_recorded_refusal_has_its_reason() {
                 (Some(words.as_str()), words.as_str()),
                 (None, body.as_str()),
             ] {
-                let refusal = Refusal::new(&Evidence { status, code, message, body, token_sent });
-                assert_eq!((refusal.reason, refusal.token), (reason, token), "{situation}, {word}");
+                let refusal = Refusal::new(&Evidence { status, code, message, body, token });
+                assert_eq!((refusal.reason, refusal.token), (reason, state), "{situation}, {word}");
                 assert_eq!(refusal.words, words, "{situation}, {word}");
             }
         }
@@ -193,9 +199,10 @@ fn every_recorded_refusal_has_its_reason() {
 
 #[test]
 fn a_page_of_something_in_between_proves_nothing() {
+    let given = token();
     for (body, words) in [("<html>Blocked by policy</html>", ""), ("", ""), ("Blocked.", "Blocked.")] {
-        let refusal =
-            Refusal::new(&Evidence { status: 403, code: None, message: None, body, token_sent: true });
+        let token = Some(&given);
+        let refusal = Refusal::new(&Evidence { status: 403, code: None, message: None, body, token });
         assert_eq!((refusal.reason, refusal.token), (Reason::AccessDenied, Unclear));
         assert_eq!(refusal.words, words);
     }
@@ -203,9 +210,10 @@ fn a_page_of_something_in_between_proves_nothing() {
 
 #[test]
 fn whoami_settles_what_is_unclear() {
+    let given = token();
     let settled = |code, words| {
-        let refusal =
-            Refusal::new(&Evidence { status: 401, code, message: Some(words), body: "", token_sent: true });
+        let token = Some(&given);
+        let refusal = Refusal::new(&Evidence { status: 401, code, message: Some(words), body: "", token });
         (refusal.clone().with_good_token().reason, refusal.with_bad_token().reason)
     };
     let bad = Reason::TokenInvalid;
@@ -225,10 +233,25 @@ fn masked_hashes_mean_no_access() {
 #[test]
 fn only_an_uncoded_404_is_an_unknown_call() {
     let unknown = |status, code| {
-        Refusal::new(&Evidence { status, code, message: None, body: "", token_sent: false }).is_unknown_call()
+        Refusal::new(&Evidence { status, code, message: None, body: "", token: None }).is_unknown_call()
     };
     assert!(unknown(404, None) && unknown(405, None));
     assert!(!unknown(404, REPO) && !unknown(403, None));
+}
+
+#[test]
+fn the_token_of_the_request_is_never_repeated() {
+    // A token of a mirror, which looks like none of the Hub's.
+    let given = Token::parse("very/secret+1=").unwrap();
+    for (message, body) in [
+        (Some("`very/secret+1=` is not known"), ""),
+        (None, r#"{"error":"`very\/secret+1=` is not known"}"#),
+        (None, "`very/secret+1=` is not known"),
+    ] {
+        let code = Some("very/secret+1=");
+        let refusal = Refusal::new(&Evidence { status: 403, code, message, body, token: Some(&given) });
+        assert_eq!((refusal.words.as_str(), refusal.code.as_deref()), ("`…` is not known", Some("…")));
+    }
 }
 
 #[test]
@@ -240,6 +263,8 @@ fn foreign_words_are_made_harmless() {
         ("(https://me:pw@cdn.example?x=1)", "(https://cdn.example"),
         ("token hf_abcdefghijklmnopqrstuv bad", "token hf_… bad"),
         ("hf_transfer is fine", "hf_transfer is fine"),
+        ("hf_x=hf_abc_def-ghi.jkl-mno,hf_abcdefghijklmnopq", "hf_x=hf_…,hf_…"),
+        ("Authorization:Bearer of-a-mirror \"bearer: other", "Authorization:Bearer … \"bearer: …"),
     ] {
         assert_eq!(clean(given), shown);
     }

@@ -14,7 +14,11 @@ pub fn start() {
     // At a terminal the bars tell what goes on.
     let filter = given.as_deref().unwrap_or(if terminal { "warn" } else { "info" });
     let filter = EnvFilter::builder().parse_lossy(filter);
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        // A line that cannot be written would be told with `eprintln!`, which panics when nobody reads stderr any more.
+        .log_internal_errors(false);
     if terminal {
         logs.without_time().with_target(false).init();
     } else {
