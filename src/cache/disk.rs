@@ -87,6 +87,11 @@ pub(super) fn entries(folder: &Path) -> impl Iterator<Item = fs::DirEntry> + use
     fs::read_dir(folder).into_iter().flatten().flatten()
 }
 
+/// Whether a file of this size lies there, links followed.
+pub(super) fn has_size(path: &Path, size: u64) -> bool {
+    fs::metadata(path).is_ok_and(|stat| stat.is_file() && stat.len() == size)
+}
+
 /// A name that no other writer has.
 pub(super) fn unique(folder: &Path, end: &str) -> PathBuf {
     folder.join(format!("{:08x}.{end}", fastrand::u32(..)))

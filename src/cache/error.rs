@@ -58,6 +58,12 @@ pub enum CacheError {
         /// The size that came.
         found: u64,
     },
+    /// What was on the volume is not there any more.
+    #[error("{} was removed by another program while it was needed", .path.display())]
+    Vanished {
+        /// The file.
+        path: PathBuf,
+    },
     /// Any other failure of the file system.
     #[error("cannot {action} {}: {source}", .path.display())]
     Io {
@@ -78,7 +84,7 @@ impl CacheError {
             Self::NotWritable(_) => Reason::VolumeNotWritable,
             Self::TooSmall { .. } | Self::Full { .. } => Reason::VolumeFull,
             Self::Mismatch { .. } | Self::WrongSize { .. } => Reason::HashMismatch,
-            Self::Io { .. } => Reason::DownloadFailed,
+            Self::Vanished { .. } | Self::Io { .. } => Reason::DownloadFailed,
         }
     }
 

@@ -116,7 +116,7 @@ impl Record {
             kind: dir.repo().kind,
             commit: commit.clone(),
             selection,
-            bytes: files.iter().map(|file| file.size).sum(),
+            bytes: files.iter().fold(0, |sum, file| sum.saturating_add(file.size)),
             files,
             verified_at,
         }
@@ -156,10 +156,7 @@ impl Record {
     /// Whether every file is still there with its size. Content is not read: that is what `verify` is for.
     #[must_use]
     pub fn is_complete(&self, dir: &RepoDir) -> bool {
-        self.files.iter().all(|file| {
-            fs::metadata(dir.entry(&self.commit, &file.path))
-                .is_ok_and(|stat| stat.is_file() && stat.len() == file.size)
-        })
+        self.files.iter().all(|file| disk::has_size(&dir.entry(&self.commit, &file.path), file.size))
     }
 }
 

@@ -142,8 +142,6 @@ fn fault_of(error: &io::Error) -> Fault {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-
     use pretty_assertions::assert_eq;
 
     use super::*;
@@ -160,13 +158,12 @@ mod tests {
         let files = ["a.txt", "b/a.txt", "c.txt", "d.txt"];
         let files: Vec<_> = files.iter().zip(contents).map(|(path, bytes)| file(path, bytes)).collect();
         files.iter().zip(contents).for_each(|(file, bytes)| put(&dir, file, bytes));
-        let (selection, fresh) = (Selection::default(), HashSet::new());
+        let selection = Selection::default();
         let publication = Publication {
             dir: &dir,
             commit: &commit,
             selection,
             files: &files,
-            fresh: &fresh,
             refs: &[],
             links: Links::Symlinks,
         };

@@ -51,14 +51,14 @@ impl From<FetchError> for Failure {
 }
 
 impl Downloads<'_> {
-    /// Brings one content. `false` where another writer has brought it meanwhile.
-    pub(super) async fn bring(&self, missing: &Missing) -> Result<bool, FetchError> {
+    /// Brings one content, unless another writer has brought it meanwhile.
+    pub(super) async fn bring(&self, missing: &Missing) -> Result<(), FetchError> {
         let Missing { file, copies } = missing;
         let progress = self.progress.file(file.path.to_string(), file.size, *copies);
         let (_courtesy, waited) = self.lock(file).await?;
         if waited && self.is_there(file).await? {
             progress.finish();
-            return Ok(false);
+            return Ok(());
         }
         let mut again = false;
         loop {
@@ -78,7 +78,7 @@ impl Downloads<'_> {
             again = true;
         }
         progress.finish();
-        Ok(true)
+        Ok(())
     }
 
     /// Waits for other programs that use the Hub's locks, as long as their download grows or may yet. Says whether one

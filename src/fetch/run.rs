@@ -1,7 +1,6 @@
 //! The order of a fetch, from the question whether anything is to do at all to the report.
 
 use std::{
-    collections::HashSet,
     sync::{Arc, OnceLock},
     time::Instant,
 };
@@ -26,8 +25,8 @@ use crate::{
         sweep, write_refs,
     },
     hub::{
-        Commit, Digest, Hub, HubError, Patience, Preflight, Question, RepoFile, Revision, Snapshot, Token,
-        advice, preflight,
+        Commit, Hub, HubError, Patience, Preflight, Question, RepoFile, Revision, Snapshot, Token, advice,
+        preflight,
     },
     reason::{Reason, Topic},
     units,
@@ -229,15 +228,6 @@ impl Run<'_> {
         if let Some(record) = self.complete_here(Some(commit.clone())).await? {
             return Ok(record);
         }
-        let links = self.prepare().await?;
-        let limits = &self.request.limits;
-        let plan = plan(&self.dir, &commit, &files, limits.files_at_once).await?;
-        self.progress.begin(bytes, total_files, plan.present_bytes, plan.present_files);
-        self.make_room(plan.bytes()).await?;
-        tracing::info!(
-            repo = %self.request.repo, %commit, files = total_files, size = units::size(bytes),
-            missing = units::size(plan.bytes()), "downloading"
-        );
         let downloads = Downloads {
             hub,
             dir: &self.dir,
@@ -245,12 +235,34 @@ impl Run<'_> {
             commit: &commit,
             source: &self.request.token,
             token: Mutex::new(token),
-            limits,
+            limits: &self.request.limits,
             progress: self.progress,
             alive: &self.alive,
         };
-        let fresh = transfer(&downloads, plan).await?;
-        self.publish(commit, files, fresh, links).await
+        match self.fill(&downloads, &files).await {
+            // Another program has tidied up between our look and the end. It will hardly do so twice.
+            Err(FetchError::Cache(error @ CacheError::Vanished { .. })) => {
+                tracing::warn!(%error, "looking again at what is there");
+                self.fill(&downloads, &files).await
+            }
+            other => other,
+        }
+    }
+
+    /// Looks at what is there, brings the rest and publishes it.
+    async fn fill(&self, downloads: &Downloads<'_>, files: &[RepoFile]) -> Result<Record, FetchError> {
+        let commit = downloads.commit;
+        let links = self.prepare().await?;
+        let plan = plan(&self.dir, commit, files, downloads.limits.files_at_once).await?;
+        let total = files.iter().fold(0u64, |sum, file| sum.saturating_add(file.size));
+        self.progress.begin(total, files.len() as u64, plan.present_bytes, plan.present_files);
+        self.make_room(plan.needed(links)).await?;
+        tracing::info!(
+            repo = %self.request.repo, %commit, files = files.len(), size = units::size(total),
+            missing = units::size(plan.bytes()), "downloading"
+        );
+        transfer(downloads, plan).await?;
+        self.publish(commit.clone(), files.to_vec(), links).await
     }
 
     /// Makes the folders, after all a writer that was killed may have left.
@@ -281,22 +293,14 @@ impl Run<'_> {
         &self,
         commit: Commit,
         files: Vec<RepoFile>,
-        fresh: HashSet<Digest>,
         links: Links,
     ) -> Result<Record, FetchError> {
         let (dir, selection, refs) = (self.dir.clone(), self.selection.clone(), self.refs());
         let alive = self.alive.clone();
         let published = spawn_blocking(move || {
             let _alive = alive;
-            let publication = Publication {
-                dir: &dir,
-                commit: &commit,
-                selection,
-                files: &files,
-                fresh: &fresh,
-                refs: &refs,
-                links,
-            };
+            let publication =
+                Publication { dir: &dir, commit: &commit, selection, files: &files, refs: &refs, links };
             publication.publish()
         });
         Ok(published.await??)
@@ -310,14 +314,10 @@ fn obstacle(answer: &Preflight) -> FetchError {
 }
 
 /// Brings all that is missing, some at once. The first failure ends the others.
-async fn transfer(downloads: &Downloads<'_>, plan: Plan) -> Result<HashSet<Digest>, FetchError> {
+async fn transfer(downloads: &Downloads<'_>, plan: Plan) -> Result<(), FetchError> {
     stream::iter(plan.missing)
-        .map(|missing| async move {
-            let ours = downloads.bring(&missing).await?;
-            Ok(ours.then_some(missing.file.digest))
-        })
+        .map(|missing| async move { downloads.bring(&missing).await })
         .buffer_unordered(downloads.limits.files_at_once.max(1))
-        .try_filter_map(|fresh| async { Ok(fresh) })
         .try_collect()
         .await
 }
