@@ -54,7 +54,7 @@ fn open(path: &Path) -> io::Result<File> {
     }
     // The mode is for writers of other users, who must open it for writing to lock it.
     match OpenOptions::new().write(true).create_new(true).open(path) {
-        Ok(file) => disk::open_to_all(path).map(|()| file),
+        Ok(file) => disk::open_to_all(&file).map(|()| file),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             OpenOptions::new().write(true).open(path)
         }

@@ -123,6 +123,17 @@ async fn others_can_read_whatever_the_umask() {
 }
 
 #[tokio::test]
+async fn folders_above_the_cache_obey_the_umask() {
+    let stage = Stage::new().await;
+    let starter = ["sh", "-c", "umask 077; exec \"$0\" \"$@\""];
+    let cache = stage.root.path().join("above/cache");
+    let mut command = stage.modelcache_through(&starter, &["fetch", "acme/tiny", "--cache-dir"]);
+    assert!(command.arg(&cache).output().unwrap().status.success());
+    let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(cache.parent().unwrap()), mode(&cache)), (0o700, 0o775));
+}
+
+#[tokio::test]
 async fn refs_of_another_user_are_found_before_the_download() {
     if !we_are_root() {
         eprintln!("skipped: only root can make a folder of another user");
