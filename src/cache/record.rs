@@ -1,7 +1,7 @@
 //! What was once verified: one small file for each selection of a commit, so that later runs need neither the Hub nor
 //! another look at every byte, and two writers never merge.
 
-use std::{fs, str::FromStr};
+use std::{fs, io, path::Path, str::FromStr};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -132,11 +132,15 @@ impl Record {
     /// All records of a repo that can be used.
     #[must_use]
     pub fn all(dir: &RepoDir) -> Vec<Self> {
-        disk::entries(&dir.own())
-            .map(|entry| entry.path())
-            .filter(|path| path.extension().is_some_and(|end| end == "json"))
-            .filter_map(|path| Self::parse(dir, &fs::read(path).ok()?))
-            .collect()
+        disk::entries(&dir.own()).filter_map(|entry| Self::open(dir, &entry.path()).ok().flatten()).collect()
+    }
+
+    /// The record in a file of our folder; `None` where it holds something else.
+    pub(super) fn open(dir: &RepoDir, path: &Path) -> io::Result<Option<Self>> {
+        if path.extension().is_none_or(|end| end != "json") {
+            return Ok(None);
+        }
+        Ok(Self::parse(dir, &fs::read(path)?))
     }
 
     fn parse(dir: &RepoDir, json: &[u8]) -> Option<Self> {
@@ -149,7 +153,7 @@ impl Record {
     /// Puts the record in place of an earlier one.
     pub fn write(&self, dir: &RepoDir) -> Result<(), CacheError> {
         let path = dir.record(&self.commit, &self.selection.id());
-        let json = serde_json::to_vec(self).map_err(std::io::Error::other).during("write", &path)?;
+        let json = serde_json::to_vec(self).map_err(io::Error::other).during("write", &path)?;
         disk::write_whole(&path, &dir.own(), &json)
     }
 
