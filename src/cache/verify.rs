@@ -133,7 +133,7 @@ impl Check<'_> {
 
     /// The entries of snapshots that no record names. Those that lead to a blob were read with it.
     fn others(&mut self, named: &HashSet<PathBuf>) {
-        let read: HashSet<_> = self.seen.keys().map(|(real, _)| real.clone()).collect();
+        let known: HashSet<_> = self.seen.keys().map(|(real, _)| real.clone()).collect();
         let mut folders = vec![self.dir.snapshots()];
         while let Some(folder) = folders.pop() {
             for path in self.list(&folder).into_iter().filter(|path| !named.contains(path)) {
@@ -142,7 +142,7 @@ impl Check<'_> {
                     continue;
                 }
                 match fs::canonicalize(&path) {
-                    Ok(real) => self.report.unchecked += u64::from(!read.contains(&real)),
+                    Ok(real) => self.report.unchecked += u64::from(!known.contains(&real)),
                     Err(error) => self.problem(&path, fault_of(&error)),
                 }
             }
