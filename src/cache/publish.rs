@@ -1,14 +1,12 @@
 //! Makes verified contents visible, in the order that never shows a part: snapshot, listing, record, refs.
 
-use std::fs;
-
 use jiff::Timestamp;
 
 use super::{
-    disk,
     error::CacheError,
     layout::RepoDir,
     record::{Record, RecordedFile, Selection},
+    refs::write_refs,
     snapshot::{Links, Snapshot},
     tree,
 };
@@ -54,33 +52,17 @@ impl Publication<'_> {
     }
 }
 
-/// Lets refs name a commit. They hold the hash and nothing else: readers take even a newline for a part of it.
-pub fn write_refs(dir: &RepoDir, commit: &Commit, refs: &[Revision]) -> Result<(), CacheError> {
-    for revision in refs {
-        // A commit stands for itself, and no reader would look for it there.
-        if revision.as_commit().is_some() || commit_of_ref(dir, revision).as_ref() == Some(commit) {
-            continue;
-        }
-        let path = dir.reference(revision);
-        path.parent().map_or(Ok(()), disk::make_dirs)?;
-        disk::write_whole(&path, &dir.own(), commit.as_str().as_bytes())?;
-    }
-    Ok(())
-}
-
-/// The commit that a revision stands for in this cache.
-#[must_use]
-pub fn commit_of_ref(dir: &RepoDir, revision: &Revision) -> Option<Commit> {
-    let read = || fs::read_to_string(dir.reference(revision)).ok()?.parse().ok();
-    revision.as_commit().or_else(read)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use pretty_assertions::assert_eq;
 
     use super::*;
-    use crate::cache::testing::{COMMIT, file, listing, put, repo_dir};
+    use crate::cache::{
+        commit_of_ref,
+        testing::{COMMIT, file, listing, put, repo_dir},
+    };
 
     fn publication<'a>(dir: &'a RepoDir, commit: &'a Commit, files: &'a [RepoFile]) -> Publication<'a> {
         let selection = Selection::default();
