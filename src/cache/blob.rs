@@ -100,6 +100,15 @@ pub fn on_its_way(dir: &RepoDir, digest: &Digest) -> u64 {
         .sum()
 }
 
+/// How much of the volume is taken by contents whose writers are dead, however short their death is ago.
+#[must_use]
+pub fn abandoned(dir: &RepoDir) -> u64 {
+    entries(&dir.blobs())
+        .filter(|path| is_incomplete(path) && !is_alive(dir, path))
+        .filter_map(|path| fs::symlink_metadata(path).ok())
+        .fold(0, |sum, stat| sum.saturating_add(stat.len()))
+}
+
 /// Removes what writers left behind that were killed: unlocked, and not written to for `age`.
 ///
 /// Where there are no locks, age alone decides, and a living writer can be hit after a silence of `age`: its run ends
@@ -233,6 +242,7 @@ mod tests {
         fs::create_dir(&folder).unwrap();
         fs::write(&kept, "{}").unwrap();
         fs::write(&dead, "he").unwrap();
+        assert_eq!(abandoned(&dir), 2);
         sweep(&dir, Duration::from_secs(600));
         assert!(dead.exists() && folder.exists(), "they are too young");
         sweep(&dir, Duration::ZERO);

@@ -19,7 +19,7 @@ mod tree;
 mod verify;
 mod volume;
 
-pub use blob::{BlobWriter, on_its_way, sweep};
+pub use blob::{BlobWriter, abandoned, on_its_way, sweep};
 pub use error::CacheError;
 pub use hash::{Hasher, hash_file};
 pub use inventory::{Inventory, State, prove};

@@ -8,7 +8,7 @@ use super::{
     FetchError, Limits,
     plan::Missing,
     progress::{FileProgress, Progress},
-    retry::Retry,
+    retry::{Retry, Waiting},
     writer::{Alive, Writer},
 };
 use crate::{
@@ -29,6 +29,7 @@ pub(super) struct Downloads<'a> {
     pub(super) token: Mutex<Option<Token>>,
     pub(super) limits: &'a Limits,
     pub(super) progress: &'a Arc<Progress>,
+    pub(super) waiting: &'a Waiting,
     pub(super) alive: &'a Alive,
 }
 
@@ -53,10 +54,11 @@ impl From<FetchError> for Failure {
 impl Downloads<'_> {
     /// Brings one content, unless another writer has brought it meanwhile.
     pub(super) async fn bring(&self, missing: &Missing) -> Result<(), FetchError> {
-        let Missing { file, copies } = missing;
+        let Missing { file, copies, spoiled } = missing;
         let progress = self.progress.file(file.path.to_string(), file.size, *copies);
         let (_courtesy, waited) = self.lock(file).await?;
-        if waited && self.is_there(file).await? {
+        // Another writer may have ended before we came to the lock. What was wrong when we looked need not be read twice.
+        if (waited || !spoiled) && self.is_there(file).await? {
             progress.finish();
             return Ok(());
         }
@@ -148,7 +150,7 @@ impl Downloads<'_> {
                 Err(Failure::Own(error)) => return Err(error),
             };
             let gained = writer.taken.saturating_sub(before);
-            let Some(pause) = retry.after(&error, gained, self.limits, fastrand::f64()) else {
+            let Some(pause) = retry.after(&error, gained, self.limits, self.waiting, fastrand::f64()) else {
                 return Err(self.gave_up(file, error, reading));
             };
             tracing::warn!(

@@ -36,6 +36,8 @@ pub(super) struct Missing {
     pub(super) file: RepoFile,
     /// How many files have it.
     pub(super) copies: u64,
+    /// Whether something else of its size lies in its place.
+    pub(super) spoiled: bool,
 }
 
 impl Plan {
@@ -111,6 +113,7 @@ fn sum(states: Vec<(RepoFile, State)>, blobs: &Path, is_proven: impl Fn(&Place, 
     let mut missing: HashMap<Digest, Missing> = HashMap::new();
     let mut in_blobs = HashSet::new();
     for (file, state) in states {
+        let spoiled = matches!(state, State::Unproven(_));
         let place = match state {
             State::Trusted(place) => Some(place),
             State::Unproven(place) => Some(place).filter(|place| is_proven(place, &file.digest)),
@@ -126,7 +129,7 @@ fn sum(states: Vec<(RepoFile, State)>, blobs: &Path, is_proven: impl Fn(&Place, 
             plan.present_files += 1;
             plan.present_bytes = plan.present_bytes.saturating_add(file.size);
         } else {
-            missing.entry(file.digest.clone()).or_insert(Missing { file, copies: 0 }).copies += 1;
+            missing.entry(file.digest.clone()).or_insert(Missing { file, copies: 0, spoiled }).copies += 1;
         }
     }
     plan.missing = missing.into_values().collect();
@@ -160,7 +163,11 @@ mod tests {
             (file("f", 7, "f"), place("wrong")),
         ];
         let plan = sum(states, Path::new("blobs"), |place, _| place.ends_with("right"));
-        let missing = |path, size, digit, copies| Missing { file: file(path, size, digit), copies };
+        let missing = |path, size, digit, copies| Missing {
+            file: file(path, size, digit),
+            copies,
+            spoiled: path == "f",
+        };
         assert_eq!(
             plan,
             Plan {

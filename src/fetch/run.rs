@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, OnceLock},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -10,19 +10,20 @@ use tokio::{
     select,
     sync::{Mutex, mpsc},
     task::spawn_blocking,
-    time::sleep,
+    time::{sleep, timeout},
 };
 
 use super::{
     FetchError, FetchRequest, Progress, Report,
     download::Downloads,
     plan::{Plan, plan},
+    retry::Waiting,
     writer::Alive,
 };
 use crate::{
     cache::{
-        CacheError, Links, Publication, Record, RepoDir, Selection, commit_of_ref, prepare, require_space,
-        sweep, write_refs,
+        CacheError, Links, Publication, Record, RepoDir, Selection, abandoned, check_refs, commit_of_ref,
+        prepare, require_space, sweep, write_refs,
     },
     hub::{
         Commit, Hub, HubError, Patience, Preflight, Question, RepoFile, Revision, Snapshot, Token, advice,
@@ -34,6 +35,11 @@ use crate::{
 
 /// So often the Hub is asked for the listing while it cannot be reached. Fewer than for a file: a person may be waiting.
 const QUESTIONS: u32 = 3;
+
+/// How often it is looked whether there is room now.
+const ROOM_PAUSE: Duration = Duration::from_secs(1);
+/// So long a writer that is still at the disk is waited for in the end: Kubernetes soon kills who does not report.
+const FAREWELL: Duration = Duration::from_secs(10);
 
 /// Does all of it, and says how it ended. When `stop` comes first, everything temporary is removed before the end.
 pub async fn fetch(
@@ -50,6 +56,7 @@ pub async fn fetch(
         selection: Selection::of(&request.patterns),
         target: &target,
         progress,
+        waiting: Waiting::default(),
         alive,
     };
     let result = select! {
@@ -58,8 +65,11 @@ pub async fn fetch(
     };
     let dir = run.dir.clone();
     drop(run);
-    // The last of the writers has removed its temporary file, or put it in place.
-    while all_ended.recv().await.is_some() {}
+    // The last of the writers has removed its temporary file, or put it in place. A disk that does not answer cannot
+    // be helped, and what stays behind is swept by the next run.
+    if timeout(FAREWELL, all_ended.recv()).await.is_err() {
+        tracing::warn!("the volume does not answer: leaving a temporary file behind");
+    }
 
     let mut report =
         Report::new(&request.repo.id, request.repo.kind, &request.revision, Reason::Verified, String::new());
@@ -119,6 +129,7 @@ struct Run<'a> {
     selection: Selection,
     target: &'a OnceLock<Target>,
     progress: &'a Arc<Progress>,
+    waiting: Waiting,
     alive: Alive,
 }
 
@@ -152,6 +163,11 @@ impl Run<'_> {
         Ok(found.await??)
     }
 
+    /// Whether the commit that the revision was the last time is complete.
+    async fn is_here(&self) -> Result<bool, FetchError> {
+        Ok(self.complete_here(commit_of_ref(&self.dir, &self.request.revision)).await?.is_some())
+    }
+
     fn refs(&self) -> Vec<Revision> {
         let FetchRequest { revision, aliases, .. } = self.request;
         [revision].into_iter().chain(aliases).filter(|name| name.as_commit().is_none()).cloned().collect()
@@ -181,12 +197,19 @@ impl Run<'_> {
                 return Ok((hub, token, snapshot));
             }
             let error = obstacle(&answer);
+            if asked == QUESTIONS {
+                return Err(error);
+            }
             let wait = match error.reason() {
                 Reason::HubUnreachable => Some(pause),
-                Reason::RateLimited => error.retry_after().filter(|wait| *wait <= limits.rate_limit),
+                // What is complete in the cache need not wait for it.
+                Reason::RateLimited if self.is_here().await? => None,
+                Reason::RateLimited => error
+                    .retry_after()
+                    .filter(|wait| self.waiting.take(*wait, limits.rate_limit, Instant::now())),
                 _ => None,
             };
-            let Some(wait) = wait.filter(|_| asked < QUESTIONS) else { return Err(error) };
+            let Some(wait) = wait else { return Err(error) };
             tracing::warn!(%error, pause_seconds = wait.as_secs_f32(), "asking the hub again");
             sleep(wait).await;
             pause *= 2;
@@ -237,6 +260,7 @@ impl Run<'_> {
             token: Mutex::new(token),
             limits: &self.request.limits,
             progress: self.progress,
+            waiting: &self.waiting,
             alive: &self.alive,
         };
         match self.fill(&downloads, &files).await {
@@ -267,9 +291,10 @@ impl Run<'_> {
 
     /// Makes the folders, after all a writer that was killed may have left.
     async fn prepare(&self) -> Result<Links, FetchError> {
-        let (dir, leftover) = (self.dir.clone(), self.request.limits.leftover);
+        let (dir, leftover, refs) = (self.dir.clone(), self.request.limits.leftover, self.refs());
         let links = spawn_blocking(move || {
             prepare(&dir)?;
+            check_refs(&dir, &refs)?;
             sweep(&dir, leftover);
             Ok::<_, CacheError>(Links::of(&dir))
         });
@@ -277,16 +302,33 @@ impl Run<'_> {
         Ok(self.request.links.unwrap_or(found))
     }
 
-    /// Refuses what does not fit. A leftover that might still be another's is only worth its place while there is some.
+    /// Refuses what does not fit. A leftover that might still be another's is only worth its place while there is some,
+    /// and when it is all that is in the way, it is waited for until it is old enough to be nobody's.
     async fn make_room(&self, needed: u64) -> Result<(), FetchError> {
-        let (dir, quiet) = (self.dir.clone(), self.request.limits.stall);
-        let room = spawn_blocking(move || {
-            require_space(&dir, needed).or_else(|_| {
-                sweep(&dir, quiet);
-                require_space(&dir, needed)
-            })
-        });
-        Ok(room.await??)
+        let quiet = self.request.limits.stall;
+        let latest = Instant::now() + quiet + ROOM_PAUSE;
+        loop {
+            let dir = self.dir.clone();
+            let room = spawn_blocking(move || {
+                require_space(&dir, needed).or_else(|_| {
+                    sweep(&dir, quiet);
+                    require_space(&dir, needed).map_err(|error| (error, abandoned(&dir)))
+                })
+            });
+            match room.await? {
+                Ok(()) => return Ok(()),
+                Err((CacheError::TooSmall { free, .. }, left))
+                    if free.saturating_add(left) >= needed && Instant::now() < latest =>
+                {
+                    tracing::info!(
+                        size = units::size(left),
+                        "waiting for the space of an unfinished download"
+                    );
+                    sleep(ROOM_PAUSE).await;
+                }
+                Err((error, _)) => return Err(error.into()),
+            }
+        }
     }
 
     async fn publish(

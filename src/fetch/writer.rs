@@ -44,6 +44,8 @@ impl Writer {
                 match command {
                     Command::Piece(piece) => blob.write(&piece)?,
                     Command::Restart => blob.restart()?,
+                    // Given up while the disk was busy with the last pieces: syncing all could take long.
+                    Command::Finish if received.is_closed() => return Ok(()),
                     Command::Finish => return blob.put(),
                 }
             }
