@@ -157,7 +157,7 @@ impl Run<'_> {
         let (dir, selection, refs) = (self.dir.clone(), self.selection.clone(), self.refs());
         let found = spawn_blocking(move || {
             let record = Record::read(&dir, &commit, &selection).filter(|record| record.is_complete(&dir));
-            let Some(record) = record else { return Ok(None) };
+            let Some(record) = record.and_then(|record| record.confirmed(&dir)) else { return Ok(None) };
             write_refs(&dir, &commit, &refs).map(|()| Some(record))
         });
         Ok(found.await??)
