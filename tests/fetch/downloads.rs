@@ -258,6 +258,21 @@ async fn two_fetches_without_links_agree() {
     stage.assert_loads(|_| true);
 }
 
+#[tokio::test]
+async fn what_others_bring_meanwhile_is_not_fetched() {
+    let stage = Stage::new().await;
+    stage.hub.fault(Fault::new(Harm::Slow(4 * WEIGHTS)).on(Class::Cdn));
+    let mut request = stage.request();
+    request.limits.files_at_once = 1;
+    let brought = async {
+        stage.hub.until(|requests| requests.iter().any(|request| request.class == Class::Cdn)).await;
+        fs::write(stage.blob("config.json"), "{}").unwrap();
+    };
+    let (report, ()) = tokio::join!(run(&request), brought);
+    assert_eq!((report.reason, report.downloaded_bytes), (Reason::Verified, WEIGHTS + SMALL - 2));
+    stage.assert_loads(|_| true);
+}
+
 /// Takes the lock that the official client holds while it downloads the weights.
 fn lock_of_weights(stage: &Stage) -> fs::File {
     let etag = stage.blob("model.safetensors").file_name().unwrap().to_owned();
