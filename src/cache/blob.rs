@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsStr,
-    fs::{self, File, TryLockError},
+    fs::{self, OpenOptions, TryLockError},
     io::{self, Seek as _, Write as _},
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
@@ -13,6 +13,7 @@ use super::{
     error::{CacheError, While as _},
     hash::Hasher,
     layout::RepoDir,
+    lock::Courtesy,
 };
 use crate::hub::{Digest, RepoFile};
 
@@ -99,28 +100,48 @@ pub fn on_its_way(dir: &RepoDir, digest: &Digest) -> u64 {
         .sum()
 }
 
+/// How much of the volume is taken by contents whose writers are dead, however short their death is ago.
+#[must_use]
+pub fn abandoned(dir: &RepoDir) -> u64 {
+    entries(&dir.blobs())
+        .filter(|path| is_incomplete(path) && !is_alive(dir, path))
+        .filter_map(|path| fs::symlink_metadata(path).ok())
+        .fold(0, |sum, stat| sum.saturating_add(stat.len()))
+}
+
 /// Removes what writers left behind that were killed: unlocked, and not written to for `age`.
 ///
-/// Where locks do nothing, a living writer can be hit after a silence of `age`: it fails to put its content in place
-/// and fetches it again, so nothing wrong comes of it.
+/// Where there are no locks, age alone decides, and a living writer can be hit after a silence of `age`: its run ends
+/// with an error and has to be tried again. Nothing wrong becomes visible by it.
 pub fn sweep(dir: &RepoDir, age: Duration) {
-    let ended = |path: &Path| {
-        let modified = fs::symlink_metadata(path).and_then(|stat| stat.modified());
-        modified.is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|since| since >= age))
-    };
-    for path in entries(&dir.blobs()).filter(|path| is_incomplete(path) && ended(path)) {
-        let alive =
-            File::open(&path).is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)));
-        if !alive {
-            report(&path, fs::remove_file(&path));
+    for path in entries(&dir.blobs()).chain(entries(&dir.own())) {
+        let kind = path.extension().and_then(OsStr::to_str).unwrap_or_default();
+        let leftover = kind == "tmp" || kind == "snapshot" || is_incomplete(&path);
+        if leftover && is_quiet(&path, age) && !is_alive(dir, &path) {
+            let folder = fs::symlink_metadata(&path).is_ok_and(|stat| stat.is_dir());
+            report(&path, if folder { fs::remove_dir_all(&path) } else { fs::remove_file(&path) });
         }
     }
-    for path in entries(&dir.own()).filter(|path| ended(path)) {
-        match path.extension().and_then(OsStr::to_str) {
-            Some("tmp") => report(&path, fs::remove_file(&path)),
-            Some("snapshot") => report(&path, fs::remove_dir_all(&path)),
-            _ => {}
-        }
+}
+
+fn is_quiet(path: &Path, age: Duration) -> bool {
+    let modified = fs::symlink_metadata(path).and_then(|stat| stat.modified());
+    modified.is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|since| since >= age))
+}
+
+/// Whether its writer may live. What we may not even open is another user's, and nobody can tell.
+fn is_alive(dir: &RepoDir, path: &Path) -> bool {
+    // `huggingface_hub` locks the content and not the file.
+    let digest =
+        path.file_name().and_then(OsStr::to_str).and_then(|name| name.split('.').next()?.parse().ok());
+    if digest.is_some_and(|digest| matches!(Courtesy::try_take(dir, &digest), Courtesy::Busy)) {
+        return true;
+    }
+    // Some network file systems lock only what is open for writing, and folders can only be read.
+    let folder = fs::symlink_metadata(path).is_ok_and(|stat| !stat.is_file());
+    match OpenOptions::new().read(folder).write(!folder).open(path) {
+        Ok(file) => matches!(file.try_lock(), Err(TryLockError::WouldBlock)),
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
     }
 }
 
@@ -221,12 +242,37 @@ mod tests {
         fs::create_dir(&folder).unwrap();
         fs::write(&kept, "{}").unwrap();
         fs::write(&dead, "he").unwrap();
+        assert_eq!(abandoned(&dir), 2);
         sweep(&dir, Duration::from_secs(600));
         assert!(dead.exists() && folder.exists(), "they are too young");
         sweep(&dir, Duration::ZERO);
         assert!(!dead.exists() && !folder.exists());
         assert!(living.temporary.file.metadata().is_ok() && kept.exists());
         assert_eq!(disk::entries(&dir.blobs()).count(), 1);
+    }
+
+    #[test]
+    fn what_may_be_alive_is_left_alone() {
+        let (_root, dir) = repo_dir();
+        let (hello, other) = (file("a.txt", b"hello"), file("b.txt", b"other"));
+        let theirs = dir.incomplete(&hello.digest, 1);
+        let probe = disk::unique(&dir.blobs(), "tmp");
+        let folder = disk::unique(&dir.own(), "snapshot");
+        let closed = dir.incomplete(&other.digest, 1);
+        fs::create_dir(&folder).unwrap();
+        // What nobody can open, not even root.
+        std::os::unix::net::UnixListener::bind(&closed).unwrap();
+        for path in [&theirs, &probe] {
+            fs::write(path, "he").unwrap();
+        }
+        let lock = fs::File::open(&folder).unwrap();
+        lock.lock().unwrap();
+        let courtesy = Courtesy::try_take(&dir, &hello.digest);
+        sweep(&dir, Duration::ZERO);
+        assert!(theirs.exists() && folder.exists() && closed.exists() && !probe.exists());
+        drop((courtesy, lock));
+        sweep(&dir, Duration::ZERO);
+        assert!(!theirs.exists() && !folder.exists());
     }
 
     #[test]

@@ -3,9 +3,11 @@
 use std::{
     fs::{self, File, OpenOptions, Permissions},
     io::{self, Write as _},
-    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
+
+use rustix::fs::OFlags;
 
 use super::error::{CacheError, While as _};
 
@@ -16,7 +18,13 @@ const FOLDER: u32 = 0o775;
 /// Files of a folder with this bit get its group; volumes made for a pod's group rely on it.
 const SETGID: u32 = 0o2000;
 
-/// Makes a folder and those above it that are missing.
+/// Makes the folders in which a cache is to lie. They are not ours, so the umask decides who may enter them.
+pub(super) fn make_above(root: &Path) -> Result<(), CacheError> {
+    let above = root.parent().filter(|above| !above.as_os_str().is_empty());
+    above.map_or(Ok(()), |above| fs::create_dir_all(above).during("create the folder", above))
+}
+
+/// Makes a folder of a cache and those above it that are missing.
 pub(super) fn make_dirs(path: &Path) -> Result<(), CacheError> {
     if path.is_dir() {
         return Ok(());
@@ -25,32 +33,38 @@ pub(super) fn make_dirs(path: &Path) -> Result<(), CacheError> {
         make_dirs(parent)?;
     }
     match fs::create_dir(path) {
-        Ok(()) => {
-            let inherited = fs::metadata(path).map_or(0, |stat| stat.mode() & SETGID);
-            chmod(path, FOLDER | inherited).during("set the mode of", path)
-        }
+        Ok(()) => open_folder_to_all(path).during("set the mode of", path),
         // Another writer was faster.
         Err(_) if path.is_dir() => Ok(()),
         Err(error) => Err(error).during("create the folder", path),
     }
 }
 
+/// Gives a folder that we made the mode for all readers. It is opened for that: where others may write too, its name
+/// could have become a link to elsewhere.
+fn open_folder_to_all(path: &Path) -> io::Result<()> {
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW;
+    let folder = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
+    let inherited = folder.metadata()?.mode() & SETGID;
+    chmod(&folder, FOLDER | inherited)
+}
+
+/// Gives a file the mode for all readers.
+pub(super) fn open_to_all(file: &File) -> io::Result<()> {
+    chmod(file, FILE)
+}
+
 /// Sets a mode, where the file system has modes at all.
-fn chmod(path: &Path, mode: u32) -> io::Result<()> {
-    match fs::set_permissions(path, Permissions::from_mode(mode)) {
+fn chmod(file: &File, mode: u32) -> io::Result<()> {
+    match file.set_permissions(Permissions::from_mode(mode)) {
         Err(error)
             if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported) =>
         {
-            tracing::debug!(path = %path.display(), %error, "the file system keeps its own modes");
+            tracing::debug!(%error, "the file system keeps its own modes");
             Ok(())
         }
         other => other,
     }
-}
-
-/// Gives a file the mode for all readers.
-pub(super) fn open_to_all(path: &Path) -> io::Result<()> {
-    chmod(path, FILE)
 }
 
 /// Makes the names in a folder survive a crash of the node. Not every file system can, and then none of this kind is lost.
@@ -87,6 +101,11 @@ pub(super) fn entries(folder: &Path) -> impl Iterator<Item = fs::DirEntry> + use
     fs::read_dir(folder).into_iter().flatten().flatten()
 }
 
+/// Whether a file of this size lies there, links followed.
+pub(super) fn has_size(path: &Path, size: u64) -> bool {
+    fs::metadata(path).is_ok_and(|stat| stat.is_file() && stat.len() == size)
+}
+
 /// A name that no other writer has.
 pub(super) fn unique(folder: &Path, end: &str) -> PathBuf {
     folder.join(format!("{:08x}.{end}", fastrand::u32(..)))
@@ -109,12 +128,14 @@ impl TemporaryFile {
     /// A file of this name, which must be free.
     pub(super) fn create_at(path: PathBuf) -> Result<Self, CacheError> {
         let file = OpenOptions::new().write(true).create_new(true).open(&path).during("create", &path)?;
-        Ok(Self { file, path })
+        let file = Self { file, path };
+        // At once and not in the end: other users must be able to open it to see whether its writer lives.
+        open_to_all(&file.file).during("set the mode of", &file.path)?;
+        Ok(file)
     }
 
-    /// Puts the file in place, whole and lasting, with a mode for all readers.
+    /// Puts the file in place, whole and lasting.
     pub(super) fn put(self, path: &Path) -> Result<(), CacheError> {
-        open_to_all(&self.path).during("set the mode of", path)?;
         self.file.sync_all().during("write", path)?;
         // After the rename, the removal on drop finds nothing.
         rename(&self.path, path)
@@ -143,6 +164,17 @@ mod tests {
         for (path, mode) in [("", 0o2700), ("a", 0o2775), ("a/b", 0o2775)] {
             assert_eq!(fs::metadata(top.join(path)).unwrap().mode() & 0o7777, mode, "{path}");
         }
+    }
+
+    #[test]
+    fn a_mode_is_never_set_through_a_link() {
+        let root = tempfile::tempdir().unwrap();
+        let (elsewhere, link) = (root.path().join("elsewhere"), root.path().join("link"));
+        fs::create_dir(&elsewhere).unwrap();
+        fs::set_permissions(&elsewhere, Permissions::from_mode(0o700)).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &link).unwrap();
+        open_folder_to_all(&link).unwrap_err();
+        assert_eq!(fs::metadata(&elsewhere).unwrap().mode() & 0o777, 0o700);
     }
 
     #[test]

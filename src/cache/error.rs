@@ -58,6 +58,25 @@ pub enum CacheError {
         /// The size that came.
         found: u64,
     },
+    /// Refs are files, and one would have to be a folder of the other.
+    #[error(
+        "the ref {wanted} cannot be beside the ref {other} in {}. Remove that one, or fetch without this one",
+        .repo.display()
+    )]
+    RefInTheWay {
+        /// The ref that was asked for.
+        wanted: String,
+        /// The ref that is there, or was asked for as well.
+        other: String,
+        /// The folder of the repo.
+        repo: PathBuf,
+    },
+    /// What was on the volume is not there any more.
+    #[error("{} was removed by another program while it was needed", .path.display())]
+    Vanished {
+        /// The file.
+        path: PathBuf,
+    },
     /// Any other failure of the file system.
     #[error("cannot {action} {}: {source}", .path.display())]
     Io {
@@ -78,7 +97,8 @@ impl CacheError {
             Self::NotWritable(_) => Reason::VolumeNotWritable,
             Self::TooSmall { .. } | Self::Full { .. } => Reason::VolumeFull,
             Self::Mismatch { .. } | Self::WrongSize { .. } => Reason::HashMismatch,
-            Self::Io { .. } => Reason::DownloadFailed,
+            Self::RefInTheWay { .. } => Reason::RefConflict,
+            Self::Vanished { .. } | Self::Io { .. } => Reason::DownloadFailed,
         }
     }
 

@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::{
+    disk,
     error::{CacheError, While as _},
     hash::hash_file,
     layout::RepoDir,
@@ -18,8 +19,8 @@ use crate::hub::{Commit, Digest, RepoFile};
 /// How a file stands on the volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
-    /// A record vouches for it.
-    Trusted,
+    /// A record vouches for what lies there.
+    Trusted(PathBuf),
     /// Something of the right name and size lies there; only its hash can tell.
     Unproven(PathBuf),
     /// Nothing that could be it.
@@ -51,9 +52,9 @@ impl Inventory {
     #[must_use]
     pub fn state(&self, dir: &RepoDir, commit: &Commit, file: &RepoFile) -> State {
         let places = [dir.blob(&file.digest), dir.entry(commit, &file.path)];
-        let place = places.into_iter().find(|place| has_size(place, file.size));
+        let place = places.into_iter().find(|place| disk::has_size(place, file.size));
         match place {
-            Some(place) if self.vouches(&file.digest, &place) => State::Trusted,
+            Some(place) if self.vouches(&file.digest, &place) => State::Trusted(place),
             Some(place) => State::Unproven(place),
             None => State::Absent,
         }
@@ -76,10 +77,6 @@ pub fn prove(place: &Path, file: &RepoFile) -> Result<bool, CacheError> {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(false),
         other => other.during("read", place),
     }
-}
-
-fn has_size(path: &Path, size: u64) -> bool {
-    fs::metadata(path).is_ok_and(|stat| stat.is_file() && stat.len() == size)
 }
 
 #[cfg(test)]
@@ -109,7 +106,7 @@ mod tests {
             RecordedFile { path: hello.path.clone(), size: hello.size, digest: hello.digest.clone() };
         let record = Record::new(&dir, &commit, Selection::default(), vec![recorded], jiff::Timestamp::now());
         record.write(&dir).unwrap();
-        assert_eq!(Inventory::of(&dir).state(&dir, &commit, &hello), State::Trusted);
+        assert_eq!(Inventory::of(&dir).state(&dir, &commit, &hello), State::Trusted(blob.clone()));
 
         fs::write(&blob, "jello").unwrap();
         let later = SystemTime::now() + Duration::from_secs(60);

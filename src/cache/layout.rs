@@ -154,6 +154,12 @@ impl RepoDir {
         self.own().join(format!("{commit}-{selection}.json"))
     }
 
+    /// Our own lock, for those who move blobs of the repo.
+    #[must_use]
+    pub fn moving(&self) -> PathBuf {
+        self.own().join("moving.lock")
+    }
+
     /// The lock that `huggingface_hub` takes while it downloads a content.
     #[must_use]
     pub fn lock(&self, digest: &Digest) -> PathBuf {

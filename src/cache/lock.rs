@@ -4,6 +4,7 @@
 use std::{
     fs::{File, OpenOptions, TryLockError},
     io,
+    path::Path,
 };
 
 use super::{disk, layout::RepoDir};
@@ -24,7 +25,7 @@ pub enum Courtesy {
 impl Courtesy {
     /// Takes the lock of a content if it is free.
     pub fn try_take(dir: &RepoDir, digest: &Digest) -> Self {
-        match Self::open(dir, digest).map(|file| (file.try_lock(), file)) {
+        match open(&dir.lock(digest)).map(|file| (file.try_lock(), file)) {
             Ok((Ok(()), file)) => Self::Held(file),
             Ok((Err(TryLockError::WouldBlock), _)) => Self::Busy,
             Ok((Err(TryLockError::Error(error)), _)) | Err(error) => {
@@ -33,20 +34,31 @@ impl Courtesy {
             }
         }
     }
+}
 
-    fn open(dir: &RepoDir, digest: &Digest) -> io::Result<File> {
-        let path = dir.lock(digest);
-        if let Some(folder) = path.parent() {
-            disk::make_dirs(folder).map_err(io::Error::other)?;
+/// Waits until no other writer of ours moves blobs of the repo. `None` where the file system has no locks.
+#[must_use = "dropping it releases the lock"]
+pub(super) fn alone(dir: &RepoDir) -> Option<File> {
+    match open(&dir.moving()).and_then(|file| file.lock().map(|()| file)) {
+        Ok(file) => Some(file),
+        Err(error) => {
+            tracing::debug!(%error, "publishing without a lock");
+            None
         }
-        // The mode is for writers of other users, who must open it for writing to lock it.
-        match OpenOptions::new().write(true).create_new(true).open(&path) {
-            Ok(file) => disk::open_to_all(&path).map(|()| file),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                OpenOptions::new().write(true).open(&path)
-            }
-            Err(error) => Err(error),
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    if let Some(folder) = path.parent() {
+        disk::make_dirs(folder).map_err(io::Error::other)?;
+    }
+    // The mode is for writers of other users, who must open it for writing to lock it.
+    match OpenOptions::new().write(true).create_new(true).open(path) {
+        Ok(file) => disk::open_to_all(&file).map(|()| file),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            OpenOptions::new().write(true).open(path)
         }
+        Err(error) => Err(error),
     }
 }
 

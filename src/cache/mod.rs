@@ -11,19 +11,23 @@ mod layout;
 mod lock;
 mod publish;
 mod record;
+mod refs;
+mod snapshot;
 #[cfg(test)]
 mod testing;
 mod tree;
 mod verify;
 mod volume;
 
-pub use blob::{BlobWriter, on_its_way, sweep};
+pub use blob::{BlobWriter, abandoned, on_its_way, sweep};
 pub use error::CacheError;
 pub use hash::{Hasher, hash_file};
 pub use inventory::{Inventory, State, prove};
 pub use layout::{CacheDir, RepoDir, link_target};
 pub use lock::Courtesy;
-pub use publish::{Links, Publication, commit_of_ref, write_refs};
+pub use publish::Publication;
 pub use record::{Record, RecordedFile, Selection};
+pub use refs::{check_refs, commit_of_ref, write_refs};
+pub use snapshot::Links;
 pub use verify::{Checked, Fault, Problem, verify, verify_all};
 pub use volume::{prepare, require_space};

@@ -1,7 +1,7 @@
 //! What was once verified: one small file for each selection of a commit, so that later runs need neither the Hub nor
 //! another look at every byte, and two writers never merge.
 
-use std::{fs, str::FromStr};
+use std::{fs, io, path::Path, str::FromStr, time::SystemTime};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 use super::{
     disk,
     error::{CacheError, While as _},
+    hash::hash_file,
     layout::RepoDir,
 };
 use crate::hub::{Commit, Digest, NameError, Patterns, Repo, RepoId, RepoPath, RepoType};
@@ -116,7 +117,7 @@ impl Record {
             kind: dir.repo().kind,
             commit: commit.clone(),
             selection,
-            bytes: files.iter().map(|file| file.size).sum(),
+            bytes: files.iter().fold(0, |sum, file| sum.saturating_add(file.size)),
             files,
             verified_at,
         }
@@ -132,11 +133,15 @@ impl Record {
     /// All records of a repo that can be used.
     #[must_use]
     pub fn all(dir: &RepoDir) -> Vec<Self> {
-        disk::entries(&dir.own())
-            .map(|entry| entry.path())
-            .filter(|path| path.extension().is_some_and(|end| end == "json"))
-            .filter_map(|path| Self::parse(dir, &fs::read(path).ok()?))
-            .collect()
+        disk::entries(&dir.own()).filter_map(|entry| Self::open(dir, &entry.path()).ok().flatten()).collect()
+    }
+
+    /// The record in a file of our folder; `None` where it holds something else.
+    pub(super) fn open(dir: &RepoDir, path: &Path) -> io::Result<Option<Self>> {
+        if path.extension().is_none_or(|end| end != "json") {
+            return Ok(None);
+        }
+        Ok(Self::parse(dir, &fs::read(path)?))
     }
 
     fn parse(dir: &RepoDir, json: &[u8]) -> Option<Self> {
@@ -149,17 +154,39 @@ impl Record {
     /// Puts the record in place of an earlier one.
     pub fn write(&self, dir: &RepoDir) -> Result<(), CacheError> {
         let path = dir.record(&self.commit, &self.selection.id());
-        let json = serde_json::to_vec(self).map_err(std::io::Error::other).during("write", &path)?;
+        let json = serde_json::to_vec(self).map_err(io::Error::other).during("write", &path)?;
         disk::write_whole(&path, &dir.own(), &json)
+    }
+
+    /// The same record when what was written to since it was made still has the right hash. It is renewed then, so that
+    /// this is read once.
+    #[must_use]
+    pub fn confirmed(mut self, dir: &RepoDir) -> Option<Self> {
+        let verified = SystemTime::from(self.verified_at);
+        let places = self.files.iter().map(|file| (file, dir.entry(&self.commit, &file.path)));
+        let changed: Vec<_> = places
+            .filter(|(_, entry)| {
+                !fs::metadata(entry).and_then(|stat| stat.modified()).is_ok_and(|at| at <= verified)
+            })
+            .collect();
+        if changed.is_empty() {
+            return Some(self);
+        }
+        let right = |file: &RecordedFile, entry: &Path| hash_file(entry, file.size, &file.digest);
+        if !changed.iter().all(|(file, entry)| right(file, entry).unwrap_or(false)) {
+            return None;
+        }
+        self.verified_at = Timestamp::now();
+        if let Err(error) = self.write(dir) {
+            tracing::debug!(%error, "the record stays as old as it is");
+        }
+        Some(self)
     }
 
     /// Whether every file is still there with its size. Content is not read: that is what `verify` is for.
     #[must_use]
     pub fn is_complete(&self, dir: &RepoDir) -> bool {
-        self.files.iter().all(|file| {
-            fs::metadata(dir.entry(&self.commit, &file.path))
-                .is_ok_and(|stat| stat.is_file() && stat.len() == file.size)
-        })
+        self.files.iter().all(|file| disk::has_size(&dir.entry(&self.commit, &file.path), file.size))
     }
 }
 
@@ -218,6 +245,15 @@ mod tests {
         fs::create_dir_all(entry.parent().unwrap()).unwrap();
         fs::write(&entry, "hello").unwrap();
         assert!(read.is_complete(&dir));
+
+        // It was written to after the time of the record.
+        let renewed = read.clone().confirmed(&dir).unwrap();
+        assert!(renewed.verified_at > at);
+        assert_eq!(Record::read(&dir, &commit, &selection).unwrap(), renewed);
+        fs::write(&entry, "jello").unwrap();
+        assert!(read.is_complete(&dir));
+        assert_eq!(read.clone().confirmed(&dir), None);
+
         fs::write(&entry, "hell").unwrap();
         assert!(!read.is_complete(&dir));
     }

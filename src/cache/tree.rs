@@ -70,14 +70,18 @@ pub(super) fn write(dir: &RepoDir, commit: &Commit, files: &[RepoFile]) -> Resul
     disk::write_whole(&path, &dir.own(), &json)
 }
 
-/// Removes a listing that names files which are not there: with it, readers would refuse a part that is wanted.
+/// Removes a listing that names files which are not there: with it, readers would refuse a part that is wanted. One that
+/// cannot be understood may name them too.
 pub(super) fn remove_stale(dir: &RepoDir, commit: &Commit) -> Result<(), CacheError> {
     let path = dir.tree(commit);
-    let tree = fs::read(&path).ok().and_then(|json| serde_json::from_slice::<Tree>(&json).ok());
     let snapshot = dir.snapshot(commit);
+    let tree: Option<Tree> = match fs::read(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        read => read.ok().and_then(|json| serde_json::from_slice(&json).ok()),
+    };
     match tree {
-        Some(tree) if tree.files.keys().any(|file| !snapshot.join(file).exists()) => disk::remove(&path),
-        _ => Ok(()),
+        Some(tree) if tree.files.keys().all(|file| snapshot.join(file).exists()) => Ok(()),
+        _ => disk::remove(&path),
     }
 }
 
@@ -118,6 +122,9 @@ mod tests {
         remove_stale(&dir, &commit).unwrap();
         assert!(dir.tree(&commit).exists());
         fs::remove_file(dir.entry(&commit, &small.path)).unwrap();
+        remove_stale(&dir, &commit).unwrap();
+        assert!(!dir.tree(&commit).exists());
+        fs::write(dir.tree(&commit), "{").unwrap();
         remove_stale(&dir, &commit).unwrap();
         assert!(!dir.tree(&commit).exists());
     }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    ffi::OsStr,
     fmt, fs, io,
     path::{Path, PathBuf},
 };
@@ -9,7 +10,6 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    disk,
     hash::hash_file,
     layout::{CacheDir, RepoDir},
     record::Record,
@@ -26,6 +26,8 @@ pub struct Checked {
     pub files: u64,
     /// How many bytes these have.
     pub bytes: u64,
+    /// Files of snapshots that have neither a record nor a blob, so that nothing says what they should be.
+    pub unchecked: u64,
     /// What is not as it should be.
     pub problems: Vec<Problem>,
 }
@@ -54,7 +56,7 @@ impl fmt::Display for Problem {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Fault {
-    /// A record names it, and it is not there.
+    /// A record or a link names it, and it is not there.
     Missing,
     /// Its size or its hash is another.
     Mismatch,
@@ -62,56 +64,104 @@ pub enum Fault {
     Unreadable(String),
 }
 
-/// Reads every repo of a cache.
-#[must_use]
-pub fn verify_all(cache: &CacheDir) -> Vec<Checked> {
+/// Reads every repo of a cache. Fails when it cannot even be told which there are.
+pub fn verify_all(cache: &CacheDir) -> io::Result<Vec<Checked>> {
+    let entries: Vec<_> = fs::read_dir(cache.root())?.collect::<io::Result<_>>()?;
     let mut repos: Vec<_> =
-        disk::entries(cache.root()).filter_map(|entry| cache.parse(entry.file_name().to_str()?)).collect();
+        entries.iter().filter_map(|entry| cache.parse(entry.file_name().to_str()?)).collect();
     repos.sort_unstable_by(|a, b| a.repo().cmp(b.repo()));
-    repos.iter().map(verify).collect()
+    Ok(repos.iter().map(verify).collect())
 }
 
 /// Reads every file that a record of the repo names, and every blob besides: its name is its hash, whoever wrote it.
 #[must_use]
 pub fn verify(dir: &RepoDir) -> Checked {
-    let mut check = Check {
-        seen: HashMap::new(),
-        report: Checked { repo: dir.repo().clone(), files: 0, bytes: 0, problems: Vec::new() },
-    };
+    let report = Checked { repo: dir.repo().clone(), files: 0, bytes: 0, unchecked: 0, problems: Vec::new() };
+    let mut check = Check { dir, seen: HashMap::new(), report };
     let mut named = HashSet::new();
-    for record in Record::all(dir) {
+    for record in check.records() {
         for file in record.files {
             let entry = dir.entry(&record.commit, &file.path);
             if named.insert(entry.clone()) {
-                check.file(dir, &entry, Some(file.size), &file.digest);
+                check.file(&entry, Some(file.size), &file.digest);
             }
         }
     }
-    for blob in disk::entries(&dir.blobs()) {
-        if let Some(Ok(digest)) = blob.file_name().to_str().map(str::parse) {
-            check.file(dir, &blob.path(), None, &digest);
+    for blob in check.list(&dir.blobs()) {
+        if let Some(Ok(digest)) = blob.file_name().and_then(OsStr::to_str).map(str::parse) {
+            check.file(&blob, None, &digest);
         }
     }
+    check.others(&named);
     check.report.problems.sort_unstable_by(|a, b| a.path.cmp(&b.path));
     check.report
 }
 
-struct Check {
+struct Check<'a> {
+    dir: &'a RepoDir,
     /// The contents that were read, links followed, so that each is read once.
     seen: HashMap<(PathBuf, Digest), Option<Fault>>,
     report: Checked,
 }
 
-impl Check {
-    fn file(&mut self, dir: &RepoDir, path: &Path, size: Option<u64>, digest: &Digest) {
+impl Check<'_> {
+    fn records(&mut self) -> Vec<Record> {
+        let mut records = Vec::new();
+        for path in self.list(&self.dir.own()) {
+            match Record::open(self.dir, &path) {
+                Ok(record) => records.extend(record),
+                Err(error) => self.problem(&path, fault_of(&error)),
+            }
+        }
+        records
+    }
+
+    /// What lies in a folder. It need not be there, but what cannot be read may hide anything.
+    fn list(&mut self, folder: &Path) -> Vec<PathBuf> {
+        let listed = fs::read_dir(folder)
+            .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect());
+        match listed {
+            Ok(paths) => paths,
+            Err(error) => {
+                if error.kind() != io::ErrorKind::NotFound {
+                    self.problem(folder, fault_of(&error));
+                }
+                Vec::new()
+            }
+        }
+    }
+
+    /// The entries of snapshots that no record names. Those that lead to a blob were read with it.
+    fn others(&mut self, named: &HashSet<PathBuf>) {
+        let known: HashSet<_> = self.seen.keys().map(|(real, _)| real.clone()).collect();
+        let mut folders = vec![self.dir.snapshots()];
+        while let Some(folder) = folders.pop() {
+            for path in self.list(&folder).into_iter().filter(|path| !named.contains(path)) {
+                if fs::symlink_metadata(&path).is_ok_and(|stat| stat.is_dir()) {
+                    folders.push(path);
+                    continue;
+                }
+                match fs::canonicalize(&path) {
+                    Ok(real) => self.report.unchecked += u64::from(!known.contains(&real)),
+                    Err(error) => self.problem(&path, fault_of(&error)),
+                }
+            }
+        }
+    }
+
+    fn file(&mut self, path: &Path, size: Option<u64>, digest: &Digest) {
         let fault = match fs::canonicalize(path) {
             Ok(real) => self.content(real, size, digest),
             Err(error) => Some(fault_of(&error)),
         };
         if let Some(fault) = fault {
-            let path = path.strip_prefix(dir.cache().root()).unwrap_or(path).to_owned();
-            self.report.problems.push(Problem { path, fault });
+            self.problem(path, fault);
         }
+    }
+
+    fn problem(&mut self, path: &Path, fault: Fault) {
+        let path = path.strip_prefix(self.dir.cache().root()).unwrap_or(path).to_owned();
+        self.report.problems.push(Problem { path, fault });
     }
 
     fn content(&mut self, real: PathBuf, size: Option<u64>, digest: &Digest) -> Option<Fault> {
@@ -142,8 +192,6 @@ fn fault_of(error: &io::Error) -> Fault {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-
     use pretty_assertions::assert_eq;
 
     use super::*;
@@ -160,13 +208,12 @@ mod tests {
         let files = ["a.txt", "b/a.txt", "c.txt", "d.txt"];
         let files: Vec<_> = files.iter().zip(contents).map(|(path, bytes)| file(path, bytes)).collect();
         files.iter().zip(contents).for_each(|(file, bytes)| put(&dir, file, bytes));
-        let (selection, fresh) = (Selection::default(), HashSet::new());
+        let selection = Selection::default();
         let publication = Publication {
             dir: &dir,
             commit: &commit,
             selection,
             files: &files,
-            fresh: &fresh,
             refs: &[],
             links: Links::Symlinks,
         };
@@ -174,9 +221,10 @@ mod tests {
         let foreign = file("foreign", b"four!");
         put(&dir, &foreign, b"four!");
 
-        let good = Checked { repo: dir.repo().clone(), files: 4, bytes: 16, problems: Vec::new() };
+        let good =
+            Checked { repo: dir.repo().clone(), files: 4, bytes: 16, unchecked: 0, problems: Vec::new() };
         assert_eq!(verify(&dir), good);
-        assert_eq!(verify_all(dir.cache()), std::slice::from_ref(&good));
+        assert_eq!(verify_all(dir.cache()).unwrap(), std::slice::from_ref(&good));
 
         fs::write(dir.blob(&files[0].digest), "oNe").unwrap();
         fs::remove_file(dir.blob(&files[2].digest)).unwrap();
@@ -193,5 +241,31 @@ mod tests {
         ];
         expected.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         assert_eq!(verify(&dir), Checked { files: 3, bytes: 13, problems: expected, ..good });
+    }
+
+    #[test]
+    fn what_was_not_read_is_not_called_right() {
+        let (_root, dir) = repo_dir();
+        let commit = COMMIT.parse().unwrap();
+        let at = |path: &str| PathBuf::from("models--org--name").join(path);
+        // As the official client leaves it where there are no links.
+        let hello = dir.entry(&commit, &"a/b.txt".parse().unwrap());
+        fs::create_dir_all(hello.parent().unwrap()).unwrap();
+        fs::write(&hello, "hello").unwrap();
+        let checked = verify(&dir);
+        assert_eq!((checked.files, checked.unchecked, checked.problems), (0, 1, Vec::new()));
+
+        std::os::unix::fs::symlink("../nowhere", hello.with_extension("lost")).unwrap();
+        // What cannot be listed, also not by root.
+        fs::remove_dir(dir.blobs()).unwrap();
+        fs::write(dir.blobs(), "").unwrap();
+        let fault = Fault::Unreadable(io::ErrorKind::NotADirectory.to_string());
+        let problems = vec![
+            Problem { path: at("blobs"), fault },
+            Problem { path: at(&format!("snapshots/{COMMIT}/a/b.lost")), fault: Fault::Missing },
+        ];
+        assert_eq!(verify(&dir).problems, problems);
+        let nowhere = CacheDir::new(dir.path().join("nowhere"));
+        assert_eq!(verify_all(&nowhere).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }

@@ -14,7 +14,7 @@ use rustix::{
 use super::{
     disk::{self, TemporaryFile},
     error::CacheError,
-    layout::{CacheDir, RepoDir},
+    layout::RepoDir,
 };
 
 /// What the tag of a cache says, after <https://bford.info/cachedir/>.
@@ -25,28 +25,31 @@ const TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
 
 /// Makes the folders of a repo, and proves that files can be made in them.
 pub fn prepare(dir: &RepoDir) -> Result<(), CacheError> {
+    disk::make_above(dir.cache().root())?;
     // `snapshots` is there from the beginning: without it, readers take the repo for damaged.
     for folder in [dir.snapshots(), dir.blobs(), dir.own()] {
         disk::make_dirs(&folder)?;
+    }
+    for folder in [dir.blobs(), dir.own()] {
         drop(TemporaryFile::create(&folder)?);
     }
-    // Nothing temporary may lie in these, so they are only asked whether something could.
-    for folder in [dir.refs(), dir.trees()] {
+    // Readers take whatever lies in these for theirs, so they are only asked whether something could.
+    for folder in [dir.snapshots(), dir.refs(), dir.trees()] {
         if folder.is_dir()
             && let Err(error) = access(&folder, Access::WRITE_OK)
         {
             return Err(CacheError::new("write into", &folder, error.into()));
         }
     }
-    tag(dir.cache());
+    tag(dir);
     Ok(())
 }
 
 /// Marks the cache for backup programs, if we may: with a volume's `subPath`, the root can be another's.
-fn tag(cache: &CacheDir) {
-    let path = cache.tag();
+fn tag(dir: &RepoDir) {
+    let path = dir.cache().tag();
     if !path.exists()
-        && let Err(error) = disk::write_whole(&path, cache.root(), TAG.as_bytes())
+        && let Err(error) = disk::write_whole(&path, &dir.own(), TAG.as_bytes())
     {
         tracing::debug!(%error, "the cache stays without a CACHEDIR.TAG");
     }
@@ -146,10 +149,15 @@ impl fmt::Display for Diagnosis {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use pretty_assertions::assert_eq;
 
     use super::*;
-    use crate::hub::{Repo, RepoType};
+    use crate::{
+        cache::CacheDir,
+        hub::{Repo, RepoType},
+    };
 
     fn gpt2(root: &Path) -> RepoDir {
         CacheDir::new(root).repo(&Repo { kind: RepoType::Model, id: "gpt2".parse().unwrap() })
@@ -197,5 +205,17 @@ mod tests {
             assert_eq!(fs::read_dir(folder).unwrap().count(), 0);
         }
         assert!(fs::read_to_string(dir.cache().tag()).unwrap().starts_with("Signature: 8a477f59"));
+    }
+
+    #[test]
+    fn nothing_is_made_for_a_moment_where_readers_look() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = gpt2(root.path());
+        prepare(&dir).unwrap();
+        let long_ago = SystemTime::UNIX_EPOCH;
+        let folder = fs::File::open(dir.snapshots()).unwrap();
+        folder.set_modified(long_ago).unwrap();
+        prepare(&dir).unwrap();
+        assert_eq!(folder.metadata().unwrap().modified().unwrap(), long_ago);
     }
 }

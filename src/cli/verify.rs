@@ -1,6 +1,6 @@
 //! `modelcache verify`: reads a cache again, without the Hub.
 
-use std::path::PathBuf;
+use std::{io, path::PathBuf};
 
 use super::{Output, env::Env, json, print, source::KindArg, tell};
 use crate::{
@@ -45,10 +45,16 @@ impl Args {
             return Reason::NoMatchingFiles.exit_code();
         }
         let read = tokio::task::spawn_blocking(move || {
-            dir.map_or_else(|| verify_all(&cache), |dir| vec![verify(&dir)])
+            dir.map_or_else(|| verify_all(&cache), |dir| Ok(vec![verify(&dir)]))
         });
         let checked = match read.await {
-            Ok(checked) => checked,
+            Ok(Ok(checked)) => checked,
+            Ok(Err(error)) => {
+                let missing = error.kind() == io::ErrorKind::NotFound;
+                let reason = if missing { Reason::NoMatchingFiles } else { Reason::NotChecked };
+                tell(&format!("{reason}: cannot read {root}: {error}."));
+                return reason.exit_code();
+            }
             Err(error) => {
                 tell(&format!("{}: {error}.", Reason::DownloadFailed));
                 return exit::FAILURE;
@@ -70,19 +76,34 @@ fn text(checked: &Checked) {
     for problem in &checked.problems {
         print(&format!("✗ {problem}"));
     }
-    let mark = if checked.problems.is_empty() { '✓' } else { '✗' };
-    let files = units::files(usize::try_from(checked.files).unwrap_or(usize::MAX));
-    print(&format!("{mark} {}: {files}, {}", checked.repo, units::size(checked.bytes)));
+    let mark = match checked {
+        Checked { problems, .. } if !problems.is_empty() => '✗',
+        Checked { files: 0, .. } | Checked { unchecked: 1.., .. } => '?',
+        _ => '✓',
+    };
+    print(&format!("{mark} {}: {}, {}", checked.repo, files(checked.files), units::size(checked.bytes)));
 }
 
 fn conclusion(root: &str, checked: &[Checked]) -> (Reason, String) {
+    let sum = |count: fn(&Checked) -> u64| checked.iter().map(count).sum::<u64>();
     let problems: usize = checked.iter().map(|repo| repo.problems.len()).sum();
-    if problems == 0 {
-        return (Reason::Verified, format!("{root} is as its hashes say."));
+    if problems > 0 {
+        let remedy = "Remove what is wrong, and fetch it again";
+        return (
+            Reason::HashMismatch,
+            format!("{root} has {} that are missing, wrong or unreadable. {remedy}.", units::files(problems)),
+        );
     }
-    let remedy = "Remove what is wrong, and fetch it again";
-    (
-        Reason::HashMismatch,
-        format!("{root} has {} that are missing or wrong. {remedy}.", units::files(problems)),
-    )
+    match (sum(|repo| repo.unchecked), sum(|repo| repo.files)) {
+        (0, 0) => (Reason::NoMatchingFiles, format!("{root} has nothing that could be read.")),
+        (0, _) => (Reason::Verified, format!("{root} is as its hashes say.")),
+        (unchecked, _) => (
+            Reason::NotChecked,
+            format!("{root} has {} without a hash to compare with. Fetch them once.", files(unchecked)),
+        ),
+    }
+}
+
+fn files(count: u64) -> String {
+    units::files(usize::try_from(count).unwrap_or(usize::MAX))
 }

@@ -8,7 +8,7 @@ use super::{
     FetchError, Limits,
     plan::Missing,
     progress::{FileProgress, Progress},
-    retry::Retry,
+    retry::{Retry, Waiting},
     writer::{Alive, Writer},
 };
 use crate::{
@@ -29,6 +29,7 @@ pub(super) struct Downloads<'a> {
     pub(super) token: Mutex<Option<Token>>,
     pub(super) limits: &'a Limits,
     pub(super) progress: &'a Arc<Progress>,
+    pub(super) waiting: &'a Waiting,
     pub(super) alive: &'a Alive,
 }
 
@@ -51,14 +52,15 @@ impl From<FetchError> for Failure {
 }
 
 impl Downloads<'_> {
-    /// Brings one content. `false` where another writer has brought it meanwhile.
-    pub(super) async fn bring(&self, missing: &Missing) -> Result<bool, FetchError> {
-        let Missing { file, copies } = missing;
+    /// Brings one content, unless another writer has brought it meanwhile.
+    pub(super) async fn bring(&self, missing: &Missing) -> Result<(), FetchError> {
+        let Missing { file, copies, spoiled } = missing;
         let progress = self.progress.file(file.path.to_string(), file.size, *copies);
         let (_courtesy, waited) = self.lock(file).await?;
-        if waited && self.is_there(file).await? {
+        // Another writer may have ended before we came to the lock. What was wrong when we looked need not be read twice.
+        if (waited || !spoiled) && self.is_there(file).await? {
             progress.finish();
-            return Ok(false);
+            return Ok(());
         }
         let mut again = false;
         loop {
@@ -78,7 +80,7 @@ impl Downloads<'_> {
             again = true;
         }
         progress.finish();
-        Ok(true)
+        Ok(())
     }
 
     /// Waits for other programs that use the Hub's locks, as long as their download grows or may yet. Says whether one
@@ -148,7 +150,7 @@ impl Downloads<'_> {
                 Err(Failure::Own(error)) => return Err(error),
             };
             let gained = writer.taken.saturating_sub(before);
-            let Some(pause) = retry.after(&error, gained, self.limits, fastrand::f64()) else {
+            let Some(pause) = retry.after(&error, gained, self.limits, self.waiting, fastrand::f64()) else {
                 return Err(self.gave_up(file, error, reading));
             };
             tracing::warn!(

@@ -1,13 +1,16 @@
 //! What is still missing on the volume. What lies there without a record is read first: its name alone proves nothing.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    path::{Path, PathBuf},
+};
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::task::spawn_blocking;
 
 use super::FetchError;
 use crate::{
-    cache::{Inventory, RepoDir, State, prove},
+    cache::{Inventory, Links, RepoDir, State, prove},
     hub::{Commit, Digest, RepoFile},
     units::size,
 };
@@ -21,6 +24,9 @@ pub(super) struct Plan {
     pub(super) present_files: u64,
     /// Their bytes.
     pub(super) present_bytes: u64,
+    /// What contents that several files have take in addition where there are no links: one of the files gets the
+    /// content itself, and each other a copy.
+    copied_bytes: u64,
 }
 
 /// A content that has to come from the Hub.
@@ -30,12 +36,22 @@ pub(super) struct Missing {
     pub(super) file: RepoFile,
     /// How many files have it.
     pub(super) copies: u64,
+    /// Whether something else of its size lies in its place.
+    pub(super) spoiled: bool,
 }
 
 impl Plan {
     /// The bytes that have to come.
     pub(super) fn bytes(&self) -> u64 {
-        self.missing.iter().map(|missing| missing.file.size).sum()
+        self.missing.iter().fold(0, |sum, missing| sum.saturating_add(missing.file.size))
+    }
+
+    /// The bytes that the volume must have room for.
+    pub(super) fn needed(&self, links: Links) -> u64 {
+        match links {
+            Links::Symlinks => self.bytes(),
+            Links::Files => self.bytes().saturating_add(self.copied_bytes),
+        }
     }
 }
 
@@ -51,7 +67,7 @@ pub(super) async fn plan(
         spawn_blocking(move || look(&dir, &commit, files)).await?
     };
     if !unproven.is_empty() {
-        let bytes = unproven.values().map(|file| file.size).sum();
+        let bytes = unproven.values().fold(0u64, |sum, file| sum.saturating_add(file.size));
         tracing::info!(files = unproven.len(), size = size(bytes), "reading what is there without a record");
     }
     let proofs = unproven.into_iter().map(|(place, file)| async move {
@@ -70,10 +86,10 @@ pub(super) async fn plan(
         .try_filter_map(|proof| async { Ok(proof) })
         .try_collect()
         .await?;
-    Ok(sum(states, |place, digest| proven.contains(&(place.clone(), digest.clone()))))
+    Ok(sum(states, &dir.blobs(), |place, digest| proven.contains(&(place.clone(), digest.clone()))))
 }
 
-type Place = std::path::PathBuf;
+type Place = PathBuf;
 
 fn look(
     dir: &RepoDir,
@@ -92,20 +108,28 @@ fn look(
     (states.collect(), unproven)
 }
 
-fn sum(states: Vec<(RepoFile, State)>, is_proven: impl Fn(&Place, &Digest) -> bool) -> Plan {
+fn sum(states: Vec<(RepoFile, State)>, blobs: &Path, is_proven: impl Fn(&Place, &Digest) -> bool) -> Plan {
     let mut plan = Plan::default();
     let mut missing: HashMap<Digest, Missing> = HashMap::new();
+    let mut in_blobs = HashSet::new();
     for (file, state) in states {
-        let present = match &state {
-            State::Trusted => true,
-            State::Unproven(place) => is_proven(place, &file.digest),
-            State::Absent => false,
+        let spoiled = matches!(state, State::Unproven(_));
+        let place = match state {
+            State::Trusted(place) => Some(place),
+            State::Unproven(place) => Some(place).filter(|place| is_proven(place, &file.digest)),
+            State::Absent => None,
         };
-        if present {
+        // What is no file of the snapshot yet becomes one: the first of a content for nothing.
+        if place.as_ref().is_none_or(|place| place.parent() == Some(blobs))
+            && !in_blobs.insert(file.digest.clone())
+        {
+            plan.copied_bytes = plan.copied_bytes.saturating_add(file.size);
+        }
+        if place.is_some() {
             plan.present_files += 1;
-            plan.present_bytes += file.size;
+            plan.present_bytes = plan.present_bytes.saturating_add(file.size);
         } else {
-            missing.entry(file.digest.clone()).or_insert(Missing { file, copies: 0 }).copies += 1;
+            missing.entry(file.digest.clone()).or_insert(Missing { file, copies: 0, spoiled }).copies += 1;
         }
     }
     plan.missing = missing.into_values().collect();
@@ -131,20 +155,28 @@ mod tests {
             (file("a", 1, "a"), State::Absent),
             (file("b", 9, "b"), State::Absent),
             (file("c", 1, "a"), State::Absent),
-            (file("d", 5, "d"), State::Trusted),
+            (file("d", 5, "d"), State::Trusted("blobs/d".into())),
+            (file("d2", 5, "d"), State::Trusted("blobs/d".into())),
+            (file("s", 3, "0"), State::Trusted("snapshots/s".into())),
+            (file("s2", 3, "0"), State::Trusted("snapshots/s2".into())),
             (file("e", 6, "e"), place("right")),
             (file("f", 7, "f"), place("wrong")),
         ];
-        let plan = sum(states, |place, _| place.ends_with("right"));
-        let missing = |path, size, digit, copies| Missing { file: file(path, size, digit), copies };
+        let plan = sum(states, Path::new("blobs"), |place, _| place.ends_with("right"));
+        let missing = |path, size, digit, copies| Missing {
+            file: file(path, size, digit),
+            copies,
+            spoiled: path == "f",
+        };
         assert_eq!(
             plan,
             Plan {
                 missing: vec![missing("b", 9, "b", 1), missing("f", 7, "f", 1), missing("a", 1, "a", 2)],
-                present_files: 2,
-                present_bytes: 11,
+                present_files: 5,
+                present_bytes: 22,
+                copied_bytes: 6,
             }
         );
-        assert_eq!(plan.bytes(), 17);
+        assert_eq!((plan.needed(Links::Symlinks), plan.needed(Links::Files)), (17, 23));
     }
 }

@@ -22,6 +22,9 @@ pub struct Progress {
     files: AtomicU64,
     total_files: AtomicU64,
     current: Mutex<Vec<Arc<Current>>>,
+    /// The most that was told of `done` and of `files`: a reader never sees them shrink, whatever comes a second time.
+    told: AtomicU64,
+    told_files: AtomicU64,
 }
 
 /// A file that is being downloaded now.
@@ -90,11 +93,12 @@ impl Progress {
     #[must_use]
     pub fn event(&self) -> Event {
         let total_bytes = self.total.load(Relaxed);
-        let downloaded_bytes = self.done.load(Relaxed).min(total_bytes);
+        let highest = |told: &AtomicU64, now: u64| told.fetch_max(now, Relaxed).max(now);
+        let downloaded_bytes = highest(&self.told, self.done.load(Relaxed).min(total_bytes));
         Event {
             downloaded_bytes,
             total_bytes,
-            files: self.files.load(Relaxed),
+            files: highest(&self.told_files, self.files.load(Relaxed)),
             total_files: self.total_files.load(Relaxed),
             percent: u64::try_from(u128::from(downloaded_bytes) * 100 / u128::from(total_bytes.max(1)))
                 .unwrap_or(100),
@@ -183,6 +187,19 @@ mod tests {
         let event = progress.event();
         assert_eq!((event.downloaded_bytes, event.files, progress.fetched()), (600, 4, 150));
         assert!(progress.current().is_empty());
+    }
+
+    #[test]
+    fn what_was_told_never_shrinks() {
+        let progress = Arc::new(Progress::default());
+        progress.begin(100, 2, 50, 1);
+        let file = progress.file("a".to_owned(), 50, 1);
+        file.add(40);
+        assert_eq!(progress.event().downloaded_bytes, 90);
+        file.restart();
+        assert_eq!(progress.event().downloaded_bytes, 90);
+        progress.begin(100, 2, 0, 0);
+        assert_eq!((progress.event().percent, progress.event().files), (90, 1));
     }
 
     #[test]

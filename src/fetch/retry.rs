@@ -1,6 +1,9 @@
-//! When a failed download is tried again. Pure: knows neither the clock nor what is downloaded.
+//! When a failed download is tried again. Knows nothing of what is downloaded.
 
-use std::time::Duration;
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use super::Limits;
 use crate::hub::HubError;
@@ -14,7 +17,32 @@ const LONGEST: Duration = Duration::from_secs(30);
 #[derive(Debug, Default)]
 pub(super) struct Retry {
     failures: u32,
-    limited: Duration,
+}
+
+/// How long a fetch has waited because the Hub asked for it, all its downloads together: what they wait at the same
+/// time counts once.
+#[derive(Debug, Default)]
+pub(super) struct Waiting(Mutex<Waited>);
+
+#[derive(Debug, Default)]
+struct Waited {
+    all: Duration,
+    until: Option<Instant>,
+}
+
+impl Waiting {
+    /// Whether one may wait so long from `now` on. If so, it counts.
+    pub(super) fn take(&self, pause: Duration, limit: Duration, now: Instant) -> bool {
+        let mut waited = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let begin = waited.until.map_or(now, |until| until.max(now));
+        let Some(end) = now.checked_add(pause) else { return false };
+        let all = waited.all.saturating_add(end.saturating_duration_since(begin));
+        if all > limit {
+            return false;
+        }
+        *waited = Waited { all, until: Some(end.max(begin)) };
+        true
+    }
 }
 
 impl Retry {
@@ -25,6 +53,7 @@ impl Retry {
         error: &HubError,
         gained: u64,
         limits: &Limits,
+        waiting: &Waiting,
         luck: f64,
     ) -> Option<Duration> {
         if !error.is_transient() {
@@ -32,8 +61,7 @@ impl Retry {
         }
         if let Some(pause) = error.retry_after() {
             let pause = pause + limits.pause.mul_f64(luck);
-            self.limited += pause;
-            return (self.limited <= limits.rate_limit).then_some(pause);
+            return waiting.take(pause, limits.rate_limit, Instant::now()).then_some(pause);
         }
         if gained >= PROGRESS {
             self.failures = 0;
@@ -66,7 +94,8 @@ mod tests {
     fn pauses_grow_and_end() {
         let limits = Limits { attempts: 4, pause: Duration::from_secs(1), ..Limits::default() };
         let mut retry = Retry::default();
-        let pauses = [0.0, 1.0, 0.5, 0.5].map(|luck| retry.after(&cut(), 0, &limits, luck));
+        let pauses =
+            [0.0, 1.0, 0.5, 0.5].map(|luck| retry.after(&cut(), 0, &limits, &Waiting::default(), luck));
         let seconds = |seconds| Some(Duration::from_secs_f64(seconds));
         assert_eq!(pauses, [seconds(0.5), seconds(2.0), seconds(3.0), None]);
     }
@@ -76,23 +105,40 @@ mod tests {
         let limits = Limits { attempts: 2, ..Limits::default() };
         let mut retry = Retry::default();
         for _ in 0..9 {
-            assert!(retry.after(&cut(), PROGRESS, &limits, 0.5).is_some());
+            assert!(retry.after(&cut(), PROGRESS, &limits, &Waiting::default(), 0.5).is_some());
         }
-        assert_eq!(retry.after(&cut(), 0, &limits, 0.5), None);
+        assert_eq!(retry.after(&cut(), 0, &limits, &Waiting::default(), 0.5), None);
     }
 
     #[test]
     fn the_hub_is_waited_for_only_so_long() {
         let limits = Limits { rate_limit: Duration::from_secs(300), ..Limits::default() };
-        let mut retry = Retry::default();
-        assert_eq!(retry.after(&limited(200), 0, &limits, 0.0), Some(Duration::from_secs(200)));
-        assert_eq!(retry.after(&limited(200), 0, &limits, 0.0), None);
-        assert_eq!(Retry::default().after(&limited(3600), 0, &limits, 0.0), None);
+        let waiting = Waiting::default();
+        let after = |seconds, waiting| Retry::default().after(&limited(seconds), 0, &limits, waiting, 0.0);
+        assert_eq!(after(200, &waiting), Some(Duration::from_secs(200)));
+        // At the same time, and a little longer.
+        assert_eq!(after(200, &waiting), Some(Duration::from_secs(200)));
+        assert_eq!(after(250, &waiting), Some(Duration::from_secs(250)));
+        assert_eq!(after(301, &waiting), None);
+        assert_eq!(after(3600, &Waiting::default()), None);
+    }
+
+    #[test]
+    fn waits_of_all_downloads_are_one_budget() {
+        let (waiting, began) = (Waiting::default(), Instant::now());
+        let take = |pause, at| {
+            let [pause, limit, at] = [pause, 300, at].map(Duration::from_secs);
+            waiting.take(pause, limit, began + at)
+        };
+        assert!(take(200, 0) && take(150, 100));
+        assert!(!take(60, 260));
+        assert!(take(50, 260));
+        assert!(!take(1, 400));
     }
 
     #[test]
     fn what_a_person_must_settle_is_not_tried_again() {
         let error = HubError::Unreachable { host: "h".to_owned(), kind: Trouble::Tls, detail: String::new() };
-        assert_eq!(Retry::default().after(&error, 0, &Limits::default(), 0.5), None);
+        assert_eq!(Retry::default().after(&error, 0, &Limits::default(), &Waiting::default(), 0.5), None);
     }
 }

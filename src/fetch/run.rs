@@ -1,9 +1,8 @@
 //! The order of a fetch, from the question whether anything is to do at all to the report.
 
 use std::{
-    collections::HashSet,
     sync::{Arc, OnceLock},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -11,23 +10,24 @@ use tokio::{
     select,
     sync::{Mutex, mpsc},
     task::spawn_blocking,
-    time::sleep,
+    time::{sleep, timeout},
 };
 
 use super::{
     FetchError, FetchRequest, Progress, Report,
     download::Downloads,
     plan::{Plan, plan},
+    retry::Waiting,
     writer::Alive,
 };
 use crate::{
     cache::{
-        CacheError, Links, Publication, Record, RepoDir, Selection, commit_of_ref, prepare, require_space,
-        sweep, write_refs,
+        CacheError, Links, Publication, Record, RepoDir, Selection, abandoned, check_refs, commit_of_ref,
+        prepare, require_space, sweep, write_refs,
     },
     hub::{
-        Commit, Digest, Hub, HubError, Patience, Preflight, Question, RepoFile, Revision, Snapshot, Token,
-        advice, preflight,
+        Commit, Hub, HubError, Patience, Preflight, Question, RepoFile, Revision, Snapshot, Token, advice,
+        preflight,
     },
     reason::{Reason, Topic},
     units,
@@ -35,6 +35,11 @@ use crate::{
 
 /// So often the Hub is asked for the listing while it cannot be reached. Fewer than for a file: a person may be waiting.
 const QUESTIONS: u32 = 3;
+
+/// How often it is looked whether there is room now.
+const ROOM_PAUSE: Duration = Duration::from_secs(1);
+/// So long a writer that is still at the disk is waited for in the end: Kubernetes soon kills who does not report.
+const FAREWELL: Duration = Duration::from_secs(10);
 
 /// Does all of it, and says how it ended. When `stop` comes first, everything temporary is removed before the end.
 pub async fn fetch(
@@ -51,6 +56,7 @@ pub async fn fetch(
         selection: Selection::of(&request.patterns),
         target: &target,
         progress,
+        waiting: Waiting::default(),
         alive,
     };
     let result = select! {
@@ -59,8 +65,11 @@ pub async fn fetch(
     };
     let dir = run.dir.clone();
     drop(run);
-    // The last of the writers has removed its temporary file, or put it in place.
-    while all_ended.recv().await.is_some() {}
+    // The last of the writers has removed its temporary file, or put it in place. A disk that does not answer cannot
+    // be helped, and what stays behind is swept by the next run.
+    if timeout(FAREWELL, all_ended.recv()).await.is_err() {
+        tracing::warn!("the volume does not answer: leaving a temporary file behind");
+    }
 
     let mut report =
         Report::new(&request.repo.id, request.repo.kind, &request.revision, Reason::Verified, String::new());
@@ -120,6 +129,7 @@ struct Run<'a> {
     selection: Selection,
     target: &'a OnceLock<Target>,
     progress: &'a Arc<Progress>,
+    waiting: Waiting,
     alive: Alive,
 }
 
@@ -147,10 +157,15 @@ impl Run<'_> {
         let (dir, selection, refs) = (self.dir.clone(), self.selection.clone(), self.refs());
         let found = spawn_blocking(move || {
             let record = Record::read(&dir, &commit, &selection).filter(|record| record.is_complete(&dir));
-            let Some(record) = record else { return Ok(None) };
+            let Some(record) = record.and_then(|record| record.confirmed(&dir)) else { return Ok(None) };
             write_refs(&dir, &commit, &refs).map(|()| Some(record))
         });
         Ok(found.await??)
+    }
+
+    /// Whether the commit that the revision was the last time is complete.
+    async fn is_here(&self) -> Result<bool, FetchError> {
+        Ok(self.complete_here(commit_of_ref(&self.dir, &self.request.revision)).await?.is_some())
     }
 
     fn refs(&self) -> Vec<Revision> {
@@ -182,12 +197,19 @@ impl Run<'_> {
                 return Ok((hub, token, snapshot));
             }
             let error = obstacle(&answer);
+            if asked == QUESTIONS {
+                return Err(error);
+            }
             let wait = match error.reason() {
                 Reason::HubUnreachable => Some(pause),
-                Reason::RateLimited => error.retry_after().filter(|wait| *wait <= limits.rate_limit),
+                // What is complete in the cache need not wait for it.
+                Reason::RateLimited if self.is_here().await? => None,
+                Reason::RateLimited => error
+                    .retry_after()
+                    .filter(|wait| self.waiting.take(*wait, limits.rate_limit, Instant::now())),
                 _ => None,
             };
-            let Some(wait) = wait.filter(|_| asked < QUESTIONS) else { return Err(error) };
+            let Some(wait) = wait else { return Err(error) };
             tracing::warn!(%error, pause_seconds = wait.as_secs_f32(), "asking the hub again");
             sleep(wait).await;
             pause *= 2;
@@ -229,15 +251,6 @@ impl Run<'_> {
         if let Some(record) = self.complete_here(Some(commit.clone())).await? {
             return Ok(record);
         }
-        let links = self.prepare().await?;
-        let limits = &self.request.limits;
-        let plan = plan(&self.dir, &commit, &files, limits.files_at_once).await?;
-        self.progress.begin(bytes, total_files, plan.present_bytes, plan.present_files);
-        self.make_room(plan.bytes()).await?;
-        tracing::info!(
-            repo = %self.request.repo, %commit, files = total_files, size = units::size(bytes),
-            missing = units::size(plan.bytes()), "downloading"
-        );
         let downloads = Downloads {
             hub,
             dir: &self.dir,
@@ -245,19 +258,43 @@ impl Run<'_> {
             commit: &commit,
             source: &self.request.token,
             token: Mutex::new(token),
-            limits,
+            limits: &self.request.limits,
             progress: self.progress,
+            waiting: &self.waiting,
             alive: &self.alive,
         };
-        let fresh = transfer(&downloads, plan).await?;
-        self.publish(commit, files, fresh, links).await
+        match self.fill(&downloads, &files).await {
+            // Another program has tidied up between our look and the end. It will hardly do so twice.
+            Err(FetchError::Cache(error @ CacheError::Vanished { .. })) => {
+                tracing::warn!(%error, "looking again at what is there");
+                self.fill(&downloads, &files).await
+            }
+            other => other,
+        }
+    }
+
+    /// Looks at what is there, brings the rest and publishes it.
+    async fn fill(&self, downloads: &Downloads<'_>, files: &[RepoFile]) -> Result<Record, FetchError> {
+        let commit = downloads.commit;
+        let links = self.prepare().await?;
+        let plan = plan(&self.dir, commit, files, downloads.limits.files_at_once).await?;
+        let total = files.iter().fold(0u64, |sum, file| sum.saturating_add(file.size));
+        self.progress.begin(total, files.len() as u64, plan.present_bytes, plan.present_files);
+        self.make_room(plan.needed(links)).await?;
+        tracing::info!(
+            repo = %self.request.repo, %commit, files = files.len(), size = units::size(total),
+            missing = units::size(plan.bytes()), "downloading"
+        );
+        transfer(downloads, plan).await?;
+        self.publish(commit.clone(), files.to_vec(), links).await
     }
 
     /// Makes the folders, after all a writer that was killed may have left.
     async fn prepare(&self) -> Result<Links, FetchError> {
-        let (dir, leftover) = (self.dir.clone(), self.request.limits.leftover);
+        let (dir, leftover, refs) = (self.dir.clone(), self.request.limits.leftover, self.refs());
         let links = spawn_blocking(move || {
             prepare(&dir)?;
+            check_refs(&dir, &refs)?;
             sweep(&dir, leftover);
             Ok::<_, CacheError>(Links::of(&dir))
         });
@@ -265,38 +302,47 @@ impl Run<'_> {
         Ok(self.request.links.unwrap_or(found))
     }
 
-    /// Refuses what does not fit. A leftover that might still be another's is only worth its place while there is some.
+    /// Refuses what does not fit. A leftover that might still be another's is only worth its place while there is some,
+    /// and when it is all that is in the way, it is waited for until it is old enough to be nobody's.
     async fn make_room(&self, needed: u64) -> Result<(), FetchError> {
-        let (dir, quiet) = (self.dir.clone(), self.request.limits.stall);
-        let room = spawn_blocking(move || {
-            require_space(&dir, needed).or_else(|_| {
-                sweep(&dir, quiet);
-                require_space(&dir, needed)
-            })
-        });
-        Ok(room.await??)
+        let quiet = self.request.limits.stall;
+        let latest = Instant::now() + quiet + ROOM_PAUSE;
+        loop {
+            let dir = self.dir.clone();
+            let room = spawn_blocking(move || {
+                require_space(&dir, needed).or_else(|_| {
+                    sweep(&dir, quiet);
+                    require_space(&dir, needed).map_err(|error| (error, abandoned(&dir)))
+                })
+            });
+            match room.await? {
+                Ok(()) => return Ok(()),
+                Err((CacheError::TooSmall { free, .. }, left))
+                    if free.saturating_add(left) >= needed && Instant::now() < latest =>
+                {
+                    tracing::info!(
+                        size = units::size(left),
+                        "waiting for the space of an unfinished download"
+                    );
+                    sleep(ROOM_PAUSE).await;
+                }
+                Err((error, _)) => return Err(error.into()),
+            }
+        }
     }
 
     async fn publish(
         &self,
         commit: Commit,
         files: Vec<RepoFile>,
-        fresh: HashSet<Digest>,
         links: Links,
     ) -> Result<Record, FetchError> {
         let (dir, selection, refs) = (self.dir.clone(), self.selection.clone(), self.refs());
         let alive = self.alive.clone();
         let published = spawn_blocking(move || {
             let _alive = alive;
-            let publication = Publication {
-                dir: &dir,
-                commit: &commit,
-                selection,
-                files: &files,
-                fresh: &fresh,
-                refs: &refs,
-                links,
-            };
+            let publication =
+                Publication { dir: &dir, commit: &commit, selection, files: &files, refs: &refs, links };
             publication.publish()
         });
         Ok(published.await??)
@@ -310,14 +356,10 @@ fn obstacle(answer: &Preflight) -> FetchError {
 }
 
 /// Brings all that is missing, some at once. The first failure ends the others.
-async fn transfer(downloads: &Downloads<'_>, plan: Plan) -> Result<HashSet<Digest>, FetchError> {
+async fn transfer(downloads: &Downloads<'_>, plan: Plan) -> Result<(), FetchError> {
     stream::iter(plan.missing)
-        .map(|missing| async move {
-            let ours = downloads.bring(&missing).await?;
-            Ok(ours.then_some(missing.file.digest))
-        })
+        .map(|missing| async move { downloads.bring(&missing).await })
         .buffer_unordered(downloads.limits.files_at_once.max(1))
-        .try_filter_map(|fresh| async { Ok(fresh) })
         .try_collect()
         .await
 }

@@ -44,6 +44,8 @@ impl Writer {
                 match command {
                     Command::Piece(piece) => blob.write(&piece)?,
                     Command::Restart => blob.restart()?,
+                    // Given up while the disk was busy with the last pieces: syncing all could take long.
+                    Command::Finish if received.is_closed() => return Ok(()),
                     Command::Finish => return blob.put(),
                 }
             }
@@ -78,5 +80,41 @@ impl Writer {
         // The thread has ended, and it alone knows why.
         (&mut self.task).await??;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+
+    use super::*;
+    use crate::{
+        cache::{CacheDir, prepare},
+        hub::{Repo, RepoType},
+    };
+
+    #[test]
+    fn what_is_given_up_is_not_put_in_place() {
+        let root = tempfile::tempdir().unwrap();
+        let repo = Repo { kind: RepoType::Model, id: "org/name".parse().unwrap() };
+        let dir = CacheDir::new(root.path()).repo(&repo);
+        prepare(&dir).unwrap();
+        let digest = "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391".parse().unwrap();
+        let empty =
+            RepoFile { path: "empty".parse().unwrap(), size: 0, digest, pointer: None, xet_hash: None };
+        let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+        runtime.block_on(async {
+            // The one thread is busy until all is said.
+            let (release, busy) = sync_channel::<()>(1);
+            let blocker = spawn_blocking(move || busy.recv());
+            let (alive, mut all_ended) = mpsc::channel(1);
+            let mut writer = Writer::start(dir.clone(), empty.clone(), alive);
+            writer.send(Command::Finish).await.unwrap();
+            drop(writer);
+            release.send(()).unwrap();
+            blocker.await.unwrap().unwrap();
+            assert_eq!(all_ended.recv().await, None);
+        });
+        assert_eq!(std::fs::read_dir(dir.blobs()).unwrap().count(), 0);
     }
 }

@@ -278,3 +278,18 @@ async fn verify_needs_no_hub_and_finds_a_changed_byte() {
     let none = stage.modelcache(&["verify", "acme/other"]).output().unwrap();
     assert_eq!(none.status.code(), Some(66), "{none:?}");
 }
+
+#[tokio::test]
+async fn verify_never_praises_what_it_has_not_read() {
+    let stage = Stage::new().await;
+    let missing = stage.modelcache(&["verify"]).output().unwrap();
+    assert_eq!(missing.status.code(), Some(66), "{missing:?}");
+    fs::create_dir(stage.cache()).unwrap();
+    let empty = stage.modelcache(&["verify"]).output().unwrap();
+    assert_eq!(empty.status.code(), Some(66), "{empty:?}");
+    fs::create_dir_all(stage.snapshot()).unwrap();
+    fs::write(stage.snapshot().join("config.json"), "{}").unwrap();
+    let unknown = stage.modelcache(&["verify"]).output().unwrap();
+    assert_eq!(unknown.status.code(), Some(1), "{unknown:?}");
+    assert!(last_word(&unknown).starts_with("NotChecked: "), "{unknown:?}");
+}

@@ -12,7 +12,7 @@ use modelcache::{
     reason::Reason,
 };
 use pretty_assertions::assert_eq;
-use standin_hub::{Class, Gate, Repo};
+use standin_hub::{Class, Fault, Gate, Harm, Repo};
 
 use crate::support::{SIZE, SMALL, Stage, WEIGHTS, run, tiny};
 
@@ -224,6 +224,52 @@ async fn two_fetches_at_once_agree() {
     let (a, b) = (stage.request(), stage.request());
     let (a, b) = tokio::join!(run(&a), run(&b));
     assert_eq!((a.reason, b.reason), (Reason::Verified, Reason::Verified), "{a:?} {b:?}");
+    stage.assert_loads(|_| true);
+}
+
+#[tokio::test]
+async fn what_others_remove_meanwhile_is_fetched_again() {
+    for links in [Links::Symlinks, Links::Files] {
+        let stage = Stage::new().await;
+        assert_eq!(run(&stage.request()).await.reason, Reason::Verified);
+        fs::remove_dir_all(stage.repo_dir().join("snapshots")).unwrap();
+        fs::remove_file(stage.blob("model.safetensors")).unwrap();
+        stage.hub.clear_requests();
+        stage.hub.fault(Fault::new(Harm::Slow(4 * WEIGHTS)).on(Class::Cdn));
+        let mut request = stage.request();
+        request.links = Some(links);
+        let removed = async {
+            stage.hub.until(|requests| requests.iter().any(|request| request.class == Class::Cdn)).await;
+            fs::remove_file(stage.blob("config.json")).unwrap();
+        };
+        let (report, ()) = tokio::join!(run(&request), removed);
+        assert_eq!((report.reason, report.downloaded_bytes), (Reason::Verified, WEIGHTS + 2));
+        stage.assert_loads(|_| true);
+    }
+}
+
+#[tokio::test]
+async fn two_fetches_without_links_agree() {
+    let stage = Stage::new().await;
+    let (mut a, mut b) = (stage.request(), stage.request());
+    (a.links, b.links) = (Some(Links::Files), Some(Links::Files));
+    let (a, b) = tokio::join!(run(&a), run(&b));
+    assert_eq!((a.reason, b.reason), (Reason::Verified, Reason::Verified), "{a:?} {b:?}");
+    stage.assert_loads(|_| true);
+}
+
+#[tokio::test]
+async fn what_others_bring_meanwhile_is_not_fetched() {
+    let stage = Stage::new().await;
+    stage.hub.fault(Fault::new(Harm::Slow(4 * WEIGHTS)).on(Class::Cdn));
+    let mut request = stage.request();
+    request.limits.files_at_once = 1;
+    let brought = async {
+        stage.hub.until(|requests| requests.iter().any(|request| request.class == Class::Cdn)).await;
+        fs::write(stage.blob("config.json"), "{}").unwrap();
+    };
+    let (report, ()) = tokio::join!(run(&request), brought);
+    assert_eq!((report.reason, report.downloaded_bytes), (Reason::Verified, WEIGHTS + SMALL - 2));
     stage.assert_loads(|_| true);
 }
 

@@ -120,6 +120,17 @@ async fn the_hub_is_waited_for_when_it_asks_for_little() {
 }
 
 #[tokio::test]
+async fn what_is_complete_does_not_wait_for_the_hub() {
+    let stage = Stage::new().await;
+    assert_eq!(run(&stage.request()).await.reason, Reason::Verified);
+    stage.hub.fault(Fault::new(Harm::RetryAfter(200)).on(Class::Api));
+    let report = run(&stage.request()).await;
+    assert_eq!(report.reason, Reason::Verified);
+    assert!(report.message.contains("The Hub did not confirm it"), "{}", report.message);
+    assert!(report.seconds < 100);
+}
+
+#[tokio::test]
 async fn a_silent_connection_is_given_up() {
     let stage = harmed(Fault::new(Harm::Stall(1 << 20)).times(1)).await;
     let report = run(&stage.request()).await;

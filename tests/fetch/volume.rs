@@ -58,6 +58,21 @@ async fn a_full_volume_is_told_before_anything_is_downloaded() {
 }
 
 #[tokio::test]
+async fn the_space_of_a_killed_run_is_waited_for() {
+    let stage = Stage::new().await;
+    let blob = stage.blob("model.safetensors");
+    let leftover = blob.strip_prefix(stage.cache()).unwrap().with_extension("0123abcd.incomplete");
+    let script = format!(
+        "mount -t tmpfs -o size=5m none \"$0\"; cd \"$0\"; mkdir -p {}; head -c 2500000 /dev/zero > {leftover}; \
+         touch -d '57 seconds ago' {leftover}; exec \"$@\"",
+        leftover.parent().unwrap().display(),
+        leftover = leftover.display(),
+    );
+    let Some(output) = in_own_mounts(&stage, &script) else { return };
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+}
+
+#[tokio::test]
 async fn a_read_only_mount_is_called_so() {
     let stage = Stage::new().await;
     let Some(output) = in_own_mounts(&stage, "mount -t tmpfs -o ro none \"$0\"; exec \"$@\"") else { return };
@@ -120,6 +135,17 @@ async fn others_can_read_whatever_the_umask() {
         let output = command.env("HF_HUB_OFFLINE", "1").output().unwrap();
         assert!(output.status.success(), "{output:?}");
     }
+}
+
+#[tokio::test]
+async fn folders_above_the_cache_obey_the_umask() {
+    let stage = Stage::new().await;
+    let starter = ["sh", "-c", "umask 077; exec \"$0\" \"$@\""];
+    let cache = stage.root.path().join("above/cache");
+    let mut command = stage.modelcache_through(&starter, &["fetch", "acme/tiny", "--cache-dir"]);
+    assert!(command.arg(&cache).output().unwrap().status.success());
+    let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(cache.parent().unwrap()), mode(&cache)), (0o700, 0o775));
 }
 
 #[tokio::test]
