@@ -29,6 +29,8 @@ use crate::{
 
 /// How often a running download's progress is looked at.
 const WHILE_RUNNING: Duration = Duration::from_secs(3);
+/// How often a claim that another fills is looked at.
+const WHILE_BUSY: Duration = Duration::from_secs(5);
 /// A safety net below the watches, for what no event tells.
 const WHILE_WAITING: Duration = Duration::from_secs(30);
 /// How long a finished Job stays after its result was recorded, so that its log can be read.
@@ -360,7 +362,10 @@ impl Download<'_> {
         }
         if let Some(busy) = &self.seen.busy {
             let message = format!("The Job {busy} fills the same claim; this one comes next.");
-            return Plan::waits(Reason::JobPending, message, self.cached);
+            let mut plan = Plan::waits(Reason::JobPending, message, self.cached);
+            // No watch tells that another's Job has ended.
+            plan.look_again = Some(WHILE_BUSY);
+            return plan;
         }
         let message = format!("The Job {} is being made.", job.name_any());
         let mut plan = Plan::waits(Reason::JobPending, message, self.cached);

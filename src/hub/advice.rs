@@ -110,12 +110,12 @@ pub fn no_matching_files(subject: &Subject<'_>, patterns: &Patterns, listed: &[R
 
 /// The sentence for files that were found.
 #[must_use]
-pub fn resolved(subject: &Subject<'_>, commit: &str, pinned: bool, count: usize, bytes: u64) -> String {
+pub fn resolved(subject: &Subject<'_>, commit: &str, moved: bool, count: usize, bytes: u64) -> String {
     let what = format!("{}, {}", files(count), size(bytes));
     match subject.revision.as_commit() {
         Some(_) => format!("Commit {commit}: {what}."),
         // The revision may stand for another commit by now, or for none.
-        None if pinned => format!("{} is pinned at commit {commit}: {what}.", subject.revision),
+        None if moved => format!("{} is pinned at commit {commit}: {what}.", subject.revision),
         None => format!("{} is commit {commit}: {what}.", subject.revision),
     }
 }

@@ -294,9 +294,10 @@ impl Round<'_> {
     }
 
     fn success(&self, snapshot: Snapshot) -> Preflight {
-        let Snapshot { commit, files, bytes, .. } = &snapshot;
-        let pinned = self.question.pinned.is_some();
-        let message = advice::resolved(&self.subject, commit.short(), pinned, files.len(), *bytes);
+        let Snapshot { commit, latest, files, bytes, .. } = &snapshot;
+        // Told only once it makes a difference: the first look at a branch and all later ones say the same.
+        let moved = commit != latest;
+        let message = advice::resolved(&self.subject, commit.short(), moved, files.len(), *bytes);
         Preflight {
             authenticated: self.yes(Topic::Authenticated),
             authorized: self.yes(Topic::Authorized),
