@@ -160,3 +160,26 @@ pub fn looked(mut seen: Observation, checked: &Checked, now: Timestamp) -> Obser
     seen.cache = Arc::new(cache);
     seen
 }
+
+/// A world with the bound claim, and a Hub that says yes.
+pub fn bound(cache: ModelCache) -> (Observation, Checked) {
+    let mut seen = seen(cache);
+    seen.claim = Some(bound_claim(&seen.cache));
+    let checked = granted(&seen.cache);
+    (seen, checked)
+}
+
+/// The same after a download that ended well, ten seconds after noon, with its status written.
+pub fn downloaded() -> (Observation, Checked) {
+    let (mut seen, checked) = bound(cache());
+    let job = next_job(&seen, &checked, at(0));
+    seen.attempts = vec![ended(job, "Complete", Some(&report("Verified")), at(10))];
+    (looked(seen, &checked, at(10)), checked)
+}
+
+/// A report as the fetcher leaves it.
+pub fn report(reason: &str) -> String {
+    format!(
+        r#"{{"version":1,"repo":"acme/tiny","type":"model","revision":"{COMMIT}","commit":"{COMMIT}","reason":"{reason}","message":"Because.","files":3,"bytes":104857600,"downloadedBytes":104857600,"path":"models--acme--tiny/snapshots/{COMMIT}","verifiedAt":"2026-01-01T12:00:09Z","seconds":9}}"#
+    )
+}

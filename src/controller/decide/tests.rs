@@ -23,13 +23,6 @@ fn reason(seen: &observe::Observation, checked: &checked::Checked, now: i64) -> 
     decide(seen, checked, IMAGE, at(now)).downloaded.reason
 }
 
-/// A report as the fetcher leaves it.
-fn report(reason: &str) -> String {
-    format!(
-        r#"{{"version":1,"repo":"acme/tiny","type":"model","revision":"{COMMIT}","commit":"{COMMIT}","reason":"{reason}","message":"Because.","files":3,"bytes":104857600,"downloadedBytes":104857600,"path":"models--acme--tiny/snapshots/{COMMIT}","verifiedAt":"2026-01-01T12:00:09Z","seconds":9}}"#
-    )
-}
-
 #[test]
 fn nothing_is_made_before_the_hub_has_said_yes() {
     let seen = seen(cache());
@@ -96,9 +89,7 @@ fn what_is_wrong_with_a_claim_is_said() {
 
 #[test]
 fn a_bound_claim_gets_its_job() {
-    let mut seen = seen(with_token(cache()));
-    seen.claim = Some(bound_claim(&seen.cache));
-    let checked = granted(&seen.cache);
+    let (seen, checked) = bound(with_token(cache()));
     let job = next_job(&seen, &checked, at(0));
     assert_eq!(job.labels()[api::LABEL_ATTEMPT], "1");
     assert_eq!(job.metadata.owner_references.as_ref().unwrap()[0].uid, "cache-uid");
@@ -125,9 +116,7 @@ fn a_bound_claim_gets_its_job() {
 
 #[test]
 fn the_name_of_a_job_depends_on_what_it_downloads_and_on_nothing_else() {
-    let mut seen = seen(cache());
-    seen.claim = Some(bound_claim(&seen.cache));
-    let checked = granted(&seen.cache);
+    let (mut seen, checked) = bound(cache());
     let name = |seen: &observe::Observation, image: &str| {
         let checked = granted(&seen.cache);
         decide(seen, &checked, image, at(0)).job.unwrap().name_any()
@@ -150,9 +139,7 @@ fn the_name_of_a_job_depends_on_what_it_downloads_and_on_nothing_else() {
 
 #[test]
 fn a_download_ends_ready_and_then_nothing_is_left_to_do() {
-    let mut seen = seen(cache());
-    seen.claim = Some(bound_claim(&seen.cache));
-    let checked = granted(&seen.cache);
+    let (mut seen, checked) = bound(cache());
     let job = next_job(&seen, &checked, at(0));
     seen.attempts = vec![running(job.clone())];
     assert_eq!(reason(&seen, &checked, 1), Reason::Downloading);
@@ -176,12 +163,7 @@ fn a_download_ends_ready_and_then_nothing_is_left_to_do() {
 
 #[test]
 fn ready_follows_the_data_and_not_the_token() {
-    let mut seen = seen(cache());
-    seen.claim = Some(bound_claim(&seen.cache));
-    let checked = granted(&seen.cache);
-    let job = next_job(&seen, &checked, at(0));
-    seen.attempts = vec![ended(job, "Complete", Some(&report("Verified")), at(10))];
-    let mut seen = looked(seen, &checked, at(10));
+    let (mut seen, _) = downloaded();
     seen.attempts.clear();
     let revoked = refused(&seen.cache, Reason::RepoNotFoundOrPrivate);
     let status = looked(seen.clone(), &revoked, at(60)).cache.status.clone().unwrap();
@@ -199,9 +181,7 @@ fn ready_follows_the_data_and_not_the_token() {
 
 #[test]
 fn a_failed_attempt_says_why_waits_and_is_followed_by_the_next() {
-    let mut seen = seen(cache());
-    seen.claim = Some(bound_claim(&seen.cache));
-    let checked = granted(&seen.cache);
+    let (mut seen, checked) = bound(cache());
     let job = next_job(&seen, &checked, at(0));
     seen.attempts = vec![ended(job, "Failed", Some(&report("HashMismatch")), at(10))];
     let plan = decide(&seen, &checked, IMAGE, at(12));
@@ -219,14 +199,12 @@ fn a_failed_attempt_says_why_waits_and_is_followed_by_the_next() {
 
 #[test]
 fn a_corrected_secret_starts_the_next_attempt_at_once() {
-    let mut seen = seen(with_token(cache()));
-    seen.claim = Some(bound_claim(&seen.cache));
+    let (mut seen, checked) = bound(with_token(cache()));
     let token = |version: &str| {
         let token = crate::hub::Token::parse("hf_x").unwrap();
         observe::SecretState::Present(token, version.to_owned())
     };
     seen.secret = token("1");
-    let checked = granted(&seen.cache);
     let job = next_job(&seen, &checked, at(0));
     seen.attempts = vec![ended(job, "Failed", Some(&report("TokenInvalid")), at(10))];
     assert_eq!(reason(&seen, &checked, 11), Reason::TokenInvalid);
@@ -236,9 +214,7 @@ fn a_corrected_secret_starts_the_next_attempt_at_once() {
 
 #[test]
 fn a_pod_without_a_report_is_told_by_what_kubernetes_knows() {
-    let mut seen = seen(cache());
-    seen.claim = Some(bound_claim(&seen.cache));
-    let checked = granted(&seen.cache);
+    let (mut seen, checked) = bound(cache());
     let job = next_job(&seen, &checked, at(0));
     let mut killed = ended(job.clone(), "Failed", None, at(10));
     let status = killed.pod.as_mut().unwrap().status.as_mut().unwrap();
@@ -282,9 +258,7 @@ fn a_shared_claim_is_filled_by_one_job_at_a_time() {
 
 #[test]
 fn two_that_want_one_ref_at_two_commits_conflict_and_the_older_wins() {
-    let mut seen = seen(cache());
-    seen.claim = Some(bound_claim(&seen.cache));
-    let checked = granted(&seen.cache);
+    let (mut seen, checked) = bound(cache());
     let neighbour = |created, commit: &str| Neighbour {
         name: "older".to_owned(),
         created: Some(at(created)),
@@ -305,9 +279,7 @@ fn two_that_want_one_ref_at_two_commits_conflict_and_the_older_wins() {
 
 #[test]
 fn a_branch_stays_where_it_was_pinned() {
-    let mut seen = seen(cache());
-    seen.claim = Some(bound_claim(&seen.cache));
-    let checked = granted(&seen.cache);
+    let (seen, checked) = bound(cache());
     let seen = looked(seen, &checked, at(0));
     let mut moved = checked.clone();
     let snapshot = moved.snapshot.as_mut().unwrap();
@@ -336,9 +308,7 @@ fn what_a_person_must_mend_stalls_and_what_time_mends_reconciles() {
 
 #[test]
 fn a_claim_that_is_to_go_is_not_held_by_a_finished_job() {
-    let mut seen = seen(cache());
-    seen.claim = Some(bound_claim(&seen.cache));
-    let checked = granted(&seen.cache);
+    let (mut seen, checked) = bound(cache());
     let job = next_job(&seen, &checked, at(0));
     let name = job.name_any();
     seen.attempts = vec![ended(job, "Complete", Some(&report("Verified")), at(10))];
@@ -350,9 +320,7 @@ fn a_claim_that_is_to_go_is_not_held_by_a_finished_job() {
 
 #[test]
 fn a_job_that_cannot_start_is_made_again_when_what_it_is_made_from_changes() {
-    let mut seen = seen(cache());
-    seen.claim = Some(bound_claim(&seen.cache));
-    let checked = granted(&seen.cache);
+    let (mut seen, checked) = bound(cache());
     let job = next_job(&seen, &checked, at(0));
     let name = job.name_any();
     seen.attempts = vec![observe::Attempt { job: job.clone(), pod: None, refusal: None }];
@@ -368,9 +336,7 @@ fn a_job_that_cannot_start_is_made_again_when_what_it_is_made_from_changes() {
 
 #[test]
 fn a_disrupted_pod_does_not_count_as_a_download() {
-    let mut seen = seen(cache());
-    seen.claim = Some(bound_claim(&seen.cache));
-    let checked = granted(&seen.cache);
+    let (mut seen, checked) = bound(cache());
     let job = next_job(&seen, &checked, at(0));
     let mut evicted = running(job.clone());
     let status = evicted.pod.as_mut().unwrap().status.as_mut().unwrap();
@@ -387,9 +353,7 @@ fn a_disrupted_pod_does_not_count_as_a_download() {
 
 #[test]
 fn a_container_beside_ours_cannot_undo_a_good_report() {
-    let mut seen = seen(cache());
-    seen.claim = Some(bound_claim(&seen.cache));
-    let checked = granted(&seen.cache);
+    let (mut seen, checked) = bound(cache());
     let job = next_job(&seen, &checked, at(0));
     let mut failed = ended(job, "Failed", Some(&report("Verified")), at(10));
     let statuses = failed.pod.as_mut().unwrap().status.as_mut().unwrap().container_statuses.as_mut().unwrap();
@@ -400,23 +364,13 @@ fn a_container_beside_ours_cannot_undo_a_good_report() {
 
 #[test]
 fn a_finished_job_is_looked_at_when_its_hour_is_over() {
-    let mut seen = seen(cache());
-    seen.claim = Some(bound_claim(&seen.cache));
-    let checked = granted(&seen.cache);
-    let job = next_job(&seen, &checked, at(0));
-    seen.attempts = vec![ended(job, "Complete", Some(&report("Verified")), at(10))];
-    let seen = looked(seen, &checked, at(10));
+    let (seen, checked) = downloaded();
     assert_eq!(decide(&seen, &checked, IMAGE, at(610)).look_again, Some(Duration::from_secs(3000)));
 }
 
 #[test]
 fn an_endpoint_that_is_taken_away_leaves_the_data_ready() {
-    let mut seen = seen(cache());
-    seen.claim = Some(bound_claim(&seen.cache));
-    let checked = granted(&seen.cache);
-    let job = next_job(&seen, &checked, at(0));
-    seen.attempts = vec![ended(job, "Complete", Some(&report("Verified")), at(10))];
-    let seen = looked(seen, &checked, at(10));
+    let (seen, checked) = downloaded();
     let refused = source::endpoint(&seen.cache.spec, &[]).unwrap_err();
     let checked = checked::Checked::stopped(checked.wanted.unwrap(), refused);
     let conditions = looked(seen, &checked, at(20)).cache.status.clone().unwrap().conditions;
@@ -443,12 +397,7 @@ fn nothing_is_made_while_suspended_and_what_is_there_is_told() {
 
 #[test]
 fn a_branch_that_moved_on_is_told_and_not_followed() {
-    let mut seen = seen(cache());
-    seen.claim = Some(bound_claim(&seen.cache));
-    let mut checked = granted(&seen.cache);
-    let job = next_job(&seen, &checked, at(0));
-    seen.attempts = vec![ended(job, "Complete", Some(&report("Verified")), at(10))];
-    let seen = looked(seen, &checked, at(10));
+    let (seen, mut checked) = downloaded();
     let before = seen.cache.status.clone().unwrap();
     assert!(condition::find(&before.conditions, Topic::UpdateAvailable).is_none());
     checked.snapshot.as_mut().unwrap().latest = "f".repeat(40).parse().unwrap();
