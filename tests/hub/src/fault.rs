@@ -231,6 +231,7 @@ fn harmed(
     counter: Counter,
 ) -> impl Stream<Item = Result<Bytes, axum::Error>> + Send {
     let state = (body.into_data_stream(), Bytes::new(), 0_u64);
+    let began = tokio::time::Instant::now();
     futures::stream::unfold(state, move |(mut source, mut rest, sent)| {
         let counter = counter.clone();
         async move {
@@ -265,8 +266,10 @@ fn harmed(
             if harm == Some(Harm::WrongBytes) && sent == 0 {
                 piece = piece.iter().map(|byte| byte ^ 1).collect();
             }
-            if let Some(Harm::Slow(_)) = harm {
-                tokio::time::sleep(Duration::from_millis(50)).await;
+            if let Some(Harm::Slow(rate)) = harm {
+                // Paced by the clock: pauses of one length would make small pieces slower than asked for.
+                let micros = (sent + length as u64).saturating_mul(1_000_000) / rate.max(1);
+                tokio::time::sleep_until(began + Duration::from_micros(micros)).await;
             }
             counter.add(piece.len());
             Some((Ok(piece), (source, rest, sent + length as u64)))
