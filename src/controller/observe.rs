@@ -174,8 +174,8 @@ where
     Ok(found.items)
 }
 
-/// A list as the API server has it in its cache. It is what the watches saw or newer; a consistent list makes a busy server
-/// wait for its store, for seconds. A Job that is not in it yet is not made twice: its name is taken.
+/// A list as the API server has it in its cache: what the watches saw or newer, and cheaper than a consistent one. A Job that
+/// is not in it yet is not made twice: its name is taken.
 fn recent() -> ListParams {
     ListParams::default().match_any()
 }
