@@ -272,6 +272,12 @@ impl Verdict {
         Self { topic, status, reason, message: message.into() }
     }
 
+    /// The answer that stands in the way: the first that is not yes, leaving out those that only wait for another.
+    pub fn obstacle<'a>(all: impl Iterator<Item = &'a Self> + Clone) -> Option<&'a Self> {
+        let mut open = all.filter(|verdict| !verdict.holds());
+        open.clone().find(|verdict| verdict.reason != Reason::NotChecked).or_else(|| open.next())
+    }
+
     /// Whether the answer is a plain yes.
     #[must_use]
     pub fn holds(&self) -> bool {

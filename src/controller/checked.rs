@@ -42,7 +42,7 @@ impl Checked {
     /// A spec that cannot be used: the Hub is not asked.
     #[must_use]
     pub fn unusable(verdict: Verdict) -> Self {
-        Self { wanted: None, ..Self::from(Preflight::stopped_by(verdict)) }
+        Self::from(Preflight::stopped_by(verdict))
     }
 
     /// A Secret that gives no token: the Hub is not asked. `None` where there is a token or none is wanted.
@@ -119,8 +119,7 @@ impl Checked {
     /// The first answer that is not a plain yes, leaving out those that only wait for another.
     #[must_use]
     pub fn first_unmet(&self) -> Option<&Verdict> {
-        let unmet = || self.verdicts.iter().filter(|verdict| !verdict.holds());
-        unmet().find(|verdict| verdict.reason != Reason::NotChecked).or_else(|| unmet().next())
+        Verdict::obstacle(self.verdicts.iter())
     }
 }
 

@@ -81,8 +81,7 @@ impl Preflight {
     /// The answer that stands in the way: of those that were looked at, the first that is not yes.
     #[must_use]
     pub fn obstacle(&self) -> Option<&Verdict> {
-        let open = || self.verdicts().into_iter().filter(|verdict| !verdict.holds());
-        open().find(|verdict| verdict.reason != Reason::NotChecked).or_else(|| open().next())
+        Verdict::obstacle(self.verdicts().into_iter())
     }
 
     /// The answers where one is known before the Hub is asked, such as a missing Secret or an impossible repo name; the
