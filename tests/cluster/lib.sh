@@ -17,6 +17,10 @@ fail() {
   exit 1
 }
 
+# Nothing ends a command here without a word: what `set -e` stops at is named.
+set -o errtrace
+trap 'say "ended by status $? of: $BASH_COMMAND (line $LINENO of ${BASH_SOURCE[0]##*/})"' ERR
+
 need_root() {
   ((EUID == 0)) || fail "not root; namespaces, mounts and cgroups cannot be made" "run it as root, for instance: sudo $0 ..."
 }
