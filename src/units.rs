@@ -3,7 +3,13 @@
 /// A number of files, in words.
 #[must_use]
 pub fn files(count: usize) -> String {
-    if count == 1 { "1 file".to_owned() } else { format!("{count} files") }
+    self::count(count, "file", "files")
+}
+
+/// `1 repo`, `2 repos`.
+#[must_use]
+pub fn count(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 /// A number of bytes in a sentence: `25.1 GiB`.
@@ -21,6 +27,18 @@ pub fn quantity(bytes: u64) -> String {
 }
 
 /// The number in the largest fitting binary unit, with one decimal where it says something. No floating point.
+/// A time as `kubectl` shows ages: `59s`, `12m`, `3h`, `5d`.
+#[must_use]
+pub fn age(time: jiff::SignedDuration) -> String {
+    let seconds = time.as_secs().max(0);
+    match seconds {
+        0..120 => format!("{seconds}s"),
+        120..7_200 => format!("{}m", seconds / 60),
+        7_200..172_800 => format!("{}h", seconds / 3_600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
 fn scaled(bytes: u64) -> (String, &'static str) {
     let mut prefix = "";
     let mut unit: u128 = 1;
@@ -57,6 +75,15 @@ mod tests {
             (u64::MAX, "16 EiB", "16Ei"),
         ] {
             assert_eq!((size(bytes).as_str(), quantity(bytes).as_str()), (sentence, column));
+        }
+    }
+
+    #[test]
+    fn ages_have_one_unit() {
+        for (seconds, text) in
+            [(-5, "0s"), (119, "119s"), (120, "2m"), (7_199, "119m"), (7_200, "2h"), (172_800, "2d")]
+        {
+            assert_eq!(age(jiff::SignedDuration::from_secs(seconds)), text);
         }
     }
 

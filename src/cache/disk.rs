@@ -5,6 +5,7 @@ use std::{
     io::{self, Write as _},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
 };
 
 use rustix::fs::OFlags;
@@ -117,6 +118,7 @@ pub(super) struct TemporaryFile {
     /// Open for writing.
     pub(super) file: File,
     path: PathBuf,
+    kept: AtomicBool,
 }
 
 impl TemporaryFile {
@@ -127,24 +129,45 @@ impl TemporaryFile {
 
     /// A file of this name, which must be free.
     pub(super) fn create_at(path: PathBuf) -> Result<Self, CacheError> {
-        let file = OpenOptions::new().write(true).create_new(true).open(&path).during("create", &path)?;
-        let file = Self { file, path };
+        let file =
+            OpenOptions::new().read(true).write(true).create_new(true).open(&path).during("create", &path)?;
+        let file = Self::of(file, path);
         // At once and not in the end: other users must be able to open it to see whether its writer lives.
         open_to_all(&file.file).during("set the mode of", &file.path)?;
         Ok(file)
     }
 
+    /// A file that is open already.
+    pub(super) fn of(file: File, path: PathBuf) -> Self {
+        Self { file, path, kept: AtomicBool::new(false) }
+    }
+
     /// Puts the file in place, whole and lasting.
-    pub(super) fn put(self, path: &Path) -> Result<(), CacheError> {
+    pub(super) fn put(&self, path: &Path) -> Result<(), CacheError> {
         self.file.sync_all().during("write", path)?;
-        // After the rename, the removal on drop finds nothing.
-        rename(&self.path, path)
+        self.rename(path)?;
+        path.parent().into_iter().for_each(sync_dir);
+        Ok(())
+    }
+
+    /// Puts the file in place, whole. It lasts when the file system has been synced.
+    pub(super) fn rename(&self, path: &Path) -> Result<(), CacheError> {
+        fs::rename(&self.path, path).during("create", path)?;
+        self.keep();
+        Ok(())
+    }
+
+    /// It is not removed any more.
+    pub(super) fn keep(&self) {
+        self.kept.store(true, Relaxed);
     }
 }
 
 impl Drop for TemporaryFile {
     fn drop(&mut self) {
-        if let Err(error) = remove(&self.path) {
+        if !self.kept.load(Relaxed)
+            && let Err(error) = remove(&self.path)
+        {
             tracing::warn!(%error, "a temporary file stays behind");
         }
     }

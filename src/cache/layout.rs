@@ -154,6 +154,12 @@ impl RepoDir {
         self.own().join(format!("{commit}-{selection}.json"))
     }
 
+    /// How much of a content on its way is there; the digits are those of its name.
+    #[must_use]
+    pub fn parts(&self, digest: &Digest, unique: u32) -> PathBuf {
+        self.own().join(format!("{digest}.{unique:08x}.parts"))
+    }
+
     /// Our own lock, for those who move blobs of the repo.
     #[must_use]
     pub fn moving(&self) -> PathBuf {

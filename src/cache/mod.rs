@@ -2,29 +2,39 @@
 //!
 //! The layout is that of `huggingface_hub`, whose readers are the judges of it. Knows no network.
 
-mod blob;
+mod adopt;
 mod disk;
 mod error;
 mod hash;
 mod inventory;
 mod layout;
+mod leftovers;
+mod list;
 mod lock;
+mod partial;
+mod parts;
+mod prune;
 mod publish;
 mod record;
 mod refs;
 mod snapshot;
+mod survey;
 #[cfg(test)]
 mod testing;
 mod tree;
 mod verify;
 mod volume;
 
-pub use blob::{BlobWriter, abandoned, on_its_way, sweep};
+pub use adopt::{Adopted, Silence, adopt};
 pub use error::CacheError;
 pub use hash::{Hasher, hash_file};
 pub use inventory::{Inventory, State, prove};
 pub use layout::{CacheDir, RepoDir, link_target};
+pub use leftovers::{abandoned, on_its_way, resumable, sweep};
+pub use list::{Amount, Listed, ListedRevision, Listing, Trust, list};
 pub use lock::Courtesy;
+pub use partial::{Part, Partial, settle, store};
+pub use prune::{Item, Kind, PruneRules, Pruned, prune, prune_all};
 pub use publish::Publication;
 pub use record::{Record, RecordedFile, Selection};
 pub use refs::{check_refs, commit_of_ref, write_refs};

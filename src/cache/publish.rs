@@ -48,7 +48,10 @@ impl Publication<'_> {
         let record = Record::new(dir, commit, selection.clone(), files, Timestamp::now());
         record.write(dir)?;
         write_refs(dir, commit, refs)?;
-        Ok(record)
+        // A `prune` looks for refs again after it has taken a snapshot away, and we for the snapshot after the refs: of
+        // the two, one sees the other.
+        let path = dir.snapshot(commit);
+        if path.is_dir() { Ok(record) } else { Err(CacheError::Vanished { path }) }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use tempfile::TempDir;
 
-use super::{BlobWriter, CacheDir, RepoDir, hash::digest_of, prepare};
+use super::{CacheDir, RepoDir, hash::digest_of, prepare, store};
 use crate::hub::{Digest, Repo, RepoFile, RepoType};
 
 #[path = "../../tests/support/listing.rs"]
@@ -39,7 +39,5 @@ fn of_kind(path: &str, content: &[u8], kind: &Digest) -> RepoFile {
 
 /// Puts the content of a file in place.
 pub fn put(dir: &RepoDir, file: &RepoFile, content: &[u8]) {
-    let mut writer = BlobWriter::create(dir, file).unwrap();
-    writer.write(content).unwrap();
-    writer.put().unwrap();
+    store(dir, file, content).unwrap();
 }

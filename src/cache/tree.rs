@@ -1,6 +1,6 @@
 //! The listing of a commit in the form of `huggingface_hub`, which judges by it whether a snapshot is complete.
 
-use std::{collections::BTreeMap, fs};
+use std::{collections::BTreeMap, fs, io};
 
 use serde::{Deserialize, Serialize};
 use serde_json::ser::{PrettyFormatter, Serializer};
@@ -65,7 +65,7 @@ pub(super) fn write(dir: &RepoDir, commit: &Commit, files: &[RepoFile]) -> Resul
     let mut json = Vec::new();
     let mut writer = Serializer::with_formatter(&mut json, PrettyFormatter::with_indent(b" "));
     let tree = Tree { format_version: FORMAT, files };
-    tree.serialize(&mut writer).map_err(std::io::Error::other).during("write", &path)?;
+    tree.serialize(&mut writer).map_err(io::Error::other).during("write", &path)?;
     path.parent().map_or(Ok(()), disk::make_dirs)?;
     disk::write_whole(&path, &dir.own(), &json)
 }
@@ -73,15 +73,26 @@ pub(super) fn write(dir: &RepoDir, commit: &Commit, files: &[RepoFile]) -> Resul
 /// Removes a listing that names files which are not there: with it, readers would refuse a part that is wanted. One that
 /// cannot be understood may name them too.
 pub(super) fn remove_stale(dir: &RepoDir, commit: &Commit) -> Result<(), CacheError> {
-    let path = dir.tree(commit);
-    let snapshot = dir.snapshot(commit);
-    let tree: Option<Tree> = match fs::read(&path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        read => read.ok().and_then(|json| serde_json::from_slice(&json).ok()),
-    };
-    match tree {
-        Some(tree) if tree.files.keys().all(|file| snapshot.join(file).exists()) => Ok(()),
-        _ => disk::remove(&path),
+    match read(dir, commit) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Ok(tree) if tree.is_whole(dir, commit) => Ok(()),
+        _ => disk::remove(&dir.tree(commit)),
+    }
+}
+
+/// Whether there is a listing that names files which are not there. Readers take one that they do not understand for none.
+pub(super) fn lacks_files(dir: &RepoDir, commit: &Commit) -> bool {
+    read(dir, commit).is_ok_and(|tree| !tree.is_whole(dir, commit))
+}
+
+fn read(dir: &RepoDir, commit: &Commit) -> io::Result<Tree> {
+    Ok(serde_json::from_slice(&fs::read(dir.tree(commit))?)?)
+}
+
+impl Tree {
+    fn is_whole(&self, dir: &RepoDir, commit: &Commit) -> bool {
+        let snapshot = dir.snapshot(commit);
+        self.files.keys().all(|file| snapshot.join(file).exists())
     }
 }
 

@@ -1,80 +1,442 @@
-//! Progress for a person at a terminal: one bar for all, and one for each file that is being downloaded.
+//! Progress for a person at a terminal: a line for all, and one for each file that is being downloaded.
+//!
+//! The lines are made here, as wide as the terminal is, and only drawn by `indicatif`: what it would measure itself takes
+//! bytes of earlier runs for fast ones, and a rate that nobody knows yet for none.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    io::{self, IsTerminal as _},
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use rustix::termios::tcgetwinsize;
 
-use super::Progress;
+use super::{Current, Event, Progress};
+use crate::units;
 
-/// How often the bars move.
+/// How often the lines change.
 const PAUSE: Duration = Duration::from_millis(100);
-/// The longest path that is shown whole.
-const LONGEST: usize = 36;
+/// The rate is that of this time.
+const WINDOW: Duration = Duration::from_secs(10);
+/// Before, nobody can tell a rate.
+const FIRST: Duration = Duration::from_millis(800);
+/// The most files that are shown.
+const FILES: usize = 10;
+/// What a terminal has that does not tell.
+const SIZE: (usize, usize) = (80, 24);
+/// The width of `999.9 MiB`.
+const SIZES: usize = 9;
+/// The width that a bar, or the name of a file, has at least.
+const NARROW: usize = 10;
 
-/// Draws bars on the terminal of stderr. Never returns; they vanish when it is dropped.
+/// The lines that are drawn now, for those who write to the same terminal.
+static DRAWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
+
+/// Whether stderr is a terminal on which lines can be drawn again and again, and nobody asked for plain text.
+#[must_use]
+pub fn can_draw() -> bool {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    io::stderr().is_terminal() && set("NO_COLOR").is_none() && set("TERM").is_some_and(|term| term != "dumb")
+}
+
+/// Writes to the terminal above the lines that are drawn there.
+pub fn above<T>(write: impl FnOnce() -> T) -> T {
+    let drawn = DRAWN.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    match drawn {
+        Some(lines) => lines.suspend(write),
+        None => write(),
+    }
+}
+
+/// Draws on the terminal of stderr. Never returns; what is drawn vanishes when it is dropped.
 pub async fn show(progress: &Progress) {
-    let bars = Bars(MultiProgress::new());
-    let total =
-        bars.0.add(bar(0, "{msg} {bar:30} {percent:>3} % of {total_bytes}, {bytes_per_sec}, {eta} left"));
-    let mut files: HashMap<String, ProgressBar> = HashMap::new();
+    let lines = Lines::begin();
+    let mut rates = Rates::default();
     loop {
+        let (width, height) = terminal();
+        let files = progress.current();
         let event = progress.event();
-        total.set_message(format!("{}/{} files", event.files, event.total_files));
-        total.set_length(event.total_bytes);
-        total.set_position(event.downloaded_bytes);
-        let current = progress.current();
-        files.retain(|path, bar| {
-            let kept = current.iter().any(|file| file.path == *path);
-            if !kept {
-                bars.0.remove(bar);
-            }
-            kept
-        });
-        for file in current {
-            let bar = files.entry(file.path.clone()).or_insert_with(|| {
-                let bar = bar(file.size, "  {msg:36} {bar:20} {percent:>3} % of {total_bytes}");
-                bars.0.add(bar.with_message(shortened(&file.path)))
-            });
-            bar.set_position(file.done());
-        }
+        let now = Instant::now();
+        rates.look(now, progress.fetched(), &files);
+        lines.0.set_message(picture(&event, &files, &rates, width, height).join("\n"));
         tokio::time::sleep(PAUSE).await;
     }
 }
 
-/// The bars, wiped from the terminal in the end: the report follows in their place.
-struct Bars(MultiProgress);
+/// What is drawn, wiped from the terminal in the end: the report follows in its place.
+struct Lines(ProgressBar);
 
-impl Drop for Bars {
-    fn drop(&mut self) {
-        // A terminal that is gone needs no wiping.
-        let _ = self.0.clear();
+impl Lines {
+    fn begin() -> Self {
+        let lines = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        lines.set_style(
+            ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_bar()),
+        );
+        *DRAWN.lock().unwrap_or_else(PoisonError::into_inner) = Some(lines.clone());
+        Self(lines)
     }
 }
 
-fn bar(length: u64, template: &str) -> ProgressBar {
-    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(length).with_style(style.progress_chars("━╸ "))
+impl Drop for Lines {
+    fn drop(&mut self) {
+        *DRAWN.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.0.finish_and_clear();
+    }
+}
+
+/// Its columns and rows.
+fn terminal() -> (usize, usize) {
+    match tcgetwinsize(io::stderr()) {
+        Ok(size) if size.ws_col > 0 && size.ws_row > 0 => (size.ws_col.into(), size.ws_row.into()),
+        _ => SIZE,
+    }
+}
+
+/// How fast something goes, from looks at how far it is.
+#[derive(Debug, Default)]
+struct Rate(VecDeque<(Instant, u64)>);
+
+impl Rate {
+    fn look(&mut self, now: Instant, done: u64) {
+        // What had to begin again has no past.
+        if self.0.back().is_some_and(|(_, before)| *before > done) {
+            self.0.clear();
+        }
+        self.0.push_back((now, done));
+        while self.0.get(1).is_some_and(|(second, _)| now.duration_since(*second) >= WINDOW) {
+            self.0.pop_front();
+        }
+    }
+
+    /// Bytes in a second. None before there is anything to tell it by.
+    fn per_second(&self) -> Option<u64> {
+        let ((begin, before), (end, after)) = (self.0.front()?, self.0.back()?);
+        let time = end.duration_since(*begin);
+        (time >= FIRST && (after > before || time >= WINDOW)).then(|| {
+            let millis = time.as_millis().max(1);
+            u64::try_from(u128::from(after - before) * 1000 / millis).unwrap_or(u64::MAX)
+        })
+    }
+}
+
+/// The rates of all, and of each file by its path.
+#[derive(Debug, Default)]
+struct Rates {
+    all: Rate,
+    fetched: u64,
+    files: HashMap<String, (u64, u64, Rate)>,
+}
+
+impl Rates {
+    fn look<F: AsFile>(&mut self, now: Instant, fetched: u64, files: &[F]) {
+        self.all.look(now, fetched);
+        // No file can have got more than all of them: the rest was there before.
+        let most = fetched.saturating_sub(self.fetched);
+        self.fetched = fetched;
+        self.files.retain(|path, _| files.iter().any(|file| file.path() == path));
+        for file in files {
+            let done = file.done();
+            let (before, came, rate) =
+                self.files.entry(file.path().to_owned()).or_insert_with(|| (done, 0, Rate::default()));
+            *came = if done < *before { 0 } else { *came + (done - *before).min(most) };
+            *before = done;
+            rate.look(now, *came);
+        }
+    }
+
+    fn of(&self, path: &str) -> Option<u64> {
+        self.files.get(path).and_then(|(.., rate)| rate.per_second())
+    }
+}
+
+/// What a line needs to know of a file.
+trait AsFile {
+    fn path(&self) -> &str;
+    fn size(&self) -> u64;
+    fn done(&self) -> u64;
+}
+
+impl AsFile for std::sync::Arc<Current> {
+    fn path(&self) -> &str {
+        &self.path
+    }
+
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn done(&self) -> u64 {
+        Current::done(self)
+    }
+}
+
+/// All lines. None is wider than the terminal, and there are fewer than it has rows.
+fn picture<F: AsFile>(event: &Event, files: &[F], rates: &Rates, width: usize, height: usize) -> Vec<String> {
+    // A terminal breaks the line where its last column is used.
+    let width = width.saturating_sub(1);
+    if event.total_bytes == 0 && event.total_files == 0 {
+        return vec![cut("Asking the Hub…", width)];
+    }
+    let mut lines = vec![overall(event, rates.all.per_second(), width)];
+    let room = FILES.min(height.saturating_sub(3));
+    let shown = if files.len() > room { room.saturating_sub(1) } else { files.len() };
+    let names = files.iter().take(shown).map(|file| measure(file.path())).max().unwrap_or_default();
+    lines.extend(files.iter().take(shown).map(|file| of_file(file, rates.of(file.path()), names, width)));
+    if shown < files.len() {
+        lines.push(cut(&format!("  and {} more", files.len() - shown), width));
+    }
+    lines
+}
+
+/// `3/17 files ━━━━━━╸           42 %  1.2 GiB of 2.9 GiB  45.3 MiB/s  38s left`
+fn overall(event: &Event, rate: Option<u64>, width: usize) -> String {
+    let Event { downloaded_bytes: done, total_bytes: total, .. } = *event;
+    let files = format!("{}/{} files", event.files, event.total_files);
+    let of = format!("{} of {}", padded(&units::size(done), SIZES), units::size(total));
+    let words = fitting(
+        // In the order in which they are read, with the place of each in the order in which they are given up.
+        &[(0, percent(done, total)), (3, of), (1, speed(rate)), (2, left(total.saturating_sub(done), rate))],
+        width.saturating_sub(measure(&files) + 1),
+    );
+    let room = width.saturating_sub(measure(&files) + measure(&words) + 2);
+    let bar = if room >= NARROW { format!(" {}", bar(done, total, room.min(40))) } else { String::new() };
+    cut(&format!("{files}{bar} {words}"), width)
+}
+
+/// `  …/model-00002-of-00003.safetensors    80 %  12 MiB/s  25s left`, with so much room for the longest name.
+fn of_file(file: &impl AsFile, rate: Option<u64>, longest: usize, width: usize) -> String {
+    let (done, total) = (file.done().min(file.size()), file.size());
+    let of = format!("of {}", padded(&units::size(total), SIZES));
+    let name = longest.min(width / 2).max(NARROW);
+    let words = fitting(
+        &[(0, percent(done, total)), (3, of), (1, speed(rate)), (2, left(total - done, rate))],
+        width.saturating_sub(name + 4),
+    );
+    let room = width.saturating_sub(measure(&words) + 4).min(longest);
+    let name = shortened(file.path(), room);
+    let space = " ".repeat(room.saturating_sub(measure(&name)));
+    cut(&format!("  {name}{space}  {words}"), width)
+}
+
+/// As many of the words as have room, those first that matter most.
+fn fitting<const N: usize>(words: &[(usize, String); N], width: usize) -> String {
+    let mut kept = [false; N];
+    let mut used = 0;
+    for rank in 0..N {
+        for ((own, word), kept) in words.iter().zip(&mut kept) {
+            let needed = measure(word) + if used == 0 { 0 } else { 2 };
+            if *own == rank && used + needed <= width {
+                *kept = true;
+                used += needed;
+            }
+        }
+    }
+    let kept: Vec<_> =
+        words.iter().zip(kept).filter(|(_, kept)| *kept).map(|((_, word), _)| word.as_str()).collect();
+    kept.join("  ")
+}
+
+fn percent(done: u64, total: u64) -> String {
+    let percent = u128::from(done) * 100 / u128::from(total.max(1));
+    format!("{:>3} %", percent.min(100))
+}
+
+fn speed(rate: Option<u64>) -> String {
+    padded(&rate.map_or_else(|| "…".to_owned(), |rate| format!("{}/s", units::size(rate))), SIZES + 2)
+}
+
+fn left(bytes: u64, rate: Option<u64>) -> String {
+    let left = match rate {
+        Some(0) => "stalled".to_owned(),
+        Some(rate) => format!("{} left", duration(bytes.div_ceil(rate))),
+        None => String::new(),
+    };
+    padded(&left, "10m30s left".len())
+}
+
+/// Always as wide, so that nothing jumps.
+fn padded(word: &str, width: usize) -> String {
+    format!("{word:>width$}")
+}
+
+/// `38s`, `2m10s`, `1h05m`, `3d`.
+fn duration(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3_600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        3_600..86_400 => format!("{}h{:02}m", seconds / 3_600, seconds % 3_600 / 60),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+fn bar(done: u64, total: u64, width: usize) -> String {
+    let halves = u128::from(done.min(total)) * (width as u128) * 2 / u128::from(total.max(1));
+    let halves = usize::try_from(halves).unwrap_or(width * 2);
+    let full = "━".repeat(halves / 2);
+    let half = if halves % 2 == 1 { "╸" } else { "" };
+    format!("{full}{half}{}", " ".repeat(width - halves.div_ceil(2)))
 }
 
 /// The end of a long path, which tells more than its beginning.
-fn shortened(path: &str) -> String {
-    let length = path.chars().count();
-    if length <= LONGEST {
+fn shortened(path: &str, width: usize) -> String {
+    if measure(path) <= width {
         return path.to_owned();
     }
-    let end: String = path.chars().skip(length - LONGEST + 1).collect();
-    format!("…{end}")
+    let mut room = width.saturating_sub(1);
+    let fits = |c: &char| room.checked_sub(columns(*c)).inspect(|rest| room = *rest).is_some();
+    let end: Vec<_> = path.chars().rev().take_while(fits).collect();
+    format!("…{}", end.into_iter().rev().collect::<String>())
+}
+
+fn cut(line: &str, width: usize) -> String {
+    let mut room = width;
+    let fits = |c: &char| room.checked_sub(columns(*c)).inspect(|rest| room = *rest).is_some();
+    line.chars().take_while(fits).collect::<String>().trim_end().to_owned()
+}
+
+fn measure(text: &str) -> usize {
+    text.chars().map(columns).sum()
+}
+
+/// The columns of a character at most: from the Hangul on, many take two.
+fn columns(c: char) -> usize {
+    match c {
+        '\u{1100}'..='\u{115f}' | '\u{2e80}'.. => 2,
+        _ => 1,
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use pretty_assertions::assert_eq;
+
     use super::*;
+
+    struct File(&'static str, u64, u64);
+
+    impl AsFile for File {
+        fn path(&self) -> &str {
+            self.0
+        }
+
+        fn size(&self) -> u64 {
+            self.2
+        }
+
+        fn done(&self) -> u64 {
+            self.1
+        }
+    }
+
+    const MIB: u64 = 1 << 20;
+    const LONG: &str = "some/folder/in/the/repo/model-00002-of-00003.safetensors";
+
+    fn event(done: u64, total: u64) -> Event {
+        Event { downloaded_bytes: done, total_bytes: total, files: 3, total_files: 17, percent: 0 }
+    }
+
+    /// What is drawn after two seconds in which each file got 10 MiB.
+    fn drawn(width: usize, height: usize, files: &[File]) -> Vec<String> {
+        let begin = Instant::now();
+        let mut rates = Rates::default();
+        let before: Vec<_> = files.iter().map(|file| File(file.0, file.1 - 10 * MIB, file.2)).collect();
+        rates.look(begin, 0, &before);
+        rates.look(begin + Duration::from_secs(2), 10 * MIB * files.len() as u64, files);
+        picture(&event(1200 * MIB, 3000 * MIB), files, &rates, width, height)
+    }
+
+    #[test]
+    fn eighty_columns_tell_all() {
+        let files = [File("config.bin", 40 * MIB, 80 * MIB), File(LONG, 900 * MIB, 1024 * MIB)];
+        assert_eq!(
+            drawn(80, 24, &files),
+            [
+                "3/17 files ━━━━━╸          40 %    1.2 GiB of 2.9 GiB     10 MiB/s   3m00s left",
+                "  config.bin                                     50 %      5 MiB/s      8s left",
+                "  …n/the/repo/model-00002-of-00003.safetensors   87 %      5 MiB/s     25s left",
+            ]
+        );
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal_and_the_percentage_stays() {
+        let files = [
+            File(LONG, 900 * MIB, 1024 * MIB),
+            File("größe/模型模型模型模型模型模型模型.bin", 20 * MIB, 30 * MIB),
+        ];
+        for width in 20..200 {
+            let lines = drawn(width, 24, &files);
+            assert_eq!(lines.len(), 3);
+            for line in lines {
+                assert!(measure(&line) < width, "{width}: {line:?}");
+                assert!(line.contains(" %"), "{width}: {line:?}");
+            }
+        }
+        for width in 0..20 {
+            assert!(drawn(width, 24, &files).iter().all(|line| measure(line) <= width));
+        }
+    }
+
+    #[test]
+    fn many_files_do_not_fill_the_terminal() {
+        let files: Vec<_> = (0..32).map(|_| File("a.bin", 20 * MIB, 30 * MIB)).collect();
+        let lines = drawn(80, 50, &files);
+        assert_eq!((lines.len(), lines[FILES].as_str()), (FILES + 1, "  and 23 more"));
+        assert_eq!(drawn(80, 6, &files).len(), 4);
+        assert_eq!(drawn(80, 2, &files).len(), 2);
+    }
+
+    #[test]
+    fn a_rate_is_told_once_it_is_known() {
+        let begin = Instant::now();
+        let at = |millis| begin + Duration::from_millis(millis);
+        let mut rate = Rate::default();
+        rate.look(at(0), 500);
+        assert_eq!(rate.per_second(), None);
+        rate.look(at(100), 600);
+        assert_eq!((rate.per_second(), speed(None).trim(), left(9, None).trim()), (None, "…", ""));
+        rate.look(at(1000), 2500);
+        assert_eq!(rate.per_second(), Some(2000));
+        rate.look(at(1100), 10);
+        assert_eq!(rate.per_second(), None, "it had to begin again");
+        rate.look(at(11_200), 10);
+        assert_eq!((rate.per_second(), left(9, Some(0)).trim()), (Some(0), "stalled"));
+        rate.look(at(12_200), 1010);
+        assert!(rate.per_second().is_some_and(|rate| rate < 100), "only the last ten seconds count");
+    }
+
+    #[test]
+    fn what_was_there_before_is_no_speed() {
+        let begin = Instant::now();
+        let mut rates = Rates::default();
+        rates.look(begin, 0, &[File("a", 0, 1000 * MIB)]);
+        // A part of an earlier run is taken over, and a little comes.
+        rates.look(begin + Duration::from_secs(1), MIB, &[File("a", 900 * MIB, 1000 * MIB)]);
+        assert_eq!((rates.of("a"), rates.all.per_second()), (Some(MIB), Some(MIB)));
+    }
+
+    #[test]
+    fn before_the_plan_there_is_nothing_to_measure() {
+        let nothing = Event { downloaded_bytes: 0, total_bytes: 0, files: 0, total_files: 0, percent: 0 };
+        assert_eq!(picture::<File>(&nothing, &[], &Rates::default(), 80, 24), ["Asking the Hub…"]);
+        let empty = Event { total_files: 2, ..nothing };
+        assert!(picture::<File>(&empty, &[], &Rates::default(), 80, 24)[0].starts_with("0/2 files "));
+    }
+
+    #[test]
+    fn times_have_two_units() {
+        for (seconds, text) in [(0, "0s"), (59, "59s"), (130, "2m10s"), (3_900, "1h05m"), (200_000, "2d")] {
+            assert_eq!(duration(seconds), text);
+        }
+    }
 
     #[test]
     fn long_paths_keep_their_end() {
-        assert_eq!(shortened("a/b.bin"), "a/b.bin");
+        assert_eq!(shortened("a/b.bin", 36), "a/b.bin");
         let long = format!("{}/model.bin", "ä".repeat(60));
-        assert_eq!(shortened(&long).chars().count(), LONGEST);
-        assert!(shortened(&long).ends_with("ä/model.bin"));
+        assert_eq!(measure(&shortened(&long, 36)), 36);
+        assert!(shortened(&long, 36).ends_with("ä/model.bin"));
     }
 }

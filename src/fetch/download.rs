@@ -1,23 +1,37 @@
-//! One content from the Hub to the volume, tried again as long as that makes sense.
+//! One content from the Hub to the volume: small ones at once, large ones in parts over several connections, going on
+//! with what an earlier run brought.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicUsize},
+    time::{Duration, Instant},
+};
 
-use tokio::{sync::Mutex, task::spawn_blocking, time::sleep};
+use bytes::BytesMut;
+use futures::{StreamExt as _, stream::FuturesUnordered};
+use tokio::{
+    select,
+    sync::{Mutex, Semaphore, SemaphorePermit},
+    task::spawn_blocking,
+    time::sleep,
+};
 
 use super::{
     FetchError, Limits,
+    connection::{Failure, Transfer, Watchdog},
     plan::Missing,
     progress::{FileProgress, Progress},
     retry::{Retry, Waiting},
-    writer::{Alive, Writer},
+    writer::Alive,
 };
 use crate::{
-    cache::{CacheError, Courtesy, RepoDir, on_its_way, prove},
-    hub::{Commit, Hub, HubError, RepoFile, Revision, Token, TokenSource, Trouble, advice},
+    cache::{Adopted, CacheError, Courtesy, Partial, RepoDir, Silence, adopt, on_its_way, prove, store},
+    hub::{Commit, Hub, HubError, RemoteFile, RepoFile, Revision, Token, TokenSource, Trouble, advice},
 };
 
 /// How often the lock of another writer is tried.
 const LOCK_PAUSE: Duration = Duration::from_millis(250);
+/// What is not larger comes in one piece: it costs neither a thread, nor a lock, nor a sync of its own.
+const SMALL: u64 = 512 * 1024;
 
 /// What all downloads of a fetch share.
 pub(super) struct Downloads<'a> {
@@ -31,56 +45,54 @@ pub(super) struct Downloads<'a> {
     pub(super) progress: &'a Arc<Progress>,
     pub(super) waiting: &'a Waiting,
     pub(super) alive: &'a Alive,
-}
-
-/// Why one try ended early.
-enum Failure {
-    /// The Hub did not begin.
-    Open(HubError),
-    /// The Hub began and did not finish.
-    Read(HubError),
-    /// More came than the file has.
-    TooMuch(u64),
-    /// Not the Hub's fault.
-    Own(FetchError),
-}
-
-impl From<FetchError> for Failure {
-    fn from(error: FetchError) -> Self {
-        Self::Own(error)
-    }
+    /// The way to files in Xet.
+    #[cfg(feature = "xet")]
+    pub(super) xet: Option<crate::hub::XetFiles>,
+    /// A permit for each connection.
+    pub(super) connections: Semaphore,
 }
 
 impl Downloads<'_> {
     /// Brings one content, unless another writer has brought it meanwhile.
     pub(super) async fn bring(&self, missing: &Missing) -> Result<(), FetchError> {
         let Missing { file, copies, spoiled } = missing;
+        let permit = self.permit().await?;
         let progress = self.progress.file(file.path.to_string(), file.size, *copies);
-        let (_courtesy, waited) = self.lock(file).await?;
-        // Another writer may have ended before we came to the lock. What was wrong when we looked need not be read twice.
-        if (waited || !spoiled) && self.is_there(file).await? {
-            progress.finish();
-            return Ok(());
-        }
-        let mut again = false;
-        loop {
-            let error = match self.write(file, &progress).await {
-                Ok(()) => break,
-                Err(FetchError::Cache(
-                    error @ (CacheError::Mismatch { .. } | CacheError::WrongSize { .. }),
-                )) => error,
-                Err(error) => return Err(error),
-            };
-            if again {
-                return Err(FetchError::Mismatch { path: file.path.clone(), source: error });
+        if file.size <= SMALL {
+            if !spoiled && self.is_there(file).await? {
+                progress.finish();
+                return Ok(());
             }
-            // A broken proxy or disk on the way may do it right the next time, from the first byte.
-            tracing::warn!(path = %file.path, %error, "the content is wrong: once more from the beginning");
-            progress.restart();
-            again = true;
+            self.twice(file, &progress, || self.small(file, &progress)).await?;
+        } else {
+            let (_courtesy, waited) = self.lock(file).await?;
+            // Another writer may have ended before we came to the lock. What was wrong when we looked need not be read
+            // twice.
+            if (waited || !spoiled) && self.is_there(file).await? {
+                progress.finish();
+                return Ok(());
+            }
+            self.large(file, &progress, permit).await?;
         }
         progress.finish();
         Ok(())
+    }
+
+    /// `plain`: over HTTP, wherever the Hub has it.
+    #[cfg_attr(not(feature = "xet"), expect(unused_variables, reason = "there is no other way without Xet"))]
+    fn remote(&self, file: &RepoFile, plain: bool) -> RemoteFile {
+        let remote = self.hub.file(self.dir.repo(), self.commit, &file.path, file.size);
+        #[cfg(feature = "xet")]
+        if let (Some(xet), Some(hash)) = (&self.xet, &file.xet_hash)
+            && !plain
+        {
+            return remote.in_xet(xet, hash);
+        }
+        remote
+    }
+
+    async fn permit(&self) -> Result<SemaphorePermit<'_>, FetchError> {
+        self.connections.acquire().await.map_err(|_| FetchError::Stopped)
     }
 
     /// Waits for other programs that use the Hub's locks, as long as their download grows or may yet. Says whether one
@@ -113,90 +125,231 @@ impl Downloads<'_> {
         Ok(spawn_blocking(move || prove(&place, &file)).await??)
     }
 
-    async fn write(&self, file: &RepoFile, progress: &FileProgress) -> Result<(), FetchError> {
-        let mut writer = Writer::start(self.dir.clone(), file.clone(), self.alive.clone());
-        self.fill(file, &mut writer, progress).await?;
-        writer.finish().await
-    }
-
-    /// Hands over all bytes of a file, in as many tries as it takes.
-    async fn fill(
+    /// A broken proxy or disk on the way may do it right the next time, from the first byte.
+    async fn twice<F: Future<Output = Result<(), FetchError>>>(
         &self,
         file: &RepoFile,
-        writer: &mut Writer,
         progress: &FileProgress,
+        attempt: impl Fn() -> F,
     ) -> Result<(), FetchError> {
+        let Err(error) = attempt().await else { return Ok(()) };
+        let error = wrong(error)?;
+        tracing::warn!(path = %file.path, %error, "the content is wrong: once more from the beginning");
+        progress.restart();
+        let Err(error) = attempt().await else { return Ok(()) };
+        Err(FetchError::Mismatch { path: file.path.clone(), source: wrong(error)? })
+    }
+
+    /// A content that is kept in memory until it is whole.
+    async fn small(&self, file: &RepoFile, progress: &FileProgress) -> Result<(), FetchError> {
+        let remote = self.remote(file, true);
+        let mut content = BytesMut::new();
         let mut retry = Retry::default();
         let mut token = self.token.lock().await.clone();
         let mut token_is_new = false;
-        while writer.taken < file.size {
-            let before = writer.taken;
-            let (error, reading) = match self.stream(file, token.as_ref(), writer, progress).await {
-                Ok(()) if writer.taken >= file.size => break,
-                Ok(()) => (self.ended_early(), true),
-                Err(Failure::Open(HubError::Refused(refusal))) if refusal.status == 401 && !token_is_new => {
-                    // A mounted Secret may have been renewed since.
+        while (content.len() as u64) < file.size {
+            content.clear();
+            progress.restart();
+            let mut reading = false;
+            let error = match self.collect(&remote, file, token.as_ref(), &mut content, &mut reading).await {
+                Ok(()) if content.len() as u64 >= file.size => {
+                    progress.add(file.size);
+                    break;
+                }
+                Ok(()) => self.cut("the content ended early", Trouble::Cut),
+                Err(HubError::Refused(refusal)) if refusal.status == 401 && !token_is_new && !reading => {
                     tracing::info!(path = %file.path, "the token is refused: reading it again");
-                    token = self.source.read()?;
-                    self.token.lock().await.clone_from(&token);
+                    token = self.renewed_token().await?;
                     token_is_new = true;
                     continue;
                 }
-                Err(Failure::Open(error)) => (error, false),
-                Err(Failure::Read(error)) => (error, true),
-                Err(Failure::TooMuch(found)) => {
-                    return Err(CacheError::WrongSize { expected: file.size, found }.into());
-                }
-                Err(Failure::Own(error)) => return Err(error),
+                Err(error) => error,
             };
-            let gained = writer.taken.saturating_sub(before);
-            let Some(pause) = retry.after(&error, gained, self.limits, self.waiting, fastrand::f64()) else {
+            remote.forget().await;
+            let Some(pause) = retry.after(&error, 0, self.limits, self.waiting, fastrand::f64()) else {
                 return Err(self.gave_up(file, error, reading));
             };
-            tracing::warn!(
-                path = %file.path, %error, have = writer.taken, pause_seconds = pause.as_secs_f32(), "trying again"
-            );
+            tracing::warn!(path = %file.path, %error, pause_seconds = pause.as_secs_f32(), "trying again");
             sleep(pause).await;
         }
-        Ok(())
+        let (dir, file, alive) = (self.dir.clone(), file.clone(), self.alive.clone());
+        let stored = spawn_blocking(move || {
+            let _alive = alive;
+            store(&dir, &file, &content)
+        });
+        Ok(stored.await??)
     }
 
-    /// One try, from where the last one ended.
-    async fn stream(
+    async fn collect(
         &self,
+        remote: &RemoteFile,
         file: &RepoFile,
         token: Option<&Token>,
-        writer: &mut Writer,
-        progress: &FileProgress,
-    ) -> Result<(), Failure> {
-        let mut body = self
-            .hub
-            .open(self.dir.repo(), self.commit, &file.path, token, writer.taken)
-            .await
-            .map_err(Failure::Open)?;
-        if body.start != writer.taken {
-            // A server without ranges begins anew, and so do we.
-            writer.restart().await?;
-            progress.restart();
-        }
-        while let Some(piece) = body.next_chunk().await.map_err(Failure::Read)? {
-            let length = piece.len() as u64;
-            if writer.taken + length > file.size {
-                return Err(Failure::TooMuch(writer.taken + length));
+        content: &mut BytesMut,
+        reading: &mut bool,
+    ) -> Result<(), HubError> {
+        let mut body = remote.open(token, 0..file.size).await?;
+        *reading = true;
+        let mut watchdog = Watchdog::new(self.limits);
+        while let Some(piece) = body.next_chunk().await? {
+            content.extend_from_slice(&piece);
+            if watchdog.is_trickle(piece.len() as u64, Instant::now()) {
+                return Err(self.cut("too little came for too long", Trouble::Timeout));
             }
-            writer.write(piece).await?;
-            progress.add(length);
+            // Longer than listed, and so wrong: its size will say so.
+            if content.len() as u64 > file.size {
+                break;
+            }
         }
         Ok(())
     }
 
-    fn ended_early(&self) -> HubError {
-        let host = self.hub.endpoint().host().to_owned();
-        let detail = "the content ended early".to_owned();
-        HubError::Unreachable { host, kind: Trouble::Cut, detail }
+    /// A content that comes in parts, as long as the server gives any.
+    async fn large(
+        &self,
+        file: &RepoFile,
+        progress: &FileProgress,
+        permit: SemaphorePermit<'_>,
+    ) -> Result<(), FetchError> {
+        let mut permit = Some(permit);
+        let mut in_parts = true;
+        let mut again = false;
+        loop {
+            let partial = Arc::new(self.begin(file, in_parts).await?);
+            progress.resume(partial.resumed());
+            let resumed = partial.resumed() > 0;
+            let first = match permit.take() {
+                Some(permit) => permit,
+                None => self.permit().await?,
+            };
+            let transfer = Transfer {
+                downloads: self,
+                file,
+                // What came wrong from Xet may be right elsewhere.
+                remote: self.remote(file, again),
+                partial: Arc::clone(&partial),
+                progress,
+                in_parts,
+                open: AtomicUsize::new(0),
+            };
+            let error = match self.transfer(&transfer, first).await {
+                Ok(()) => return Ok(()),
+                Err(Failure::OnlyWhole) => {
+                    tracing::info!(path = %file.path, "the server gives no parts: all of it comes over one connection");
+                    in_parts = false;
+                    partial.discard();
+                    progress.restart();
+                    continue;
+                }
+                Err(Failure::Fetch(error)) => wrong(error)?,
+            };
+            partial.discard();
+            if again {
+                return Err(FetchError::Mismatch { path: file.path.clone(), source: error });
+            }
+            tracing::warn!(path = %file.path, %error, "the content is wrong: once more from the beginning");
+            progress.restart();
+            // What an earlier run left may be what was wrong.
+            again = !resumed;
+        }
     }
 
-    fn gave_up(&self, file: &RepoFile, error: HubError, reading: bool) -> FetchError {
+    /// What there is to go on with, or a new beginning.
+    async fn begin(&self, file: &RepoFile, in_parts: bool) -> Result<Partial, FetchError> {
+        let silence = Silence { elsewhere: self.limits.stall, without_locks: self.limits.leftover };
+        let latest = Instant::now() + silence.elsewhere + LOCK_PAUSE;
+        let mut before = None;
+        loop {
+            let (dir, file, alive) = (self.dir.clone(), file.clone(), self.alive.clone());
+            let path = file.path.clone();
+            let found = spawn_blocking(move || {
+                let _alive = alive;
+                let found = if in_parts { adopt(&dir, &file, silence)? } else { Adopted::Nothing };
+                match found {
+                    Adopted::Some(partial) => Ok(Ok(*partial)),
+                    // Worth a wait until it is sure that its writer is dead, while it does not grow.
+                    Adopted::Perhaps(bytes)
+                        if bytes > file.size / 8
+                            && before.is_none_or(|before| before == bytes)
+                            && Instant::now() < latest =>
+                    {
+                        Ok(Err(bytes))
+                    }
+                    Adopted::Perhaps(_) | Adopted::Nothing => Partial::create(&dir, &file, !in_parts).map(Ok),
+                }
+            });
+            let found: Result<_, CacheError> = found.await?;
+            match found? {
+                Ok(partial) => return Ok(partial),
+                Err(bytes) => {
+                    if before.replace(bytes).is_none() {
+                        tracing::info!(%path, "waiting to see whether an unfinished download has ended");
+                    }
+                    sleep(LOCK_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Brings all parts, over as many connections as are free, and puts the content in place.
+    async fn transfer<'a>(
+        &'a self,
+        transfer: &Transfer<'a>,
+        first: SemaphorePermit<'a>,
+    ) -> Result<(), Failure> {
+        let mut running = FuturesUnordered::new();
+        let connection = |permit: SemaphorePermit<'a>, part| async move {
+            let _permit = permit;
+            transfer.bring(part).await
+        };
+        running.extend(transfer.claim().map(|part| connection(first, part)));
+        loop {
+            select! {
+                biased;
+                permit = self.permit(), if transfer.partial.has_free() => {
+                    let permit = permit?;
+                    running.extend(transfer.claim().map(|part| connection(permit, part)));
+                }
+                Some(done) = running.next() => {
+                    done?;
+                    self.catch_up(&transfer.partial);
+                }
+                else => break,
+            }
+        }
+        let (partial, alive) = (Arc::clone(&transfer.partial), self.alive.clone());
+        let put = spawn_blocking(move || {
+            let _alive = alive;
+            partial.put()
+        });
+        Ok(put.await??)
+    }
+
+    /// Hashes beside the network what came out of order. Whether it works shows in the end.
+    fn catch_up(&self, partial: &Arc<Partial>) {
+        let (partial, alive) = (Arc::clone(partial), self.alive.clone());
+        spawn_blocking(move || {
+            let _alive = alive;
+            if let Err(error) = partial.catch_up() {
+                tracing::debug!(%error, "hashing is put off");
+            }
+        });
+    }
+
+    /// The token as it is now, for all that follow.
+    pub(super) async fn renewed_token(&self) -> Result<Option<Token>, FetchError> {
+        let token = self.source.read()?;
+        self.token.lock().await.clone_from(&token);
+        Ok(token)
+    }
+
+    /// A failure that no answer of the Hub tells.
+    pub(super) fn cut(&self, detail: &str, kind: Trouble) -> HubError {
+        let host = self.hub.endpoint().host().to_owned();
+        HubError::Unreachable { host, kind, detail: detail.to_owned() }
+    }
+
+    pub(super) fn gave_up(&self, file: &RepoFile, error: HubError, reading: bool) -> FetchError {
         let path = file.path.clone();
         if reading && matches!(error, HubError::Unreachable { kind: Trouble::Timeout, .. }) {
             return FetchError::Stalled { path, quiet: self.limits.stall };
@@ -204,5 +357,13 @@ impl Downloads<'_> {
         let subject =
             advice::Subject { repo: self.dir.repo(), revision: self.revision, endpoint: self.hub.endpoint() };
         FetchError::File { path, advice: advice::explain(&error, &subject), source: error }
+    }
+}
+
+/// What is wrong with a content, if that is what failed.
+fn wrong(error: FetchError) -> Result<CacheError, FetchError> {
+    match error {
+        FetchError::Cache(error @ (CacheError::Mismatch { .. } | CacheError::WrongSize { .. })) => Ok(error),
+        other => Err(other),
     }
 }

@@ -2,6 +2,7 @@
 //! Knows no Kubernetes.
 
 mod bars;
+mod connection;
 mod download;
 mod error;
 mod plan;
@@ -13,7 +14,7 @@ mod writer;
 
 use std::time::Duration;
 
-pub use bars::show;
+pub use bars::{above, can_draw, show};
 pub use error::FetchError;
 pub use progress::{Current, Event, Progress};
 pub use report::Report;
@@ -43,6 +44,8 @@ pub struct FetchRequest {
     pub token: TokenSource,
     /// Whether the Hub may not be asked at all.
     pub offline: bool,
+    /// Whether files in Xet come from there. Over plain HTTP otherwise.
+    pub xet: bool,
     /// How snapshots hold their files; by default what the volume can do.
     pub links: Option<Links>,
     /// How patient it is.
@@ -52,8 +55,8 @@ pub struct FetchRequest {
 /// How many at once, how often and how long.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Files that are downloaded at the same time.
-    pub files_at_once: usize,
+    /// Connections at the same time, each for a file or for a part of one.
+    pub connections: usize,
     /// Tries of one file in a row that bring nothing.
     pub attempts: u32,
     /// The first pause between two tries; each further one is longer.
@@ -71,7 +74,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            files_at_once: 8,
+            connections: 8,
             attempts: 6,
             pause: Duration::from_secs(1),
             stall: Duration::from_secs(60),

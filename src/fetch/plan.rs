@@ -46,12 +46,21 @@ impl Plan {
         self.missing.iter().fold(0, |sum, missing| sum.saturating_add(missing.file.size))
     }
 
-    /// The bytes that the volume must have room for.
-    pub(super) fn needed(&self, links: Links) -> u64 {
+    /// The bytes that the volume must have room for, when so much of each content is there to go on with.
+    pub(super) fn needed(&self, links: Links, resumable: &HashMap<Digest, u64>) -> u64 {
+        let left = self.missing.iter().fold(0u64, |sum, Missing { file, .. }| {
+            let there = resumable.get(&file.digest).copied().unwrap_or_default();
+            sum.saturating_add(file.size.saturating_sub(there))
+        });
         match links {
-            Links::Symlinks => self.bytes(),
-            Links::Files => self.bytes().saturating_add(self.copied_bytes),
+            Links::Symlinks => left,
+            Links::Files => left.saturating_add(self.copied_bytes),
         }
+    }
+
+    /// The contents that have to come.
+    pub(super) fn digests(&self) -> HashSet<Digest> {
+        self.missing.iter().map(|missing| missing.file.digest.clone()).collect()
     }
 }
 
@@ -177,6 +186,9 @@ mod tests {
                 copied_bytes: 6,
             }
         );
-        assert_eq!((plan.needed(Links::Symlinks), plan.needed(Links::Files)), (17, 23));
+        let (none, some) = (HashMap::new(), HashMap::from([("b".repeat(40).parse().unwrap(), 5)]));
+        let needed = |links, resumable| plan.needed(links, resumable);
+        assert_eq!((needed(Links::Symlinks, &none), needed(Links::Files, &none)), (17, 23));
+        assert_eq!(needed(Links::Symlinks, &some), 12);
     }
 }

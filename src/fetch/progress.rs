@@ -138,6 +138,12 @@ impl FileProgress {
         self.all.fetched.fetch_add(bytes, Relaxed);
     }
 
+    /// So much is there from an earlier run.
+    pub(super) fn resume(&self, bytes: u64) {
+        self.file.done.fetch_add(bytes, Relaxed);
+        self.all.done.fetch_add(bytes * self.copies, Relaxed);
+    }
+
     /// What came so far is of no use.
     pub(super) fn restart(&self) {
         let wasted = self.file.done.swap(0, Relaxed);
@@ -173,7 +179,8 @@ mod tests {
         let file = progress.file("a".to_owned(), 100, 2);
         file.add(60);
         file.restart();
-        file.add(90);
+        file.resume(20);
+        file.add(70);
         assert_eq!(progress.current()[0].done(), 90);
         assert_eq!(
             serde_json::to_value(progress.event()).unwrap(),
@@ -185,7 +192,7 @@ mod tests {
         file.finish();
         drop(file);
         let event = progress.event();
-        assert_eq!((event.downloaded_bytes, event.files, progress.fetched()), (600, 4, 150));
+        assert_eq!((event.downloaded_bytes, event.files, progress.fetched()), (600, 4, 130));
         assert!(progress.current().is_empty());
     }
 

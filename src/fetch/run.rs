@@ -1,6 +1,7 @@
 //! The order of a fetch, from the question whether anything is to do at all to the report.
 
 use std::{
+    collections::HashSet,
     sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
@@ -8,7 +9,7 @@ use std::{
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::{
     select,
-    sync::{Mutex, mpsc},
+    sync::{Mutex, Semaphore, mpsc},
     task::spawn_blocking,
     time::{sleep, timeout},
 };
@@ -20,14 +21,16 @@ use super::{
     retry::Waiting,
     writer::Alive,
 };
+#[cfg(feature = "xet")]
+use crate::hub::XetFiles;
 use crate::{
     cache::{
         CacheError, Links, Publication, Record, RepoDir, Selection, abandoned, check_refs, commit_of_ref,
-        prepare, require_space, sweep, write_refs,
+        prepare, require_space, resumable, settle, sweep, write_refs,
     },
     hub::{
-        Commit, Hub, HubError, Patience, Preflight, Question, RepoFile, Revision, Snapshot, Token, advice,
-        preflight,
+        Commit, Digest, Hub, HubError, Patience, Preflight, Question, RepoFile, Revision, Snapshot, Token,
+        advice, preflight,
     },
     reason::{Reason, Topic},
     units,
@@ -262,6 +265,9 @@ impl Run<'_> {
             progress: self.progress,
             waiting: &self.waiting,
             alive: &self.alive,
+            #[cfg(feature = "xet")]
+            xet: self.in_xet(hub, &commit, &files),
+            connections: Semaphore::new(self.request.limits.connections.max(1)),
         };
         match self.fill(&downloads, &files).await {
             // Another program has tidied up between our look and the end. It will hardly do so twice.
@@ -273,14 +279,21 @@ impl Run<'_> {
         }
     }
 
+    /// The way to files in Xet, if there are any that may come so.
+    #[cfg(feature = "xet")]
+    fn in_xet(&self, hub: &Hub, commit: &Commit, files: &[RepoFile]) -> Option<XetFiles> {
+        let any = self.request.xet && files.iter().any(|file| file.xet_hash.is_some());
+        any.then(|| XetFiles::new(hub, &self.request.repo, commit, &self.dir.own().join("xet")))?
+    }
+
     /// Looks at what is there, brings the rest and publishes it.
     async fn fill(&self, downloads: &Downloads<'_>, files: &[RepoFile]) -> Result<Record, FetchError> {
         let commit = downloads.commit;
         let links = self.prepare().await?;
-        let plan = plan(&self.dir, commit, files, downloads.limits.files_at_once).await?;
+        let plan = plan(&self.dir, commit, files, downloads.limits.connections).await?;
         let total = files.iter().fold(0u64, |sum, file| sum.saturating_add(file.size));
         self.progress.begin(total, files.len() as u64, plan.present_bytes, plan.present_files);
-        self.make_room(plan.needed(links)).await?;
+        self.make_room(&plan, links).await?;
         tracing::info!(
             repo = %self.request.repo, %commit, files = files.len(), size = units::size(total),
             missing = units::size(plan.bytes()), "downloading"
@@ -295,7 +308,7 @@ impl Run<'_> {
         let links = spawn_blocking(move || {
             prepare(&dir)?;
             check_refs(&dir, &refs)?;
-            sweep(&dir, leftover);
+            sweep(&dir, leftover, None);
             Ok::<_, CacheError>(Links::of(&dir))
         });
         let found = links.await??;
@@ -304,14 +317,20 @@ impl Run<'_> {
 
     /// Refuses what does not fit. A leftover that might still be another's is only worth its place while there is some,
     /// and when it is all that is in the way, it is waited for until it is old enough to be nobody's.
-    async fn make_room(&self, needed: u64) -> Result<(), FetchError> {
+    async fn make_room(&self, plan: &Plan, links: Links) -> Result<(), FetchError> {
+        let wanted: Arc<HashSet<Digest>> = Arc::new(plan.digests());
         let quiet = self.request.limits.stall;
         let latest = Instant::now() + quiet + ROOM_PAUSE;
         loop {
-            let dir = self.dir.clone();
+            let (dir, wanted) = (self.dir.clone(), Arc::clone(&wanted));
+            let there = {
+                let dir = dir.clone();
+                spawn_blocking(move || resumable(&dir)).await?
+            };
+            let needed = plan.needed(links, &there);
             let room = spawn_blocking(move || {
                 require_space(&dir, needed).or_else(|_| {
-                    sweep(&dir, quiet);
+                    sweep(&dir, quiet, Some(&|digest| wanted.contains(digest)));
                     require_space(&dir, needed).map_err(|error| (error, abandoned(&dir)))
                 })
             });
@@ -341,6 +360,7 @@ impl Run<'_> {
         let alive = self.alive.clone();
         let published = spawn_blocking(move || {
             let _alive = alive;
+            settle(&dir)?;
             let publication =
                 Publication { dir: &dir, commit: &commit, selection, files: &files, refs: &refs, links };
             publication.publish()
@@ -359,7 +379,7 @@ fn obstacle(answer: &Preflight) -> FetchError {
 async fn transfer(downloads: &Downloads<'_>, plan: Plan) -> Result<(), FetchError> {
     stream::iter(plan.missing)
         .map(|missing| async move { downloads.bring(&missing).await })
-        .buffer_unordered(downloads.limits.files_at_once.max(1))
+        .buffer_unordered(downloads.limits.connections.max(1))
         .try_collect()
         .await
 }

@@ -1,4 +1,7 @@
-//! The disk's side of a download: a thread of its own hashes and writes, so that neither holds up the network of others.
+//! The disk's side of one connection: a thread of its own writes and hashes, so that neither holds up the network of
+//! others.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::{
@@ -7,69 +10,72 @@ use tokio::{
 };
 
 use super::FetchError;
-use crate::{
-    cache::{BlobWriter, CacheError, RepoDir},
-    hub::RepoFile,
-};
+use crate::cache::{CacheError, Part, Partial};
 
 /// So many pieces may wait for the disk. The network stops when it is slower, which bounds the memory.
-const WAITING: usize = 8;
+const WAITING: usize = 4;
 
 enum Command {
     Piece(Bytes),
+    Next(Part),
     Restart,
-    Finish,
 }
 
-/// Held by everything that must have ended before a fetch has: the temporary files are gone then.
+/// Held by everything that must have ended before a fetch has: its files are put, kept or gone then.
 pub(super) type Alive = mpsc::Sender<()>;
 
-/// A content on its way to the disk. Dropped, it leaves nothing there.
+/// A part of a content on its way to the disk.
 #[derive(Debug)]
 pub(super) struct Writer {
     commands: mpsc::Sender<Command>,
     task: JoinHandle<Result<(), CacheError>>,
-    /// How many bytes were handed over since the beginning or the last restart.
-    pub(super) taken: u64,
+    /// The next byte that is to be handed over.
+    pub(super) at: u64,
+    /// The end of the part.
+    pub(super) end: u64,
 }
 
 impl Writer {
-    /// Begins the content of `file`.
-    pub(super) fn start(dir: RepoDir, file: RepoFile, alive: Alive) -> Self {
+    /// Begins a part.
+    pub(super) fn start(partial: Arc<Partial>, mut part: Part, alive: Alive) -> Self {
         let (commands, mut received) = mpsc::channel(WAITING);
+        let (at, end) = (part.at, part.end);
         let task = spawn_blocking(move || {
             let _alive = alive;
-            let mut blob = BlobWriter::create(&dir, &file)?;
             while let Some(command) = received.blocking_recv() {
                 match command {
-                    Command::Piece(piece) => blob.write(&piece)?,
-                    Command::Restart => blob.restart()?,
-                    // Given up while the disk was busy with the last pieces: syncing all could take long.
-                    Command::Finish if received.is_closed() => return Ok(()),
-                    Command::Finish => return blob.put(),
+                    Command::Piece(piece) => partial.write(&mut part, &piece)?,
+                    Command::Next(next) => part = next,
+                    Command::Restart => partial.restart(&mut part)?,
                 }
             }
-            // Given up from outside.
+            // Whole, or given up from outside.
             Ok(())
         });
-        Self { commands, task, taken: 0 }
+        Self { commands, task, at, end }
     }
 
     /// Hands over the next piece.
     pub(super) async fn write(&mut self, piece: Bytes) -> Result<(), FetchError> {
-        self.taken += piece.len() as u64;
+        self.at += piece.len() as u64;
         self.send(Command::Piece(piece)).await
     }
 
-    /// Forgets all pieces.
+    /// Goes on with the part behind this one.
+    pub(super) async fn go_on(&mut self, next: Part) -> Result<(), FetchError> {
+        self.end = next.end;
+        self.send(Command::Next(next)).await
+    }
+
+    /// Forgets all pieces, where a content comes in one part.
     pub(super) async fn restart(&mut self) -> Result<(), FetchError> {
-        self.taken = 0;
+        self.at = 0;
         self.send(Command::Restart).await
     }
 
-    /// Puts the content in place if it is right.
-    pub(super) async fn finish(mut self) -> Result<(), FetchError> {
-        self.send(Command::Finish).await?;
+    /// Waits until all is written.
+    pub(super) async fn finish(self) -> Result<(), FetchError> {
+        drop(self.commands);
         Ok(self.task.await??)
     }
 
@@ -80,41 +86,5 @@ impl Writer {
         // The thread has ended, and it alone knows why.
         (&mut self.task).await??;
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::mpsc::sync_channel;
-
-    use super::*;
-    use crate::{
-        cache::{CacheDir, prepare},
-        hub::{Repo, RepoType},
-    };
-
-    #[test]
-    fn what_is_given_up_is_not_put_in_place() {
-        let root = tempfile::tempdir().unwrap();
-        let repo = Repo { kind: RepoType::Model, id: "org/name".parse().unwrap() };
-        let dir = CacheDir::new(root.path()).repo(&repo);
-        prepare(&dir).unwrap();
-        let digest = "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391".parse().unwrap();
-        let empty =
-            RepoFile { path: "empty".parse().unwrap(), size: 0, digest, pointer: None, xet_hash: None };
-        let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
-        runtime.block_on(async {
-            // The one thread is busy until all is said.
-            let (release, busy) = sync_channel::<()>(1);
-            let blocker = spawn_blocking(move || busy.recv());
-            let (alive, mut all_ended) = mpsc::channel(1);
-            let mut writer = Writer::start(dir.clone(), empty.clone(), alive);
-            writer.send(Command::Finish).await.unwrap();
-            drop(writer);
-            release.send(()).unwrap();
-            blocker.await.unwrap().unwrap();
-            assert_eq!(all_ended.recv().await, None);
-        });
-        assert_eq!(std::fs::read_dir(dir.blobs()).unwrap().count(), 0);
     }
 }

@@ -8,29 +8,50 @@ use reqwest::{
 
 use super::{error::HubError, request::Answer, transport};
 
-/// Content of a file, from some byte to its end.
+/// Content of a file, from some byte on.
 #[derive(Debug)]
 pub struct Body {
     /// The offset of the first byte: what was asked for, or 0 if the server does not know ranges.
     pub start: u64,
     /// How many bytes follow, if the server says so.
     pub length: Option<u64>,
-    host: String,
-    /// None: nothing follows.
-    response: Option<Response>,
+    carrier: Carrier,
+}
+
+/// What brings it.
+#[derive(Debug)]
+enum Carrier {
+    Http {
+        host: String,
+        response: Response,
+    },
+    #[cfg(feature = "xet")]
+    Xet(super::XetBody),
+}
+
+#[cfg(feature = "xet")]
+impl From<super::XetBody> for Body {
+    fn from(body: super::XetBody) -> Self {
+        Self { start: body.start, length: Some(body.length), carrier: Carrier::Xet(body) }
+    }
 }
 
 impl Body {
     /// The next bytes; none at the end. A connection that ends early is an error, never an end.
     pub async fn next_chunk(&mut self) -> Result<Option<Bytes>, HubError> {
-        let Some(response) = &mut self.response else { return Ok(None) };
-        response.chunk().await.map_err(|error| transport::failed(error, self.host.clone()))
+        match &mut self.carrier {
+            Carrier::Http { host, response } => {
+                response.chunk().await.map_err(|error| transport::failed(error, host.clone()))
+            }
+            #[cfg(feature = "xet")]
+            Carrier::Xet(body) => body.next_chunk().await,
+        }
     }
 
-    /// Reads the head of an answer to a request for everything from `from` on. None: the server cannot give that
+    /// Reads the head of an answer to a request for what begins at `from`. None: the server cannot give that
     /// range, so all of the file must be asked for.
     pub(super) fn new(answer: Answer, from: u64) -> Result<Option<Self>, HubError> {
-        let Answer { response, host } = answer;
+        let Answer { response, host, .. } = answer;
         let bad = |what: &str| Err(HubError::BadAnswer { host: host.clone(), what: what.to_owned() });
         let encoding = response.headers().get(CONTENT_ENCODING);
         if encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
@@ -40,42 +61,29 @@ impl Body {
         let range = range.and_then(content_range);
         match response.status().as_u16() {
             206 => match range {
-                Some(Range::Part { start }) if start == from => Ok(Some(Self {
-                    start,
-                    length: response.content_length(),
-                    host,
-                    response: Some(response),
-                })),
+                Some(start) if start == from => {
+                    let length = response.content_length();
+                    Ok(Some(Self { start, length, carrier: Carrier::Http { host, response } }))
+                }
                 // As good as no ranges at all, and the whole file is still to be had.
                 _ if from > 0 => Ok(None),
                 _ => bad("another part of the file came than was asked for"),
             },
-            // Nothing is left: the caller has it all.
-            416 if range == Some(Range::Unsatisfied { total: from }) => {
-                Ok(Some(Self { start: from, length: Some(0), host, response: None }))
-            }
             416 => Ok(None),
-            _ => {
-                Ok(Some(Self { start: 0, length: response.content_length(), host, response: Some(response) }))
-            }
+            _ => Ok(Some(Self {
+                start: 0,
+                length: response.content_length(),
+                carrier: Carrier::Http { host, response },
+            })),
         }
     }
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum Range {
-    Part { start: u64 },
-    Unsatisfied { total: u64 },
-}
-
-/// `bytes 5-9/10` or `bytes */10` (RFC 9110, 14.4).
-fn content_range(value: &str) -> Option<Range> {
-    let (range, total) = value.trim().strip_prefix("bytes ")?.split_once('/')?;
-    if range == "*" {
-        return Some(Range::Unsatisfied { total: total.parse().ok()? });
-    }
+/// The first byte of `bytes 5-9/10` (RFC 9110, 14.4).
+fn content_range(value: &str) -> Option<u64> {
+    let (range, _total) = value.trim().strip_prefix("bytes ")?.split_once('/')?;
     let (start, _end) = range.split_once('-')?;
-    Some(Range::Part { start: start.parse().ok()? })
+    start.parse().ok()
 }
 
 #[cfg(test)]
@@ -84,10 +92,9 @@ mod tests {
 
     #[test]
     fn content_ranges_are_read() {
-        assert_eq!(content_range("bytes 5-9/10"), Some(Range::Part { start: 5 }));
-        assert_eq!(content_range("bytes 5-9/*"), Some(Range::Part { start: 5 }));
-        assert_eq!(content_range("bytes */10"), Some(Range::Unsatisfied { total: 10 }));
-        for bad in ["", "bytes", "items 5-9/10", "bytes -9/10", "bytes */*"] {
+        assert_eq!(content_range("bytes 5-9/10"), Some(5));
+        assert_eq!(content_range("bytes 5-9/*"), Some(5));
+        for bad in ["", "bytes", "items 5-9/10", "bytes -9/10", "bytes */10"] {
             assert_eq!(content_range(bad), None, "{bad:?}");
         }
     }

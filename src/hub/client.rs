@@ -6,7 +6,8 @@ use reqwest::{Certificate, Client, Proxy, header::LINK, redirect::Policy};
 use url::Url;
 
 use super::{
-    Body, CaBundle, Commit, Endpoint, Identity, Repo, RepoFile, RepoPath, Revision, RevisionInfo, Token,
+    CaBundle, Commit, Endpoint, Identity, RemoteFile, Repo, RepoFile, RepoPath, Revision, RevisionInfo,
+    Token,
     answer::{self, Unusable},
     error::{HubError, Trouble},
     request::{Answer, Get, patiently},
@@ -135,31 +136,19 @@ impl Hub {
         Err(HubError::BadAnswer { host: self.endpoint.host().to_owned(), what })
     }
 
-    /// The content of a file from a byte on. Look at the body's `start`: a server that knows no ranges begins at 0.
-    pub async fn open(
-        &self,
-        repo: &Repo,
-        commit: &Commit,
-        path: &RepoPath,
-        token: Option<&Token>,
-        from: u64,
-    ) -> Result<Body, HubError> {
-        let address = self.endpoint.resolve(repo, commit, path);
-        let get = Get { address: &address, token, from, storage: true, limit: None };
-        let answer = patiently(|| get.send(&self.client)).await?;
-        if let Some(body) = Body::new(answer, from)? {
-            return Ok(body);
-        }
-        let whole = Get { from: 0, ..get };
-        let answer = patiently(|| whole.send(&self.client)).await?;
-        let host = answer.host.clone();
-        Body::new(answer, 0)?
-            .ok_or_else(|| HubError::BadAnswer { host, what: "it gives no content".to_owned() })
+    /// A file of a commit and of this size, to be read. Nothing is sent yet.
+    #[must_use]
+    pub fn file(&self, repo: &Repo, commit: &Commit, path: &RepoPath, size: u64) -> RemoteFile {
+        RemoteFile::new(self.client.clone(), self.endpoint.resolve(repo, commit, path), size)
     }
 
     /// An answer of bounded size, with its head.
-    async fn json(&self, address: &str, token: Option<&Token>) -> Result<(Vec<u8>, Answer), HubError> {
-        let get = Get { address, token, from: 0, storage: false, limit: Some(JSON_LIMIT) };
+    pub(super) async fn json(
+        &self,
+        address: &str,
+        token: Option<&Token>,
+    ) -> Result<(Vec<u8>, Answer), HubError> {
+        let get = Get { address, token, part: None, at_home: true, limit: Some(JSON_LIMIT) };
         patiently(|| async {
             let mut answer = get.send(&self.client).await?;
             let mut body = Vec::new();

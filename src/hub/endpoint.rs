@@ -113,6 +113,12 @@ impl Endpoint {
         address
     }
 
+    /// Where the right to read a commit's files from Xet is asked for.
+    #[cfg(feature = "xet")]
+    pub(super) fn xet_read_token(&self, repo: &Repo, commit: &Commit) -> String {
+        format!("{}/xet-read-token/{commit}", self.api(repo))
+    }
+
     fn api(&self, repo: &Repo) -> String {
         format!("{}/api/{}s/{}", self.base, repo.kind, repo.id)
     }

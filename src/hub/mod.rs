@@ -11,10 +11,13 @@ mod patterns;
 mod preflight;
 mod rate_limit;
 mod refusal;
+mod remote;
 mod repo;
 mod request;
 mod token;
 mod transport;
+#[cfg(feature = "xet")]
+mod xet;
 
 pub use answer::{Identity, RevisionInfo};
 pub use body::Body;
@@ -25,9 +28,12 @@ pub use file::{Digest, RepoFile, RepoPath};
 pub use patterns::{InvalidPattern, Patterns};
 pub use preflight::{Preflight, Question, Snapshot, preflight, topic_of};
 pub use refusal::{Evidence, Refusal, TokenState};
+pub use remote::RemoteFile;
 pub(crate) use repo::printable;
 pub use repo::{Commit, Repo, RepoId, RepoType, Revision};
 pub use token::{Token, TokenError, TokenSource};
+#[cfg(feature = "xet")]
+pub use xet::{XetBody, XetFiles};
 
 use crate::reason::Reason;
 

@@ -28,11 +28,11 @@ const MAX_ERROR_BODY: usize = 16 * 1024;
 pub(super) struct Get<'a> {
     pub address: &'a str,
     pub token: Option<&'a Token>,
-    /// The first byte that is wanted.
-    pub from: u64,
-    /// Whether a redirect may lead away from the Hub, to its storage.
-    pub storage: bool,
-    /// A limit for the whole answer; downloads have none.
+    /// The first byte that is wanted, and the first that is not any more. None: all of it.
+    pub part: Option<(u64, u64)>,
+    /// Whether the address is the Hub's own, and not its storage's.
+    pub at_home: bool,
+    /// A limit for the whole answer. Downloads have none, and they may be redirected away from the Hub, to its storage.
     pub limit: Option<Duration>,
 }
 
@@ -40,6 +40,8 @@ pub(super) struct Get<'a> {
 pub(super) struct Answer {
     pub response: Response,
     pub host: String,
+    /// Whether the Hub itself gave it.
+    pub at_home: bool,
 }
 
 impl Get<'_> {
@@ -52,15 +54,15 @@ impl Get<'_> {
             detail: error.to_string(),
         })?;
         let home = url.origin();
-        let mut at_home = true;
+        let mut at_home = self.at_home;
         for _ in 0..=MAX_REDIRECTS {
             let host = host_of(&url);
             let mut request = client.get(url.clone()).header(ACCEPT_ENCODING, "identity");
             if at_home && let Some(token) = self.token {
                 request = request.header(AUTHORIZATION, token.header());
             }
-            if self.from > 0 {
-                request = request.header(RANGE, format!("bytes={}-", self.from));
+            if let Some((from, to)) = self.part {
+                request = request.header(RANGE, format!("bytes={from}-{}", to.saturating_sub(1)));
             }
             if let Some(limit) = self.limit {
                 request = request.timeout(limit);
@@ -79,7 +81,7 @@ impl Get<'_> {
                 return Err(bad(format!("it redirects to {} without TLS", host_of(&target))));
             }
             at_home = at_home && target.origin() == home;
-            if !at_home && !self.storage {
+            if !at_home && self.limit.is_some() {
                 return Err(bad(format!(
                     "it redirects to {}; if that is the Hub, make it the endpoint",
                     target.origin().ascii_serialization()
@@ -98,9 +100,9 @@ impl Get<'_> {
             retry_after: rate_limit::pause(response.headers(), Timestamp::now()),
         };
         match status.as_u16() {
-            200 | 206 => Ok(Answer { response, host }),
+            200 | 206 => Ok(Answer { response, host, at_home }),
             // Only a request with a range can have this answer; it is no failure yet.
-            416 if self.from > 0 => Ok(Answer { response, host }),
+            416 if self.part.is_some() => Ok(Answer { response, host, at_home }),
             429 => Err(asked_to_wait()),
             // An overloaded server that says for how long.
             503 if response.headers().contains_key(RETRY_AFTER) => Err(asked_to_wait()),

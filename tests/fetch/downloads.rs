@@ -263,7 +263,7 @@ async fn what_others_bring_meanwhile_is_not_fetched() {
     let stage = Stage::new().await;
     stage.hub.fault(Fault::new(Harm::Slow(4 * WEIGHTS)).on(Class::Cdn));
     let mut request = stage.request();
-    request.limits.files_at_once = 1;
+    request.limits.connections = 1;
     let brought = async {
         stage.hub.until(|requests| requests.iter().any(|request| request.class == Class::Cdn)).await;
         fs::write(stage.blob("config.json"), "{}").unwrap();

@@ -1,13 +1,22 @@
 //! Filling caches from a stand-in Hub. The judge of what comes out is the official client.
-#![allow(clippy::unwrap_used, reason = "tests fail by it")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by it")]
 
 #[path = "../hub/tests/common/mod.rs"]
 mod common;
 #[path = "../support/listing.rs"]
 mod listing;
 
+#[path = "../support/tls.rs"]
+mod tls;
+
+mod access;
 mod command;
 mod downloads;
 mod faults;
+mod interrupted;
+mod network;
+mod outside;
+mod relay;
 mod support;
 mod volume;
+mod volumes;

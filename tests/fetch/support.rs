@@ -94,6 +94,7 @@ impl Stage {
             endpoint: self.hub.url().parse().unwrap(),
             token: TokenSource::None,
             offline: false,
+            xet: true,
             links: None,
             limits,
         }
@@ -135,13 +136,17 @@ impl Stage {
         assert_eq!(scan["repos"][0]["revisions"][0]["refs"], serde_json::json!(refs), "{scan}");
     }
 
-    /// The cache shows no part of the model, and nothing temporary is left.
+    /// The cache shows no part of the model, and nothing temporary is left but what the next run can go on with.
     #[track_caller]
     pub fn assert_nothing_visible(&self) {
         let dir = self.repo_dir();
         let left = if dir.exists() { listing(&dir) } else { Vec::new() };
-        let visible: Vec<_> =
-            left.iter().filter(|path| !path.starts_with("blobs/") || path.ends_with(".incomplete")).collect();
+        let parts = |path: &str| path.replace("blobs/", ".modelcache/").replace(".incomplete", ".parts");
+        let visible: Vec<_> = left
+            .iter()
+            .filter(|path| !path.starts_with("blobs/") && !path.ends_with(".parts"))
+            .chain(left.iter().filter(|path| path.ends_with(".incomplete") && !left.contains(&parts(path))))
+            .collect();
         assert!(visible.is_empty(), "{visible:?}");
     }
 

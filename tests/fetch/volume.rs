@@ -9,9 +9,9 @@ use standin_hub::Class;
 use crate::support::{Stage, report};
 
 /// A user who is not us.
-const OTHER: u32 = 12_345;
+pub const OTHER: u32 = 12_345;
 
-fn we_are_root() -> bool {
+pub fn we_are_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
@@ -26,7 +26,7 @@ fn as_other_user() -> Vec<String> {
 
 /// Runs a script in a mount namespace of its own, where it may mount: `$0` is the cache's folder.
 /// `None`, with a word why, where the machine does not allow that.
-fn in_own_mounts(stage: &Stage, script: &str) -> Option<std::process::Output> {
+pub fn in_own_mounts(stage: &Stage, script: &str) -> Option<std::process::Output> {
     let mut starter = vec!["unshare", "--mount"];
     if !we_are_root() {
         starter.push("--map-root-user");

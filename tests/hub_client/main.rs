@@ -5,6 +5,8 @@ mod mirrors;
 mod network;
 mod redirects;
 mod stories;
+#[path = "../support/tls.rs"]
+mod tls;
 mod wire;
 
 use modelcache::hub::{Commit, Repo, RepoPath, RepoType, Token};

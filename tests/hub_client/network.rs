@@ -14,8 +14,10 @@ use modelcache::{
 };
 
 use crate::{
-    SHA1, commit, model, path, token,
-    wire::{AUTHORITY, Wire, answer, ok},
+    SHA1, commit, model, path,
+    tls::AUTHORITY,
+    token,
+    wire::{Wire, answer, ok},
 };
 
 fn good() -> Option<Vec<u8>> {
@@ -31,7 +33,8 @@ async fn list(wire: &Wire) -> Result<Vec<RepoFile>, HubError> {
 }
 
 async fn open(wire: &Wire, from: u64) -> Result<Body, HubError> {
-    Hub::connect(&wire.endpoint())?.open(&model(), &commit(), &path("a.bin"), None, from).await
+    let hub = Hub::connect(&wire.endpoint())?;
+    hub.file(&model(), &commit(), &path("a.bin"), 10).open(None, from..10).await
 }
 
 #[track_caller]
@@ -217,7 +220,7 @@ async fn ranges_are_taken_as_the_server_gives_them() {
     let wire = Wire::start(|_| answer(200, "", "0123456789"));
     let body = open(&wire, 4).await.unwrap();
     assert_eq!((body.start, body.length), (0, Some(10)), "a server without ranges");
-    assert!(wire.heads()[0].contains("range: bytes=4-\r\n"));
+    assert!(wire.heads()[0].contains("range: bytes=4-9\r\n"));
     assert!(wire.heads()[0].contains("accept-encoding: identity\r\n"));
 
     let wire = Wire::start(|_| answer(206, "Content-Range: bytes 4-9/10\r\n", "456789"));
@@ -239,15 +242,10 @@ async fn ranges_are_taken_as_the_server_gives_them() {
     let body = open(&wire, 4).await.unwrap();
     assert_eq!((body.start, body.length), (0, Some(10)), "another range: all of it again");
 
-    let wire = Wire::start(|_| answer(416, "Content-Range: bytes */10\r\n", ""));
-    let mut body = open(&wire, 10).await.unwrap();
-    assert_eq!((body.start, body.length), (10, Some(0)), "nothing is left");
-    assert_eq!(body.next_chunk().await.unwrap(), None);
-
     let wire = Wire::start(|head| {
         if head.contains("range:") { answer(416, "", "") } else { answer(200, "", "0123456789") }
     });
-    let mut body = open(&wire, 99).await.unwrap();
+    let mut body = open(&wire, 9).await.unwrap();
     assert_eq!(body.start, 0, "more than there is: all of it again");
     assert_eq!(body.next_chunk().await.unwrap().as_deref(), Some(&b"0123456789"[..]));
 

@@ -334,8 +334,9 @@ async fn content_comes_whole_in_parts_and_without_the_token_to_the_storage() {
     let commit: Commit = story.hub.commit("bob/gated", "main").parse().unwrap();
     for served in story.hub.files("bob/gated", "main") {
         let path = served.path.parse().unwrap();
-        for from in [0, served.size / 2, served.size] {
-            let mut body = story.client.open(&repo, &commit, &path, token.as_ref(), from).await.unwrap();
+        let file = story.client.file(&repo, &commit, &path, served.size);
+        for from in [0, served.size / 2] {
+            let mut body = file.open(token.as_ref(), from..served.size).await.unwrap();
             let mut length = 0;
             while let Some(chunk) = body.next_chunk().await.unwrap() {
                 length += chunk.len() as u64;
@@ -367,7 +368,7 @@ async fn content_is_refused_as_the_access_check_is() {
     ] {
         let token = token.map(|token| Token::parse(token).unwrap());
         let repo = ask("bob/gated").repo;
-        let error = story.client.open(&repo, &commit, &path, token.as_ref(), 0).await.unwrap_err();
+        let error = story.client.file(&repo, &commit, &path, 1).open(token.as_ref(), 0..1).await.unwrap_err();
         assert_eq!(error.reason(), reason);
         assert!(!error.is_transient());
     }
@@ -380,10 +381,11 @@ async fn an_expired_signature_is_asked_for_anew() {
     let repo = ask("bob/public").repo;
     let commit: Commit = story.hub.commit("bob/public", "main").parse().unwrap();
     let path = "model.safetensors".parse().unwrap();
-    let error = story.client.open(&repo, &commit, &path, None, 0).await.unwrap_err();
+    let file = story.client.file(&repo, &commit, &path, 1);
+    let error = file.open(None, 0..1).await.unwrap_err();
     assert!(matches!(error, HubError::Storage { status: 403, .. }), "{error:?}");
     assert!(error.is_transient());
-    story.client.open(&repo, &commit, &path, None, 0).await.unwrap();
+    file.open(None, 0..1).await.unwrap();
 }
 
 #[tokio::test]

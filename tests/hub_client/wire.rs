@@ -8,13 +8,9 @@ use std::{
 };
 
 use modelcache::hub::{CaBundle, Endpoint};
-use rustls::{
-    ServerConfig, ServerConnection, StreamOwned,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-};
+use rustls::{ServerConnection, StreamOwned};
 
-/// The authority that signed the certificate of [`Wire::tls`]. Made for these tests alone; its key is gone.
-pub const AUTHORITY: &str = include_str!("tls/ca.pem");
+use crate::tls::{self, AUTHORITY};
 
 /// What a server does with a request: the bytes of the answer, after which the connection is closed. None: it keeps
 /// silent, with the connection open.
@@ -34,12 +30,7 @@ impl Wire {
 
     /// With a certificate for `localhost`, signed by [`AUTHORITY`].
     pub fn tls(reply: impl FnMut(&str) -> Reply + Send + 'static) -> Self {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let certificate = CertificateDer::from_pem_slice(include_bytes!("tls/server.pem")).unwrap();
-        let key = PrivateKeyDer::from_pem_slice(include_bytes!("tls/server.key")).unwrap();
-        let config =
-            ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate], key).unwrap();
-        let config = Arc::new(config);
+        let config = tls::server();
         Self::run("https", reply, move |stream| {
             let connection = ServerConnection::new(config.clone()).ok()?;
             Some(Box::new(StreamOwned::new(connection, stream)))

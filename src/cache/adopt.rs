@@ -1,0 +1,180 @@
+//! Goes on with what a run brought that did not come to its end, if nobody else can be at it. Knows no network.
+
+use std::{
+    fs::{self, File, OpenOptions, TryLockError},
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use super::{
+    disk::TemporaryFile,
+    error::CacheError,
+    layout::RepoDir,
+    leftovers::{Leftover, leftovers},
+    partial::Partial,
+    parts::{Kept, Parts},
+};
+use crate::hub::RepoFile;
+
+/// How long nothing must have been written before a writer counts as dead.
+#[derive(Clone, Copy, Debug)]
+pub struct Silence {
+    /// Where locks work, but its machine may be another one, whose locks are perhaps not seen here.
+    pub elsewhere: Duration,
+    /// Where there are no locks.
+    pub without_locks: Duration,
+}
+
+/// What there is to go on with.
+#[derive(Debug)]
+pub enum Adopted {
+    /// Some of it; the most that any dead run left.
+    Some(Box<Partial>),
+    /// So many bytes of a run that may still live.
+    Perhaps(u64),
+    /// Nothing.
+    Nothing,
+}
+
+/// Takes over what an earlier run brought of a content.
+pub fn adopt(dir: &RepoDir, file: &RepoFile, silence: Silence) -> Result<Adopted, CacheError> {
+    let mut found: Vec<_> = leftovers(dir)
+        .filter(|left| left.digest == file.digest)
+        .filter_map(|left| {
+            let kept = Parts::read(&left.sidecar(dir), file.size)?;
+            (kept.present() > 0).then_some((left, kept))
+        })
+        .collect();
+    found.sort_unstable_by_key(|(_, kept)| std::cmp::Reverse(kept.present()));
+    let mut perhaps = 0;
+    for (left, kept) in found {
+        let Some(locked) = Locked::take(&left.path) else { continue };
+        if !locked.is_dead(&kept, &left.sidecar(dir), silence) {
+            perhaps = perhaps.max(kept.present());
+            continue;
+        }
+        if let Some(partial) = claim(dir, file, &left, kept, locked) {
+            tracing::info!(path = %file.path, bytes = partial.resumed(), "going on with what an earlier run brought");
+            return Ok(Adopted::Some(Box::new(partial)));
+        }
+    }
+    Ok(if perhaps > 0 { Adopted::Perhaps(perhaps) } else { Adopted::Nothing })
+}
+
+/// A file that no living writer is seen to hold.
+struct Locked {
+    file: File,
+    /// Whether locks do anything here.
+    for_sure: bool,
+}
+
+impl Locked {
+    /// None: its writer lives, or it is not ours to write.
+    fn take(path: &Path) -> Option<Self> {
+        let open = || OpenOptions::new().read(true).write(true).open(path);
+        let file = open().ok()?;
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => None,
+            // Some file systems grant every lock, so that a second one has to be refused before any is believed.
+            Ok(()) => {
+                let for_sure = matches!(open().ok()?.try_lock(), Err(TryLockError::WouldBlock));
+                Some(Self { file, for_sure })
+            }
+            Err(TryLockError::Error(_)) => Some(Self { file, for_sure: false }),
+        }
+    }
+
+    fn is_dead(&self, kept: &Kept, sidecar: &Path, silence: Silence) -> bool {
+        let written = [self.file.metadata(), fs::metadata(sidecar)];
+        let written = written.into_iter().flatten().filter_map(|stat| stat.modified().ok()).max();
+        let quiet = written.and_then(|at| SystemTime::now().duration_since(at).ok()).unwrap_or_default();
+        match (self.for_sure, kept.same_boot) {
+            (true, true) => true,
+            (true, false) => quiet >= silence.elsewhere,
+            (false, _) => quiet >= silence.without_locks,
+        }
+    }
+}
+
+/// Makes it ours by new names. Of two that try, one finds the old name gone.
+fn claim(dir: &RepoDir, file: &RepoFile, left: &Leftover, kept: Kept, locked: Locked) -> Option<Partial> {
+    if locked.file.metadata().ok()?.len() < kept.extent() {
+        return None;
+    }
+    let unique = fastrand::u32(..);
+    let (path, sidecar): (PathBuf, PathBuf) =
+        (dir.incomplete(&file.digest, unique), dir.parts(&file.digest, unique));
+    fs::rename(left.sidecar(dir), &sidecar).ok()?;
+    fs::rename(&left.path, &path).ok()?;
+    let parts = kept.resume(&sidecar).ok()?;
+    Some(Partial::new(dir, file, TemporaryFile::of(locked.file, path), sidecar, parts))
+}
+
+#[cfg(test)]
+mod tests {
+    use pretty_assertions::assert_eq;
+
+    use super::*;
+    use crate::cache::testing::{lfs_file, listing, repo_dir};
+
+    const PATIENT: Silence =
+        Silence { elsewhere: Duration::from_secs(60), without_locks: Duration::from_secs(600) };
+
+    fn large() -> (RepoFile, Vec<u8>) {
+        let content = vec![7; 10 << 20];
+        (lfs_file("model.bin", &content), content)
+    }
+
+    fn write(partial: &Partial, content: &[u8], bytes: usize) {
+        let mut part = partial.claim().unwrap();
+        let at = usize::try_from(part.at).unwrap();
+        partial.write(&mut part, &content[at..at + bytes]).unwrap();
+    }
+
+    #[test]
+    fn the_most_that_a_dead_run_left_is_gone_on_with() {
+        let (_root, dir) = repo_dir();
+        let (file, content) = large();
+        for bytes in [10, 5000, 300] {
+            let partial = Partial::create(&dir, &file, false).unwrap();
+            write(&partial, &content, bytes);
+        }
+        let Adopted::Some(partial) = adopt(&dir, &file, PATIENT).unwrap() else { panic!() };
+        assert_eq!(partial.resumed(), 5000);
+        let mut part = partial.claim().unwrap();
+        assert_eq!(part.at, 5000);
+        partial.write(&mut part, &content[5000..8 << 20]).unwrap();
+        write(&partial, &content, 2 << 20);
+        partial.put().unwrap();
+        drop(partial);
+        assert!(fs::read(dir.blob(&file.digest)).unwrap() == content);
+        assert_eq!(listing(&dir.path()).len(), 1 + 2 * 2, "the others stay for now");
+    }
+
+    #[test]
+    fn a_living_run_is_left_alone() {
+        let (_root, dir) = repo_dir();
+        let (file, content) = large();
+        let living = Partial::create(&dir, &file, false).unwrap();
+        write(&living, &content, 10);
+        assert!(matches!(adopt(&dir, &file, PATIENT).unwrap(), Adopted::Nothing));
+    }
+
+    #[test]
+    fn a_run_on_another_machine_must_have_been_silent() {
+        let (_root, dir) = repo_dir();
+        let (file, content) = large();
+        write(&Partial::create(&dir, &file, false).unwrap(), &content, 10);
+        let left = leftovers(&dir).next().unwrap();
+        let sidecar = left.sidecar(&dir);
+        let mut bytes = fs::read(&sidecar).unwrap();
+        bytes[24..40].fill(1);
+        fs::write(&sidecar, bytes).unwrap();
+        assert!(matches!(adopt(&dir, &file, PATIENT).unwrap(), Adopted::Perhaps(10)));
+        let long_ago = SystemTime::now() - Duration::from_secs(61);
+        for path in [&sidecar, &left.path] {
+            File::options().write(true).open(path).unwrap().set_modified(long_ago).unwrap();
+        }
+        assert!(matches!(adopt(&dir, &file, PATIENT).unwrap(), Adopted::Some(_)));
+    }
+}

@@ -1,0 +1,241 @@
+//! What writers left behind: whose it is, whether its writer may live, and when it goes.
+
+use std::{
+    collections::HashMap,
+    ffi::OsStr,
+    fs::{self, OpenOptions, TryLockError},
+    io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use super::{disk, layout::RepoDir, lock::Courtesy};
+use crate::hub::Digest;
+
+/// What can be gone on with is kept so long: a person may need a night to see why a download ended.
+const RESUMABLE: Duration = Duration::from_secs(24 * 3600);
+
+/// A content that was not brought to its end, ours or that of `huggingface_hub`: `<hash>.<8 digits>.incomplete`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Leftover {
+    pub(super) digest: Digest,
+    pub(super) path: PathBuf,
+    unique: String,
+}
+
+impl Leftover {
+    fn parse(path: PathBuf) -> Option<Self> {
+        let name = path.file_name()?.to_str()?;
+        let mut parts = name.split('.');
+        let digest = parts.next()?.parse().ok()?;
+        let unique = parts.next().filter(|unique| unique.len() == 8)?.to_owned();
+        (parts.next() == Some("incomplete") && parts.next().is_none()).then_some(Self {
+            digest,
+            path,
+            unique,
+        })
+    }
+
+    /// Where it is kept how much of it is there.
+    pub(super) fn sidecar(&self, dir: &RepoDir) -> PathBuf {
+        dir.own().join(format!("{}.{}.parts", self.digest, self.unique))
+    }
+
+    /// The space that it takes: files with gaps are longer than that.
+    fn space(&self) -> u64 {
+        fs::symlink_metadata(&self.path).map_or(0, |stat| stat.blocks() * 512)
+    }
+}
+
+/// Whether it is a content that was not brought to its end.
+pub(super) fn is_incomplete(path: &Path) -> bool {
+    Leftover::parse(path.to_owned()).is_some()
+}
+
+/// All of a repo.
+pub(super) fn leftovers(dir: &RepoDir) -> impl Iterator<Item = Leftover> + use<> {
+    entries(&dir.blobs()).filter_map(Leftover::parse)
+}
+
+/// How much of a content writers have on its way, all together: while it grows, one of them is alive.
+#[must_use]
+pub fn on_its_way(dir: &RepoDir, digest: &Digest) -> u64 {
+    leftovers(dir).filter(|left| left.digest == *digest).map(|left| left.space()).sum()
+}
+
+/// How much of each content is there to go on with: room that a download need not find again.
+#[must_use]
+pub fn resumable(dir: &RepoDir) -> HashMap<Digest, u64> {
+    let mut found = HashMap::new();
+    for left in leftovers(dir).filter(|left| left.sidecar(dir).exists()) {
+        let most = found.entry(left.digest.clone()).or_default();
+        *most = left.space().max(*most);
+    }
+    found
+}
+
+/// How much of the volume is taken by contents whose writers are dead, however short their death is ago.
+#[must_use]
+pub fn abandoned(dir: &RepoDir) -> u64 {
+    leftovers(dir)
+        .filter(|left| !left.sidecar(dir).exists() && !is_alive(dir, &left.path))
+        .fold(0, |sum, left| sum.saturating_add(left.space()))
+}
+
+/// Removes what writers left behind that were killed: unlocked, and not written to for `age`. What can be gone on with
+/// stays for a day, or for ever if it is `wanted` now.
+///
+/// Where there are no locks, age alone decides, and a living writer can be hit after a silence of `age`: its run ends
+/// with an error and has to be tried again. Nothing wrong becomes visible by it.
+pub fn sweep(dir: &RepoDir, age: Duration, wanted: Option<&dyn Fn(&Digest) -> bool>) {
+    for left in leftovers(dir) {
+        let age = match (left.sidecar(dir).exists(), wanted) {
+            (true, Some(wanted)) if wanted(&left.digest) => continue,
+            (true, None) => RESUMABLE,
+            _ => age,
+        };
+        if is_quiet(&left.path, age) && !is_alive(dir, &left.path) {
+            report(&left.path, fs::remove_file(&left.path));
+        }
+    }
+    for path in entries(&dir.blobs()).chain(entries(&dir.own())) {
+        let leftover = match path.extension().and_then(OsStr::to_str) {
+            Some("tmp" | "snapshot") => true,
+            Some("parts") => !has_content(dir, &path),
+            _ => false,
+        };
+        if leftover && is_quiet(&path, age) && !is_alive(dir, &path) {
+            let folder = fs::symlink_metadata(&path).is_ok_and(|stat| stat.is_dir());
+            report(&path, if folder { fs::remove_dir_all(&path) } else { fs::remove_file(&path) });
+        }
+    }
+}
+
+fn has_content(dir: &RepoDir, parts: &Path) -> bool {
+    let name = parts.file_stem().unwrap_or_default().to_string_lossy();
+    dir.blobs().join(format!("{name}.incomplete")).exists()
+}
+
+pub(super) fn is_quiet(path: &Path, age: Duration) -> bool {
+    let modified = fs::symlink_metadata(path).and_then(|stat| stat.modified());
+    modified.is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|since| since >= age))
+}
+
+/// Whether its writer may live. What we may not even open is another user's, and nobody can tell.
+pub(super) fn is_alive(dir: &RepoDir, path: &Path) -> bool {
+    // `huggingface_hub` locks the content and not the file.
+    let digest =
+        path.file_name().and_then(OsStr::to_str).and_then(|name| name.split('.').next()?.parse().ok());
+    if digest.is_some_and(|digest| matches!(Courtesy::try_take(dir, &digest), Courtesy::Busy)) {
+        return true;
+    }
+    // Some network file systems lock only what is open for writing, and folders can only be read.
+    let folder = fs::symlink_metadata(path).is_ok_and(|stat| !stat.is_file());
+    match OpenOptions::new().read(folder).write(!folder).open(path) {
+        Ok(file) => matches!(file.try_lock(), Err(TryLockError::WouldBlock)),
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    }
+}
+
+fn report(path: &Path, removed: io::Result<()>) {
+    match removed {
+        Ok(()) => tracing::info!(path = %path.display(), "removed a leftover of an earlier writer"),
+        Err(error) => tracing::debug!(path = %path.display(), %error, "a leftover stays"),
+    }
+}
+
+fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    disk::entries(folder).map(|entry| entry.path())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::{
+        Partial,
+        testing::{file, repo_dir},
+    };
+
+    #[test]
+    fn a_content_on_its_way_can_be_watched() {
+        let (_root, dir) = repo_dir();
+        let (hello, other) = (file("a.txt", &[1; 5000]), file("b.txt", &[2; 5000]));
+        let writers = [&hello, &hello, &other].map(|file| Partial::create(&dir, file, false).unwrap());
+        assert_eq!(on_its_way(&dir, &hello.digest), 0);
+        for writer in &writers {
+            writer.write(&mut writer.claim().unwrap(), &[1; 4096]).unwrap();
+        }
+        assert_eq!(on_its_way(&dir, &hello.digest), 8192);
+        assert_eq!(resumable(&dir)[&hello.digest], 4096);
+    }
+
+    #[test]
+    fn leftovers_are_swept_and_living_writers_are_not() {
+        let (_root, dir) = repo_dir();
+        let hello = file("a.txt", b"hello");
+        let living = Partial::create(&dir, &hello, false).unwrap();
+        let dead = dir.incomplete(&hello.digest, 1);
+        let folder = disk::unique(&dir.own(), "snapshot");
+        let (kept, orphan) = (dir.own().join("0-0.json"), dir.parts(&hello.digest, 2));
+        fs::create_dir(&folder).unwrap();
+        fs::write(&kept, "{}").unwrap();
+        fs::write(&orphan, "").unwrap();
+        fs::write(&dead, [1; 4096]).unwrap();
+        assert_eq!(abandoned(&dir), 4096);
+        sweep(&dir, Duration::from_secs(600), None);
+        assert!(dead.exists() && folder.exists() && orphan.exists(), "they are too young");
+        sweep(&dir, Duration::ZERO, None);
+        assert!(!dead.exists() && !folder.exists() && !orphan.exists() && kept.exists());
+        assert_eq!(disk::entries(&dir.blobs()).count(), 1);
+        drop(living);
+    }
+
+    #[test]
+    fn what_can_be_gone_on_with_goes_only_for_want_of_room() {
+        let (_root, dir) = repo_dir();
+        let hello = file("a.txt", b"hello");
+        let writer = Partial::create(&dir, &hello, false).unwrap();
+        writer.write(&mut writer.claim().unwrap(), b"he").unwrap();
+        drop(writer);
+        sweep(&dir, Duration::ZERO, None);
+        sweep(&dir, Duration::ZERO, Some(&|digest| *digest == hello.digest));
+        assert_eq!((leftovers(&dir).count(), abandoned(&dir)), (1, 0));
+        sweep(&dir, Duration::ZERO, Some(&|_| false));
+        assert_eq!((leftovers(&dir).count(), disk::entries(&dir.own()).count()), (0, 0));
+    }
+
+    #[test]
+    fn what_may_be_alive_is_left_alone() {
+        let (_root, dir) = repo_dir();
+        let (hello, other) = (file("a.txt", b"hello"), file("b.txt", b"other"));
+        let theirs = dir.incomplete(&hello.digest, 1);
+        let probe = disk::unique(&dir.blobs(), "tmp");
+        let folder = disk::unique(&dir.own(), "snapshot");
+        let closed = dir.incomplete(&other.digest, 1);
+        fs::create_dir(&folder).unwrap();
+        // What nobody can open, not even root.
+        std::os::unix::net::UnixListener::bind(&closed).unwrap();
+        for path in [&theirs, &probe] {
+            fs::write(path, "he").unwrap();
+        }
+        let lock = fs::File::open(&folder).unwrap();
+        lock.lock().unwrap();
+        let courtesy = Courtesy::try_take(&dir, &hello.digest);
+        sweep(&dir, Duration::ZERO, None);
+        assert!(theirs.exists() && folder.exists() && closed.exists() && !probe.exists());
+        drop((courtesy, lock));
+        sweep(&dir, Duration::ZERO, None);
+        assert!(!theirs.exists() && !folder.exists());
+    }
+
+    #[test]
+    fn only_incomplete_contents_look_like_leftovers() {
+        let hash = "ab".repeat(32);
+        let is_incomplete = |path: &str| super::is_incomplete(Path::new(path));
+        assert!(is_incomplete(&format!("/x/{hash}.0123abcd.incomplete")));
+        for other in [hash.clone(), format!("{hash}.incomplete"), "x.0123abcd.incomplete".to_owned()] {
+            assert!(!is_incomplete(&other), "{other}");
+        }
+    }
+}

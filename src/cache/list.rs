@@ -1,0 +1,186 @@
+//! What is in a cache, and how far it can be trusted. Reads names and sizes only, and changes nothing.
+
+use std::{
+    collections::{HashMap, HashSet},
+    path::Path,
+    time::SystemTime,
+};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{
+    error::CacheError,
+    layout::{CacheDir, RepoDir},
+    survey::{self, Entry, Identity, Survey},
+    tree,
+};
+use crate::hub::{Commit, RepoId, RepoType};
+
+/// A whole cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing {
+    /// Its repos, sorted.
+    pub repos: Vec<Listed>,
+    /// The bytes of all snapshots, with what several repos share counted once.
+    pub bytes: u64,
+}
+
+/// One repo of a cache.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Listed {
+    /// Its ID.
+    pub repo: RepoId,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub kind: RepoType,
+    /// The bytes of its snapshots, each content counted once.
+    pub bytes: u64,
+    /// Its snapshots, and commits that a ref names and that have none.
+    pub revisions: Vec<ListedRevision>,
+    /// Contents that no snapshot links to.
+    pub unneeded: Amount,
+    /// Downloads that are running or were given up.
+    pub unfinished: Amount,
+}
+
+/// One commit of a repo.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListedRevision {
+    /// The commit.
+    pub commit: Commit,
+    /// The refs that name it, sorted.
+    pub refs: Vec<String>,
+    /// How many files its snapshot has.
+    pub files: usize,
+    /// Their bytes, each content counted once.
+    pub bytes: u64,
+    /// How far it can be trusted.
+    pub state: Trust,
+    /// Since when all of it is verified.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verified_at: Option<Timestamp>,
+}
+
+/// How far a snapshot can be trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Trust {
+    /// Records vouch for every file, and none was written to since.
+    Verified,
+    /// Nothing is known to be wrong, and nobody has looked.
+    Unverified,
+    /// A link, a record or a listing names what is not there.
+    Incomplete,
+}
+
+/// A number of files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Amount {
+    /// How many.
+    pub files: usize,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl Amount {
+    /// One file more.
+    pub(super) fn add(&mut self, bytes: u64) {
+        self.files += 1;
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+}
+
+/// Lists some repos of a cache, or all.
+pub fn list(cache: &CacheDir, repo: Option<&RepoDir>) -> Result<Listing, CacheError> {
+    let dirs = repo.map_or_else(|| survey::repos(cache), |repo| Ok(vec![repo.clone()]))?;
+    let mut files = HashMap::new();
+    let repos = dirs.iter().map(|dir| one(dir, &mut files)).collect::<Result<_, _>>()?;
+    Ok(Listing { repos, bytes: sum(&files) })
+}
+
+fn one(dir: &RepoDir, all_files: &mut HashMap<Identity, u64>) -> Result<Listed, CacheError> {
+    let survey = Survey::of(dir)?;
+    for stat in survey.snapshots.values().flatten().filter_map(|entry| entry.stat.as_ref()) {
+        all_files.insert(survey::identity(stat), stat.len());
+    }
+    let mut revisions: Vec<_> =
+        survey.snapshots.iter().map(|(commit, entries)| revision(dir, &survey, commit, entries)).collect();
+    let named = survey.named().into_iter().filter_map(|text| text.parse().ok());
+    let lost = named.filter(|commit| !survey.snapshots.contains_key(commit));
+    revisions.extend(lost.map(|commit| revision(dir, &survey, &commit, &[])));
+    // The ones that people use come first.
+    revisions.sort_by(|a, b| b.refs.len().min(1).cmp(&a.refs.len().min(1)).then(a.commit.cmp(&b.commit)));
+
+    let entries = survey.snapshots.values().flatten();
+    let linked: HashSet<_> = entries.filter_map(|entry| entry.link.as_deref()?.file_name()).collect();
+    let mut unneeded = Amount::default();
+    for content in survey
+        .contents
+        .iter()
+        .filter(|content| !content.path.file_name().is_some_and(|name| linked.contains(name)))
+    {
+        unneeded.add(content.bytes);
+    }
+    let mut unfinished = Amount::default();
+    survey.unfinished.iter().for_each(|piece| unfinished.add(piece.bytes));
+    Ok(Listed {
+        repo: dir.repo().id.clone(),
+        kind: dir.repo().kind,
+        bytes: content_bytes(survey.snapshots.values().flatten()),
+        revisions,
+        unneeded,
+        unfinished,
+    })
+}
+
+fn revision(dir: &RepoDir, survey: &Survey, commit: &Commit, entries: &[Entry]) -> ListedRevision {
+    let refs = survey.refs.iter().filter(|(_, text)| *text == commit.as_str());
+    let verified_at = verified_at(survey, commit, entries);
+    let records = || survey.records.iter().filter(|record| record.commit == *commit);
+    let state = if !survey.snapshots.contains_key(commit)
+        || entries.iter().any(|entry| entry.stat.is_none())
+        || records().any(|record| !record.is_complete(dir))
+        || tree::lacks_files(dir, commit)
+    {
+        Trust::Incomplete
+    } else if verified_at.is_some() {
+        Trust::Verified
+    } else {
+        Trust::Unverified
+    };
+    ListedRevision {
+        commit: commit.clone(),
+        refs: refs.map(|(name, _)| name.clone()).collect(),
+        files: entries.len(),
+        bytes: content_bytes(entries.iter()),
+        state,
+        verified_at: verified_at.filter(|_| state == Trust::Verified),
+    }
+}
+
+/// Since when every file is vouched for: by the newest record that names it, if it was not written to since.
+fn verified_at(survey: &Survey, commit: &Commit, entries: &[Entry]) -> Option<Timestamp> {
+    let mut newest: HashMap<&Path, Timestamp> = HashMap::new();
+    for record in survey.records.iter().filter(|record| record.commit == *commit) {
+        for file in &record.files {
+            let at = newest.entry(Path::new(file.path.as_str())).or_insert(record.verified_at);
+            *at = record.verified_at.max(*at);
+        }
+    }
+    let vouched = entries.iter().map(|entry| {
+        let at = *newest.get(entry.path.as_path())?;
+        let modified = entry.stat.as_ref()?.modified().ok()?;
+        (modified <= SystemTime::from(at)).then_some(at)
+    });
+    vouched.collect::<Option<Vec<_>>>()?.into_iter().min()
+}
+
+fn content_bytes<'a>(entries: impl Iterator<Item = &'a Entry>) -> u64 {
+    sum(&entries.filter_map(|entry| Some((entry.content?, entry.stat.as_ref()?.len()))).collect())
+}
+
+fn sum(files: &HashMap<Identity, u64>) -> u64 {
+    files.values().fold(0, |sum, bytes| sum.saturating_add(*bytes))
+}

@@ -1,0 +1,239 @@
+//! How much of a content is there, part by part. Kept in a file beside it, so that a later run can go on where a killed
+//! one ended. Knows nothing of the content itself.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io,
+    ops::Range,
+    os::unix::fs::FileExt as _,
+    path::Path,
+    sync::atomic::{
+        AtomicU64,
+        Ordering::{Acquire, Release},
+    },
+};
+
+use super::disk;
+
+const MAGIC: &[u8; 8] = b"mcparts1";
+/// Magic, size of the content, length of a part, and the boot of the machine that wrote it.
+const HEAD: usize = 8 + 8 + 8 + 16;
+/// What a part's number takes.
+const NUMBER: usize = 8;
+/// Parts are so many, unless that makes them too short for a request of their own, or too long to lose.
+const PARTS: u64 = 32;
+const SHORTEST: u64 = 8 << 20;
+const LONGEST: u64 = 64 << 20;
+
+/// The parts of one content. Each is written from its beginning on, by one writer at a time.
+#[derive(Debug)]
+pub(super) struct Parts {
+    size: u64,
+    length: u64,
+    written: Vec<AtomicU64>,
+    /// None where it cannot be kept: then nothing can be resumed, and all else works.
+    file: Option<File>,
+}
+
+impl Parts {
+    /// The parts of a content of this size of which nothing is there yet, kept in a file at `path`.
+    pub(super) fn create(path: &Path, size: u64) -> Self {
+        Self::of_length(path, size, size.div_ceil(PARTS).clamp(SHORTEST, LONGEST))
+    }
+
+    /// The same as one part, for a server that gives only the whole. Nothing of it can be resumed.
+    pub(super) fn one(size: u64) -> Self {
+        Self { size, length: size.max(1), written: vec![AtomicU64::new(0)], file: None }
+    }
+
+    fn of_length(path: &Path, size: u64, length: u64) -> Self {
+        let count = usize::try_from(size.div_ceil(length).max(1)).unwrap_or(usize::MAX);
+        let written = (0..count).map(|_| AtomicU64::new(0)).collect();
+        let mut parts = Self { size, length, written, file: None };
+        parts.file = parts
+            .keep(path)
+            .inspect_err(|error| tracing::debug!(%error, "this download cannot be resumed"))
+            .ok();
+        parts
+    }
+
+    fn keep(&self, path: &Path) -> io::Result<File> {
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend(self.size.to_le_bytes());
+        bytes.extend(self.length.to_le_bytes());
+        bytes.extend(boot().unwrap_or_default().to_le_bytes());
+        bytes.resize(HEAD + NUMBER * self.written.len(), 0);
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
+        disk::open_to_all(&file)?;
+        file.write_all_at(&bytes, 0)?;
+        Ok(file)
+    }
+
+    /// Reads what another run kept for a content of this size. None: it is of no use.
+    pub(super) fn read(path: &Path, size: u64) -> Option<Kept> {
+        let bytes = fs::read(path).ok()?;
+        let (head, numbers) = bytes.split_at_checked(HEAD)?;
+        let number = |at: usize| Some(u64::from_le_bytes(head.get(at..at + 8)?.try_into().ok()?));
+        let (found, length) = (number(8)?, number(16)?);
+        let count = usize::try_from(size.div_ceil(length.max(1))).ok()?;
+        if !head.starts_with(MAGIC) || found != size || length < SHORTEST || numbers.len() != count * NUMBER {
+            return None;
+        }
+        let written = numbers.chunks_exact(NUMBER).map(|number| number.try_into().map(u64::from_le_bytes));
+        let written: Vec<_> = written.collect::<Result<_, _>>().ok()?;
+        let boot = u128::from_le_bytes(head[24..HEAD].try_into().ok()?);
+        let kept = Kept { size, length, written, same_boot: Some(boot) == self::boot() };
+        (0..count)
+            .all(|part| kept.written[part] <= kept.range(part).end - kept.range(part).start)
+            .then_some(kept)
+    }
+
+    /// How many parts there are.
+    pub(super) fn count(&self) -> usize {
+        self.written.len()
+    }
+
+    /// The place of a part in the content.
+    pub(super) fn range(&self, part: usize) -> Range<u64> {
+        range(part, self.length, self.size)
+    }
+
+    /// The first byte of a part that is missing.
+    pub(super) fn at(&self, part: usize) -> u64 {
+        part as u64 * self.length + self.written[part].load(Acquire)
+    }
+
+    /// More of a part is written.
+    pub(super) fn add(&self, part: usize, bytes: u64) {
+        let now = self.written[part].load(Acquire) + bytes;
+        self.written[part].store(now, Release);
+        if let Some(file) = &self.file
+            // A number that is lost only costs its bytes a second time.
+            && let Err(error) = file.write_all_at(&now.to_le_bytes(), (HEAD + NUMBER * part) as u64)
+        {
+            tracing::debug!(%error, "how much of a content is there cannot be kept");
+        }
+    }
+
+    /// Nothing is there any more.
+    pub(super) fn clear(&self) {
+        self.written.iter().for_each(|part| part.store(0, Release));
+    }
+
+    /// All that is there.
+    pub(super) fn present(&self) -> u64 {
+        self.written.iter().map(|part| part.load(Acquire)).sum()
+    }
+
+    /// The end of what is there without a gap from `at` on, within the part of `at`.
+    pub(super) fn contiguous(&self, at: u64) -> u64 {
+        let part = usize::try_from(at / self.length).unwrap_or(usize::MAX);
+        if part < self.written.len() { self.at(part).max(at) } else { at }
+    }
+
+    /// Whether a later run can go on from here.
+    pub(super) fn is_kept(&self) -> bool {
+        self.file.is_some()
+    }
+}
+
+/// What an earlier run kept.
+#[derive(Debug)]
+pub(super) struct Kept {
+    size: u64,
+    length: u64,
+    written: Vec<u64>,
+    /// Whether it ran on this machine since its last start: what it wrote is there then, and its locks are seen.
+    pub(super) same_boot: bool,
+}
+
+impl Kept {
+    fn range(&self, part: usize) -> Range<u64> {
+        range(part, self.length, self.size)
+    }
+
+    /// All that was there.
+    pub(super) fn present(&self) -> u64 {
+        self.written.iter().sum()
+    }
+
+    /// The length of a file that holds all of it.
+    pub(super) fn extent(&self) -> u64 {
+        let ends = self.written.iter().enumerate().filter(|(_, written)| **written > 0);
+        ends.map(|(part, written)| self.range(part).start + written).max().unwrap_or_default()
+    }
+
+    /// Goes on with it, in the file at `path`, which holds it already.
+    pub(super) fn resume(self, path: &Path) -> io::Result<Parts> {
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        file.write_all_at(&boot().unwrap_or_default().to_le_bytes(), 24)?;
+        let Self { size, length, written, .. } = self;
+        Ok(Parts {
+            size,
+            length,
+            written: written.into_iter().map(AtomicU64::new).collect(),
+            file: Some(file),
+        })
+    }
+}
+
+fn range(part: usize, length: u64, size: u64) -> Range<u64> {
+    let start = part as u64 * length;
+    start..(start + length).min(size)
+}
+
+/// The running kernel's own name for its start.
+fn boot() -> Option<u128> {
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    u128::from_str_radix(&text.trim().replace('-', ""), 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use pretty_assertions::assert_eq;
+
+    use super::*;
+
+    const SIZE: u64 = 20 << 20;
+
+    #[test]
+    fn what_is_there_is_known_to_the_next_run() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("parts");
+        let parts = Parts::create(&path, SIZE);
+        assert_eq!((parts.count(), parts.range(2)), (3, (16 << 20)..SIZE));
+        parts.add(0, 5);
+        parts.add(0, 6);
+        parts.add(2, 7);
+        let kept = Parts::read(&path, SIZE).unwrap();
+        assert_eq!((kept.present(), kept.extent(), kept.same_boot), (18, (16 << 20) + 7, true));
+        let parts = kept.resume(&path).unwrap();
+        assert_eq!([parts.at(0), parts.at(1), parts.at(2)], [11, 8 << 20, (16 << 20) + 7]);
+        assert_eq!((parts.contiguous(3), parts.contiguous(12), parts.contiguous(SIZE)), (11, 12, SIZE));
+    }
+
+    #[test]
+    fn what_is_damaged_is_of_no_use() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("parts");
+        Parts::create(&path, SIZE);
+        let good = fs::read(&path).unwrap();
+        assert!(Parts::read(&path, SIZE).is_some());
+        assert!(Parts::read(&path, SIZE + 1).is_none());
+        let mut long = good.clone();
+        long[HEAD + 3] = 1;
+        for bad in [&good[..HEAD + 9], &good[..7], &[], &long] {
+            fs::write(&path, bad).unwrap();
+            assert!(Parts::read(&path, SIZE).is_none(), "{} bytes", bad.len());
+        }
+    }
+
+    #[test]
+    fn parts_are_neither_tiny_nor_huge() {
+        let root = tempfile::tempdir().unwrap();
+        for (size, count) in [(1, 1), (SHORTEST, 1), (SHORTEST + 1, 2), (1 << 30, 32), (100 << 30, 1600)] {
+            let path = root.path().join(size.to_string());
+            assert_eq!(Parts::create(&path, size).count(), count);
+        }
+    }
+}

@@ -1,0 +1,393 @@
+//! Drops what nothing needs. What a ref names is never touched, and what may be on its way is left alone.
+//!
+//! Nobody waits for a lock here. A thing is taken aside first, then refs and links are read again, and only then it is
+//! removed, or put back: a fetch that comes between makes its links before it looks whether all contents are there,
+//! and its refs before it looks for the snapshot, so one of the two sees the other.
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    ffi::OsString,
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use serde::Serialize;
+
+use super::{
+    disk,
+    error::{CacheError, While as _},
+    layout::{CacheDir, RepoDir},
+    leftovers::{is_alive, is_incomplete, is_quiet, sweep},
+    lock::Courtesy,
+    survey::{self, Survey, linked_below, name, own_bytes},
+};
+use crate::hub::{Commit, RepoId, RepoType};
+
+/// How many contents are aside at the same time, each with two open files.
+const AT_ONCE: usize = 128;
+
+/// What may go.
+#[derive(Clone, Copy, Debug)]
+pub struct PruneRules {
+    /// What was written to in this time is left alone.
+    pub min_age: Duration,
+    /// Whether a snapshot goes that no ref names, though a record vouches for it.
+    pub unreferenced: bool,
+    /// Only say what would go.
+    pub dry_run: bool,
+}
+
+/// What was, or would be, removed of a repo.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pruned {
+    /// Its ID.
+    pub repo: RepoId,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub kind: RepoType,
+    /// What goes.
+    pub items: Vec<Item>,
+    /// Whether somebody may be writing: then only what the dead have left behind goes, and more would go later.
+    pub in_use: bool,
+}
+
+/// One thing that goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Item {
+    /// What it is.
+    pub kind: Kind,
+    /// The file or folder, seen from the root of the cache.
+    pub path: PathBuf,
+    /// The bytes that this frees.
+    pub bytes: u64,
+}
+
+/// Why something goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Kind {
+    /// A snapshot that nothing vouches for or asks for.
+    Snapshot,
+    /// What is known about a snapshot that is not there.
+    Trace,
+    /// A content that no snapshot links to.
+    Content,
+    /// What a writer left behind that is dead.
+    Unfinished,
+}
+
+/// Prunes every repo of a cache.
+pub fn prune_all(cache: &CacheDir, rules: &PruneRules) -> Result<Vec<Pruned>, CacheError> {
+    survey::repos(cache)?.iter().map(|dir| prune(dir, rules)).collect()
+}
+
+/// Prunes one repo.
+pub fn prune(dir: &RepoDir, rules: &PruneRules) -> Result<Pruned, CacheError> {
+    let plan = Plan::of(dir, rules)?;
+    let gone = if rules.dry_run { plan.clone() } else { plan.carry_out(dir, rules)? };
+    Ok(gone.told(dir))
+}
+
+/// What goes, in the order in which it goes.
+#[derive(Clone, Debug, Default)]
+struct Plan {
+    in_use: bool,
+    traces: Vec<Commit>,
+    snapshots: Vec<(Commit, u64)>,
+    contents: Vec<(PathBuf, u64)>,
+    unfinished: Vec<(PathBuf, u64)>,
+}
+
+impl Plan {
+    fn of(dir: &RepoDir, rules: &PruneRules) -> Result<Self, CacheError> {
+        let survey = Survey::of(dir)?;
+        let left = leftovers(dir)?;
+        let alive: Vec<_> = left.iter().map(|path| is_alive(dir, path)).collect();
+        let young = SystemTime::now().duration_since(survey.touched).is_ok_and(|since| since < rules.min_age)
+            || survey.touched > SystemTime::now();
+        let in_use = young || alive.contains(&true);
+        let mut plan = Self::default();
+        let dead =
+            left.into_iter().zip(alive).filter(|(path, alive)| !alive && is_quiet(path, rules.min_age));
+        for (path, _) in dead {
+            let bytes = bytes_below(&path)?;
+            plan.unfinished.push((path, bytes));
+        }
+        let named = survey.named();
+        let vouched = |commit: &Commit| {
+            let mut records = survey.records.iter().filter(|record| record.commit == *commit);
+            !rules.unreferenced && records.any(|record| record.is_complete(dir))
+        };
+        for commit in survey.snapshots.keys() {
+            if !named.contains(commit.as_str()) && !vouched(commit) {
+                plan.snapshots.push((commit.clone(), bytes_below(&dir.snapshot(commit))?));
+            }
+        }
+        let going: Vec<_> = plan.snapshots.iter().map(|(commit, _)| commit.as_str()).collect();
+        let linked = linked(dir, &going)?;
+        plan.traces = traces(dir, &survey)?;
+        // Who made one folder of the contents of several repos knows alone what they need.
+        if fs::symlink_metadata(dir.blobs()).is_ok_and(|stat| stat.is_dir()) {
+            let unlinked = survey
+                .contents
+                .into_iter()
+                .filter(|content| content.path.file_name().is_some_and(|name| !linked.contains(name)));
+            plan.contents = unlinked.map(|content| (content.path, content.bytes)).collect();
+        }
+        let nothing = plan.traces.is_empty() && plan.snapshots.is_empty() && plan.contents.is_empty();
+        if in_use && !nothing {
+            return Ok(Self { in_use, unfinished: plan.unfinished, ..Self::default() });
+        }
+        Ok(plan)
+    }
+
+    /// Does it, and gives what really went.
+    fn carry_out(self, dir: &RepoDir, rules: &PruneRules) -> Result<Self, CacheError> {
+        let mut gone = Self { in_use: self.in_use, ..Self::default() };
+        if !self.unfinished.is_empty() {
+            sweep(dir, rules.min_age, Some(&|_| false));
+            gone.unfinished = self.unfinished;
+            gone.unfinished.retain(|(path, _)| fs::symlink_metadata(path).is_err());
+        }
+        for commit in self.traces {
+            forget(dir, &commit)?;
+            gone.traces.push(commit);
+        }
+        for (commit, bytes) in self.snapshots {
+            if drop_snapshot(dir, &commit)? {
+                gone.snapshots.push((commit, bytes));
+            }
+        }
+        for contents in self.contents.chunks(AT_ONCE) {
+            gone.contents.extend(drop_contents(dir, contents)?);
+        }
+        Ok(gone)
+    }
+
+    fn told(self, dir: &RepoDir) -> Pruned {
+        let root = dir.cache().root();
+        let item = |kind, path: &Path, bytes| Item {
+            kind,
+            path: path.strip_prefix(root).unwrap_or(path).to_owned(),
+            bytes,
+        };
+        let Self { in_use, traces, snapshots, contents, unfinished } = self;
+        let mut items = Vec::new();
+        items.extend(unfinished.iter().map(|(path, bytes)| item(Kind::Unfinished, path, *bytes)));
+        items.extend(traces.iter().map(|commit| item(Kind::Trace, &dir.snapshot(commit), 0)));
+        items.extend(
+            snapshots.iter().map(|(commit, bytes)| item(Kind::Snapshot, &dir.snapshot(commit), *bytes)),
+        );
+        items.extend(contents.iter().map(|(path, bytes)| item(Kind::Content, path, *bytes)));
+        Pruned { repo: dir.repo().id.clone(), kind: dir.repo().kind, items, in_use }
+    }
+}
+
+/// What writers have left behind, or still write.
+fn leftovers(dir: &RepoDir) -> Result<Vec<PathBuf>, CacheError> {
+    let mut left = Vec::new();
+    for place in survey::list(&dir.blobs())?.into_iter().chain(survey::list(&dir.own())?) {
+        let end = place.path.extension().and_then(|end| end.to_str()).unwrap_or_default();
+        if end == "tmp" || end == "snapshot" || is_incomplete(&place.path) {
+            left.push(place.path);
+        }
+    }
+    Ok(left)
+}
+
+/// The bytes that go with a file or a folder: links free nothing.
+fn bytes_below(path: &Path) -> Result<u64, CacheError> {
+    let mut bytes = own_bytes(path);
+    if fs::symlink_metadata(path).is_ok_and(|stat| stat.is_dir()) {
+        survey::walk(path, &mut |file, _| bytes += own_bytes(file))?;
+    }
+    Ok(bytes)
+}
+
+/// The commits of which there is no snapshot and no ref, but a record, a listing or the like.
+fn traces(dir: &RepoDir, survey: &Survey) -> Result<Vec<Commit>, CacheError> {
+    let mut commits = BTreeSet::new();
+    for folder in [dir.own(), dir.trees(), no_exist(dir)] {
+        for place in survey::list(&folder)? {
+            let name = name(&place.path).unwrap_or_default();
+            commits.extend(name.get(..40).and_then(|start| start.parse::<Commit>().ok()));
+        }
+    }
+    let named = survey.named();
+    commits.retain(|commit| !survey.snapshots.contains_key(commit) && !named.contains(commit.as_str()));
+    Ok(commits.into_iter().collect())
+}
+
+/// Where `huggingface_hub` remembers which files a commit does not have.
+fn no_exist(dir: &RepoDir) -> PathBuf {
+    dir.path().join(".no_exist")
+}
+
+/// Removes all that is known about a commit, so that nothing names what is to go.
+fn forget(dir: &RepoDir, commit: &Commit) -> Result<(), CacheError> {
+    for path in records_of(dir, commit)? {
+        disk::remove(&path)?;
+    }
+    disk::remove(&dir.tree(commit))?;
+    let absent = no_exist(dir).join(commit.as_str());
+    match fs::remove_dir_all(&absent) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).during("remove", &absent),
+        _ => Ok(()),
+    }
+}
+
+fn records_of(dir: &RepoDir, commit: &Commit) -> Result<Vec<PathBuf>, CacheError> {
+    let ours = |path: &Path| {
+        name(path).is_some_and(|name| {
+            name.strip_prefix(commit.as_str())
+                .is_some_and(|rest| rest.starts_with('-') && rest.ends_with(".json"))
+        })
+    };
+    Ok(survey::list(&dir.own())?.into_iter().map(|place| place.path).filter(|path| ours(path)).collect())
+}
+
+/// Removes a snapshot, unless somebody wants it after all.
+fn drop_snapshot(dir: &RepoDir, commit: &Commit) -> Result<bool, CacheError> {
+    forget(dir, commit)?;
+    disk::make_dirs(&dir.own())?;
+    let (snapshot, aside) = (dir.snapshot(commit), disk::unique(&dir.own(), "snapshot"));
+    // Held while it is aside: nobody may take it for a leftover.
+    let _lock = File::open(&snapshot).ok().filter(|folder| folder.try_lock().is_ok());
+    match fs::rename(&snapshot, &aside) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        other => other.during("remove", &snapshot)?,
+    }
+    disk::sync_dir(&dir.snapshots());
+    let wanted = survey::refs(dir)?.values().any(|text| text == commit.as_str());
+    // Where a writer has made a new one meanwhile, that one stays.
+    if (wanted || !records_of(dir, commit)?.is_empty()) && fs::rename(&aside, &snapshot).is_ok() {
+        return Ok(false);
+    }
+    fs::remove_dir_all(&aside).during("remove", &aside)?;
+    Ok(true)
+}
+
+/// A content that is out of its place.
+struct Aside<'a> {
+    content: &'a (PathBuf, u64),
+    path: PathBuf,
+    /// Tells others who might download it, and `sweep`, that it is in use.
+    _locks: (Courtesy, Option<File>),
+}
+
+/// Removes contents, unless a link to them has come meanwhile.
+fn drop_contents(dir: &RepoDir, contents: &[(PathBuf, u64)]) -> Result<Vec<(PathBuf, u64)>, CacheError> {
+    disk::make_dirs(&dir.own())?;
+    let mut asides = Vec::new();
+    let taken = contents.iter().try_for_each(|content| {
+        asides.extend(take(dir, content)?);
+        Ok(())
+    });
+    // With what could not be read, everything counts as linked.
+    let linked = taken.and_then(|()| linked(dir, &[]));
+    let mut gone = Vec::new();
+    for Aside { content: (place, bytes), path, .. } in &asides {
+        let wanted =
+            linked.as_ref().map_or(true, |linked| place.file_name().is_none_or(|name| linked.contains(name)));
+        if wanted {
+            disk::rename(path, place)?;
+        } else {
+            disk::remove(path)?;
+            gone.push((place.clone(), *bytes));
+        }
+    }
+    linked.map(|_| gone)
+}
+
+/// The names of the contents that something leads to, other than the snapshots that are going.
+fn linked(dir: &RepoDir, going: &[&str]) -> Result<HashSet<OsString>, CacheError> {
+    let mut linked = linked_below(&dir.own())?;
+    for place in survey::list(&dir.snapshots())? {
+        if !name(&place.path).is_some_and(|name| going.contains(&name)) {
+            linked.extend(linked_below(&place.path)?);
+        }
+    }
+    Ok(linked)
+}
+
+/// Takes a content aside, unless it is locked or gone.
+fn take<'a>(dir: &RepoDir, content: &'a (PathBuf, u64)) -> Result<Option<Aside<'a>>, CacheError> {
+    let place = &content.0;
+    let Some(digest) = name(place).and_then(|name| name.parse().ok()) else { return Ok(None) };
+    let courtesy = Courtesy::try_take(dir, &digest);
+    if matches!(courtesy, Courtesy::Busy) {
+        return Ok(None);
+    }
+    let link = fs::symlink_metadata(place).is_ok_and(|stat| stat.is_symlink());
+    let file = if link { None } else { File::open(place).ok().filter(|file| file.try_lock().is_ok()) };
+    let path = disk::unique(&dir.own(), "tmp");
+    match fs::rename(place, &path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        other => {
+            other.during("remove", place)?;
+            Ok(Some(Aside { content, path, _locks: (courtesy, file) }))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use pretty_assertions::assert_eq;
+
+    use super::*;
+    use crate::{
+        cache::{
+            testing::{COMMIT, file, listing, put, repo_dir},
+            write_refs,
+        },
+        hub::RepoFile,
+    };
+
+    fn shown(dir: &RepoDir, commit: &Commit, file: &RepoFile) {
+        put(dir, file, b"hello");
+        fs::create_dir_all(dir.snapshot(commit)).unwrap();
+        symlink(Path::new("../../blobs").join(file.digest.to_string()), dir.entry(commit, &file.path))
+            .unwrap();
+    }
+
+    #[test]
+    fn a_snapshot_that_is_named_meanwhile_is_put_back() {
+        let (_root, dir) = repo_dir();
+        let commit: Commit = COMMIT.parse().unwrap();
+        shown(&dir, &commit, &file("a.txt", b"hello"));
+        let before = listing(&dir.snapshots());
+        write_refs(&dir, &commit, &["main".parse().unwrap()]).unwrap();
+        assert!(!drop_snapshot(&dir, &commit).unwrap());
+        assert_eq!(listing(&dir.snapshots()), before);
+        fs::remove_file(dir.refs().join("main")).unwrap();
+        assert!(drop_snapshot(&dir, &commit).unwrap());
+        assert!(listing(&dir.snapshots()).is_empty() && listing(&dir.own()).is_empty());
+        assert!(!drop_snapshot(&dir, &commit).unwrap(), "it is gone");
+    }
+
+    #[test]
+    fn a_content_that_is_linked_to_meanwhile_is_put_back() {
+        let (_root, dir) = repo_dir();
+        let (commit, hello): (Commit, _) = (COMMIT.parse().unwrap(), file("a.txt", b"hello"));
+        let contents = [(dir.blob(&hello.digest), 5)];
+        // In a snapshot, or in one that is being built.
+        for snapshot in [dir.snapshot(&commit), dir.own().join("0.snapshot")] {
+            put(&dir, &hello, b"hello");
+            fs::create_dir_all(&snapshot).unwrap();
+            symlink(Path::new("../../blobs").join(hello.digest.to_string()), snapshot.join("a.txt")).unwrap();
+            assert_eq!(drop_contents(&dir, &contents).unwrap(), []);
+            assert_eq!(fs::read_to_string(snapshot.join("a.txt")).unwrap(), "hello");
+            fs::remove_dir_all(&snapshot).unwrap();
+        }
+        let busy = Courtesy::try_take(&dir, &hello.digest);
+        assert_eq!(drop_contents(&dir, &contents).unwrap(), []);
+        drop(busy);
+        assert_eq!(drop_contents(&dir, &contents).unwrap(), contents);
+        assert_eq!(listing(&dir.path()), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,212 @@
+//! One connection that brings a part of a content, tried again as long as that makes sense.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use tokio::time::{sleep, timeout};
+
+use super::{FetchError, Limits, download::Downloads, progress::FileProgress, retry::Retry, writer::Writer};
+use crate::{
+    cache::{CacheError, Part, Partial},
+    hub::{Body, HubError, RemoteFile, RepoFile, Token, Trouble},
+};
+
+/// What brings less in a second counts as silent.
+const TRICKLE: u64 = 1024;
+
+/// What the connections of one content share.
+pub(super) struct Transfer<'a> {
+    pub(super) downloads: &'a Downloads<'a>,
+    pub(super) file: &'a RepoFile,
+    pub(super) remote: RemoteFile,
+    pub(super) partial: Arc<Partial>,
+    pub(super) progress: &'a FileProgress,
+    /// Whether the server gives parts at all, as far as is known.
+    pub(super) in_parts: bool,
+    /// How many connections there are.
+    pub(super) open: AtomicUsize,
+}
+
+/// Why a content did not come.
+pub(super) enum Failure {
+    /// The server gives only the whole, and a part was needed.
+    OnlyWhole,
+    /// Anything else.
+    Fetch(FetchError),
+}
+
+impl<E: Into<FetchError>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Fetch(error.into())
+    }
+}
+
+/// Why one try ended early.
+enum End {
+    /// The Hub did not begin.
+    Open(HubError),
+    /// The Hub began and did not finish.
+    Read(HubError),
+    /// It is not worth another try.
+    Final(Failure),
+}
+
+impl<E: Into<Failure>> From<E> for End {
+    fn from(error: E) -> Self {
+        Self::Final(error.into())
+    }
+}
+
+impl Transfer<'_> {
+    /// A part for a connection, which counts from now on.
+    pub(super) fn claim(&self) -> Option<Part> {
+        let part = self.partial.claim()?;
+        self.open.fetch_add(1, Relaxed);
+        Some(part)
+    }
+
+    /// Brings a claimed part, and those behind it that nobody has when this is the only connection.
+    pub(super) async fn bring(&self, part: Part) -> Result<(), Failure> {
+        let mut writer = Writer::start(Arc::clone(&self.partial), part, self.downloads.alive.clone());
+        let filled = self.fill(&mut writer).await;
+        self.open.fetch_sub(1, Relaxed);
+        filled?;
+        Ok(writer.finish().await?)
+    }
+
+    /// Hands over all bytes, in as many tries as it takes.
+    async fn fill(&self, writer: &mut Writer) -> Result<(), Failure> {
+        let Self { downloads, file, .. } = self;
+        let mut retry = Retry::default();
+        let mut token = downloads.token.lock().await.clone();
+        let mut token_is_new = false;
+        loop {
+            let before = writer.at;
+            let (error, reading) = match self.stream(token.as_ref(), writer).await {
+                Ok(()) if writer.at >= writer.end => return Ok(()),
+                Ok(()) => (downloads.cut("the content ended early", Trouble::Cut), true),
+                Err(End::Open(HubError::Refused(refusal))) if refusal.status == 401 && !token_is_new => {
+                    // A mounted Secret may have been renewed since.
+                    tracing::info!(path = %file.path, "the token is refused: reading it again");
+                    token = downloads.renewed_token().await?;
+                    token_is_new = true;
+                    continue;
+                }
+                Err(End::Open(error)) => (error, false),
+                Err(End::Read(error)) => (error, true),
+                Err(End::Final(failure)) => return Err(failure),
+            };
+            self.remote.forget().await;
+            let gained = writer.at.saturating_sub(before);
+            let (limits, waiting) = (downloads.limits, downloads.waiting);
+            let Some(pause) = retry.after(&error, gained, limits, waiting, fastrand::f64()) else {
+                return Err(downloads.gave_up(file, error, reading).into());
+            };
+            tracing::warn!(
+                path = %file.path, %error, at = writer.at, pause_seconds = pause.as_secs_f32(), "trying again"
+            );
+            sleep(pause).await;
+        }
+    }
+
+    /// One try, from where the last one ended.
+    async fn stream(&self, token: Option<&Token>, writer: &mut Writer) -> Result<(), End> {
+        if writer.at >= writer.end {
+            return Ok(());
+        }
+        let alone = self.open.load(Relaxed) == 1;
+        let to = if alone { self.partial.free_until(writer.end) } else { writer.end };
+        let mut body = self.remote.open(token, writer.at..to).await.map_err(End::Open)?;
+        if body.start != writer.at {
+            if self.in_parts {
+                return Err(End::Final(Failure::OnlyWhole));
+            }
+            writer.restart().await?;
+            self.progress.restart();
+        }
+        let mut watchdog = Watchdog::new(self.downloads.limits);
+        while let Some(mut piece) = self.next(&mut body, &mut watchdog).await? {
+            while !piece.is_empty() {
+                let room = usize::try_from(writer.end - writer.at).unwrap_or(usize::MAX);
+                if room == 0 && !self.go_on(writer).await? {
+                    return Ok(());
+                }
+                let front = piece.split_to(piece.len().min(room));
+                self.progress.add(front.len() as u64);
+                writer.write(front).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on into the next part, unless another connection has it.
+    async fn go_on(&self, writer: &mut Writer) -> Result<bool, End> {
+        if writer.end >= self.file.size {
+            let error = CacheError::WrongSize { expected: self.file.size, found: writer.end + 1 };
+            return Err(FetchError::from(error).into());
+        }
+        let Some(next) = self.partial.claim_at(writer.end) else { return Ok(false) };
+        writer.go_on(next).await?;
+        Ok(true)
+    }
+
+    async fn next(&self, body: &mut Body, watchdog: &mut Watchdog) -> Result<Option<Bytes>, End> {
+        // HTTP notices a silence by itself, but not every carrier does.
+        let Ok(piece) = timeout(self.downloads.limits.stall * 2, body.next_chunk()).await else {
+            return Err(End::Read(self.downloads.cut("nothing came for too long", Trouble::Timeout)));
+        };
+        let piece = piece.map_err(End::Read)?;
+        let bytes = piece.as_ref().map_or(0, |piece| piece.len() as u64);
+        if watchdog.is_trickle(bytes, Instant::now()) {
+            return Err(End::Read(self.downloads.cut("too little came for too long", Trouble::Timeout)));
+        }
+        Ok(piece)
+    }
+}
+
+/// Notices a connection that is not silent, but as good as that.
+pub(super) struct Watchdog {
+    window: Duration,
+    since: Instant,
+    bytes: u64,
+}
+
+impl Watchdog {
+    pub(super) fn new(limits: &Limits) -> Self {
+        Self { window: limits.stall, since: Instant::now(), bytes: 0 }
+    }
+
+    /// Whether too little has come in the last window.
+    pub(super) fn is_trickle(&mut self, bytes: u64, now: Instant) -> bool {
+        self.bytes += bytes;
+        let elapsed = now.saturating_duration_since(self.since);
+        if elapsed < self.window {
+            return false;
+        }
+        let enough = self.bytes >= TRICKLE.saturating_mul(elapsed.as_secs().max(1));
+        (self.since, self.bytes) = (now, 0);
+        !enough
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trickle_is_as_good_as_silence() {
+        let limits = Limits { stall: Duration::from_secs(60), ..Limits::default() };
+        let mut watchdog = Watchdog::new(&limits);
+        let at = |seconds| Instant::now() + Duration::from_secs(seconds);
+        assert!(!watchdog.is_trickle(1, at(30)));
+        assert!(watchdog.is_trickle(1, at(61)));
+        assert!(!watchdog.is_trickle(70 * TRICKLE, at(130)));
+        assert!(!watchdog.is_trickle(1, at(140)), "a new window has begun");
+    }
+}
