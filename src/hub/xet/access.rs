@@ -1,0 +1,136 @@
+//! The token of the store, which the Hub gives to who may read a repo. We ask for it ourselves: the official client would
+//! turn the Hub's refusal into a text, and would have to be given the Hub's token.
+
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use reqwest::header::{HeaderMap, HeaderValue, USER_AGENT};
+use url::Url;
+use xet::{XetError, xet_session::XetDownloadStreamGroup};
+
+use super::{
+    super::{
+        Commit, Endpoint, Hub, HubError, Repo, Token,
+        answer::{self, Unusable},
+        endpoint::host_of,
+    },
+    machine::Machine,
+};
+
+/// A new one is asked for this long before the old one ends.
+const MARGIN: Duration = Duration::from_secs(60);
+/// A token that seems to end at once is used for as long, and until the store refuses it: our clock may be wrong, and the
+/// Hub limits how often it may be asked.
+const AT_LEAST: Duration = Duration::from_secs(30);
+/// A clock that is wrong the other way must not make it last for ever.
+const AT_MOST: Duration = Duration::from_secs(24 * 3600);
+
+/// What the Hub gives: where the store is, and a token for it.
+pub(in crate::hub) struct XetAccess {
+    /// The token of the store.
+    pub token: String,
+    /// When it ends, in seconds of Unix time.
+    pub ends: i64,
+    /// Where the store is.
+    pub store: Url,
+}
+
+impl XetAccess {
+    pub(super) fn host(&self) -> &str {
+        self.store.host_str().unwrap_or("?")
+    }
+}
+
+impl fmt::Debug for XetAccess {
+    /// Without the token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("XetAccess")
+            .field("ends", &self.ends)
+            .field("store", &host_of(&self.store))
+            .finish_non_exhaustive()
+    }
+}
+
+impl Hub {
+    /// Asks for the right to read a commit's files from Xet.
+    pub(super) async fn xet_access(
+        &self,
+        repo: &Repo,
+        commit: &Commit,
+        token: Option<&Token>,
+    ) -> Result<XetAccess, HubError> {
+        let (body, answer) = self.json(&self.endpoint().xet_read_token(repo, commit), token).await?;
+        let access = answer::xet_access(&body).and_then(|access| as_safe_as(self.endpoint(), access));
+        access.map_err(|error| error.at(answer.host, token.is_some()))
+    }
+}
+
+/// What the Hub says over TLS does not go on without it.
+fn as_safe_as(hub: &Endpoint, access: XetAccess) -> Result<XetAccess, Unusable> {
+    if hub.as_str().starts_with("https:") && access.store.scheme() != "https" {
+        return Err(Unusable::Wrong("its Xet store has no TLS".to_owned()));
+    }
+    Ok(access)
+}
+
+/// The official client with a token of the store.
+pub(super) struct Grant {
+    pub group: XetDownloadStreamGroup,
+    /// Where the store is, for messages.
+    pub host: String,
+    stale_from: Instant,
+}
+
+impl Grant {
+    pub async fn new(machine: &Machine, access: &XetAccess) -> Result<Self, XetError> {
+        let stale_from = Instant::now() + fresh_for(access.ends, Timestamp::now().as_second());
+        let agent = HeaderValue::from_static(concat!("modelcache/", env!("CARGO_PKG_VERSION")));
+        let group = machine
+            .session
+            .new_download_stream_group()?
+            .with_endpoint(access.store.as_str().trim_end_matches('/'))
+            // Without an end: the official client must not judge by a clock that may be wrong, and cannot renew it.
+            .with_token_info(&access.token, u64::MAX)
+            .with_custom_headers(HeaderMap::from_iter([(USER_AGENT, agent)]));
+        let group = machine.run(group.build()).await?;
+        Ok(Self { group, host: host_of(&access.store), stale_from })
+    }
+
+    pub fn is_fresh(&self) -> bool {
+        Instant::now() < self.stale_from
+    }
+}
+
+/// For how long a token is used that ends then.
+fn fresh_for(ends: i64, now: i64) -> Duration {
+    let left = Duration::from_secs(ends.saturating_sub(now).try_into().unwrap_or_default());
+    left.saturating_sub(MARGIN).clamp(AT_LEAST, AT_MOST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_without_tls_is_for_a_hub_without_tls() {
+        let allowed = |hub: &str, store: &str| {
+            let access = XetAccess { token: "secret".to_owned(), ends: 0, store: store.parse().unwrap() };
+            assert!(!format!("{access:?}").contains("secret"));
+            as_safe_as(&hub.parse().unwrap(), access).is_ok()
+        };
+        assert!(allowed("https://hub", "https://store") && allowed("http://hub", "http://store"));
+        assert!(!allowed("https://hub", "http://store"));
+    }
+
+    #[test]
+    fn a_token_is_renewed_before_it_ends_but_not_all_the_time() {
+        assert_eq!(fresh_for(10_000 + 3600, 10_000), Duration::from_secs(59 * 60));
+        for ends in [i64::MIN, 0, 10_000, 10_061] {
+            assert_eq!(fresh_for(ends, 10_000), AT_LEAST, "{ends}");
+        }
+        assert_eq!(fresh_for(i64::MAX, 10_000), AT_MOST);
+    }
+}

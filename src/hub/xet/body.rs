@@ -1,0 +1,179 @@
+//! The bytes of a range of a file, window after window. Does not know where they go.
+
+use std::{ops::Range, sync::Arc};
+
+use bytes::Bytes;
+use tokio::{
+    sync::{OwnedSemaphorePermit, mpsc},
+    task::AbortHandle,
+};
+use xet::xet_session::{XetDownloadStream, XetFileInfo};
+
+use super::{XetFiles, access::Grant, failure, settings::WINDOW};
+use crate::hub::{HubError, Token, error::Trouble};
+
+/// The official client gives up to a whole window at once; that is more than a writer wants.
+const PIECE: usize = 1 << 20;
+
+/// Content of a file, from one byte to another. Dropping it ends the work behind it.
+#[derive(Debug)]
+pub struct XetBody {
+    /// The offset of the first byte.
+    pub start: u64,
+    /// How many bytes follow.
+    pub length: u64,
+    left: u64,
+    pieces: mpsc::Receiver<Result<Bytes, HubError>>,
+    work: AbortHandle,
+}
+
+impl XetBody {
+    /// The next bytes, in order; none at the end. A wait for them can be given up and taken up again.
+    pub async fn next_chunk(&mut self) -> Result<Option<Bytes>, HubError> {
+        match self.pieces.recv().await {
+            Some(Ok(piece)) => {
+                self.left = self.left.saturating_sub(piece.len() as u64);
+                Ok(Some(piece))
+            }
+            Some(Err(error)) => Err(error),
+            None if self.left == 0 => Ok(None),
+            None => Err(cut("the Xet client".to_owned())),
+        }
+    }
+
+    pub(super) fn start(
+        files: XetFiles,
+        hash: String,
+        size: u64,
+        range: Range<u64>,
+        token: Option<Token>,
+    ) -> Self {
+        let (start, length) = (range.start, range.end.saturating_sub(range.start));
+        let (to, pieces) = mpsc::channel(1);
+        let reader = Reader { files, file: XetFileInfo::new(hash, size), range, token, to };
+        // The official client's own stream loses bytes when a wait for it is given up; a task of ours is not given up.
+        let work = tokio::spawn(reader.run()).abort_handle();
+        Self { start, length, left: length, pieces, work }
+    }
+}
+
+impl Drop for XetBody {
+    fn drop(&mut self) {
+        self.work.abort();
+    }
+}
+
+/// A part of the file that the official client was asked for.
+struct Window {
+    end: u64,
+    stream: XetDownloadStream,
+    grant: Arc<Grant>,
+    _slot: OwnedSemaphorePermit,
+}
+
+struct Reader {
+    files: XetFiles,
+    file: XetFileInfo,
+    range: Range<u64>,
+    token: Option<Token>,
+    to: mpsc::Sender<Result<Bytes, HubError>>,
+}
+
+/// Nobody wants the bytes any more.
+struct Unwanted;
+
+impl Reader {
+    async fn run(self) {
+        match self.read().await {
+            Ok(Ok(())) | Err(Unwanted) => {}
+            Ok(Err(error)) => {
+                // Where nobody listens, nobody needs to know.
+                let _ = self.to.send(Err(error)).await;
+            }
+        }
+    }
+
+    async fn read(&self) -> Result<Result<(), HubError>, Unwanted> {
+        let mut at = self.range.start;
+        let mut ahead = None;
+        let mut renewed_at = None;
+        while at < self.range.end {
+            let mut window = match ahead.take() {
+                Some(window) => window,
+                None => match self.wait_and_ask(at).await {
+                    Ok(window) => window,
+                    Err(error) => return Ok(Err(error)),
+                },
+            };
+            if window.end < self.range.end {
+                ahead = self.ask_ahead(window.end).await;
+            }
+            match self.pass_on(&mut window, &mut at).await? {
+                Ok(()) => {}
+                // A token of the store ends at some time, or is taken back. The Hub says whether there is another: at the
+                // same place only once, for a store that refuses a new one too would be asked for ever.
+                Err(error) if failure::is_refusal(&error) && renewed_at != Some(at) => {
+                    renewed_at = Some(at);
+                    ahead = None;
+                    tracing::debug!(%error, "asking the hub for a new right to read from xet");
+                    if let Err(error) = self.files.grant(self.token.as_ref(), Some(&window.grant)).await {
+                        return Ok(Err(error));
+                    }
+                }
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// Hands on what a window gives.
+    async fn pass_on(&self, window: &mut Window, at: &mut u64) -> Result<Result<(), HubError>, Unwanted> {
+        let host = || window.grant.host.clone();
+        while *at < window.end {
+            let mut bytes = match window.stream.next().await {
+                Ok(Some(bytes)) => bytes,
+                Ok(None) => return Ok(Err(cut(host()))),
+                Err(error) => return Ok(Err(failure::of(&error, &window.grant.host))),
+            };
+            if bytes.len() as u64 > window.end - *at {
+                let what = "more of the file came than was asked for".to_owned();
+                return Ok(Err(HubError::BadAnswer { host: host(), what }));
+            }
+            while !bytes.is_empty() {
+                let piece = bytes.split_to(bytes.len().min(PIECE));
+                *at += piece.len() as u64;
+                self.to.send(Ok(piece)).await.map_err(|_| Unwanted)?;
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    async fn wait_and_ask(&self, from: u64) -> Result<Window, HubError> {
+        // It is never closed, so waiting for it does not fail.
+        let slot = self.files.inner.windows.clone().acquire_owned().await.map_err(|_| cut(String::new()))?;
+        self.ask(from, slot).await
+    }
+
+    /// The next window while this one is read, if there is room for it. A body never waits for room while it holds a
+    /// window, or two of them could wait for each other.
+    async fn ask_ahead(&self, from: u64) -> Option<Window> {
+        let slot = self.files.inner.windows.clone().try_acquire_owned().ok()?;
+        self.ask(from, slot).await.ok()
+    }
+
+    async fn ask(&self, from: u64, slot: OwnedSemaphorePermit) -> Result<Window, HubError> {
+        let grant = self.files.grant(self.token.as_ref(), None).await?;
+        let end = self.range.end.min(from + WINDOW);
+        let failed = |error| failure::of(&error, &grant.host);
+        let machine = self.files.machine().await.map_err(failed)?;
+        let (group, file) = (grant.group.clone(), self.file.clone());
+        let asked = machine.run(async move { group.download_stream(file, Some(from..end)).await });
+        let mut stream = asked.await.map_err(failed)?;
+        stream.start();
+        Ok(Window { end, stream, grant, _slot: slot })
+    }
+}
+
+fn cut(host: String) -> HubError {
+    HubError::Unreachable { host, kind: Trouble::Cut, detail: "the file is not complete".to_owned() }
+}

@@ -1,0 +1,53 @@
+//! The official client, on threads of its own. It lets go of requests that nobody waits for any more only when they end by
+//! themselves, which takes a while where a store hangs; with its threads they all end.
+
+use std::path::Path;
+
+use tokio::runtime::{Builder, Runtime};
+use xet::{
+    XetError,
+    xet_session::{XetSession, XetSessionBuilder},
+};
+
+use super::settings;
+
+pub(super) struct Machine {
+    pub session: XetSession,
+    /// Always there until the drop.
+    runtime: Option<Runtime>,
+}
+
+impl Machine {
+    pub fn start(folder: &Path) -> Result<Self, XetError> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(settings::THREADS)
+            .thread_name("xet")
+            .enable_all()
+            .build()?;
+        let session = XetSessionBuilder::new_with_config(settings::config())
+            .with_tokio_handle(runtime.handle().clone())
+            .with_cache_dir(folder)
+            .build()?;
+        Ok(Self { session, runtime: Some(runtime) })
+    }
+
+    /// Does a piece of the official client's work on its threads, together with all that it starts there.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, XetError>> + Send + 'static,
+    ) -> Result<T, XetError> {
+        match &self.runtime {
+            Some(runtime) => runtime.spawn(work).await?,
+            None => work.await,
+        }
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // Without waiting, which is not allowed on the threads that async code runs on.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! The whole way of a file in Xet: into a cache, verified, and over plain HTTP where the store fails.
+
+use std::{fs, sync::Arc, time::Duration};
+
+use modelcache::{
+    cache::CacheDir,
+    fetch::{FetchRequest, Limits, Progress, Report, fetch},
+    hub::{Patterns, Repo, RepoType, TokenSource},
+    reason::Reason,
+};
+use pretty_assertions::assert_eq;
+use standin_hub::Class;
+
+use crate::{FILE, SIZE, World, alice};
+
+impl World {
+    async fn fetch(&self, xet: bool) -> Report {
+        let limits =
+            Limits { pause: Duration::from_millis(20), stall: Duration::from_secs(2), ..Limits::default() };
+        let request = FetchRequest {
+            repo: Repo { kind: RepoType::Model, id: "acme/big".parse().unwrap() },
+            revision: "main".parse().unwrap(),
+            aliases: Vec::new(),
+            patterns: Patterns::default(),
+            cache: CacheDir::new(self.folder.path().join("cache")),
+            endpoint: self.hub.url().parse().unwrap(),
+            token: TokenSource::Fixed(alice()),
+            offline: false,
+            xet,
+            links: None,
+            limits,
+        };
+        let report = fetch(&request, &Arc::new(Progress::default()), std::future::pending()).await;
+        assert_eq!(report.reason, Reason::Verified, "{}", report.message);
+        let path = self.folder.path().join("cache").join(report.path.clone().unwrap()).join(FILE);
+        assert!(fs::read(path).unwrap() == self.content);
+        report
+    }
+
+    /// Bytes that came over plain HTTP.
+    fn over_http(&self) -> u64 {
+        let requests = self.hub.requests();
+        requests.iter().filter(|request| request.class == Class::Cdn).map(|request| request.bytes).sum()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_in_xet_comes_from_there() {
+    let world = World::new().await;
+    let report = world.fetch(true).await;
+    assert_eq!((report.downloaded_bytes, world.over_http(), world.tokens_asked()), (SIZE, 0, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_wants_no_xet_gets_it_over_http() {
+    let world = World::new().await;
+    world.fetch(false).await;
+    assert_eq!((world.over_http(), world.store.requests().len()), (SIZE, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flipped_byte_in_the_store_is_caught_and_never_shown() {
+    let world = World::new().await;
+    world.store.flip_a_byte().unwrap();
+    let report = world.fetch(true).await;
+    assert_eq!((report.downloaded_bytes, world.over_http()), (2 * SIZE, SIZE));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stalled_store_costs_only_what_it_did_not_give() {
+    const GIVEN: u64 = 20 << 20;
+    let world = World::new().await;
+    world.store.stall_at(GIVEN);
+    world.fetch(true).await;
+    let over_http = world.over_http();
+    assert!(over_http > 0 && over_http < SIZE, "{over_http}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_gone_is_done_without() {
+    let world = World::new().await;
+    world.store.die();
+    world.fetch(true).await;
+    assert_eq!(world.over_http(), SIZE);
+}
