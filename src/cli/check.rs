@@ -6,23 +6,31 @@ use super::{
     Output,
     env::Env,
     json, print,
-    source::{Source, SourceArgs, SourceError},
-    tell,
+    source::{FILES_HELP, Source, SourceArgs, SourceError, Wanted},
+    table, tell,
 };
 use crate::{
-    hub::{Commit, Hub, HubError, Preflight, Question, RepoType, advice, preflight, topic_of},
+    hub::{Commit, Hub, HubError, Preflight, Question, RepoType, advice, preflight, printable, topic_of},
     reason::{Answer, Reason, Topic, Verdict, exit},
+    units,
 };
+
+const EXAMPLES: &str = "Examples:\n  \
+    modelcache check meta-llama/Llama-3.1-8B --token-file token\n  \
+    modelcache check org/data --type dataset --revision v1 -o json\n  \
+    modelcache check -f models/                   # before a merge\n  \
+    kustomize build . | modelcache check -f -";
 
 /// Ask the Hub whether a repo may be read, and what there is to fetch. Downloads nothing
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  \
-    modelcache check meta-llama/Llama-3.1-8B --token-file token\n  \
-    modelcache check org/data --type dataset --revision v1 -o json")]
+#[command(
+    override_usage = "modelcache check [OPTIONS] REPO\n       modelcache check [OPTIONS] -f FILE...",
+    after_help = format!("{FILES_HELP}\n\n{EXAMPLES}")
+)]
 pub(super) struct Args {
     #[command(flatten)]
     source: SourceArgs,
-    /// What is printed: a line for each answer, or one JSON object
+    /// What is printed: a line for each answer (with -f, a table), or a JSON object for each repo
     #[arg(short, long, default_value = "text")]
     output: Output,
 }
@@ -30,6 +38,8 @@ pub(super) struct Args {
 /// What `check` prints for a program.
 #[derive(Debug, Serialize)]
 struct Found<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
     repo: &'a str,
     #[serde(rename = "type")]
     kind: RepoType,
@@ -43,37 +53,90 @@ struct Found<'a> {
 impl Args {
     /// Does it, and gives the exit code.
     pub(super) async fn run(self) -> u8 {
-        let answer = match self.source.read(&Env::of_process()) {
-            Ok(source) => ask(&source).await,
-            Err(error) => refused(&error),
-        };
-        match self.output {
-            Output::Text => {
-                for verdict in answer.verdicts() {
-                    print(&line(verdict));
-                }
+        let wanted = match self.source.wanted(&Env::of_process(), &[]) {
+            Ok(wanted) => wanted,
+            Err(error) => {
+                tell(&format!("error: {error}"));
+                return exit::USAGE;
             }
-            Output::Json => {
-                let snapshot = answer.snapshot.as_ref();
-                print(&json(&Found {
-                    repo: &self.source.repo,
-                    kind: self.source.kind.kind,
-                    revision: &self.source.revision,
-                    commit: snapshot.map(|snapshot| &snapshot.commit),
-                    files: snapshot.map(|snapshot| snapshot.files.len()),
-                    bytes: snapshot.map(|snapshot| snapshot.bytes),
-                    conditions: answer.verdicts(),
-                }));
+        };
+        let mut answers = Vec::new();
+        for one in &wanted {
+            let answer = match &one.source {
+                Ok(source) => ask(source).await,
+                Err(error) => refused(error),
+            };
+            if self.output == Output::Json {
+                print(&json(&found(one, &answer)));
+            }
+            answers.push(answer);
+        }
+        let all: Vec<_> = wanted.iter().zip(&answers).collect();
+        if self.output == Output::Text {
+            text(&all);
+        }
+        let mut code = exit::OK;
+        for (one, answer) in all {
+            let last = last_word(answer);
+            if one.name.is_none() || !answer.holds() {
+                let whose = one.name.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();
+                tell(&format!("{whose}{}: {}", last.reason, last.message));
+            }
+            if code == exit::OK && !answer.holds() {
+                code = last.reason.exit_code();
             }
         }
-        let last = answer.obstacle().unwrap_or(&answer.resolved);
-        tell(&format!("{}: {}", last.reason, last.message));
-        answer.obstacle().map_or(exit::OK, |verdict| verdict.reason.exit_code())
+        code
     }
 }
 
+fn last_word(answer: &Preflight) -> &Verdict {
+    answer.obstacle().unwrap_or(&answer.resolved)
+}
+
+fn found<'a>(wanted: &'a Wanted, answer: &'a Preflight) -> Found<'a> {
+    let snapshot = answer.snapshot.as_ref();
+    Found {
+        name: wanted.name.as_deref(),
+        repo: &wanted.repo,
+        kind: wanted.kind,
+        revision: &wanted.revision,
+        commit: snapshot.map(|snapshot| &snapshot.commit),
+        files: snapshot.map(|snapshot| snapshot.files.len()),
+        bytes: snapshot.map(|snapshot| snapshot.bytes),
+        conditions: answer.verdicts(),
+    }
+}
+
+fn text(all: &[(&Wanted, &Preflight)]) {
+    if let [(Wanted { name: None, .. }, answer)] = all {
+        for verdict in answer.verdicts() {
+            print(&line(verdict));
+        }
+        return;
+    }
+    let rows: Vec<_> = all.iter().map(|(wanted, answer)| row(wanted, answer)).collect();
+    for line in table::lines(["NAME", "REPO", "REVISION", "COMMIT", "FILES", "SIZE", "REASON"], &rows) {
+        print(&line);
+    }
+}
+
+fn row(wanted: &Wanted, answer: &Preflight) -> [String; 7] {
+    let snapshot = answer.snapshot.as_ref();
+    let or_none = |cell: Option<String>| cell.unwrap_or_else(|| "-".to_owned());
+    [
+        or_none(wanted.name.clone()),
+        printable(&wanted.repo),
+        printable(&wanted.revision),
+        or_none(snapshot.map(|snapshot| snapshot.commit.short().to_owned())),
+        or_none(snapshot.map(|snapshot| snapshot.files.len().to_string())),
+        or_none(snapshot.map(|snapshot| units::size(snapshot.bytes))),
+        last_word(answer).reason.to_string(),
+    ]
+}
+
 async fn ask(source: &Source) -> Preflight {
-    let Source { repo, revision, patterns, endpoint, token } = source;
+    let Source { repo, revision, patterns, endpoint, token, .. } = source;
     let asked = async {
         let token = token.read()?;
         let hub = Hub::connect(endpoint)?;

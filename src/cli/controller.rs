@@ -11,6 +11,9 @@ use crate::{
 
 /// Run the operator. In a cluster its settings come from the environment of its Deployment
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    modelcache controller --image registry.example/modelcache:v1\n  \
+    modelcache controller --image IMAGE --endpoint https://mirror.example")]
 pub(super) struct Args {
     /// Image of the download Jobs: the controller's own
     #[arg(long, env = "MODELCACHE_IMAGE")]

@@ -5,6 +5,7 @@ use crate::{api, reason::exit};
 
 /// Print the CRD, for `kubectl apply --server-side -f -`
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  modelcache crd | kubectl apply --server-side -f -")]
 pub(super) struct Args {}
 
 impl Args {

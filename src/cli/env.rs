@@ -1,16 +1,21 @@
-//! The Hub's own environment variables, with the precedence of `huggingface_hub`. Pure: the environment is handed in.
+//! The Hub's own environment variables, read as `huggingface_hub` reads them. Pure: the environment is handed in.
+//!
+//! On purpose otherwise: an empty variable counts as none, and `~name` is no other user's home.
+
+#[cfg(test)]
+mod official;
 
 use std::{collections::HashMap, ffi::OsString, path::PathBuf};
 
 use crate::hub::TokenSource;
 
-/// Environment variables. An empty one counts as none.
+/// Environment variables.
 #[derive(Debug)]
 pub(super) struct Env(HashMap<String, String>);
 
 impl FromIterator<(String, String)> for Env {
     fn from_iter<I: IntoIterator<Item = (String, String)>>(variables: I) -> Self {
-        Self(variables.into_iter().filter(|(_, value)| !value.is_empty()).collect())
+        Self(variables.into_iter().collect())
     }
 }
 
@@ -22,50 +27,79 @@ impl Env {
         std::env::vars_os().filter_map(text).collect()
     }
 
+    /// A variable. An empty one counts as none.
     fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
+        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
-    /// A path in a variable, `~` meaning the home folder.
-    fn path(&self, name: &str) -> Option<PathBuf> {
-        let value = self.get(name)?;
-        let below_home = if value == "~" { Some("") } else { value.strip_prefix("~/") };
-        Some(below_home.map_or_else(|| PathBuf::from(value), |rest| self.user_home().join(rest)))
+    /// A path in which `~` stands for the home folder, and `$NAME` or `${NAME}` for a variable.
+    fn expanded(&self, path: &str) -> String {
+        let home = match path.strip_prefix('~') {
+            Some(rest) if rest.is_empty() || rest.starts_with('/') => {
+                format!("{}{rest}", self.get("HOME").unwrap_or_default().trim_end_matches('/'))
+            }
+            _ => path.to_owned(),
+        };
+        self.with_variables(if home.is_empty() { "/" } else { &home })
     }
 
-    fn user_home(&self) -> PathBuf {
-        self.get("HOME").map_or_else(|| PathBuf::from("/"), PathBuf::from)
+    /// Replaces the variables that there are, those of others stay as they are written.
+    fn with_variables(&self, text: &str) -> String {
+        let mut result = String::new();
+        let mut rest = text;
+        while let Some(at) = rest.find('$') {
+            result.push_str(&rest[..at]);
+            let after = &rest[at + 1..];
+            let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            let braced = after.strip_prefix('{').and_then(|inner| inner.split_once('}'));
+            let plain = &after[..after.find(|c| !word(c)).unwrap_or(after.len())];
+            let (name, length) = braced.map_or((plain, plain.len()), |(name, _)| (name, name.len() + 2));
+            match self.0.get(name) {
+                Some(value) => result.push_str(value),
+                None => result.push_str(&rest[at..=at + length]),
+            }
+            rest = &after[length..];
+        }
+        result + rest
     }
 
     /// Where the Hub's libraries keep everything of theirs.
-    fn hub_home(&self) -> PathBuf {
-        self.path("HF_HOME").unwrap_or_else(|| {
-            self.path("XDG_CACHE_HOME").unwrap_or_else(|| self.user_home().join(".cache")).join("huggingface")
-        })
+    fn hub_home(&self) -> String {
+        let usual = || format!("{}/huggingface", self.get("XDG_CACHE_HOME").unwrap_or("~/.cache"));
+        self.expanded(&self.get("HF_HOME").map_or_else(usual, str::to_owned))
     }
 
-    /// Where the cache is.
+    /// Where the cache is. As in Python, a variable in what a variable stands for counts too.
     pub(super) fn cache(&self) -> PathBuf {
-        self.path("HF_HUB_CACHE")
-            .or_else(|| self.path("HUGGINGFACE_HUB_CACHE"))
-            .unwrap_or_else(|| self.hub_home().join("hub"))
+        let given = self.get("HF_HUB_CACHE").or_else(|| self.get("HUGGINGFACE_HUB_CACHE"));
+        let usual = || format!("{}/hub", self.hub_home());
+        self.expanded(&given.map_or_else(usual, str::to_owned)).into()
     }
 
     /// The token. A file of which nobody has spoken may be missing.
     pub(super) fn token(&self) -> TokenSource {
-        for name in ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"] {
-            // The Hub's libraries take white space for no token, too.
-            if let Some(token) = self.get(name).filter(|token| !token.trim().is_empty()) {
-                return TokenSource::fixed(token);
-            }
+        let fixed = self.get("HF_TOKEN").or_else(|| self.get("HUGGING_FACE_HUB_TOKEN"));
+        // The Hub's libraries take white space for no token, too.
+        if let Some(token) = fixed.filter(|token| !token.trim().is_empty()) {
+            return TokenSource::fixed(token);
         }
-        let path = self.path("HF_TOKEN_PATH").unwrap_or_else(|| self.hub_home().join("token"));
+        let path = self.token_path();
         if path.exists() { TokenSource::File(path) } else { TokenSource::None }
+    }
+
+    fn token_path(&self) -> PathBuf {
+        let usual = || format!("{}/token", self.hub_home());
+        self.expanded(&self.get("HF_TOKEN_PATH").map_or_else(usual, str::to_owned)).into()
     }
 
     /// Whether the Hub may not be asked.
     pub(super) fn offline(&self) -> bool {
         self.get("HF_HUB_OFFLINE").or_else(|| self.get("TRANSFORMERS_OFFLINE")).is_some_and(is_true)
+    }
+
+    /// Whether Xet shall not be used.
+    pub(super) fn without_xet(&self) -> bool {
+        self.get("HF_HUB_DISABLE_XET").is_some_and(is_true)
     }
 
     /// Whether snapshots shall hold files instead of links.
@@ -113,7 +147,7 @@ mod tests {
         let fixed = |text: &str| TokenSource::Fixed(text.parse().unwrap());
         let token = |variables: &[(&str, &str)]| with(variables).token();
         assert_eq!(token(&[("HF_TOKEN", "hf_a\n"), ("HUGGING_FACE_HUB_TOKEN", "hf_b")]), fixed("hf_a"));
-        assert_eq!(token(&[("HF_TOKEN", " "), ("HUGGING_FACE_HUB_TOKEN", "hf_b")]), fixed("hf_b"));
+        assert_eq!(token(&[("HF_TOKEN", ""), ("HUGGING_FACE_HUB_TOKEN", "hf_b")]), fixed("hf_b"));
         assert!(matches!(token(&[("HF_TOKEN", "hf a")]), TokenSource::Malformed(_)));
         assert_eq!(token(&[("HF_TOKEN_PATH", path)]), TokenSource::None);
         std::fs::write(&file, "hf_c").unwrap();

@@ -1,12 +1,13 @@
 //! `modelcache fetch`: fills a cache. The Job, the init container and the person run the same.
 
 use std::{
-    future::pending,
-    io::{self, IsTerminal as _},
+    future::{Future, pending},
     path::PathBuf,
     sync::Arc,
 };
 
+use futures::FutureExt as _;
+use serde::Serialize;
 use tokio::{
     select,
     signal::unix::{SignalKind, signal},
@@ -15,38 +16,57 @@ use tokio::{
 use super::{
     Output,
     env::Env,
-    print,
-    source::{SourceArgs, SourceError},
+    json, print,
+    source::{FILES_HELP, Source, SourceArgs, Wanted},
     tell,
 };
 use crate::{
     cache::{CacheDir, Links},
-    fetch::{FetchRequest, Limits, Progress, Report, fetch, show},
+    fetch::{FetchRequest, Limits, Progress, Report, can_draw, fetch, show},
     hub::printable,
-    reason::exit,
+    reason::{Reason, exit},
 };
+
+const EXAMPLES: &str = "Examples:\n  \
+    modelcache fetch openai-community/gpt2\n  \
+    modelcache fetch org/name --include '*.safetensors' --include '*.json'\n  \
+    modelcache fetch org/data --type dataset --cache-dir /models\n  \
+    modelcache fetch -f modelcache.yaml           # the file of the cluster\n  \
+    HF_HUB_OFFLINE=1 modelcache fetch org/name    # complete? Asks no Hub";
 
 /// Fill a cache with files of a repo, complete and verified
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  \
-    modelcache fetch openai-community/gpt2\n  \
-    modelcache fetch org/name --include '*.safetensors' --include '*.json' --cache-dir /models\n  \
-    HF_HUB_OFFLINE=1 modelcache fetch org/name    # is it complete? Asks no Hub")]
+#[command(
+    override_usage = "modelcache fetch [OPTIONS] REPO\n       modelcache fetch [OPTIONS] -f FILE...",
+    after_help = format!("{FILES_HELP}\n\n{EXAMPLES}")
+)]
 pub(super) struct Args {
     #[command(flatten)]
     source: SourceArgs,
     /// Further ref that shall name the commit in the cache; may be repeated
-    #[arg(long = "alias", value_name = "REF")]
+    #[arg(long = "alias", value_name = "REF", conflicts_with = "filename")]
     aliases: Vec<String>,
     /// The cache. Else `HF_HUB_CACHE`, or `hub` below `HF_HOME`
     #[arg(long, value_name = "DIR")]
     cache_dir: Option<PathBuf>,
+    /// Take files that the Hub stores in Xet over plain HTTP. Also `HF_HUB_DISABLE_XET`
+    #[arg(long)]
+    no_xet: bool,
     /// Write how it ended to this file, as JSON of less than 4 KiB
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "filename")]
     report: Option<PathBuf>,
     /// What is printed in the end: the path of the snapshot, or the report
     #[arg(short, long, default_value = "text")]
     output: Output,
+}
+
+/// A report of one of several.
+#[derive(Debug, Serialize)]
+struct Named<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    #[serde(flatten)]
+    report: &'a Report,
 }
 
 impl Args {
@@ -54,52 +74,85 @@ impl Args {
     pub(super) async fn run(self) -> u8 {
         let env = Env::of_process();
         let cache = CacheDir::new(self.cache_dir.clone().unwrap_or_else(|| env.cache()));
-        let report = match self.request(&env, cache.clone()) {
-            Ok(request) => with_progress(&request).await,
+        let wanted = match self.source.wanted(&env, &self.aliases) {
+            Ok(wanted) => wanted,
             Err(error) => {
-                // What is wrong may also be endless, and a report must stay short.
-                let SourceArgs { repo, kind, revision, .. } = &self.source;
-                let (repo, revision) = (printable(repo), printable(revision));
-                Report::new(&repo, kind.kind, &revision, error.reason(), format!("{error}."))
+                tell(&format!("error: {error}"));
+                return exit::USAGE;
             }
         };
+        let stop = stopped().shared();
+        let mut code = exit::OK;
+        for one in wanted {
+            let name = one.name.clone();
+            let report = fill(one, &env, &cache, !self.no_xet, stop.clone()).await;
+            self.tell(name.as_deref(), &cache, &report);
+            if code == exit::OK {
+                code = report.reason.exit_code();
+            }
+            if report.reason == Reason::Stopped {
+                return Reason::Stopped.exit_code();
+            }
+        }
+        code
+    }
+
+    fn tell(&self, name: Option<&str>, cache: &CacheDir, report: &Report) {
         if let Some(path) = &self.report
             && let Err(error) = report.write(path)
         {
             tracing::error!(path = %path.display(), %error, "cannot write the report");
         }
         match (self.output, &report.path) {
+            (Output::Json, _) if name.is_some() => print(&json(&Named { name, report })),
             (Output::Json, _) => print(&report.to_json()),
             (Output::Text, Some(path)) => print(&cache.root().join(path).display().to_string()),
             (Output::Text, None) => {}
         }
-        tell(&format!("{}: {}", report.reason, report.message));
-        report.reason.exit_code()
+        let whose = name.map(|name| format!("{name}: ")).unwrap_or_default();
+        tell(&format!("{whose}{}: {}", report.reason, report.message));
     }
+}
 
-    fn request(&self, env: &Env, cache: CacheDir) -> Result<FetchRequest, SourceError> {
-        let source = self.source.read(env)?;
-        let aliases = self.aliases.iter().map(|alias| alias.parse()).collect::<Result<_, _>>()?;
-        Ok(FetchRequest {
-            repo: source.repo,
-            revision: source.revision,
-            aliases,
-            patterns: source.patterns,
-            cache,
-            endpoint: source.endpoint,
-            token: source.token,
-            offline: env.offline(),
-            links: env.without_links().then_some(Links::Files),
-            limits: Limits::default(),
-        })
+async fn fill(
+    wanted: Wanted,
+    env: &Env,
+    cache: &CacheDir,
+    xet: bool,
+    stop: impl Future<Output = ()>,
+) -> Report {
+    match wanted.source {
+        Ok(source) => with_progress(&request(source, env, cache.clone(), xet), stop).await,
+        Err(error) => {
+            // What is wrong may also be endless, and a report must stay short.
+            let (repo, revision) = (printable(&wanted.repo), printable(&wanted.revision));
+            Report::new(&repo, wanted.kind, &revision, error.reason(), format!("{error}."))
+        }
+    }
+}
+
+fn request(source: Source, env: &Env, cache: CacheDir, xet: bool) -> FetchRequest {
+    let Source { repo, revision, aliases, patterns, endpoint, token } = source;
+    FetchRequest {
+        repo,
+        revision,
+        aliases,
+        patterns,
+        cache,
+        endpoint,
+        token,
+        offline: env.offline(),
+        xet: xet && !env.without_xet(),
+        links: env.without_links().then_some(Links::Files),
+        limits: Limits::default(),
     }
 }
 
 /// Bars at a terminal, lines of JSON for everything else.
-async fn with_progress(request: &FetchRequest) -> Report {
+async fn with_progress(request: &FetchRequest, stop: impl Future<Output = ()>) -> Report {
     let progress = Arc::new(Progress::default());
-    let fetched = fetch(request, &progress, stopped());
-    if io::stderr().is_terminal() {
+    let fetched = fetch(request, &progress, stop);
+    if can_draw() {
         select! { report = fetched => report, () = show(&progress) => pending().await }
     } else {
         select! { report = fetched => report, () = progress.print_lines(print) => pending().await }

@@ -5,7 +5,13 @@ mod controller;
 mod crd;
 mod env;
 mod fetch;
+mod generated;
+mod list;
+mod manifest;
+mod place;
+mod prune;
 mod source;
+mod table;
 mod verify;
 
 use std::io::{self, Write as _};
@@ -17,8 +23,15 @@ use clap::{Parser, Subcommand, ValueEnum};
 #[command(
     name = "modelcache",
     version,
-    after_help = "Exit codes:\n  0 done · 2 wrong usage · 65 wrong bytes · 66 not found · 69 hub unreachable\n  73 volume full or not \
-                  writable · 75 rate limited, try later · 77 a person must act\n  143 stopped"
+    after_help = "Examples:\n  \
+        modelcache check meta-llama/Llama-3.1-8B    # may this token read it?\n  \
+        modelcache fetch meta-llama/Llama-3.1-8B    # fill the cache of this machine\n  \
+        modelcache list                             # what is there\n\n\
+        Exit codes:\n  \
+        0 done · 1 failed · 2 wrong usage · 65 wrong bytes · 66 not found\n  \
+        69 Hub unreachable · 73 volume full or not writable\n  \
+        75 rate limited, try later · 77 a person must act · 143 stopped\n\n\
+        fetch, check and verify end on stderr with one word for the reason."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -30,8 +43,14 @@ enum Command {
     Fetch(fetch::Args),
     Check(check::Args),
     Verify(verify::Args),
+    List(list::Args),
+    Prune(prune::Args),
     Controller(controller::Args),
     Crd(crd::Args),
+    Completions(generated::Completions),
+    Man(generated::Man),
+    #[command(hide = true)]
+    Reference(generated::Reference),
 }
 
 impl Cli {
@@ -41,8 +60,13 @@ impl Cli {
             Command::Fetch(args) => args.run().await,
             Command::Check(args) => args.run().await,
             Command::Verify(args) => args.run().await,
+            Command::List(args) => args.run(),
+            Command::Prune(args) => args.run(),
             Command::Controller(args) => args.run().await,
             Command::Crd(args) => args.run(),
+            Command::Completions(args) => args.run(),
+            Command::Man(args) => args.run(),
+            Command::Reference(args) => args.run(),
         }
     }
 }

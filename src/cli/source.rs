@@ -1,32 +1,53 @@
-//! What is wanted from the Hub: the arguments that `fetch` and `check` share.
+//! What is wanted from the Hub: the arguments that `fetch` and `check` share, or files with `ModelCache` objects.
 
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 
-use super::env::Env;
+use super::{
+    env::Env,
+    manifest::{Manifest, ManifestError, Referred, name_of},
+};
 use crate::{
+    api::ModelCache,
     hub::{
         Endpoint, EndpointError, InvalidPattern, NameError, Patterns, Repo, RepoType, Revision, TokenSource,
+        printable,
     },
     reason::Reason,
 };
+
+/// How files are understood: said in the help of each command that takes them.
+pub(super) const FILES_HELP: &str = "Files (-f):\n  \
+    ModelCache objects are taken from YAML or JSON, and held against their\n  \
+    schema before anything is done. Other kinds are passed over, and so is\n  \
+    what only a cluster needs, such as storage and job. Several are worked\n  \
+    through one after another; the exit code is that of the first that failed.\n\n  \
+    As in a cluster, a token is sent only for a ModelCache with a\n  \
+    tokenSecretRef. It comes from that Secret where it is in the files, else\n  \
+    from --token-file or the environment. It goes to no other Hub than that of\n  \
+    --endpoint or HF_ENDPOINT: a ModelCache with another spec.source.endpoint\n  \
+    and a token is refused with EndpointNotAllowed.";
 
 /// Arguments that name files of a repo on the Hub.
 #[derive(Debug, clap::Args)]
 pub(super) struct SourceArgs {
     /// The repo: `namespace/name`
-    pub(super) repo: String,
+    #[arg(required_unless_present = "filename", conflicts_with = "filename")]
+    repo: Option<String>,
+    /// File with ModelCache objects and Secrets, or a folder of them, or `-` for standard input; may be repeated
+    #[arg(short, long, value_name = "FILE", conflicts_with = "kind")]
+    filename: Vec<PathBuf>,
     #[command(flatten)]
-    pub(super) kind: KindArg,
+    kind: KindArg,
     /// Branch, tag or commit
-    #[arg(long, default_value = "main")]
-    pub(super) revision: String,
+    #[arg(long, default_value = "main", conflicts_with = "filename")]
+    revision: String,
     /// Only files that match; may be repeated. `*` matches `/` as well
-    #[arg(long, value_name = "PATTERN")]
+    #[arg(long, value_name = "PATTERN", conflicts_with = "filename")]
     include: Vec<String>,
     /// Without files that match; may be repeated
-    #[arg(long, value_name = "PATTERN")]
+    #[arg(long, value_name = "PATTERN", conflicts_with = "filename")]
     exclude: Vec<String>,
     /// The Hub, or a mirror of it
     #[arg(long, value_name = "URL", env = "HF_ENDPOINT", hide_env_values = true)]
@@ -52,17 +73,29 @@ fn kind(word: &str) -> RepoType {
     kinds.into_iter().find(|kind| kind.as_str().eq_ignore_ascii_case(word)).unwrap_or_default()
 }
 
+/// Something that is wanted, as it was asked for and what that means.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    /// The name of the `ModelCache`, where it comes from one.
+    pub(super) name: Option<String>,
+    pub(super) kind: RepoType,
+    pub(super) repo: String,
+    pub(super) revision: String,
+    pub(super) source: Result<Source, SourceError>,
+}
+
 /// What the arguments mean.
 #[derive(Debug)]
 pub(super) struct Source {
     pub(super) repo: Repo,
     pub(super) revision: Revision,
+    pub(super) aliases: Vec<Revision>,
     pub(super) patterns: Patterns,
     pub(super) endpoint: Endpoint,
     pub(super) token: TokenSource,
 }
 
-/// Arguments that mean nothing.
+/// Arguments that mean nothing, or that may not be followed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SourceError {
     /// A name that the Hub cannot have.
@@ -74,6 +107,23 @@ pub(super) enum SourceError {
     /// An address that cannot be a Hub's. Not read by `clap`, which would repeat it with a password in it.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
+    /// A token must not go there.
+    #[error(
+        "the token is for {ours}, and not sent to {theirs}. Say that it may with --endpoint {theirs} or HF_ENDPOINT, or \
+         take spec.source.endpoint out"
+    )]
+    OtherEndpoint { ours: Box<Endpoint>, theirs: Box<Endpoint> },
+    /// The Secret is nowhere.
+    #[error(
+        "the Secret {0} is not in the files, and there is no token instead. Give its file too, or set HF_TOKEN"
+    )]
+    NoSecret(String),
+    /// The Secret has not the key.
+    #[error(
+        "the Secret {name} has no key {key}; it has {}. Put the token there, or name the key in spec.tokenSecretRef.key",
+        if .keys.is_empty() { "none".to_owned() } else { .keys.join(", ") }
+    )]
+    NoKey { name: String, key: String, keys: Vec<String> },
 }
 
 impl SourceError {
@@ -83,26 +133,92 @@ impl SourceError {
             Self::Name(error) => error.reason(),
             Self::Pattern(error) => error.reason(),
             Self::Endpoint(_) => Reason::InvalidEndpoint,
+            Self::OtherEndpoint { .. } => Reason::EndpointNotAllowed,
+            Self::NoSecret(_) => Reason::SecretNotFound,
+            Self::NoKey { .. } => Reason::SecretKeyNotFound,
         }
     }
 }
 
 impl SourceArgs {
-    /// Reads them, and what the environment says where they say nothing.
-    pub(super) fn read(&self, env: &Env) -> Result<Source, SourceError> {
-        Ok(Source {
-            repo: Repo { kind: self.kind.kind, id: self.repo.parse()? },
-            revision: self.revision.parse()?,
-            patterns: Patterns::parse(&self.include, &self.exclude)?,
-            // An empty variable means the usual Hub.
-            endpoint: match self.endpoint.as_deref() {
-                None | Some("") => Endpoint::default(),
-                Some(given) => given.parse()?,
-            },
-            token: match &self.token_file {
-                Some(path) => TokenSource::File(path.clone()),
-                None => env.token(),
-            },
-        })
+    /// What is wanted, with what the environment says where the arguments say nothing. `aliases` are further refs.
+    pub(super) fn wanted(&self, env: &Env, aliases: &[String]) -> Result<Vec<Wanted>, ManifestError> {
+        let Some(repo) = &self.repo else {
+            let manifest = Manifest::read(&self.filename)?;
+            return Ok(manifest.caches.iter().map(|cache| self.of_cache(&manifest, cache, env)).collect());
+        };
+        let read = || {
+            Ok(Source {
+                repo: Repo { kind: self.kind.kind, id: repo.parse()? },
+                revision: self.revision.parse()?,
+                aliases: aliases.iter().map(|alias| alias.parse()).collect::<Result<_, _>>()?,
+                patterns: Patterns::parse(&self.include, &self.exclude)?,
+                endpoint: endpoint(self.endpoint.as_deref())?,
+                token: self.token(env),
+            })
+        };
+        let (repo, revision) = (repo.clone(), self.revision.clone());
+        Ok(vec![Wanted { name: None, kind: self.kind.kind, repo, revision, source: read() }])
     }
+
+    fn of_cache(&self, manifest: &Manifest, cache: &ModelCache, env: &Env) -> Wanted {
+        let source = &cache.spec.source;
+        let read = || {
+            let ours = endpoint(self.endpoint.as_deref())?;
+            let theirs = match &source.endpoint {
+                Some(given) => given.parse()?,
+                None => ours.clone(),
+            };
+            let token = self.token_of_cache(manifest, cache, env)?;
+            // Whoever wrote the object must not decide where a token of ours goes.
+            if token != TokenSource::None && theirs != ours {
+                return Err(SourceError::OtherEndpoint { ours: Box::new(ours), theirs: Box::new(theirs) });
+            }
+            Ok(Source {
+                repo: source.hub_repo()?,
+                revision: source.hub_revision()?,
+                aliases: source.aliases.iter().map(|alias| alias.parse()).collect::<Result<_, _>>()?,
+                patterns: Patterns::parse(&source.include, &source.exclude)?,
+                endpoint: theirs,
+                token,
+            })
+        };
+        Wanted {
+            name: Some(name_of(cache)),
+            kind: source.kind.into(),
+            repo: source.repo.clone(),
+            revision: source.revision.clone(),
+            source: read(),
+        }
+    }
+
+    fn token_of_cache(
+        &self,
+        manifest: &Manifest,
+        cache: &ModelCache,
+        env: &Env,
+    ) -> Result<TokenSource, SourceError> {
+        let Some(wanted) = &cache.spec.token_secret_ref else { return Ok(TokenSource::None) };
+        match manifest.token(cache, wanted) {
+            Referred::Token(token) => Ok(token),
+            Referred::OtherKeys(keys) => Err(SourceError::NoKey {
+                name: printable(&wanted.name),
+                key: printable(&wanted.key),
+                keys: keys.iter().map(|key| printable(key)).collect(),
+            }),
+            Referred::Elsewhere => match self.token(env) {
+                TokenSource::None => Err(SourceError::NoSecret(printable(&wanted.name))),
+                token => Ok(token),
+            },
+        }
+    }
+
+    fn token(&self, env: &Env) -> TokenSource {
+        self.token_file.clone().map_or_else(|| env.token(), TokenSource::File)
+    }
+}
+
+/// The Hub that is meant. An empty variable means the usual one.
+pub(super) fn endpoint(given: Option<&str>) -> Result<Endpoint, EndpointError> {
+    given.filter(|given| !given.is_empty()).map_or_else(|| Ok(Endpoint::default()), str::parse)
 }

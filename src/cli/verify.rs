@@ -1,11 +1,10 @@
 //! `modelcache verify`: reads a cache again, without the Hub.
 
-use std::{io, path::PathBuf};
+use std::io;
 
-use super::{Output, env::Env, json, print, source::KindArg, tell};
+use super::{Output, json, place::PlaceArgs, print, tell};
 use crate::{
-    cache::{CacheDir, Checked, verify, verify_all},
-    hub::Repo,
+    cache::{Checked, verify, verify_all},
     reason::{Reason, exit},
     units,
 };
@@ -16,13 +15,8 @@ use crate::{
     modelcache verify --cache-dir /models\n  \
     modelcache verify org/name -o json")]
 pub(super) struct Args {
-    /// The repo; all of the cache by default
-    repo: Option<String>,
     #[command(flatten)]
-    kind: KindArg,
-    /// The cache. Else `HF_HUB_CACHE`, or `hub` below `HF_HOME`
-    #[arg(long, value_name = "DIR")]
-    cache_dir: Option<PathBuf>,
+    place: PlaceArgs,
     /// What is printed: a line for each repo and problem, or a JSON object for each repo
     #[arg(short, long, default_value = "text")]
     output: Output,
@@ -31,21 +25,13 @@ pub(super) struct Args {
 impl Args {
     /// Does it, and gives the exit code.
     pub(super) async fn run(self) -> u8 {
-        let cache = CacheDir::new(self.cache_dir.unwrap_or_else(|| Env::of_process().cache()));
-        let repo = match self.repo.map(|id| id.parse()).transpose() {
-            Ok(id) => id.map(|id| Repo { kind: self.kind.kind, id }),
-            Err(error) => {
-                tell(&format!("{}: {error}.", Reason::InvalidRepo));
-                return exit::USAGE;
-            }
+        let place = match self.place.read() {
+            Ok(place) => place,
+            Err(code) => return code,
         };
-        let (dir, root) = (repo.as_ref().map(|repo| cache.repo(repo)), cache.root().display().to_string());
-        if let Some(missing) = dir.as_ref().filter(|dir| !dir.path().is_dir()) {
-            tell(&format!("{}: {root} has nothing of {}.", Reason::NoMatchingFiles, missing.repo()));
-            return Reason::NoMatchingFiles.exit_code();
-        }
+        let root = place.root();
         let read = tokio::task::spawn_blocking(move || {
-            dir.map_or_else(|| verify_all(&cache), |dir| Ok(vec![verify(&dir)]))
+            place.repo.map_or_else(|| verify_all(&place.cache), |dir| Ok(vec![verify(&dir)]))
         });
         let checked = match read.await {
             Ok(Ok(checked)) => checked,

@@ -1,0 +1,110 @@
+//! What is made from the definition of the command line: completions, man pages and the reference.
+
+use std::io::{self, Write as _};
+
+use clap::{Command, CommandFactory as _};
+use clap_complete::Shell;
+
+use super::{Cli, tell};
+use crate::reason::exit;
+
+/// As wide as the reference is, wherever it is made.
+const WIDTH: usize = 100;
+
+/// Print a script that completes the commands in a shell
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    source <(modelcache completions bash)\n  \
+    modelcache completions zsh > \"${fpath[1]}/_modelcache\"\n  \
+    modelcache completions fish > ~/.config/fish/completions/modelcache.fish")]
+pub(super) struct Completions {
+    /// The shell
+    shell: Shell,
+}
+
+/// Print the man page of the tool, or of one of its commands
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    modelcache man fetch | man -l -\n  \
+    modelcache man > /usr/local/share/man/man1/modelcache.1")]
+pub(super) struct Man {
+    /// The command
+    command: Option<String>,
+}
+
+/// Print the reference of all commands, in Markdown
+#[derive(Debug, clap::Args)]
+pub(super) struct Reference {}
+
+impl Completions {
+    /// Prints it, and gives the exit code.
+    pub(super) fn run(self) -> u8 {
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut command(), "modelcache", &mut script);
+        put(&script)
+    }
+}
+
+impl Man {
+    /// Prints it, and gives the exit code.
+    pub(super) fn run(self) -> u8 {
+        let mut all = command();
+        all.build();
+        let page = match &self.command {
+            None => Some(&all),
+            Some(name) => all.get_subcommands().find(|command| command.get_name() == name),
+        };
+        let Some(page) = page else {
+            tell("error: there is no such command; see `modelcache --help`");
+            return exit::USAGE;
+        };
+        let mut text = Vec::new();
+        match clap_mangen::Man::new(page.clone()).render(&mut text) {
+            Ok(()) => put(&text),
+            Err(error) => {
+                tell(&format!("cannot write the page: {error}"));
+                exit::FAILURE
+            }
+        }
+    }
+}
+
+impl Reference {
+    /// Prints it, and gives the exit code.
+    pub(super) fn run(self) -> u8 {
+        let Self {} = self;
+        put(reference().as_bytes())
+    }
+}
+
+/// The command line, told the same in every environment.
+fn command() -> Command {
+    let plain = |command: Command| command.mut_args(|arg| arg.hide_env_values(true));
+    plain(Cli::command()).mut_subcommands(plain).term_width(WIDTH)
+}
+
+fn reference() -> String {
+    let mut all = command();
+    all.build();
+    let mut text = String::from(
+        "<!-- Generated from src/cli by `make generate`: change it there. -->\n\n# The command line\n",
+    );
+    let mut add = |title: &str, command: &Command| {
+        let help = command.clone().term_width(WIDTH).render_long_help().to_string();
+        let lines: Vec<_> = help.lines().map(str::trim_end).collect();
+        text.push_str(&["\n## ", title, "\n\n```text\n", lines.join("\n").trim_end(), "\n```\n"].concat());
+    };
+    add("modelcache", &all);
+    for command in
+        all.get_subcommands().filter(|command| !command.is_hide_set() && command.get_name() != "help")
+    {
+        add(&format!("modelcache {}", command.get_name()), command);
+    }
+    text
+}
+
+/// A reader that is gone is no reason to fail.
+fn put(text: &[u8]) -> u8 {
+    let _ = io::stdout().write_all(text);
+    exit::OK
+}

@@ -1,0 +1,122 @@
+//! `modelcache list`: what is in a cache.
+
+use jiff::Timestamp;
+
+use super::{
+    Output, json,
+    place::{Place, PlaceArgs, failed},
+    print, table, tell,
+};
+use crate::{
+    cache::{Amount, Listed, ListedRevision, Listing, Trust, list},
+    reason::exit,
+    units,
+};
+
+/// List what is in a cache, and how far it can be trusted. Asks no Hub and changes nothing
+#[derive(Debug, clap::Args)]
+#[command(
+    visible_alias = "ls",
+    after_help = "VERIFIED tells since when every file of the snapshot has the right hash; `-`\n\
+    where nobody has looked (fetch it once); `incomplete` where a link, a record\n\
+    or a listing names what is not there. SIZE counts each content once.\n\n\
+    Examples:\n  \
+    modelcache list\n  \
+    modelcache list org/data --type dataset\n  \
+    modelcache list --cache-dir /models -o json | jq .bytes"
+)]
+pub(super) struct Args {
+    #[command(flatten)]
+    place: PlaceArgs,
+    /// What is printed: a table, or a JSON object for each repo
+    #[arg(short, long, default_value = "text")]
+    output: Output,
+}
+
+impl Args {
+    /// Does it, and gives the exit code.
+    pub(super) fn run(self) -> u8 {
+        let place = match self.place.read() {
+            Ok(place) => place,
+            Err(code) => return code,
+        };
+        let listing = match list(&place.cache, place.repo.as_ref()) {
+            Ok(listing) => listing,
+            Err(error) => return failed(&error),
+        };
+        match self.output {
+            Output::Json => listing.repos.iter().for_each(|repo| print(&json(repo))),
+            Output::Text => text(&listing, Timestamp::now()),
+        }
+        tell(&total(&place, &listing));
+        exit::OK
+    }
+}
+
+fn text(listing: &Listing, now: Timestamp) {
+    if listing.repos.is_empty() {
+        return;
+    }
+    let rows: Vec<_> = listing.repos.iter().flat_map(|repo| rows(repo, now)).collect();
+    let head = ["REPO", "TYPE", "COMMIT", "REFS", "FILES", "SIZE", "VERIFIED"];
+    for line in table::lines(head, &rows) {
+        print(&line);
+    }
+}
+
+fn rows(repo: &Listed, now: Timestamp) -> Vec<[String; 7]> {
+    let row = |cells: [String; 5]| {
+        let [commit, refs, files, size, verified] = cells;
+        [repo.repo.to_string(), repo.kind.to_string(), commit, refs, files, size, verified]
+    };
+    let mut rows: Vec<_> = repo.revisions.iter().map(|revision| row(cells(revision, now))).collect();
+    for (what, Amount { files, bytes }) in [("unfinished", repo.unfinished), ("unneeded", repo.unneeded)] {
+        if files > 0 {
+            let none = "-".to_owned();
+            rows.push(row([format!("({what})"), none.clone(), files.to_string(), units::size(bytes), none]));
+        }
+    }
+    if rows.is_empty() {
+        rows.push(row(["-", "-", "0", "0 B", "-"].map(str::to_owned)));
+    }
+    rows
+}
+
+fn cells(revision: &ListedRevision, now: Timestamp) -> [String; 5] {
+    let refs = if revision.refs.is_empty() { "-".to_owned() } else { revision.refs.join(",") };
+    let verified = match (revision.state, revision.verified_at) {
+        (Trust::Incomplete, _) => "incomplete".to_owned(),
+        (Trust::Verified, Some(at)) => format!("{} ago", units::age(now.duration_since(at))),
+        _ => "-".to_owned(),
+    };
+    let (files, size) = (revision.files.to_string(), units::size(revision.bytes));
+    [revision.commit.short().to_owned(), refs, files, size, verified]
+}
+
+/// `3 repos, 4 snapshots, 12.5 GiB in /models. 1 unfinished download, 2 GiB; see modelcache prune --dry-run.`
+fn total(place: &Place, listing: &Listing) -> String {
+    let snapshots = listing.repos.iter().map(|repo| repo.revisions.len()).sum();
+    let mut sentences = vec![format!(
+        "{}, {}, {} in {}.",
+        units::count(listing.repos.len(), "repo", "repos"),
+        units::count(snapshots, "snapshot", "snapshots"),
+        units::size(listing.bytes),
+        place.root(),
+    )];
+    let sum = |part: fn(&Listed) -> Amount| {
+        let parts = listing.repos.iter().map(part);
+        parts.fold((0, 0), |(files, bytes), part| (files + part.files, bytes + part.bytes))
+    };
+    for ((files, bytes), one, many) in [
+        (sum(|repo| repo.unfinished), "unfinished download", "unfinished downloads"),
+        (sum(|repo| repo.unneeded), "content that no snapshot needs", "contents that no snapshot needs"),
+    ] {
+        if files > 0 {
+            sentences.push(format!("{}, {}.", units::count(files, one, many), units::size(bytes)));
+        }
+    }
+    if sentences.len() > 1 {
+        sentences.push("See `modelcache prune --dry-run`.".to_owned());
+    }
+    sentences.join(" ")
+}

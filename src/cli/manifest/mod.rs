@@ -1,0 +1,286 @@
+//! Files with `ModelCache` objects and the Secrets beside them, as they are given to `kubectl apply`.
+
+mod node;
+mod schema;
+
+use std::{
+    fs,
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+};
+
+use k8s_openapi::api::core::v1::Secret;
+use node::{Node, Shape};
+use schema::{Flaw, flaws};
+use serde::de::DeserializeOwned;
+
+use crate::{
+    api::{self, GROUP, ModelCache, TokenSecretRef},
+    hub::{TokenSource, printable},
+};
+
+/// What files hold, as far as it matters here.
+#[derive(Debug, Default)]
+pub(super) struct Manifest {
+    /// The caches, in the order of the files.
+    pub(super) caches: Vec<ModelCache>,
+    secrets: Vec<Secret>,
+}
+
+/// Files that cannot be used. No text of them is repeated: there are Secrets in them.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ManifestError {
+    /// A file or folder cannot be read.
+    #[error("cannot read {file}: {source}")]
+    Unreadable { file: String, source: io::Error },
+    /// It is not YAML.
+    #[error("{file}:{line}: this is not valid YAML")]
+    Syntax { file: String, line: u64 },
+    /// An object is not what its kind says.
+    #[error("{}", .flaws.iter().map(|flaw| format!("{file}:{}: {}", flaw.line, flaw.text)).collect::<Vec<_>>().join("\n"))]
+    Invalid { file: String, flaws: Vec<Flaw> },
+    /// There is nothing to do.
+    #[error("no ModelCache in {0}")]
+    Empty(String),
+}
+
+/// What becomes of a reference to a Secret.
+#[derive(Debug)]
+pub(super) enum Referred {
+    /// The Secret is there, and has the key.
+    Token(TokenSource),
+    /// The Secret is there, with these other keys.
+    OtherKeys(Vec<String>),
+    /// It is not in the files.
+    Elsewhere,
+}
+
+impl Manifest {
+    /// Reads files, folders (all of their `.yaml`, `.yml` and `.json` files), and `-` as the standard input.
+    pub(super) fn read(given: &[PathBuf]) -> Result<Self, ManifestError> {
+        let mut manifest = Self::default();
+        for path in given {
+            for (file, text) in texts(path)? {
+                manifest.add(&file, &text)?;
+            }
+        }
+        if manifest.caches.is_empty() {
+            let files: Vec<_> = given.iter().map(|path| path.display().to_string()).collect();
+            return Err(ManifestError::Empty(files.join(", ")));
+        }
+        Ok(manifest)
+    }
+
+    fn add(&mut self, file: &str, text: &str) -> Result<(), ManifestError> {
+        let documents: Vec<Option<Node>> = serde_saphyr::from_multiple(text).map_err(|error| {
+            let line = error.location().map_or(1, |location| location.line());
+            ManifestError::Syntax { file: file.to_owned(), line }
+        })?;
+        let mut objects: Vec<_> = documents.iter().flatten().collect();
+        objects.reverse();
+        while let Some(object) = objects.pop() {
+            let word = |field| object.field(field).and_then(Node::text).unwrap_or_default();
+            let flaws = match (word("apiVersion"), word("kind")) {
+                (_, "List") => {
+                    if let Some(Shape::List(items)) = object.field("items").map(|items| &items.shape) {
+                        objects.extend(items.iter().rev());
+                    }
+                    Vec::new()
+                }
+                ("v1", "Secret") => take(object, &mut self.secrets),
+                (version, "ModelCache") if version.split('/').next() == Some(GROUP) => {
+                    let flaws = flaws_of_cache(object, version);
+                    if flaws.is_empty() { take(object, &mut self.caches) } else { flaws }
+                }
+                _ => Vec::new(),
+            };
+            if !flaws.is_empty() {
+                return Err(ManifestError::Invalid { file: file.to_owned(), flaws });
+            }
+        }
+        Ok(())
+    }
+
+    /// The token that a cache refers to.
+    pub(super) fn token(&self, cache: &ModelCache, wanted: &TokenSecretRef) -> Referred {
+        let namespace = cache.metadata.namespace.as_deref();
+        let found = self.secrets.iter().find(|secret| {
+            // Where one of them says nothing, `kubectl --namespace` would.
+            let theirs = secret.metadata.namespace.as_deref();
+            secret.metadata.name.as_ref() == Some(&wanted.name)
+                && (theirs == namespace || theirs.is_none() || namespace.is_none())
+        });
+        let Some(secret) = found else { return Referred::Elsewhere };
+        // The API server lets the one that is text win.
+        let text = secret.string_data.as_ref().and_then(|data| data.get(&wanted.key));
+        let bytes = secret.data.as_ref().and_then(|data| data.get(&wanted.key));
+        match (text, bytes) {
+            (Some(text), _) => Referred::Token(TokenSource::fixed(text)),
+            (None, Some(bytes)) => Referred::Token(TokenSource::fixed(&String::from_utf8_lossy(&bytes.0))),
+            (None, None) => {
+                let text = secret.string_data.iter().flat_map(|data| data.keys());
+                Referred::OtherKeys(
+                    secret.data.iter().flat_map(|data| data.keys()).chain(text).cloned().collect(),
+                )
+            }
+        }
+    }
+}
+
+/// What a person calls an object.
+pub(super) fn name_of(cache: &ModelCache) -> String {
+    let name = cache.metadata.name.as_ref().or(cache.metadata.generate_name.as_ref());
+    let name = name.map_or(cache.spec.source.repo.as_str(), String::as_str);
+    let namespace = cache.metadata.namespace.iter().map(String::as_str);
+    printable(&namespace.chain([name]).collect::<Vec<_>>().join("/"))
+}
+
+/// What the API server would refuse.
+fn flaws_of_cache(object: &Node, version: &str) -> Vec<Flaw> {
+    let line = object.line;
+    let crd = api::crd();
+    let served = crd.spec.versions.iter().find(|served| version == format!("{GROUP}/{}", served.name));
+    let schema = served.and_then(|served| served.schema.as_ref()?.open_api_v3_schema.as_ref());
+    let Some(properties) = schema.and_then(|schema| schema.properties.as_ref()) else {
+        let known: Vec<_> =
+            crd.spec.versions.iter().map(|served| format!("{GROUP}/{}", served.name)).collect();
+        return vec![Flaw { line, text: format!("apiVersion must be {}", known.join(" or ")) }];
+    };
+    let Shape::Map(fields) = &object.shape else { return Vec::new() };
+    let mut found = Vec::new();
+    for (name, line, node) in fields {
+        match (name.as_str(), properties.get(name)) {
+            ("spec", Some(schema)) => found.extend(flaws(node, schema, "spec")),
+            ("apiVersion" | "kind" | "metadata" | "status", _) => {}
+            _ => found.push(Flaw { line: *line, text: format!("{name} is not a field") }),
+        }
+    }
+    if object.field("spec").is_none() {
+        found.push(Flaw { line, text: "spec is missing".to_owned() });
+    }
+    found
+}
+
+fn take<T: DeserializeOwned>(object: &Node, into: &mut Vec<T>) -> Vec<Flaw> {
+    if let Ok(value) = serde_json::from_value(object.value()) {
+        into.push(value);
+        return Vec::new();
+    }
+    // The words of the parser could repeat what is in the object.
+    let kind = object.field("kind").and_then(Node::text).unwrap_or_default();
+    vec![Flaw { line: object.line, text: format!("this is not a {kind} that the API server would take") }]
+}
+
+/// The texts of a file or of a folder, each with a name for it.
+fn texts(path: &Path) -> Result<Vec<(String, String)>, ManifestError> {
+    let unreadable = |path: &Path| {
+        let file = path.display().to_string();
+        move |source| ManifestError::Unreadable { file, source }
+    };
+    if path == Path::new("-") {
+        let mut text = String::new();
+        io::stdin().read_to_string(&mut text).map_err(unreadable(Path::new("the standard input")))?;
+        return Ok(vec![("-".to_owned(), text)]);
+    }
+    let files = if path.is_dir() {
+        let entries = fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+        let mut files: Vec<_> = entries.map_err(unreadable(path))?.iter().map(fs::DirEntry::path).collect();
+        files.retain(|file| {
+            file.extension().is_some_and(|end| end == "yaml" || end == "yml" || end == "json")
+        });
+        files.sort_unstable();
+        files
+    } else {
+        vec![path.to_owned()]
+    };
+    let read = |file: &PathBuf| {
+        Ok((file.display().to_string(), fs::read_to_string(file).map_err(unreadable(file))?))
+    };
+    files.iter().map(read).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use pretty_assertions::assert_eq;
+
+    use super::*;
+
+    const FILE: &str = "\
+# several documents
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: other}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: plain, namespace: a}
+stringData: {token: hf_text}
+data: {token: aGZfYnl0ZXM=, other: eA==}
+---
+apiVersion: v1
+kind: List
+items:
+  - apiVersion: v1
+    kind: Secret
+    metadata: {name: coded}
+    data: {key: aGZfYnl0ZXMK}
+  - apiVersion: modelcache.internal/v1alpha1
+    kind: ModelCache
+    metadata: {name: one, namespace: a}
+    spec: {source: {repo: org/one}}
+---
+";
+
+    fn read(text: &str) -> Result<Manifest, ManifestError> {
+        let mut manifest = Manifest::default();
+        manifest.add("m.yaml", text).map(|()| manifest)
+    }
+
+    #[test]
+    fn tokens_come_from_the_secrets_beside() {
+        let manifest = read(FILE).unwrap();
+        let [cache] = &manifest.caches[..] else { panic!("one cache") };
+        assert_eq!(name_of(cache), "a/one");
+        let token = |name: &str, key: &str| match manifest
+            .token(cache, &TokenSecretRef { name: name.to_owned(), key: key.to_owned() })
+        {
+            Referred::Token(token) => Ok(token),
+            Referred::OtherKeys(keys) => Err(keys.join(",")),
+            Referred::Elsewhere => Err("elsewhere".to_owned()),
+        };
+        assert_eq!(token("plain", "token"), Ok(TokenSource::fixed("hf_text")));
+        assert_eq!(token("coded", "key"), Ok(TokenSource::fixed("hf_bytes")));
+        assert_eq!(token("coded", "token"), Err("key".to_owned()));
+        assert_eq!(token("missing", "token"), Err("elsewhere".to_owned()));
+        let mut other = cache.clone();
+        other.metadata.namespace = Some("b".to_owned());
+        let wanted = TokenSecretRef { name: "plain".to_owned(), key: "token".to_owned() };
+        assert!(matches!(manifest.token(&other, &wanted), Referred::Elsewhere), "it is another's");
+    }
+
+    #[test]
+    fn mistakes_are_shown_where_they_are_and_nothing_secret_with_them() {
+        let good = "apiVersion: modelcache.internal/v1alpha1\nkind: ModelCache\nmetadata: {name: x}\n";
+        let secret = "---\napiVersion: v1\nkind: Secret\nmetadata: {name: s}\n";
+        for (text, told) in [
+            (
+                format!("{good}spec:\n  source: {{repo: a/b}}\n  sorce: 1\n"),
+                "m.yaml:6: spec.sorce is not a field; did you mean source?",
+            ),
+            (format!("---\n{good}spec: {{source: {{}}}}\n"), "m.yaml:5: spec.source.repo is missing"),
+            (good.to_owned(), "m.yaml:1: spec is missing"),
+            (format!("{good}spec: {{source: {{repo: a}}}}\nextra: 1\n"), "m.yaml:5: extra is not a field"),
+            (good.replace("v1alpha1", "v9"), "m.yaml:1: apiVersion must be modelcache.internal/v1alpha1"),
+            (format!("{secret}stringData: {{token: [hf_verysecret}}\n"), "m.yaml:5: this is not valid YAML"),
+            (
+                format!("{secret}data: {{token: hf_verysecret!}}\n"),
+                "m.yaml:2: this is not a Secret that the API server would take",
+            ),
+            (format!("{secret}stringData: {{token: *hf_verysecret }}\n"), "m.yaml:5: this is not valid YAML"),
+        ] {
+            let error = read(&text).unwrap_err().to_string();
+            assert_eq!(error, told, "{text}");
+        }
+    }
+}

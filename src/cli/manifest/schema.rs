@@ -1,0 +1,193 @@
+//! Holds an object against the schema of its kind, as the API server does. Its rules in CEL are not asked here.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+};
+use serde_json::Value;
+
+use super::node::{Node, Shape};
+
+/// What is wrong, and in which line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::cli) struct Flaw {
+    pub(super) line: u64,
+    /// A sentence without its full stop.
+    pub(super) text: String,
+}
+
+/// Everything that the schema does not allow. No value is repeated: a token may have slipped into the wrong place.
+pub(super) fn flaws(node: &Node, schema: &JSONSchemaProps, path: &str) -> Vec<Flaw> {
+    let mut flaws = Vec::new();
+    check(node, schema, path, &mut flaws);
+    flaws
+}
+
+fn check(node: &Node, schema: &JSONSchemaProps, path: &str, flaws: &mut Vec<Flaw>) {
+    let mut say = |line, text| flaws.push(Flaw { line, text });
+    let line = node.line;
+    if !is_of_type(&node.shape, schema) {
+        let wanted = schema.type_.as_deref().unwrap_or("string or integer");
+        return say(line, format!("{path} must be {}", article(wanted)));
+    }
+    match &node.shape {
+        Shape::Plain(value) => {
+            let allowed: Vec<_> = schema.enum_.iter().flatten().map(|allowed| &allowed.0).collect();
+            if !allowed.is_empty() && !allowed.contains(&value) {
+                let words: Vec<_> = allowed.iter().filter_map(|word| word.as_str()).collect();
+                say(line, format!("{path} must be one of {}", words.join(", ")));
+            }
+            if let Some(text) = value.as_str()
+                && let Some(wrong) = outside(
+                    text.chars().count(),
+                    schema.min_length,
+                    schema.max_length,
+                    "character",
+                    "characters",
+                )
+            {
+                say(line, format!("{path} must have {wrong}"));
+            }
+        }
+        Shape::List(nodes) => {
+            if let Some(wrong) = outside(nodes.len(), schema.min_items, schema.max_items, "item", "items") {
+                say(line, format!("{path} must have {wrong}"));
+            }
+            if let Some(JSONSchemaPropsOrArray::Schema(items)) = &schema.items {
+                for (at, node) in nodes.iter().enumerate() {
+                    check(node, items, &format!("{path}[{at}]"), flaws);
+                }
+            }
+        }
+        Shape::Map(fields) => {
+            for name in schema.required.iter().flatten() {
+                if node.field(name).is_none() {
+                    say(line, format!("{path}.{name} is missing"));
+                }
+            }
+            for (name, line, node) in fields {
+                let path = format!("{path}.{name}");
+                match (
+                    schema.properties.as_ref().and_then(|all| all.get(name)),
+                    &schema.additional_properties,
+                ) {
+                    (Some(schema), _) => check(node, schema, &path, flaws),
+                    (None, Some(JSONSchemaPropsOrBool::Schema(schema))) => check(node, schema, &path, flaws),
+                    (None, Some(JSONSchemaPropsOrBool::Bool(true))) => {}
+                    _ if schema.x_kubernetes_preserve_unknown_fields == Some(true) => {}
+                    _ => flaws.push(Flaw {
+                        line: *line,
+                        text: format!("{path} is not a field{}", near(name, schema)),
+                    }),
+                }
+            }
+        }
+    }
+}
+
+fn is_of_type(shape: &Shape, schema: &JSONSchemaProps) -> bool {
+    // A null stands for a field that is not given: the API server drops it.
+    if matches!(shape, Shape::Plain(Value::Null)) {
+        return true;
+    }
+    let plain = |is: fn(&Value) -> bool| matches!(shape, Shape::Plain(value) if is(value));
+    if schema.x_kubernetes_int_or_string == Some(true) {
+        return plain(Value::is_string) || plain(is_integer);
+    }
+    match schema.type_.as_deref() {
+        Some("object") => matches!(shape, Shape::Map(_)),
+        Some("array") => matches!(shape, Shape::List(_)),
+        Some("string") => plain(Value::is_string),
+        Some("boolean") => plain(Value::is_boolean),
+        Some("integer") => plain(is_integer),
+        Some("number") => plain(Value::is_number),
+        _ => true,
+    }
+}
+
+fn is_integer(value: &Value) -> bool {
+    value.is_i64() || value.is_u64()
+}
+
+fn article(kind: &str) -> String {
+    let vowel = kind.starts_with(['a', 'e', 'i', 'o', 'u']);
+    format!("{} {kind}", if vowel { "an" } else { "a" })
+}
+
+/// How many there must be, where there are too few or too many.
+fn outside(count: usize, min: Option<i64>, max: Option<i64>, one: &str, many: &str) -> Option<String> {
+    let count = i64::try_from(count).unwrap_or(i64::MAX);
+    let word = |limit: i64| if limit == 1 { one.to_owned() } else { many.to_owned() };
+    match (min, max) {
+        (Some(min), _) if count < min => Some(format!("at least {min} {}", word(min))),
+        (_, Some(max)) if count > max => Some(format!("at most {max} {}", word(max))),
+        _ => None,
+    }
+}
+
+/// `; did you mean …?` where a field has nearly the same name.
+fn near(name: &str, schema: &JSONSchemaProps) -> String {
+    let fields = schema.properties.iter().flat_map(|all| all.keys());
+    let near = fields.map(|field| (distance(name, field), field)).min();
+    near.filter(|(distance, _)| *distance <= 2)
+        .map_or_else(String::new, |(_, field)| format!("; did you mean {field}?"))
+}
+
+/// How many letters have to be changed, put in or left out. Upper and lower case are the same.
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b) = (a.to_lowercase(), b.to_lowercase());
+    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.chars().enumerate() {
+            let changed = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use pretty_assertions::assert_eq;
+
+    use super::*;
+    use crate::api;
+
+    fn found(yaml: &str) -> Vec<(u64, String)> {
+        let node: Node = serde_saphyr::from_str(yaml).unwrap();
+        let crd = api::crd();
+        let schema = crd.spec.versions[0].schema.as_ref().unwrap().open_api_v3_schema.as_ref().unwrap();
+        let spec = &schema.properties.as_ref().unwrap()["spec"];
+        flaws(&node, spec, "spec").into_iter().map(|flaw| (flaw.line, flaw.text)).collect()
+    }
+
+    #[test]
+    fn every_field_of_the_kind_is_known() {
+        let all = "source: {repo: a/b, type: Dataset, revision: v1, include: ['*.json'], exclude: [x], aliases: [main]}\n\
+                   tokenSecretRef: {name: hf, key: token}\n\
+                   storage: {claim: {size: 40Gi, accessModes: [ReadWriteMany]}}\n\
+                   job: {nodeSelector: {a: b}, resources: {limits: {cpu: 2, memory: 1Gi}}, env: [{name: A, value: b}]}\n\
+                   interval: 1h\nsuspend: false\n";
+        assert_eq!(found(all), []);
+    }
+
+    #[test]
+    fn each_flaw_has_its_line() {
+        let bad = "source:\n  rpo: a/b\n  type: Modell\n  include: '*.json'\n  exclude: ['']\n  revision: 3\n\
+                   TokenSecretRef:\n  name: hf\nsuspend: \"no\"\nstorage:\n  claim:\n    accessModes: []\n";
+        let expected = [
+            (2, "spec.source.repo is missing"),
+            (2, "spec.source.rpo is not a field; did you mean repo?"),
+            (3, "spec.source.type must be one of Model, Dataset, Space"),
+            (4, "spec.source.include must be an array"),
+            (5, "spec.source.exclude[0] must have at least 1 character"),
+            (6, "spec.source.revision must be a string"),
+            (7, "spec.TokenSecretRef is not a field; did you mean tokenSecretRef?"),
+            (9, "spec.suspend must be a boolean"),
+            (12, "spec.storage.claim.accessModes must have at least 1 item"),
+        ];
+        assert_eq!(found(bad), expected.map(|(line, text)| (line, text.to_owned())));
+    }
+}

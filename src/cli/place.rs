@@ -1,0 +1,73 @@
+//! Which cache, and which repo of it: the arguments of the commands that look at what is there.
+
+use std::{io, path::PathBuf};
+
+use super::{env::Env, source::KindArg, tell};
+use crate::{
+    cache::{CacheDir, CacheError, RepoDir},
+    hub::Repo,
+    reason::{Reason, exit},
+};
+
+/// Arguments that name a cache, or one repo of it.
+#[derive(Debug, clap::Args)]
+pub(super) struct PlaceArgs {
+    /// The repo; all of the cache by default
+    repo: Option<String>,
+    #[command(flatten)]
+    kind: KindArg,
+    /// The cache. Else `HF_HUB_CACHE`, or `hub` below `HF_HOME`
+    #[arg(long, value_name = "DIR")]
+    cache_dir: Option<PathBuf>,
+}
+
+/// A cache, and the repo of it that was asked for.
+pub(super) struct Place {
+    pub(super) cache: CacheDir,
+    pub(super) repo: Option<RepoDir>,
+}
+
+impl Place {
+    /// Where the cache is, for a sentence.
+    pub(super) fn root(&self) -> String {
+        self.cache.root().display().to_string()
+    }
+}
+
+/// Says why a cache could not be looked at or changed, and gives the exit code.
+pub(super) fn failed(error: &CacheError) -> u8 {
+    let reason = match error {
+        CacheError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => Reason::NoMatchingFiles,
+        CacheError::Io { .. } => Reason::NotChecked,
+        other => other.reason(),
+    };
+    tell(&format!("{reason}: {error}."));
+    reason.exit_code()
+}
+
+impl PlaceArgs {
+    /// Reads them. What is wrong is told already, and its exit code given.
+    pub(super) fn read(self) -> Result<Place, u8> {
+        let cache = CacheDir::new(self.cache_dir.unwrap_or_else(|| Env::of_process().cache()));
+        let repo = match self.repo.map(|id| id.parse()).transpose() {
+            Ok(id) => id.map(|id| cache.repo(&Repo { kind: self.kind.kind, id })),
+            Err(error) => {
+                tell(&format!("{}: {error}.", Reason::InvalidRepo));
+                return Err(exit::USAGE);
+            }
+        };
+        let place = Place { cache, repo };
+        match place.repo.as_ref().filter(|dir| !dir.path().is_dir()) {
+            Some(missing) => {
+                tell(&format!(
+                    "{}: {} has nothing of {}.",
+                    Reason::NoMatchingFiles,
+                    place.root(),
+                    missing.repo()
+                ));
+                Err(Reason::NoMatchingFiles.exit_code())
+            }
+            None => Ok(place),
+        }
+    }
+}

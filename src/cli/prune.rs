@@ -1,0 +1,118 @@
+//! `modelcache prune`: drops what nothing needs.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+use super::{
+    Output, json,
+    place::{PlaceArgs, failed},
+    print, tell,
+};
+use crate::{
+    cache::{Kind, PruneRules, Pruned, prune, prune_all},
+    reason::exit,
+    units,
+};
+
+/// Drop from a cache what nothing needs. Asks no Hub, and no question
+#[derive(Debug, clap::Args)]
+#[command(after_help = "What goes:\n  \
+    - unfinished downloads that nobody writes any more\n  \
+    - contents that no snapshot links to\n  \
+    - snapshots that no ref names, if no record says that they were once\n    \
+      complete and verified\n  \
+    - records and listings of snapshots that are not there\n\n\
+    What stays, whatever is asked for:\n  \
+    - every snapshot that a ref (a branch or tag in `refs`) names\n  \
+    - all else of a repo that somebody may be writing to: a lock is held\n    \
+      there, or something changed less than --min-age ago\n  \
+    - the store `blobs` of huggingface_hub at the root of a cache:\n    \
+      `hf cache prune` knows what is needed of it\n\n\
+    Examples:\n  \
+    modelcache prune --dry-run\n  \
+    modelcache prune org/name --cache-dir /models\n  \
+    modelcache prune --unreferenced    # also what was fetched by commit alone")]
+pub(super) struct Args {
+    #[command(flatten)]
+    place: PlaceArgs,
+    /// Also drop verified snapshots that no ref names: those fetched by commit, or left by a branch that moved on
+    #[arg(long)]
+    unreferenced: bool,
+    /// Leave alone what changed in this time, such as `90s`, `10m` or `2h`
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration)]
+    min_age: Duration,
+    /// Only list what would go
+    #[arg(long)]
+    dry_run: bool,
+    /// What is printed: a line for each thing that goes, or a JSON object for each repo
+    #[arg(short, long, default_value = "text")]
+    output: Output,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let duration: SignedDuration = text.parse().map_err(|_| "give a time such as `10m`".to_owned())?;
+    duration.try_into().map_err(|_| "a time cannot be negative".to_owned())
+}
+
+impl Args {
+    /// Does it, and gives the exit code.
+    pub(super) fn run(self) -> u8 {
+        let place = match self.place.read() {
+            Ok(place) => place,
+            Err(code) => return code,
+        };
+        let Self { unreferenced, min_age, dry_run, output, .. } = self;
+        let rules = PruneRules { min_age, unreferenced, dry_run };
+        let pruned = match &place.repo {
+            Some(dir) => prune(dir, &rules).map(|pruned| vec![pruned]),
+            None => prune_all(&place.cache, &rules),
+        };
+        let pruned = match pruned {
+            Ok(pruned) => pruned,
+            Err(error) => return failed(&error),
+        };
+        match output {
+            Output::Json => pruned.iter().for_each(|repo| print(&json(repo))),
+            Output::Text => pruned.iter().for_each(text),
+        }
+        tell(&total(&pruned, dry_run));
+        exit::OK
+    }
+}
+
+fn text(pruned: &Pruned) {
+    for item in &pruned.items {
+        let why = match item.kind {
+            Kind::Snapshot => "no ref names it",
+            Kind::Trace => "known, and not there",
+            Kind::Content => "no snapshot needs it",
+            Kind::Unfinished => "nobody writes it any more",
+        };
+        print(&format!("{}   {}   {why}", item.path.display(), units::size(item.bytes)));
+    }
+}
+
+fn total(pruned: &[Pruned], dry_run: bool) -> String {
+    let items = || pruned.iter().flat_map(|repo| &repo.items);
+    let bytes = items().fold(0_u64, |sum, item| sum.saturating_add(item.bytes));
+    let count = |kind| items().filter(|item| item.kind == kind).count();
+    let parts = [
+        (count(Kind::Snapshot), "snapshot", "snapshots"),
+        (count(Kind::Content), "content", "contents"),
+        (count(Kind::Unfinished), "unfinished download", "unfinished downloads"),
+        (count(Kind::Trace), "trace of a snapshot that is gone", "traces of snapshots that are gone"),
+    ];
+    let parts = parts.iter().filter(|(count, ..)| *count > 0);
+    let parts: Vec<_> = parts.map(|(count, one, many)| units::count(*count, one, many)).collect();
+    let line = match (parts.is_empty(), dry_run) {
+        (true, _) => "Nothing to remove.".to_owned(),
+        (false, true) => format!("Would remove {}: {}.", parts.join(", "), units::size(bytes)),
+        (false, false) => format!("Removed {}: {}.", parts.join(", "), units::size(bytes)),
+    };
+    let in_use: Vec<_> = pruned.iter().filter(|repo| repo.in_use).map(|repo| repo.repo.to_string()).collect();
+    if in_use.is_empty() {
+        return line;
+    }
+    format!("{line} Left alone, as it is in use or has just changed (see --min-age): {}.", in_use.join(", "))
+}

@@ -1,0 +1,64 @@
+//! What the tool prints about itself.
+
+use std::{fs, io, process::Stdio};
+
+use pretty_assertions::assert_eq;
+
+use crate::{common::root, support::Stage};
+
+async fn text(arguments: &[&str]) -> String {
+    let output = Stage::new().await.modelcache(arguments).env("MODELCACHE_IMAGE", "secret").output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[tokio::test]
+async fn the_reference_is_that_of_this_tool() {
+    let kept = fs::read_to_string(root().join("docs/reference/cli.md")).unwrap();
+    assert_eq!(text(&["reference"]).await, kept, "`make generate` makes it anew");
+    for command in ["fetch", "check", "verify", "list", "prune", "controller", "crd", "completions", "man"] {
+        let (_, part) = kept.split_once(&format!("\n## modelcache {command}\n")).unwrap();
+        let part = part.split("\n## ").next().unwrap();
+        assert!(part.contains("\nExamples:\n"), "{command} has no examples");
+    }
+    assert!(!kept.contains("secret"));
+    // A person's terminal has 80 columns, and what is laid out by hand would be broken there.
+    let by_hand = kept.lines().filter(|line| line.starts_with("  modelcache") || line.starts_with("  - "));
+    assert!(by_hand.into_iter().all(|line| line.chars().count() <= 80), "{kept}");
+}
+
+#[tokio::test]
+async fn shells_and_man_take_what_is_printed() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        assert!(text(&["completions", shell]).await.contains("min-age"), "{shell}");
+    }
+    let script = text(&["completions", "bash"]).await;
+    let check = "source /dev/stdin; COMP_WORDS=(modelcache pru); COMP_CWORD=1; _modelcache modelcache pru modelcache; echo \"$COMPREPLY\"";
+    let mut bash = std::process::Command::new("bash")
+        .args(["-c", check])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    io::Write::write_all(&mut bash.stdin.take().unwrap(), script.as_bytes()).unwrap();
+    assert_eq!(String::from_utf8(bash.wait_with_output().unwrap().stdout).unwrap(), "prune\n");
+
+    assert!(text(&["man"]).await.contains(".TH modelcache 1"));
+    let page = text(&["man", "prune"]).await;
+    assert!(page.contains("prune") && page.contains("unreferenced"));
+    let unknown = Stage::new().await.modelcache(&["man", "nothing"]).output().unwrap();
+    assert_eq!(unknown.status.code(), Some(2));
+}
+
+#[tokio::test]
+async fn a_reader_that_is_gone_ends_it_quietly() {
+    let stage = Stage::new().await;
+    for arguments in
+        [&["reference"][..], &["completions", "bash"], &["man"], &["--help"], &["crd"], &["prune", "--help"]]
+    {
+        let (reader, writer) = io::pipe().unwrap();
+        drop(reader);
+        let output = stage.modelcache(arguments).stdout(writer).stderr(Stdio::piped()).output().unwrap();
+        assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]), "{arguments:?}");
+    }
+}

@@ -1,0 +1,20 @@
+//! The command-line tool and the rooms that it shows, judged by the official client.
+#![allow(clippy::unwrap_used, reason = "tests fail by it")]
+
+#[path = "../hub/tests/common/mod.rs"]
+mod common;
+#[path = "../support/listing.rs"]
+mod listing;
+#[path = "../support/official.rs"]
+mod official;
+#[path = "../fetch/support.rs"]
+#[allow(dead_code, reason = "another test program uses the rest")]
+mod support;
+
+mod files;
+mod generated;
+mod layout;
+mod list;
+mod patterns;
+mod prune;
+mod terminal;

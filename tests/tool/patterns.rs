@@ -1,0 +1,66 @@
+//! The rules of patterns against those of the official client, on thousands of generated cases.
+
+use modelcache::hub::{InvalidPattern, Patterns, RepoPath};
+use serde_json::json;
+
+use crate::official::{ask, chance, text};
+
+/// What patterns are made of: mostly what has a meaning in them.
+const PATTERN: &[&str] = &[
+    "*", "*", "?", "[", "]", "[!", "[]", "[!]", "[a-c]", "[!a-c]", "[c-a]", "[--0]", "[a-c-e]", "[]-a]",
+    "[!]-]", "[^a]", "**", "**/", "/", "\\", "!", "-", "^", "a", "b", "c", "z", ".", ".json", "model", "ü",
+    "🤗", "&&", "||", "~~", "{a,b}", "$", "(", ")", "|", "+", " ", "A",
+];
+/// What names are made of.
+const NAME: &[&str] = &[
+    "a", "b", "c", "d", "z", "A", "/", "/", ".", "-", "[", "]", "!", "^", "&", "|", "~", "ü", "🤗", "model",
+    ".json", "*", "?", " ", "{", "$", "(", "+", ",",
+];
+
+#[test]
+fn patterns_select_what_the_official_client_selects() {
+    let mut chance = chance("patterns");
+    let mut cases = Vec::new();
+    let (mut refused, mut unsafe_names) = (0, 0);
+    while cases.len() < 6000 {
+        let mut list = |longest: usize| -> Vec<String> {
+            let length = chance.usize(..=longest);
+            (0..length).map(|_| text(&mut chance, PATTERN, 6)).collect()
+        };
+        let (include, exclude) = (list(3), list(2));
+        let mut names: Vec<_> = (0..8).map(|_| text(&mut chance, NAME, 6)).collect();
+        // Names that are near to a pattern: by chance alone, few of the longer ones match.
+        names.extend(include.iter().chain(&exclude).map(|pattern| pattern.replace(['*', '!', '\\'], "a")));
+        let before = names.len();
+        names.retain(|name| name.parse::<RepoPath>().is_ok());
+        unsafe_names += before - names.len();
+        match Patterns::parse(&include, &exclude) {
+            Ok(ours) => cases.push((ours, json!({ "include": include, "exclude": exclude, "names": names }))),
+            // The client takes a pattern without characters; it can only match a name without them.
+            Err(error) => {
+                assert_eq!(error, InvalidPattern::Empty);
+                assert!(include.iter().chain(&exclude).any(String::is_empty));
+                refused += 1;
+            }
+        }
+    }
+    let questions: Vec<_> = cases.iter().map(|(_, question)| question.clone()).collect();
+    let (mut yes, mut no) = (0, 0);
+    for ((ours, question), theirs) in cases.iter().zip(ask("patterns", &questions)) {
+        for (name, theirs) in question["names"].as_array().unwrap().iter().zip(theirs.as_array().unwrap()) {
+            let name: RepoPath = name.as_str().unwrap().parse().unwrap();
+            assert_eq!(ours.matches(&name), theirs.as_bool().unwrap(), "{name:?} of {question}");
+            *if ours.matches(&name) { &mut yes } else { &mut no } += 1;
+        }
+    }
+    println!("{yes} selected, {no} not; {refused} cases refused, {unsafe_names} names unsafe");
+    assert!(yes > 5000 && no > 5000 && refused > 0 && unsafe_names > 0);
+}
+
+#[test]
+fn what_the_client_would_take_and_we_do_not_is_told() {
+    let none = [""; 0];
+    assert!(matches!(Patterns::parse(["a\nb"], none), Err(InvalidPattern::Control(_))));
+    assert!(matches!(Patterns::parse(none, ["a".repeat(257)]), Err(InvalidPattern::TooLong(_))));
+    assert!(matches!(Patterns::parse(vec!["a"; 65], none), Err(InvalidPattern::TooMany(65))));
+}

@@ -1,0 +1,304 @@
+//! `modelcache prune`: what goes, what stays, and what the official client says of the rest.
+
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::Path,
+    process::Stdio,
+    time::{Duration, SystemTime},
+};
+
+use pretty_assertions::assert_eq;
+use serde_json::{Value, json};
+use standin_hub::{Class, Content, Fault, Harm, Repo};
+
+use crate::{
+    common::Client,
+    list::{fetch, lines, objects, told},
+    listing::listing,
+    support::{Stage, WEIGHTS, text},
+};
+
+/// Everything in the cache was written an hour ago.
+fn age(folder: &Path) {
+    let long_ago = SystemTime::now() - Duration::from_secs(3600);
+    for path in listing(folder) {
+        let (name, link) = path.split_once(" -> ").map_or((path.as_str(), false), |(name, _)| (name, true));
+        if link {
+            // The times of a link itself.
+            let status = std::process::Command::new("touch")
+                .args(["-h", "-d", "1 hour ago"])
+                .arg(folder.join(name))
+                .status();
+            assert!(status.unwrap().success());
+        } else {
+            fs::File::options().append(true).open(folder.join(name)).unwrap().set_modified(long_ago).unwrap();
+        }
+    }
+    for path in fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path().join("snapshots")) {
+        for snapshot in fs::read_dir(path).into_iter().flatten().flatten() {
+            fs::File::open(snapshot.path()).unwrap().set_modified(long_ago).unwrap();
+        }
+    }
+}
+
+/// A cache of a model at three commits: one that `main` names, one that only a record vouches for, and one that the
+/// official client has fetched by its hash.
+async fn stage() -> (Stage, [String; 3]) {
+    let stage = Stage::new().await;
+    let first = stage.commit();
+    stage.hub.update("acme/tiny", |repo| {
+        repo.lfs("model.safetensors", Content::random(8, WEIGHTS)).branch("main")
+    });
+    let second = stage.commit();
+    stage.hub.update("acme/tiny", |repo| {
+        repo.lfs("model.safetensors", Content::random(9, WEIGHTS)).branch("main")
+    });
+    fetch(&stage, &["acme/tiny", "--revision", &second]);
+    fetch(&stage, &["acme/tiny"]);
+    let cache = stage.cache();
+    let arguments = ["download", "acme/tiny", "--revision", &first, "--cache-dir", cache.to_str().unwrap()];
+    Client::of(&stage.hub).hf(&arguments).unwrap();
+    age(&cache);
+    let third = stage.commit();
+    (stage, [first, second, third])
+}
+
+fn items(value: &Value) -> Vec<(String, String, u64)> {
+    let item = |item: &Value| (text(&item["kind"]), text(&item["path"]), item["bytes"].as_u64().unwrap());
+    value["items"].as_array().unwrap().iter().map(item).collect()
+}
+
+fn prune(stage: &Stage, arguments: &[&str]) -> Vec<Value> {
+    objects(&stage.modelcache(&[&["prune", "-o", "json"], arguments].concat()).output().unwrap())
+}
+
+fn commits(stage: &Stage) -> Vec<String> {
+    let scan = stage.judge("scan", &[]);
+    assert_eq!(scan["warnings"], json!([]));
+    scan["repos"][0]["revisions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|revision| text(&revision["commit"]))
+        .collect()
+}
+
+#[tokio::test]
+async fn what_nothing_needs_goes_and_the_rest_loads() {
+    let (stage, [first, second, third]) = stage().await;
+    let dir = stage.repo_dir();
+    let unfinished = dir.join(format!("blobs/{}.0123abcd.incomplete", "ab".repeat(32)));
+    let unneeded = dir.join(format!("blobs/{}", "cd".repeat(32)));
+    fs::write(&unfinished, "half").unwrap();
+    fs::write(&unneeded, "whole").unwrap();
+    fs::write(dir.join("blobs/notes"), "none of ours").unwrap();
+    age(&stage.cache());
+    let weights = fs::read_link(dir.join(format!("snapshots/{first}/model.safetensors"))).unwrap();
+    let weights = weights.file_name().unwrap().to_str().unwrap();
+    let at = |path: String| format!("models--acme--tiny/{path}");
+    let mut contents = [(format!("blobs/{weights}"), WEIGHTS), (format!("blobs/{}", "cd".repeat(32)), 5)]
+        .map(|(path, bytes)| ("content".to_owned(), at(path), bytes));
+    contents.sort();
+    let mut expected = vec![
+        ("unfinished".to_owned(), at(format!("blobs/{}.0123abcd.incomplete", "ab".repeat(32))), 4),
+        ("snapshot".to_owned(), at(format!("snapshots/{first}")), 0),
+    ];
+    expected.extend(contents);
+
+    let before = listing(&stage.cache());
+    assert_eq!(items(&prune(&stage, &["--dry-run"])[0]), expected);
+    let after = listing(&stage.cache());
+    let new: Vec<_> = after.iter().filter(|path| !before.contains(path)).collect();
+    assert!(
+        new.iter().all(|path| path.ends_with(".lock")) && after.len() == before.len() + new.len(),
+        "{new:?}"
+    );
+
+    assert_eq!(items(&prune(&stage, &[])[0]), expected);
+    assert!(!unfinished.exists() && !unneeded.exists() && dir.join("blobs/notes").exists());
+    assert!(!listing(&dir).iter().any(|path| path.contains(&first) || path.contains(weights)));
+    let mut kept = vec![second.clone(), third.clone()];
+    kept.sort();
+    assert_eq!(commits(&stage), kept);
+    stage.judge("offline-load", &["acme/tiny", "--revision", &second]);
+    stage.judge("offline-load", &["acme/tiny", "--revision", "main"]);
+    assert_eq!(prune(&stage, &["--min-age", "0s"])[0]["items"], json!([]), "what is left is needed");
+
+    // What only a record vouches for goes when that is asked for, and what a ref names never.
+    let gone = items(&prune(&stage, &["acme/tiny", "--unreferenced", "--min-age", "0s"])[0]);
+    assert_eq!(gone[0], ("snapshot".to_owned(), at(format!("snapshots/{second}")), 0));
+    assert_eq!((gone.len(), gone[1].2), (2, WEIGHTS));
+    assert_eq!(commits(&stage), [third]);
+    stage.assert_loads(|_| true);
+    let verified = stage.modelcache(&["verify"]).output().unwrap();
+    assert_eq!(verified.status.code(), Some(0), "{verified:?}");
+    fetch(&stage, &["acme/tiny"]);
+}
+
+#[tokio::test]
+async fn people_read_what_goes_and_how_much() {
+    let (stage, [first, ..]) = stage().await;
+    let output = stage.modelcache(&["prune", "--dry-run"]).output().unwrap();
+    assert_eq!(lines(&output)[0], format!("models--acme--tiny/snapshots/{first}   0 B   no ref names it"));
+    assert_eq!(told(&output), "Would remove 1 snapshot, 1 content: 3 MiB.");
+    let output = stage.modelcache(&["prune"]).output().unwrap();
+    assert_eq!(told(&output), "Removed 1 snapshot, 1 content: 3 MiB.");
+    let output = stage.modelcache(&["prune"]).output().unwrap();
+    assert!(lines(&output).is_empty() && told(&output) == "Nothing to remove.", "{output:?}");
+}
+
+#[tokio::test]
+async fn what_is_young_or_in_use_is_left_alone() {
+    let (stage, [first, ..]) = stage().await;
+    let dir = stage.repo_dir();
+    let blob = dir.join(format!("blobs/{}", "cd".repeat(32)));
+    fs::write(&blob, "just now").unwrap();
+    let output = stage.modelcache(&["prune"]).output().unwrap();
+    assert!(told(&output).ends_with("(see --min-age): acme/tiny."), "{output:?}");
+    age(&stage.cache());
+
+    // A download that runs: what it has finished is linked to by nothing yet.
+    stage.hub.update("acme/tiny", |repo| {
+        repo.lfs("model.safetensors", Content::random(10, WEIGHTS)).branch("main")
+    });
+    stage.hub.fault(Fault::new(Harm::Stall(1000)).on(Class::Cdn));
+    let mut child = stage.modelcache(&["fetch", "acme/tiny"]).spawn().unwrap();
+    let on_its_way = || listing(&dir).iter().any(|path| path.ends_with(".incomplete"));
+    while !on_its_way() {
+        assert!(child.try_wait().unwrap().is_none());
+        tokio::task::yield_now().await;
+    }
+    let found = &prune(&stage, &["--min-age", "0s"])[0];
+    assert_eq!((&found["inUse"], &found["items"]), (&json!(true), &json!([])));
+    assert!(blob.exists() && dir.join("snapshots").join(first).exists());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let found = items(&prune(&stage, &["--min-age", "0s"])[0]);
+    assert_eq!(found.iter().filter(|(kind, ..)| kind == "unfinished").count(), 1, "{found:?}");
+    assert!(!blob.exists());
+}
+
+#[tokio::test]
+async fn no_link_is_followed() {
+    let (stage, [first, ..]) = stage().await;
+    let (dir, cache) = (stage.repo_dir(), stage.cache());
+    let weights = fs::canonicalize(dir.join(format!("snapshots/{first}/model.safetensors"))).unwrap();
+    let elsewhere = stage.root.path().join("elsewhere");
+    fs::create_dir_all(elsewhere.join("folder")).unwrap();
+    fs::write(elsewhere.join("folder/file"), "x").unwrap();
+    symlink(elsewhere.join("folder"), dir.join(format!("snapshots/{first}/out"))).unwrap();
+    // The store of the official client.
+    fs::create_dir_all(cache.join("blobs/ab")).unwrap();
+    fs::write(cache.join("blobs/.huggingface-shared-blobs"), "1\n").unwrap();
+    fs::rename(&weights, cache.join("blobs/ab/abcd")).unwrap();
+    symlink("../../blobs/ab/abcd", &weights).unwrap();
+    age(&cache);
+    let kinds: Vec<_> =
+        items(&prune(&stage, &[])[0]).into_iter().map(|(kind, _, bytes)| (kind, bytes)).collect();
+    assert_eq!(kinds, [("snapshot".to_owned(), 0), ("content".to_owned(), 0)]);
+    assert!(fs::symlink_metadata(&weights).is_err());
+    assert!(cache.join("blobs/ab/abcd").exists() && elsewhere.join("folder/file").exists());
+
+    // One folder of contents for several repos.
+    let shared = stage.root.path().join("shared");
+    fs::rename(dir.join("blobs"), &shared).unwrap();
+    fs::write(shared.join("ef".repeat(32)), "of another repo").unwrap();
+    symlink(&shared, dir.join("blobs")).unwrap();
+    age(&cache);
+    prune(&stage, &["--min-age", "0s"]);
+    assert!(shared.join("ef".repeat(32)).exists());
+}
+
+#[tokio::test]
+async fn traces_of_what_others_have_removed_go() {
+    let (stage, [first, second, third]) = stage().await;
+    let dir = stage.repo_dir();
+    fs::remove_dir_all(dir.join("snapshots").join(&second)).unwrap();
+    fs::create_dir_all(dir.join(".no_exist").join(&second)).unwrap();
+    let verify = || stage.modelcache(&["verify"]).output().unwrap().status.code();
+    assert_eq!(verify(), Some(65), "the record names what is not there");
+    let gone: Vec<_> =
+        items(&prune(&stage, &[])[0]).into_iter().map(|(kind, path, _)| (kind, path)).collect();
+    assert_eq!(gone[0], ("trace".to_owned(), format!("models--acme--tiny/snapshots/{second}")));
+    assert_eq!(gone[1], ("snapshot".to_owned(), format!("models--acme--tiny/snapshots/{first}")));
+    assert!(!listing(&dir).iter().any(|path| path.contains(&second)));
+    assert!(!dir.join(".no_exist").join(&second).exists());
+    assert_eq!((verify(), commits(&stage)), (Some(0), vec![third.clone()]));
+
+    // A ref that names nothing may be somebody's: it is shown, and stays with what is known of it.
+    fs::remove_dir_all(dir.join("snapshots").join(&third)).unwrap();
+    let kinds: Vec<_> =
+        items(&prune(&stage, &["--min-age", "0s", "--unreferenced"])[0]).into_iter().map(|it| it.0).collect();
+    assert!(!kinds.contains(&"trace".to_owned()) && dir.join("refs/main").exists());
+}
+
+#[tokio::test]
+async fn snapshots_without_links_go_with_their_bytes() {
+    let stage = Stage::new().await;
+    let first = stage.commit();
+    let files = |arguments: &[&str]| {
+        let output = stage
+            .modelcache(&[&["fetch", "acme/tiny"], arguments].concat())
+            .env("HF_HUB_DISABLE_SYMLINKS", "1")
+            .output();
+        assert_eq!(output.unwrap().status.code(), Some(0));
+    };
+    files(&["--revision", &first]);
+    stage.hub.update("acme/tiny", |repo| repo.file("new.txt", "new").branch("main"));
+    files(&[]);
+    let gone = items(&prune(&stage, &["--min-age", "0s", "--unreferenced"])[0]);
+    assert_eq!(
+        gone,
+        [("snapshot".to_owned(), format!("models--acme--tiny/snapshots/{first}"), crate::support::SIZE)]
+    );
+    stage.assert_loads(|_| true);
+}
+
+/// A fetch and a prune side by side, again and again: whatever comes first, the one that `main` names is whole.
+#[tokio::test]
+async fn a_fetch_at_the_same_time_ends_whole() {
+    let stage =
+        Stage::with(Repo::model("acme/tiny").file("a.txt", "0").file("b.txt", "b").branch("main")).await;
+    for round in 1..=12 {
+        stage.hub.update("acme/tiny", |repo| repo.file("a.txt", (round % 3).to_string()).branch("main"));
+        let mut prune = stage.modelcache(&["prune", "--min-age", "0s", "--unreferenced"]);
+        let pruning = stage.cache().exists().then(|| prune.stdout(Stdio::null()).spawn().unwrap());
+        let fetched = stage.modelcache(&["fetch", "acme/tiny"]).output().unwrap();
+        if let Some(mut pruning) = pruning {
+            assert!(pruning.wait().unwrap().success());
+        }
+        // Hit in the middle, it says so, and the next try mends it.
+        if fetched.status.code() != Some(0) {
+            assert!(told(&fetched).contains("removed by another program"), "{fetched:?}");
+            fetch(&stage, &["acme/tiny"]);
+        }
+        let verified = stage.modelcache(&["verify"]).output().unwrap();
+        assert_eq!(verified.status.code(), Some(0), "round {round}: {verified:?}");
+    }
+    stage.judge("offline-load", &["acme/tiny", "--revision", "main"]);
+}
+
+#[tokio::test]
+async fn a_read_only_cache_is_listed_and_not_pruned() {
+    let (stage, [first, ..]) = stage().await;
+    let script = "mount --bind \"$0\" \"$0\" && mount -o remount,ro,bind \"$0\" && exec \"$@\"";
+    let cache = stage.cache();
+    let starter = ["unshare", "--mount", "--map-root-user", "sh", "-c", script, cache.to_str().unwrap()];
+    let run = |arguments: &[&str]| stage.modelcache_through(&starter, arguments).output().unwrap();
+    let listed = run(&["list"]);
+    if told(&listed).contains("unshare") || told(&listed).contains("mount:") {
+        eprintln!("skipped: a mount of our own is not allowed here");
+        return;
+    }
+    assert_eq!(lines(&listed).len(), 4);
+    let would = run(&["prune", "--dry-run"]);
+    assert!(
+        lines(&would)[0].contains(&first) && told(&would).starts_with("Would remove 1 snapshot"),
+        "{would:?}"
+    );
+    let refused = run(&["prune"]);
+    assert_eq!(refused.status.code(), Some(73), "{refused:?}");
+    assert!(told(&refused).starts_with("VolumeNotWritable: cannot "), "{refused:?}");
+    assert_eq!(commits(&stage).len(), 3);
+}
