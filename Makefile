@@ -1,6 +1,6 @@
 # make help lists the targets. Each does its own set-up.
 
-.PHONY: help demo demo-down test generate fmt lint build image clean
+.PHONY: help demo demo-down test bench profile generate fmt lint build image clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -14,9 +14,17 @@ demo-down: ## Remove all that the demo started
 test: ## Run all checks and tests; ends with `N passed, N failed, N skipped`
 	@tests/run
 
+bench: ## Measure against hf download, curl and cp, and write docs/benchmarks.md; ARGS="--rounds 7" for more
+	@tests/bench/run $(ARGS)
+
+profile: ## Print where the time of a fetch goes
+	@tests/bench/profile $(ARGS)
+
 generate: ## Write the generated files again from the types
 	@cargo run --quiet --locked --bin modelcache -- crd > crds/modelcaches.modelcache.internal.yaml.new
 	@mv crds/modelcaches.modelcache.internal.yaml.new crds/modelcaches.modelcache.internal.yaml
+	@cargo run --quiet --locked --bin modelcache -- reference > docs/reference/cli.md.new
+	@mv docs/reference/cli.md.new docs/reference/cli.md
 
 fmt: ## Format the code
 	cargo fmt --all

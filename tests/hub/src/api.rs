@@ -1,6 +1,6 @@
 //! `/api`: accounts, and what repos tell about themselves.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use axum::{
     http::{HeaderMap, header},
@@ -112,6 +112,25 @@ pub(crate) fn auth_check(state: &State, repo: &Repo, caller: Caller<'_>) -> Resp
     }
 }
 
+/// The right to read a commit's files from the Xet store, for who may read the repo.
+pub(crate) fn xet_read_token(state: &State, repo: &Repo, caller: Caller<'_>, revision: &str) -> Response {
+    if let Err(refusal) = state.readable(repo, caller) {
+        return refusal.as_json();
+    }
+    if repo.resolve(revision).is_none() {
+        return Refusal::revision_not_found(revision).as_json();
+    }
+    let Some(store) = &state.xet_store else { return Refusal::no_such_page().as_json() };
+    let (token, ends) = store.grant();
+    let body = json!({"accessToken": token, "exp": ends, "casUrl": store.url});
+    let mut response = json(&body);
+    let headers = response.headers_mut();
+    headers.insert("x-xet-access-token", text(&token));
+    headers.insert("x-xet-token-expiration", ends.into());
+    headers.insert("x-xet-cas-url", text(&store.url));
+    response
+}
+
 /// Where a listing is asked for: the address to continue at is made of it.
 pub(crate) struct Listing<'a> {
     pub(crate) url: &'a str,
@@ -128,8 +147,9 @@ pub(crate) fn tree(state: &State, repo: &Repo, caller: Caller<'_>, listing: &Lis
     let on = |key| query_value(listing.query, key).is_some_and(|value| value.eq_ignore_ascii_case("true"));
     let shown =
         Shown { masked: state.readable(repo, caller).is_err(), xet: repo.shows_xet, expand: on("expand") };
-    let entries = entries(tree, listing.folder, on("recursive"), commit, &shown);
-    if entries.is_empty() && !listing.folder.is_empty() {
+    let below = Below::of(tree, listing.folder, on("recursive"));
+    let count = below.count();
+    if count == 0 && !listing.folder.is_empty() {
         return Refusal::entry_not_found().as_json();
     }
 
@@ -137,9 +157,9 @@ pub(crate) fn tree(state: &State, repo: &Repo, caller: Caller<'_>, listing: &Lis
     let number = |key| query_value(listing.query, key).and_then(|value| value.parse::<usize>().ok());
     let size = number("limit").map_or(most, |limit| limit.clamp(1, most));
     let start = number("cursor").unwrap_or(0);
-    let page: Vec<Value> = entries.iter().skip(start).take(size).cloned().collect();
+    let page = below.entries(start, size).map(|entry| entry.json(tree, commit, &shown)).collect();
     let mut response = json(&Value::Array(page));
-    if start + size < entries.len() {
+    if start + size < count {
         let kept = listing.query.split('&').filter(|pair| !pair.is_empty() && !pair.starts_with("cursor="));
         let query: Vec<String> =
             kept.map(str::to_owned).chain([format!("cursor={}", start + size)]).collect();
@@ -171,10 +191,10 @@ pub(crate) fn paths_info(
         ),
     };
     let shown = Shown { masked: state.readable(repo, caller).is_err(), xet: repo.shows_xet, expand };
-    let all = entries(tree, "", true, commit, &shown);
-    let asked =
-        |entry: &&Value| entry["path"].as_str().is_some_and(|path| paths.iter().any(|asked| asked == path));
-    json(&all.iter().filter(asked).cloned().collect())
+    let below = Below::of(tree, "", true);
+    let all = below.entries(0, usize::MAX);
+    let asked = all.filter(|entry| paths.iter().any(|asked| asked == entry.path()));
+    json(&asked.map(|entry| entry.json(tree, commit, &shown)).collect())
 }
 
 /// What of a file is shown to the caller.
@@ -189,25 +209,63 @@ fn at<'a>(repo: &'a Repo, revision: &str) -> Option<(&'a str, &'a Tree)> {
     Some((commit, repo.tree(commit)?))
 }
 
-/// Files and folders below a folder, in the order of their paths.
-fn entries(tree: &Tree, folder: &str, recursive: bool, commit: &str, shown: &Shown) -> Vec<Value> {
-    let prefix = if folder.is_empty() { String::new() } else { format!("{}/", folder.trim_end_matches('/')) };
-    let mut found = BTreeMap::new();
-    for (path, file) in tree {
-        let Some(rest) = path.strip_prefix(&prefix) else { continue };
-        let folders = rest.match_indices('/').map(|(at, _)| &path[..prefix.len() + at]);
-        let depth = if recursive { usize::MAX } else { 1 };
-        for folder in folders.take(depth) {
-            found.entry(folder.to_owned()).or_insert_with(|| {
-                let oid = folder_oid(tree, folder);
-                expanded(json!({"type": "directory", "oid": oid, "size": 0, "path": folder}), commit, shown)
-            });
+/// Files and folders below a folder. Kept as references: of a long listing only the page that is asked for becomes JSON.
+struct Below<'a> {
+    files: Vec<(&'a str, &'a File)>,
+    folders: BTreeSet<&'a str>,
+}
+
+#[derive(Clone, Copy)]
+enum Entry<'a> {
+    File(&'a str, &'a File),
+    Folder(&'a str),
+}
+
+impl<'a> Below<'a> {
+    fn of(tree: &'a Tree, folder: &str, recursive: bool) -> Self {
+        let prefix =
+            if folder.is_empty() { String::new() } else { format!("{}/", folder.trim_end_matches('/')) };
+        let (mut files, mut folders) = (Vec::new(), BTreeSet::new());
+        for (path, file) in tree {
+            let Some(rest) = path.strip_prefix(&prefix) else { continue };
+            let depth = if recursive { usize::MAX } else { 1 };
+            folders.extend(rest.match_indices('/').take(depth).map(|(at, _)| &path[..prefix.len() + at]));
+            if recursive || !rest.contains('/') {
+                files.push((path.as_str(), file));
+            }
         }
-        if recursive || !rest.contains('/') {
-            found.insert(path.clone(), expanded(file_entry(path, file, shown), commit, shown));
+        Self { files, folders }
+    }
+
+    fn count(&self) -> usize {
+        self.files.len() + self.folders.len()
+    }
+
+    /// So many from there on, in the order of their paths.
+    fn entries(&self, start: usize, most: usize) -> impl Iterator<Item = Entry<'a>> {
+        let files = self.files.iter().map(|(path, file)| Entry::File(path, file));
+        let mut all: Vec<_> = files.chain(self.folders.iter().map(|path| Entry::Folder(path))).collect();
+        all.sort_by_key(Entry::path);
+        all.into_iter().skip(start).take(most)
+    }
+}
+
+impl<'a> Entry<'a> {
+    const fn path(&self) -> &'a str {
+        match self {
+            Self::File(path, _) | Self::Folder(path) => path,
         }
     }
-    found.into_values().collect()
+
+    fn json(self, tree: &Tree, commit: &str, shown: &Shown) -> Value {
+        let entry = match self {
+            Self::File(path, file) => file_entry(path, file, shown),
+            Self::Folder(path) => {
+                json!({"type": "directory", "oid": folder_oid(tree, path), "size": 0, "path": path})
+            }
+        };
+        expanded(entry, commit, shown)
+    }
 }
 
 fn file_entry(path: &str, file: &File, shown: &Shown) -> Value {
@@ -216,8 +274,8 @@ fn file_entry(path: &str, file: &File, shown: &Shown) -> Value {
     if let Some(lfs) = &file.lfs {
         let oid = if shown.masked { MASK } else { &lfs.sha256 };
         entry["lfs"] = json!({"oid": oid, "size": size, "pointerSize": lfs.pointer_size});
-        if shown.xet {
-            let hash = lfs.sha256.chars().rev().collect();
+        let made_up = shown.xet.then(|| lfs.sha256.chars().rev().collect());
+        if let Some(hash) = file.xet_hash.clone().or(made_up) {
             entry["xetHash"] = if shown.masked { MASK.to_owned() } else { hash }.into();
         }
     }
@@ -237,7 +295,7 @@ fn expanded(mut entry: Value, commit: &str, shown: &Shown) -> Value {
 
 fn folder_oid(tree: &Tree, folder: &str) -> String {
     let prefix = format!("{folder}/");
-    let inside = tree.iter().filter(|(path, _)| path.starts_with(&prefix));
+    let inside = tree.range(prefix.clone()..).take_while(|(path, _)| path.starts_with(&prefix));
     let listing =
         inside.fold(Sha1::new(), |hash, (path, file)| hash.chain_update(path).chain_update(&file.git_oid));
     hex(&listing.finalize())

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use serde::Deserialize;
@@ -13,7 +14,7 @@ use crate::{
     content::Content,
     repo::{Access, Gate, Repo},
     server::StandinHub,
-    state::BadTokens,
+    state::{BadTokens, XetStore},
 };
 
 /// What is to be there. Whatever is left out stays as it is.
@@ -23,6 +24,8 @@ struct Config {
     bad_tokens: Option<BadTokens>,
     page_size: Option<usize>,
     resolve_cache: Option<bool>,
+    /// Address of the Xet store.
+    xet_store: Option<String>,
     users: BTreeMap<String, UserConfig>,
     repos: Vec<RepoConfig>,
 }
@@ -61,6 +64,17 @@ struct RepoConfig {
     lfs_above: Option<u64>,
     #[serde(default)]
     xet_hashes: bool,
+    #[serde(default)]
+    xet: BTreeMap<String, XetConfig>,
+}
+
+/// A file on disk that is also in the Xet store.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct XetConfig {
+    /// Relative to the file that names it.
+    file: PathBuf,
+    hash: String,
 }
 
 /// An LFS file of bytes that look random.
@@ -69,6 +83,16 @@ struct RepoConfig {
 struct RandomConfig {
     seed: u64,
     size: u64,
+    /// Kept in memory: for measuring, where making it while it is sent would count.
+    #[serde(default)]
+    held: bool,
+}
+
+impl RandomConfig {
+    fn content(&self) -> Content {
+        let make = if self.held { Content::random_held } else { Content::random };
+        make(self.seed, self.size)
+    }
 }
 
 /// Adds to the Hub what a state file describes.
@@ -79,11 +103,15 @@ pub fn load(hub: &StandinHub, path: &Path) -> Result<(), String> {
     let folder = path.parent().unwrap_or(Path::new("."));
 
     // Folders are hashed before the lock is taken, so that the Hub answers meanwhile.
-    let repos: Vec<Repo> = config.repos.into_iter().map(|repo| repo.build(folder)).collect();
+    let repos: Result<Vec<Repo>, String> = config.repos.into_iter().map(|repo| repo.build(folder)).collect();
+    let repos = repos?;
     let mut state = hub.state();
     state.bad_tokens = config.bad_tokens.unwrap_or(state.bad_tokens);
     state.page_size = config.page_size.or(state.page_size);
     state.resolve_cache = config.resolve_cache.unwrap_or(state.resolve_cache);
+    if let Some(url) = config.xet_store {
+        state.xet_store = Some(XetStore::new(url, Duration::from_hours(1)));
+    }
     for (name, user) in config.users {
         state.user(&name).orgs.extend(user.orgs);
         for token in user.tokens {
@@ -94,7 +122,7 @@ pub fn load(hub: &StandinHub, path: &Path) -> Result<(), String> {
 }
 
 impl RepoConfig {
-    fn build(self, base: &Path) -> Repo {
+    fn build(self, base: &Path) -> Result<Repo, String> {
         let mut repo = Repo::named(&self.name).private(self.private).disabled(self.disabled);
         if let Some(gate) = self.gated {
             repo = repo.gated(gate);
@@ -109,13 +137,15 @@ impl RepoConfig {
             repo = repo.folder(base.join(folder));
         }
         repo = self.files.into_iter().fold(repo, |repo, (path, text)| repo.file(&path, text));
-        repo = self
-            .random
-            .into_iter()
-            .fold(repo, |repo, (path, random)| repo.lfs(&path, Content::random(random.seed, random.size)));
+        repo = self.random.into_iter().fold(repo, |repo, (path, random)| repo.lfs(&path, random.content()));
+        for (path, XetConfig { file, hash }) in self.xet {
+            let content = Content::disk(base.join(&file))
+                .map_err(|error| format!("read {} for {}: {error}", file.display(), self.name))?;
+            repo = repo.xet(&path, content, &hash);
+        }
         repo = self.access.iter().fold(repo, |repo, (user, access)| repo.access(user, *access));
         repo = self.members.iter().fold(repo, |repo, user| repo.member(user));
         repo = self.formerly.iter().fold(repo, Repo::formerly);
-        self.tags.iter().fold(repo.branch("main"), |repo, tag| repo.tag(tag))
+        Ok(self.tags.iter().fold(repo.branch("main"), |repo, tag| repo.tag(tag)))
     }
 }

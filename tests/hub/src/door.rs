@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Mutex, OnceLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -41,6 +41,7 @@ pub(crate) struct World {
     pub(crate) addresses: OnceLock<Addresses>,
     pub(crate) signature_lifetime: Mutex<Duration>,
     signer: Signer,
+    began: Instant,
 }
 
 /// Which listener a request came in by.
@@ -59,12 +60,14 @@ impl World {
             addresses: OnceLock::new(),
             signature_lifetime: Mutex::new(Duration::from_hours(1)),
             signer: Signer::new(),
+            began: Instant::now(),
         }
     }
 
     /// Answers a request.
     pub(crate) async fn enter(&self, host: Host, request: HttpRequest<Body>) -> Response {
         let (parts, body) = request.into_parts();
+        let millis = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let route = Route::parse(parts.uri.path());
         let class = match (host, &route) {
             (Host::Cdn, _) => Class::Cdn,
@@ -83,7 +86,11 @@ impl World {
             instead
         } else if host == Host::Cdn {
             let query = parts.uri.query().unwrap_or_default();
-            cdn::answer(&locked(&self.state), &self.signer, parts.uri.path(), query, &parts.headers)
+            let mut headers = parts.headers.clone();
+            if harm == Some(Harm::NoRanges) {
+                headers.remove(header::RANGE);
+            }
+            cdn::answer(&locked(&self.state), &self.signer, parts.uri.path(), query, &headers)
         } else {
             let form = to_bytes(body, LARGEST_FORM).await.unwrap_or_default();
             self.hub(&route, &parts, &String::from_utf8_lossy(&form), harm)
@@ -91,7 +98,7 @@ impl World {
 
         let hangs = harm == Some(Harm::Hang);
         let status = if hangs { 0 } else { response.status().as_u16() };
-        let counter = self.log.record(logged(class, &parts, path, status));
+        let counter = self.log.record(Request { millis, ..logged(class, &parts, path, status) });
         if hangs {
             std::future::pending::<()>().await;
         }
@@ -148,6 +155,7 @@ impl World {
             Call::Info { revision } => api::info(repo, revision.as_deref()),
             Call::Refs => api::refs(repo),
             Call::AuthCheck => api::auth_check(state, repo, caller),
+            Call::XetReadToken { revision } => api::xet_read_token(state, repo, caller, revision),
             Call::PathsInfo { revision } => api::paths_info(state, repo, caller, revision, form),
             Call::Tree { revision, path } => {
                 let url = self
@@ -162,8 +170,8 @@ impl World {
                 } else {
                     *locked(&self.signature_lifetime)
                 };
-                let cdn_url = self.addresses.get().map_or("", |at| &at.cdn);
-                let signing = Signing { signer: &self.signer, cdn_url, lifetime };
+                let (hub_url, cdn_url) = self.addresses.get().map_or(("", ""), |at| (&at.hub, &at.cdn));
+                let signing = Signing { signer: &self.signer, hub_url, cdn_url, lifetime };
                 resolve::file((state, repo, caller), (revision, path), &signing, &parts.headers)
             }
             Call::ResolveCache { commit, path } => {
@@ -185,6 +193,7 @@ fn logged(class: Class, parts: &Parts, path: String, status: u16) -> Request {
         range: header_text(&parts.headers, header::RANGE).map(str::to_owned),
         user_agent: header_text(&parts.headers, header::USER_AGENT).map(str::to_owned),
         authorized: parts.headers.contains_key(header::AUTHORIZATION),
+        millis: 0,
     }
 }
 

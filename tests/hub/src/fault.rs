@@ -55,6 +55,8 @@ pub enum Harm {
     Slow(u64),
     /// The CDN's address has expired when it is told.
     ExpiredSignature,
+    /// The CDN gives the whole, whatever part is asked for.
+    NoRanges,
 }
 
 impl Harm {
@@ -68,7 +70,7 @@ impl Harm {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Args)]
 pub struct Fault {
     /// cut:BYTES, wrong-bytes, short:BYTES, error-page, status:CODE, rate-limit:SECONDS, retry-after:SECONDS,
-    /// stall:BYTES, hang, slow:BYTES-PER-SECOND, expired-signature
+    /// stall:BYTES, hang, slow:BYTES-PER-SECOND, expired-signature, no-ranges
     harm: Harm,
     /// Only in this part of the Hub
     #[serde(default)]
@@ -291,6 +293,7 @@ impl fmt::Display for Harm {
             Self::Hang => f.write_str("hang"),
             Self::Slow(rate) => write!(f, "slow:{rate}"),
             Self::ExpiredSignature => f.write_str("expired-signature"),
+            Self::NoRanges => f.write_str("no-ranges"),
         }
     }
 }
@@ -317,6 +320,7 @@ impl FromStr for Harm {
             "hang" => Self::Hang,
             "slow" => Self::Slow(number()?),
             "expired-signature" => Self::ExpiredSignature,
+            "no-ranges" => Self::NoRanges,
             _ => return Err(format!("there is no fault `{name}`")),
         })
     }

@@ -28,6 +28,8 @@ pub struct File {
     pub git_oid: String,
     /// The LFS object, where it is one.
     pub lfs: Option<Lfs>,
+    /// The hash by which the Xet store knows the content, where it is there.
+    pub xet_hash: Option<String>,
 }
 
 /// The LFS object of a file.
@@ -43,7 +45,7 @@ impl File {
     pub(crate) fn new(content: Content, lfs: bool) -> io::Result<Self> {
         if !lfs {
             let git_oid = content.git_sha1()?.to_owned();
-            return Ok(Self { content, git_oid, lfs: None });
+            return Ok(Self { content, git_oid, lfs: None, xet_hash: None });
         }
         let sha256 = content.sha256()?.to_owned();
         let pointer = format!(
@@ -52,7 +54,7 @@ impl File {
         );
         let lfs = Some(Lfs { sha256, pointer_size: pointer.len() });
         let git_oid = Content::from(pointer).git_sha1()?.to_owned();
-        Ok(Self { content, git_oid, lfs })
+        Ok(Self { content, git_oid, lfs, xet_hash: None })
     }
 
     /// The name of its blob in a cache.

@@ -31,6 +31,8 @@ pub struct Request {
     pub user_agent: Option<String>,
     /// Whether a token came along.
     pub authorized: bool,
+    /// When it came, in milliseconds since the Hub was started.
+    pub millis: u64,
 }
 
 /// All requests so far, and those in which a token went where none belongs.

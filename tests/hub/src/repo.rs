@@ -155,7 +155,7 @@ impl Repo {
         self
     }
 
-    /// Listings tell Xet hashes too. Downloads by Xet are not offered.
+    /// Listings tell Xet hashes of all LFS files; those that are not in a store ([`Repo::xet`]) are made up.
     #[must_use]
     pub fn xet_hashes(mut self) -> Self {
         self.shows_xet = true;
@@ -172,6 +172,16 @@ impl Repo {
     #[must_use]
     pub fn lfs(self, path: &str, content: impl Into<Content>) -> Self {
         self.put(path, content.into(), true)
+    }
+
+    /// A file in LFS that is also in a Xet store, under this hash.
+    #[must_use]
+    pub fn xet(mut self, path: &str, content: impl Into<Content>, hash: &str) -> Self {
+        self = self.put(path, content.into(), true);
+        if let Some(file) = self.tree.get_mut(path) {
+            file.xet_hash = Some(hash.to_owned());
+        }
+        self
     }
 
     /// A file less.

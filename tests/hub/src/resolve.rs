@@ -20,9 +20,10 @@ use crate::{
 /// These are read by anyone who sees the repo: its page shows them.
 const OPEN_FILES: [&str; 4] = ["README.md", "LICENSE", "LICENSE.md", "LICENSE.txt"];
 
-/// What signed addresses are made of.
+/// What addresses in answers are made of.
 pub(crate) struct Signing<'a> {
     pub(crate) signer: &'a Signer,
+    pub(crate) hub_url: &'a str,
     pub(crate) cdn_url: &'a str,
     pub(crate) lifetime: Duration,
 }
@@ -37,7 +38,13 @@ pub(crate) fn file(
     match find(state, repo, caller, revision, path) {
         Ok((commit, file)) => {
             let mut response = match &file.lfs {
-                Some(lfs) => redirect_to_cdn(repo, file, &lfs.sha256, path, signing),
+                Some(lfs) => {
+                    let mut response = redirect_to_cdn(repo, file, &lfs.sha256, path, signing);
+                    if let Some(hash) = &file.xet_hash {
+                        offer_xet(response.headers_mut(), (repo, commit), hash, signing.hub_url);
+                    }
+                    response
+                }
                 None if state.resolve_cache => redirect_to_cache(repo, commit, file, path),
                 None => answer::content(&file.content, &file.git_oid, request),
             };
@@ -89,6 +96,14 @@ fn find<'a>(
 fn redirect_to_cdn(repo: &Repo, file: &File, sha256: &str, path: &str, signing: &Signing<'_>) -> Response {
     let signed = signing.signer.sign(&cdn::path_of(&repo.name, sha256, path), signing.lifetime);
     redirect(StatusCode::FOUND, &format!("{}{signed}", signing.cdn_url), linked(file))
+}
+
+/// Tells who knows Xet that the file can be had there.
+fn offer_xet(headers: &mut HeaderMap, (repo, commit): (&Repo, &str), hash: &str, hub_url: &str) {
+    let (plural, id) = (repo.name.kind.plural(), &repo.name.id);
+    headers.insert("x-xet-hash", text(hash));
+    let link = format!("<{hub_url}/api/{plural}/{id}/xet-read-token/{commit}>; rel=\"xet-auth\"");
+    headers.insert(header::LINK, text(&link));
 }
 
 /// As the Hub does for small files: same host, so that the token goes along.

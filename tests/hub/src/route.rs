@@ -37,6 +37,7 @@ pub(crate) enum Call {
     PathsInfo { revision: String },
     Refs,
     AuthCheck,
+    XetReadToken { revision: String },
     Resolve { revision: String, path: String },
     ResolveCache { commit: String, path: String },
 }
@@ -65,7 +66,7 @@ impl<'a> Route<'a> {
             let (kind, rest) = kind_of(rest)?;
             let is_call = |words: &[&str]| {
                 words.first().is_none_or(|word| {
-                    ["revision", "tree", "paths-info", "refs", "auth-check"].contains(word)
+                    ["revision", "tree", "paths-info", "refs", "auth-check", "xet-read-token"].contains(word)
                 })
             };
             return target(path, kind, rest, is_call, api_call);
@@ -110,6 +111,7 @@ fn api_call(words: &[&str]) -> Option<Call> {
         ["paths-info", revision] => Call::PathsInfo { revision: decoded(revision) },
         ["refs"] => Call::Refs,
         ["auth-check"] => Call::AuthCheck,
+        ["xet-read-token", revision] => Call::XetReadToken { revision: decoded(revision) },
         _ => return None,
     })
 }

@@ -22,7 +22,7 @@ use crate::{
     log::{Request, locked},
     name::RepoName,
     repo::{Access, Repo},
-    state::{BadTokens, State},
+    state::{BadTokens, State, XetStore},
 };
 
 /// After this time a test waits in vain.
@@ -106,6 +106,12 @@ impl StandinHub {
         self.world.addresses.get().map_or("", |addresses| &addresses.cdn)
     }
 
+    /// Where the Hub and its CDN listen, under whatever names clients reach them.
+    #[must_use]
+    pub fn listeners(&self) -> (SocketAddr, SocketAddr) {
+        (self.hub.address(), self.cdn.address())
+    }
+
     /// Adds a repo, or puts it in the place of the one with its name.
     #[track_caller]
     pub fn add(&self, repo: Repo) {
@@ -167,6 +173,12 @@ impl StandinHub {
     /// Small files are redirected to another address of the same host first, as on the real Hub.
     pub fn resolve_cache(&self, on: bool) {
         self.state().resolve_cache = on;
+    }
+
+    /// Where the files are that repos have in Xet ([`Repo::xet`]), and how long the tokens for it last. They are
+    /// `xet_token_1`, `xet_token_2` and so on.
+    pub fn xet_store(&self, url: &str, token_lifetime: Duration) {
+        self.state().xet_store = Some(XetStore::new(url.to_owned(), token_lifetime));
     }
 
     /// How long addresses of the CDN work.

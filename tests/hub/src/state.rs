@@ -1,6 +1,10 @@
 //! What the Hub knows, and who may see what of it. No network here.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
@@ -33,6 +37,28 @@ pub(crate) struct State {
     pub(crate) bad_tokens: BadTokens,
     pub(crate) page_size: Option<usize>,
     pub(crate) resolve_cache: bool,
+    pub(crate) xet_store: Option<XetStore>,
+}
+
+/// Where files are in Xet, and how long its tokens last. The store itself is not ours.
+#[derive(Debug)]
+pub(crate) struct XetStore {
+    pub(crate) url: String,
+    pub(crate) token_lifetime: Duration,
+    granted: AtomicU64,
+}
+
+impl XetStore {
+    pub(crate) fn new(url: String, token_lifetime: Duration) -> Self {
+        Self { url, token_lifetime, granted: AtomicU64::new(0) }
+    }
+
+    /// A token of the store, another one each time, and when it ends.
+    pub(crate) fn grant(&self) -> (String, u64) {
+        let number = self.granted.fetch_add(1, Ordering::Relaxed) + 1;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        (format!("xet_token_{number}"), (now + self.token_lifetime).as_secs())
+    }
 }
 
 #[derive(Debug)]
@@ -75,6 +101,7 @@ impl State {
             bad_tokens: BadTokens::default(),
             page_size: None,
             resolve_cache: false,
+            xet_store: None,
         }
     }
 
