@@ -1,18 +1,17 @@
 """A stand-in Hub with one repo, on free ports of loopback."""
 
 import json
+import os
 import subprocess
-import urllib.error
-import urllib.request
 
 
 class Hub:
-    def __init__(self, program, repo, folder):
-        self.program, self.repo, self.folder = program, repo, folder
+    def __init__(self, program, repo, folder, store=None):
+        self.program, self.repo, self.folder, self.store = program, repo, folder, store
 
     def __enter__(self):
         state = self.folder / "state.json"
-        state.write_text(json.dumps({"repos": [self.repo]}))
+        state.write_text(json.dumps({"repos": [self.repo]} | ({"xet_store": self.store.url} if self.store else {})))
         anywhere = "127.0.0.1:0"
         command = [self.program, "--listen", anywhere, "--cdn-listen", anywhere, "--control", anywhere, "--state", state]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -41,10 +40,25 @@ class Hub:
     def requests(self):
         return len(self.ctl("requests").splitlines())
 
-    def has_xet(self):
-        """Whether its files can be had by Xet: the official client asks this address before it tries."""
-        try:
-            urllib.request.urlopen(f"{self.url}/api/models/{self.repo['name']}/xet-read-token/{self.commit}").close()
-        except urllib.error.HTTPError:
-            return False
-        return True
+
+class Store:
+    """The official Xet store, with some files in it."""
+
+    def __init__(self, program, files, folder):
+        self.program, self.files, self.folder = program, files, folder
+
+    def __enter__(self):
+        env = os.environ | {"TMPDIR": str(self.folder)}
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self.process = subprocess.Popen([self.program, *self.files], env=env, **pipes)
+        self.url = self.process.stdout.readline().strip()
+        told = [self.process.stdout.readline().split() for _ in self.files]
+        if not all(told):
+            self.process.kill()
+            raise RuntimeError("the Xet store did not take the files")
+        self.hashes = {path.name: hash for path, (hash, *_) in zip(self.files, told)}
+        return self
+
+    def __exit__(self, *_):
+        # It ends with its input, and removes what it holds.
+        self.process.communicate()

@@ -27,8 +27,6 @@ def written(args, machine, results, warm, listed, profile):
     ]
     for result in results:
         lines += ["", f"### {result.scenario.name} on {result.place}: {result.scenario.what}", "", *runs(result)]
-    if results and not any(HF_XET in result.stats for result in results):
-        lines += ["", "`hf download` with hf_xet is left out: the stand-in Hub offers no Xet transfers."]
     if warm:
         lines += ["", "### A complete snapshot, asked for again by its commit, on tmpfs", "", *again(warm)]
     if listed:
@@ -50,7 +48,9 @@ def goals(results, warm, listed):
     rows = []
     for result in results:
         title = f"{result.scenario.name} on {result.place}"
-        if result.place == "tmpfs":
+        if HF_XET in result.stats:
+            rows.append(row(f"{title}: not slower than `hf download` with hf_xet", result.ratio(HF_XET), 1, "{:.2f} times"))
+        elif result.place == "tmpfs":
             rows.append(row(f"{title}: at most {QUARTER:.2f} times `hf download`", result.ratio(HF), QUARTER, "{:.2f} times"))
         else:
             rows.append(row(f"{title}: at most {COPY} times `cp`, written out", result.ratio(CP), COPY, "{:.2f} times"))
@@ -101,7 +101,7 @@ def profile_lines(profile):
 
 
 def label(name):
-    notes = {HF: "`hf download`, no hash check", CURL: "`curl`, nothing but the bytes: the floor", CP: "`cp` out of memory"}
+    notes = {HF: "`hf download`, no hash check", HF_XET: "`hf download` with hf_xet, no hash check", CURL: "`curl`, nothing but the bytes: the floor", CP: "`cp` out of memory"}
     return notes.get(name, f"`{name}`" if name == OURS else name)
 
 

@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass, field
 
 import measure
+from hub import Hub, Store
 from measure import Stats
 from tools import CP, CURL, HF, HF_XET, OURS, environment
 
@@ -39,20 +40,37 @@ def touch_memory(folder, size):
 
 
 def on_tmpfs(scenario, hub, tools, tmpfs, count):
-    xet = [HF_XET] if hub.has_xet() else []
-    return turns(Result(scenario, "tmpfs"), [OURS, HF, *xet, CURL], hub, tools, tmpfs, count)
+    names = [OURS, HF_XET] if scenario.in_xet else [OURS, HF, CURL]
+    return turns(Result(scenario, "tmpfs"), names, hub, tools, tmpfs, count)
 
 
 def on_disk(scenario, hub, tools, tmpfs, disk, count):
     """The data that cp copies lie in memory: reading costs it nothing."""
-    xet = [HF_XET] if hub.has_xet() else []
-    source = tmpfs / "source"
+    source = copied(scenario, hub, tools, tmpfs)
+    result = turns(Result(scenario, "disk"), [OURS, HF, CURL, CP], hub, tools, disk, count, source)
+    shutil.rmtree(source)
+    return result
+
+
+def copied(scenario, hub, tools, folder):
+    """All files of the scenario in a new folder, without the cache's layout."""
+    source = folder / "source"
     source.mkdir()
     measure.run(tools.commands(CURL, scenario, hub, source), environment(CURL, hub, source))
     (source / "curl").unlink(missing_ok=True)
-    result = turns(Result(scenario, "disk"), [OURS, HF, *xet, CURL, CP], hub, tools, disk, count, source)
-    shutil.rmtree(source)
-    return result
+    return source
+
+
+def in_xet(scenario, tools, tmpfs, count):
+    """The same files by the official client of their store, ours and Python's. Both work with the server's pace."""
+    with Hub(tools.hub, scenario.repo, tmpfs) as hub:
+        source = copied(scenario, hub, tools, tmpfs)
+    say(f"{scenario.name}: filling the store")
+    files = [file.rename(file.with_suffix("")) for file in source.iterdir()]
+    with Store(tools.store, files, tmpfs) as store:
+        shutil.rmtree(source)
+        with Hub(tools.hub, scenario.known_as(store.hashes).repo, tmpfs, store) as hub:
+            return on_tmpfs(scenario, hub, tools, tmpfs, count)
 
 
 def turns(result, names, hub, tools, folder, count, source=None):

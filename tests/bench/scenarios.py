@@ -1,7 +1,7 @@
 """What is fetched: repos as a state file of the stand-in Hub describes them."""
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 MB = 1_000_000
 
@@ -14,6 +14,8 @@ class Scenario:
     bytes: int
     #: How many curls fetch at once, each a part of the files or, of a single file, a range.
     curls: int = 4
+    #: Whether its large files are in the Xet store too.
+    in_xet: bool = False
 
     @property
     def id(self):
@@ -29,6 +31,12 @@ class Scenario:
         return list(self.repo.get("files", {}))
 
 
+    def known_as(self, hashes):
+        """The same, whose large files are in a Xet store by these hashes."""
+        random = {path: spec | {"xet": hashes[path]} for path, spec in self.repo["random"].items()}
+        return replace(self, repo=self.repo | {"random": random})
+
+
 def scenarios(scale):
     return [
         large("1 large", 1, int(2000 * MB * scale)),
@@ -41,6 +49,11 @@ def large(name, count, size):
     files = {f"model-{n}-of-{count}.safetensors": {"seed": 16 * count + n, "size": size, "held": True} for n in range(1, count + 1)}
     repo = {"name": "bench/large", "random": files}
     return Scenario(name, f"{count} × {size / MB:,.0f} MB in LFS, from the other origin", repo, count * size)
+
+
+def xet(scale):
+    found = large("4 large in Xet", 4, int(500 * MB * scale))
+    return replace(found, what=f"{found.what}, and in the official Xet store", in_xet=True)
 
 
 def small(name, count):

@@ -12,6 +12,7 @@ OURS, HF, HF_XET, CURL, CP = "modelcache", "hf download", "hf download, Xet", "c
 class Tools:
     modelcache: Path
     hub: Path
+    store: Path
     venv: Path
 
     @classmethod
@@ -19,9 +20,10 @@ class Tools:
         build = ["cargo", "build", "--release", "--locked", "--quiet"]
         subprocess.run([*build, "--package", "modelcache", "--bin", "modelcache"], cwd=root, check=True)
         subprocess.run([*build, "--package", "modelcache-standin-hub"], cwd=root, check=True)
+        subprocess.run([*build, "--package", "modelcache-xet-store"], cwd=root, check=True)
         venv = subprocess.run([root / "tests/python/venv"], check=True, capture_output=True, text=True).stdout.strip()
         release = root / "target/release"
-        return cls(release / "modelcache", release / "standin-hub", Path(venv))
+        return cls(release / "modelcache", release / "standin-hub", release / "xet-store", Path(venv))
 
     def fetch(self, scenario, *more):
         return [self.modelcache, "fetch", scenario.id, *more]

@@ -86,6 +86,8 @@ struct RandomConfig {
     /// Kept in memory: for measuring, where making it while it is sent would count.
     #[serde(default)]
     held: bool,
+    /// By which the Xet store knows these bytes, where they are there too.
+    xet: Option<String>,
 }
 
 impl RandomConfig {
@@ -137,7 +139,10 @@ impl RepoConfig {
             repo = repo.folder(base.join(folder));
         }
         repo = self.files.into_iter().fold(repo, |repo, (path, text)| repo.file(&path, text));
-        repo = self.random.into_iter().fold(repo, |repo, (path, random)| repo.lfs(&path, random.content()));
+        repo = self.random.into_iter().fold(repo, |repo, (path, random)| match &random.xet {
+            Some(hash) => repo.xet(&path, random.content(), hash),
+            None => repo.lfs(&path, random.content()),
+        });
         for (path, XetConfig { file, hash }) in self.xet {
             let content = Content::disk(base.join(&file))
                 .map_err(|error| format!("read {} for {}: {error}", file.display(), self.name))?;
