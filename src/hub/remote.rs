@@ -90,7 +90,8 @@ impl RemoteFile {
     async fn open_in_xet(&self, token: Option<&Token>, part: &Range<u64>) -> Result<Option<Body>, HubError> {
         let Some(xet) = self.xet.as_ref().filter(|xet| !xet.given_up.load(Relaxed)) else { return Ok(None) };
         match xet.files.open(&xet.hash, self.size, part.clone(), token).await {
-            Ok(body) => Ok(Some(body.into())),
+            // It may have waited while another connection found out that this way does not work.
+            Ok(body) => Ok((!xet.given_up.load(Relaxed)).then(|| body.into())),
             Err(error) if self.size > MAX_HTTP => Err(error),
             Err(error) => {
                 tracing::info!(%error, "xet does not give it: going on over plain HTTP");

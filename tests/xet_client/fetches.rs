@@ -15,8 +15,11 @@ use crate::{FILE, SIZE, World, alice};
 
 impl World {
     async fn fetch(&self, xet: bool) -> Report {
-        let limits =
-            Limits { pause: Duration::from_millis(20), stall: Duration::from_secs(2), ..Limits::default() };
+        self.fetch_with(xet, Duration::from_secs(2)).await
+    }
+
+    async fn fetch_with(&self, xet: bool, stall: Duration) -> Report {
+        let limits = Limits { pause: Duration::from_millis(20), stall, ..Limits::default() };
         let request = FetchRequest {
             repo: Repo { kind: RepoType::Model, id: "acme/big".parse().unwrap() },
             revision: "main".parse().unwrap(),
@@ -82,4 +85,13 @@ async fn a_store_that_is_gone_is_done_without() {
     world.store.die();
     world.fetch(true).await;
     assert_eq!(world.over_http(), SIZE);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_room_on_a_slow_line_has_not_stalled() {
+    let world = World::new().await;
+    // Three of the five parts have room at first. They take 8 s, and the others 5 s more.
+    world.store.slow_down(3 << 20);
+    let report = world.fetch_with(true, Duration::from_secs(5)).await;
+    assert_eq!((report.downloaded_bytes, world.over_http()), (SIZE, 0));
 }

@@ -47,12 +47,13 @@ impl XetBody {
         size: u64,
         range: Range<u64>,
         token: Option<Token>,
+        slot: OwnedSemaphorePermit,
     ) -> Self {
         let (start, length) = (range.start, range.end.saturating_sub(range.start));
         let (to, pieces) = mpsc::channel(1);
         let reader = Reader { files, file: XetFileInfo::new(hash, size), range, token, to };
         // The official client's own stream loses bytes when a wait for it is given up; a task of ours is not given up.
-        let work = tokio::spawn(reader.run()).abort_handle();
+        let work = tokio::spawn(reader.run(slot)).abort_handle();
         Self { start, length, left: length, pieces, work }
     }
 }
@@ -68,7 +69,15 @@ struct Window {
     end: u64,
     stream: XetDownloadStream,
     grant: Arc<Grant>,
-    _slot: OwnedSemaphorePermit,
+    slot: OwnedSemaphorePermit,
+}
+
+/// What the reader goes on with.
+enum Next {
+    /// The window has been asked for.
+    Asked(Window),
+    /// There is room to ask for it.
+    Room(OwnedSemaphorePermit),
 }
 
 struct Reader {
@@ -83,8 +92,8 @@ struct Reader {
 struct Unwanted;
 
 impl Reader {
-    async fn run(self) {
-        match self.read().await {
+    async fn run(self, slot: OwnedSemaphorePermit) {
+        match self.read(slot).await {
             Ok(Ok(())) | Err(Unwanted) => {}
             Ok(Err(error)) => {
                 // Where nobody listens, nobody needs to know.
@@ -93,21 +102,20 @@ impl Reader {
         }
     }
 
-    async fn read(&self) -> Result<Result<(), HubError>, Unwanted> {
+    /// A body keeps room for one window to its end: once it has begun, it never waits for others.
+    async fn read(&self, slot: OwnedSemaphorePermit) -> Result<Result<(), HubError>, Unwanted> {
         let mut at = self.range.start;
-        let mut ahead = None;
+        let mut next = Next::Room(slot);
         let mut renewed_at = None;
         while at < self.range.end {
-            let mut window = match ahead.take() {
-                Some(window) => window,
-                None => match self.wait_and_ask(at).await {
+            let mut window = match next {
+                Next::Asked(window) => window,
+                Next::Room(slot) => match self.ask(at, slot).await {
                     Ok(window) => window,
                     Err(error) => return Ok(Err(error)),
                 },
             };
-            if window.end < self.range.end {
-                ahead = self.ask_ahead(window.end).await;
-            }
+            let mut ahead = if window.end < self.range.end { self.ask_ahead(window.end).await } else { None };
             match self.pass_on(&mut window, &mut at).await? {
                 Ok(()) => {}
                 // A token of the store ends at some time, or is taken back. The Hub says whether there is another: at the
@@ -122,6 +130,7 @@ impl Reader {
                 }
                 Err(error) => return Ok(Err(error)),
             }
+            next = ahead.map_or(Next::Room(window.slot), Next::Asked);
         }
         Ok(Ok(()))
     }
@@ -148,14 +157,8 @@ impl Reader {
         Ok(Ok(()))
     }
 
-    async fn wait_and_ask(&self, from: u64) -> Result<Window, HubError> {
-        // It is never closed, so waiting for it does not fail.
-        let slot = self.files.inner.windows.clone().acquire_owned().await.map_err(|_| cut(String::new()))?;
-        self.ask(from, slot).await
-    }
-
-    /// The next window while this one is read, if there is room for it. A body never waits for room while it holds a
-    /// window, or two of them could wait for each other.
+    /// The next window while this one is read, if there is room for it. A body never waits for room while it holds
+    /// some, or two of them could wait for each other.
     async fn ask_ahead(&self, from: u64) -> Option<Window> {
         let slot = self.files.inner.windows.clone().try_acquire_owned().ok()?;
         self.ask(from, slot).await.ok()
@@ -170,10 +173,10 @@ impl Reader {
         let asked = machine.run(async move { group.download_stream(file, Some(from..end)).await });
         let mut stream = asked.await.map_err(failed)?;
         stream.start();
-        Ok(Window { end, stream, grant, _slot: slot })
+        Ok(Window { end, stream, grant, slot })
     }
 }
 
-fn cut(host: String) -> HubError {
+pub(super) fn cut(host: String) -> HubError {
     HubError::Unreachable { host, kind: Trouble::Cut, detail: "the file is not complete".to_owned() }
 }

@@ -57,7 +57,8 @@ impl XetFiles {
         })
     }
 
-    /// The bytes of a range of a file, by its Xet hash and its whole size. A refusal of the Hub is told here.
+    /// The bytes of a range of a file, by its Xet hash and its whole size. A refusal of the Hub is told here, and here is
+    /// where it waits until other bodies leave room in memory: from a body itself, something comes as fast as the store gives it.
     pub async fn open(
         &self,
         hash: &str,
@@ -65,8 +66,11 @@ impl XetFiles {
         range: Range<u64>,
         token: Option<&Token>,
     ) -> Result<XetBody, HubError> {
-        self.grant(token, None).await?;
-        Ok(XetBody::start(self.clone(), hash.to_owned(), size, range, token.cloned()))
+        let grant = self.grant(token, None).await?;
+        let slot = self.inner.windows.clone().acquire_owned().await;
+        // It is never closed, so waiting for it does not fail.
+        let slot = slot.map_err(|_| body::cut(grant.host.clone()))?;
+        Ok(XetBody::start(self.clone(), hash.to_owned(), size, range, token.cloned(), slot))
     }
 
     /// What lets us read from the store: what is at hand, unless it is old or is the one that was just refused.

@@ -5,12 +5,14 @@ use std::{
     io,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, copy},
     net::{TcpListener, TcpStream},
     sync::watch,
+    time::{Instant, sleep_until},
 };
 
 /// No head of a request is larger.
@@ -46,6 +48,10 @@ pub(crate) struct Door {
     refused: Mutex<BTreeSet<String>>,
     /// Nothing more is handed out after so many bytes.
     stalls_at: Mutex<Option<u64>>,
+    /// Bytes in a second, for all connections together.
+    rate: Mutex<Option<u32>>,
+    /// When what was handed out last has gone over a line of that rate.
+    sent_by: Mutex<Instant>,
     sent: watch::Sender<u64>,
     open: watch::Sender<usize>,
     alive: watch::Sender<bool>,
@@ -58,6 +64,8 @@ impl Door {
             seen: Mutex::default(),
             refused: Mutex::default(),
             stalls_at: Mutex::default(),
+            rate: Mutex::default(),
+            sent_by: Mutex::new(Instant::now()),
             sent: watch::Sender::new(0),
             open: watch::Sender::new(0),
             alive: watch::Sender::new(true),
@@ -74,6 +82,10 @@ impl Door {
 
     pub(crate) fn stall_at(&self, bytes: u64) {
         *locked(&self.stalls_at) = Some(bytes);
+    }
+
+    pub(crate) fn slow_down(&self, rate: u32) {
+        *locked(&self.rate) = Some(rate);
     }
 
     pub(crate) fn die(&self) {
@@ -146,11 +158,24 @@ impl Door {
                 if stalls_at.is_some_and(|most| *self.sent.borrow() >= most) {
                     return std::future::pending().await;
                 }
+                self.keep_pace(read).await;
                 to_client.write_all(buffer.get(..read).unwrap_or_default()).await?;
                 self.sent.send_modify(|sent| *sent += read as u64);
             }
         };
         tokio::select! { done = up => done, done = down => done }
+    }
+
+    /// Waits until a line of the chosen rate would have carried so many bytes more.
+    async fn keep_pace(&self, bytes: usize) {
+        let Some(rate) = *locked(&self.rate) else { return };
+        let until = {
+            let mut sent_by = locked(&self.sent_by);
+            let takes = Duration::from_secs(1) * u32::try_from(bytes).unwrap_or(u32::MAX) / rate;
+            *sent_by = (*sent_by).max(Instant::now()) + takes;
+            *sent_by
+        };
+        sleep_until(until).await;
     }
 
     fn look_at(&self, head: &str) -> Seen {

@@ -126,6 +126,11 @@ impl Store {
         self.door.stall_at(bytes);
     }
 
+    /// Hands out so many bytes a second from now on.
+    pub fn slow_down(&self, rate: u32) {
+        self.door.slow_down(rate);
+    }
+
     /// Ends all connections and takes no new ones.
     pub fn die(&self) {
         self.door.die();
