@@ -6,6 +6,7 @@ use std::{
     sync::Arc,
 };
 
+use clap::builder::RangedU64ValueParser;
 use futures::FutureExt as _;
 use serde::Serialize;
 use tokio::{
@@ -49,15 +50,25 @@ pub(super) struct Args {
     /// The cache. Else `HF_HUB_CACHE`, or `hub` below `HF_HOME`
     #[arg(long, value_name = "DIR")]
     cache_dir: Option<PathBuf>,
-    /// Take files that the Hub stores in Xet over plain HTTP. Also `HF_HUB_DISABLE_XET`
-    #[arg(long)]
-    no_xet: bool,
+    #[command(flatten)]
+    way: Way,
     /// Write how it ended to this file, as JSON of less than 4 KiB
     #[arg(long, value_name = "FILE", conflicts_with = "filename")]
     report: Option<PathBuf>,
     /// What is printed in the end: the path of the snapshot, or the report
     #[arg(short, long, default_value = "text")]
     output: Output,
+}
+
+/// How the bytes come.
+#[derive(Debug, clap::Args)]
+struct Way {
+    /// Take files that the Hub stores in Xet over plain HTTP. Also `HF_HUB_DISABLE_XET`
+    #[arg(long)]
+    no_xet: bool,
+    /// Connections at the same time
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = RangedU64ValueParser::<usize>::new().range(1..=64))]
+    max_workers: usize,
 }
 
 /// A report of one of several.
@@ -85,7 +96,7 @@ impl Args {
         let mut code = exit::OK;
         for one in wanted {
             let name = one.name.clone();
-            let report = fill(one, &env, &cache, !self.no_xet, stop.clone()).await;
+            let report = fill(one, &env, &cache, &self.way, stop.clone()).await;
             self.tell(name.as_deref(), &cache, &report);
             if code == exit::OK {
                 code = report.reason.exit_code();
@@ -118,11 +129,11 @@ async fn fill(
     wanted: Wanted,
     env: &Env,
     cache: &CacheDir,
-    xet: bool,
+    way: &Way,
     stop: impl Future<Output = ()>,
 ) -> Report {
     match wanted.source {
-        Ok(source) => with_progress(&request(source, env, cache.clone(), xet), stop).await,
+        Ok(source) => with_progress(&request(source, env, cache.clone(), way), stop).await,
         Err(error) => {
             // What is wrong may also be endless, and a report must stay short.
             let (repo, revision) = (printable(&wanted.repo), printable(&wanted.revision));
@@ -131,7 +142,7 @@ async fn fill(
     }
 }
 
-fn request(source: Source, env: &Env, cache: CacheDir, xet: bool) -> FetchRequest {
+fn request(source: Source, env: &Env, cache: CacheDir, way: &Way) -> FetchRequest {
     let Source { repo, revision, aliases, patterns, endpoint, token } = source;
     FetchRequest {
         repo,
@@ -142,9 +153,9 @@ fn request(source: Source, env: &Env, cache: CacheDir, xet: bool) -> FetchReques
         endpoint,
         token,
         offline: env.offline(),
-        xet: xet && !env.without_xet(),
+        xet: !way.no_xet && !env.without_xet(),
         links: env.without_links().then_some(Links::Files),
-        limits: Limits::default(),
+        limits: Limits { connections: way.max_workers, ..Limits::default() },
     }
 }
 
