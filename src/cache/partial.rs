@@ -36,6 +36,8 @@ pub struct Partial {
     parts: Parts,
     /// Parts that nobody writes and that are not whole.
     free: Mutex<BTreeSet<usize>>,
+    /// One at a time: the kernel lets no two write to one file, and burns a core while it makes the second one wait.
+    writing: Mutex<()>,
     hashing: Mutex<Hashing>,
     /// How much was there when it was opened.
     resumed: u64,
@@ -88,6 +90,7 @@ impl Partial {
             temporary,
             sidecar,
             free: Mutex::new(free),
+            writing: Mutex::new(()),
             hashing: Mutex::new(Hashing { at: 0, hasher: Hasher::new(&file.digest, file.size) }),
             resumed: parts.present(),
             parts,
@@ -147,7 +150,10 @@ impl Partial {
         if part.at + length > part.end {
             return Err(CacheError::WrongSize { expected: self.size, found: part.at + length });
         }
-        self.temporary.file.write_all_at(piece, part.at).during("write", &self.blob)?;
+        {
+            let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+            self.temporary.file.write_all_at(piece, part.at).during("write", &self.blob)?;
+        }
         // Another one hashes at this moment: it, or the end, will read this piece back.
         if let Ok(mut hashing) = self.hashing.try_lock() {
             let near = hashing.at < part.at && part.at - hashing.at <= NEAR;

@@ -30,15 +30,6 @@ class Warm:
     requests: int
 
 
-def touch_memory(folder, size):
-    """A virtual machine's memory is slow when it is touched for the first time: that shall not hit who comes first."""
-    path = folder / "touched"
-    with path.open("wb") as file:
-        for _ in range(size >> 20):
-            file.write(bytes(1 << 20))
-    path.unlink()
-
-
 def on_tmpfs(scenario, hub, tools, tmpfs, count):
     names = [OURS, HF_XET] if scenario.in_xet else [OURS, HF, CURL]
     return turns(Result(scenario, "tmpfs"), names, hub, tools, tmpfs, count)
@@ -78,7 +69,7 @@ def turns(result, names, hub, tools, folder, count, source=None):
     for turn in range(count):
         for name in names[turn % len(names):] + names[: turn % len(names)]:
             say(f"{result.scenario.name} on {result.place}, round {turn + 1} of {count}: {name}")
-            with fresh(folder) as target:
+            with fresh(folder, 0 if result.place == "disk" else result.scenario.bytes) as target:
                 commands = tools.commands(name, result.scenario, hub, target, source)
                 settle = target if result.place == "disk" else None
                 sample = measure.run(commands, environment(name, hub, target), settle)
@@ -120,19 +111,32 @@ def listing(scenario, hub, tools, tmpfs, count):
 
 
 class fresh:
-    """An empty folder, on a machine that has nothing left to write."""
+    """An empty folder, on a machine that has nothing left to write.
 
-    def __init__(self, folder):
-        self.path = folder / "target"
+    A virtual machine gives free memory back to its host, and is slow when it touches it again: `touched` so many bytes
+    before, so that this hits no tool.
+    """
+
+    def __init__(self, folder, touched=0):
+        self.path, self.touched = folder / "target", touched
 
     def __enter__(self):
         self.path.mkdir()
         os.sync()
+        touch_memory(self.path, self.touched * 5 // 4)
         return self.path
 
     def __exit__(self, *_):
         shutil.rmtree(self.path)
         os.sync()
+
+
+def touch_memory(folder, size):
+    path = folder / "touched"
+    with path.open("wb") as file:
+        for _ in range(size >> 20):
+            file.write(bytes(1 << 20))
+    path.unlink()
 
 
 def arrived(target, scenario):
