@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions, Permissions},
-    io::{self, Write as _},
+    io::{self, BufWriter, Write},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering::Relaxed},
@@ -92,8 +92,19 @@ pub(super) fn remove(path: &Path) -> Result<(), CacheError> {
 
 /// Puts a file of this content in place, through a temporary one in the folder `aside`.
 pub(super) fn write_whole(path: &Path, aside: &Path, content: &[u8]) -> Result<(), CacheError> {
-    let mut file = TemporaryFile::create(aside)?;
-    file.file.write_all(content).during("write", path)?;
+    write_with(path, aside, |file| file.write_all(content))
+}
+
+/// Puts a file in place whose content is `written` piece by piece, so that it is never in memory as a whole.
+pub(super) fn write_with(
+    path: &Path,
+    aside: &Path,
+    written: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), CacheError> {
+    let file = TemporaryFile::create(aside)?;
+    let mut buffer = BufWriter::new(&file.file);
+    written(&mut buffer).and_then(|()| buffer.flush()).during("write", path)?;
+    drop(buffer);
     file.put(path)
 }
 

@@ -102,9 +102,8 @@ pub fn list(cache: &CacheDir, repo: Option<&RepoDir>) -> Result<Listing, CacheEr
 
 fn one(dir: &RepoDir, all_files: &mut HashMap<Identity, u64>) -> Result<Listed, CacheError> {
     let survey = Survey::of(dir)?;
-    for stat in survey.snapshots.values().flatten().filter_map(|entry| entry.stat.as_ref()) {
-        all_files.insert(survey::identity(stat), stat.len());
-    }
+    let files = survey.snapshots.values().flatten().filter_map(|entry| entry.file);
+    all_files.extend(files.map(|file| (file.identity, file.bytes)));
     let mut revisions: Vec<_> =
         survey.snapshots.iter().map(|(commit, entries)| revision(dir, &survey, commit, entries)).collect();
     let named = survey.named().into_iter().filter_map(|text| text.parse().ok());
@@ -140,7 +139,7 @@ fn revision(dir: &RepoDir, survey: &Survey, commit: &Commit, entries: &[Entry]) 
     let verified_at = verified_at(survey, commit, entries);
     let records = || survey.records.iter().filter(|record| record.commit == *commit);
     let state = if !survey.snapshots.contains_key(commit)
-        || entries.iter().any(|entry| entry.stat.is_none())
+        || entries.iter().any(|entry| entry.file.is_none())
         || records().any(|record| !record.is_complete(dir))
         || tree::lacks_files(dir, commit)
     {
@@ -171,14 +170,14 @@ fn verified_at(survey: &Survey, commit: &Commit, entries: &[Entry]) -> Option<Ti
     }
     let vouched = entries.iter().map(|entry| {
         let at = *newest.get(entry.path.as_path())?;
-        let modified = entry.stat.as_ref()?.modified().ok()?;
+        let modified = entry.file?.modified?;
         (modified <= SystemTime::from(at)).then_some(at)
     });
     vouched.collect::<Option<Vec<_>>>()?.into_iter().min()
 }
 
 fn content_bytes<'a>(entries: impl Iterator<Item = &'a Entry>) -> u64 {
-    sum(&entries.filter_map(|entry| Some((entry.content?, entry.stat.as_ref()?.len()))).collect())
+    sum(&entries.filter_map(|entry| Some((entry.content?, entry.file?.bytes))).collect())
 }
 
 fn sum(files: &HashMap<Identity, u64>) -> u64 {

@@ -7,12 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::{
-    disk,
-    error::{CacheError, While as _},
-    hash::hash_file,
-    layout::RepoDir,
-};
+use super::{disk, error::CacheError, hash::hash_file, layout::RepoDir};
 use crate::hub::{Commit, Digest, NameError, Patterns, Repo, RepoId, RepoPath, RepoType};
 
 /// The only format so far.
@@ -154,8 +149,7 @@ impl Record {
     /// Puts the record in place of an earlier one.
     pub fn write(&self, dir: &RepoDir) -> Result<(), CacheError> {
         let path = dir.record(&self.commit, &self.selection.id());
-        let json = serde_json::to_vec(self).map_err(io::Error::other).during("write", &path)?;
-        disk::write_whole(&path, &dir.own(), &json)
+        disk::write_with(&path, &dir.own(), |file| Ok(serde_json::to_writer(file, self)?))
     }
 
     /// The same record when what was written to since it was made still has the right hash. It is renewed then, so that

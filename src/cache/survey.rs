@@ -46,9 +46,26 @@ pub(super) struct Entry {
     /// What the entry is, or the first link of it leads to.
     pub(super) content: Option<Identity>,
     /// The file in the end, links followed. None where they lead to nothing.
-    pub(super) stat: Option<Metadata>,
+    pub(super) file: Option<Stat>,
     /// What the link says, where it is one.
     pub(super) link: Option<PathBuf>,
+}
+
+/// What of a file's metadata is of use here: there may be very many.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stat {
+    /// Which file it is.
+    pub(super) identity: Identity,
+    /// Its length.
+    pub(super) bytes: u64,
+    /// When it was last written to; none where the file system does not say.
+    pub(super) modified: Option<SystemTime>,
+}
+
+impl From<&Metadata> for Stat {
+    fn from(stat: &Metadata) -> Self {
+        Self { identity: identity(stat), bytes: stat.len(), modified: stat.modified().ok() }
+    }
 }
 
 /// A file beside others that belong to no snapshot by their place.
@@ -116,7 +133,7 @@ impl Survey {
                 // A link to a folder holds files of its own, and readers pass it by.
                 let stat = fs::metadata(path).ok();
                 if stat.as_ref().is_none_or(|stat| !stat.is_dir()) {
-                    entries.push(Entry::new(&place.path, path, stat));
+                    entries.push(Entry::new(&place.path, path, stat.as_ref()));
                 }
             })?;
             entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
@@ -148,7 +165,7 @@ impl Survey {
 }
 
 impl Entry {
-    fn new(root: &Path, path: &Path, stat: Option<Metadata>) -> Self {
+    fn new(root: &Path, path: &Path, stat: Option<&Metadata>) -> Self {
         let link = fs::read_link(path).ok();
         let first = match (&link, path.parent()) {
             (Some(link), Some(folder)) => folder.join(link),
@@ -157,7 +174,7 @@ impl Entry {
         Self {
             path: path.strip_prefix(root).unwrap_or(path).to_owned(),
             content: fs::symlink_metadata(first).ok().map(|stat| identity(&stat)),
-            stat,
+            file: stat.map(Stat::from),
             link,
         }
     }

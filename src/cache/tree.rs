@@ -1,24 +1,29 @@
 //! The listing of a commit in the form of `huggingface_hub`, which judges by it whether a snapshot is complete.
 
-use std::{collections::BTreeMap, fs, io};
-
-use serde::{Deserialize, Serialize};
-use serde_json::ser::{PrettyFormatter, Serializer};
-
-use super::{
-    disk,
-    error::{CacheError, While as _},
-    layout::RepoDir,
+use std::{
+    fmt,
+    fs::File,
+    io::{self, BufReader},
 };
+
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{MapAccess, Visitor},
+};
+use serde_json::ser::PrettyFormatter;
+
+use super::{disk, error::CacheError, layout::RepoDir};
 use crate::hub::{Commit, Digest, RepoFile};
 
 /// The format of `huggingface_hub` 1.29 and later.
 const FORMAT: u32 = 1;
 
+/// `F` is all that differs between writing and reading: neither has more than one entry in memory, for there may be
+/// very many.
 #[derive(Debug, Serialize, Deserialize)]
-struct Tree {
+struct Tree<F> {
     format_version: u32,
-    files: BTreeMap<String, Entry>,
+    files: F,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -56,18 +61,60 @@ impl Entry {
     }
 }
 
+/// Files whose entries can be written, sorted by path.
+struct Files<'a>(Vec<&'a RepoFile>);
+
+impl<'a> Files<'a> {
+    fn new(files: &'a [RepoFile]) -> Option<Self> {
+        let mut sorted: Vec<_> = files.iter().collect();
+        sorted.sort_unstable_by_key(|file| &file.path);
+        files.iter().all(|file| Entry::new(file).is_some()).then_some(Self(sorted))
+    }
+}
+
+impl Serialize for Files<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_map(self.0.iter().map(|file| (&file.path, Entry::new(file))))
+    }
+}
+
+/// The paths of a listing whose entries can all be read.
+struct Paths(Vec<String>);
+
+impl<'de> Deserialize<'de> for Paths {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Entries;
+
+        impl<'de> Visitor<'de> for Entries {
+            type Value = Paths;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an entry for each path")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Paths, M::Error> {
+                let mut paths = Vec::new();
+                while let Some((path, Entry { .. })) = map.next_entry()? {
+                    paths.push(path);
+                }
+                Ok(Paths(paths))
+            }
+        }
+
+        from.deserialize_map(Entries)
+    }
+}
+
 /// Writes the listing of a commit. Only for all files of it: readers refuse a snapshot that lacks a listed file.
 pub(super) fn write(dir: &RepoDir, commit: &Commit, files: &[RepoFile]) -> Result<(), CacheError> {
-    let entries: Option<_> =
-        files.iter().map(|file| Some((file.path.to_string(), Entry::new(file)?))).collect();
-    let Some(files) = entries else { return remove_stale(dir, commit) };
+    let Some(files) = Files::new(files) else { return remove_stale(dir, commit) };
     let path = dir.tree(commit);
-    let mut json = Vec::new();
-    let mut writer = Serializer::with_formatter(&mut json, PrettyFormatter::with_indent(b" "));
-    let tree = Tree { format_version: FORMAT, files };
-    tree.serialize(&mut writer).map_err(io::Error::other).during("write", &path)?;
     path.parent().map_or(Ok(()), disk::make_dirs)?;
-    disk::write_whole(&path, &dir.own(), &json)
+    disk::write_with(&path, &dir.own(), |file| {
+        let formatter = PrettyFormatter::with_indent(b" ");
+        let mut to = serde_json::Serializer::with_formatter(file, formatter);
+        Ok(Tree { format_version: FORMAT, files }.serialize(&mut to)?)
+    })
 }
 
 /// Removes a listing that names files which are not there: with it, readers would refuse a part that is wanted. One that
@@ -85,19 +132,21 @@ pub(super) fn lacks_files(dir: &RepoDir, commit: &Commit) -> bool {
     read(dir, commit).is_ok_and(|tree| !tree.is_whole(dir, commit))
 }
 
-fn read(dir: &RepoDir, commit: &Commit) -> io::Result<Tree> {
-    Ok(serde_json::from_slice(&fs::read(dir.tree(commit))?)?)
+fn read(dir: &RepoDir, commit: &Commit) -> io::Result<Tree<Paths>> {
+    Ok(serde_json::from_reader(BufReader::new(File::open(dir.tree(commit))?))?)
 }
 
-impl Tree {
+impl Tree<Paths> {
     fn is_whole(&self, dir: &RepoDir, commit: &Commit) -> bool {
         let snapshot = dir.snapshot(commit);
-        self.files.keys().all(|file| snapshot.join(file).exists())
+        self.files.0.iter().all(|file| snapshot.join(file).exists())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use pretty_assertions::assert_eq;
 
     use super::*;

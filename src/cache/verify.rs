@@ -3,7 +3,9 @@
 use std::{
     collections::{HashMap, HashSet},
     ffi::OsStr,
-    fmt, fs, io,
+    fmt,
+    fs::{self, Metadata},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -13,6 +15,7 @@ use super::{
     hash::hash_file,
     layout::{CacheDir, RepoDir},
     record::Record,
+    survey::{Identity, identity},
 };
 use crate::hub::{Digest, Repo};
 
@@ -100,7 +103,7 @@ pub fn verify(dir: &RepoDir) -> Checked {
 struct Check<'a> {
     dir: &'a RepoDir,
     /// The contents that were read, links followed, so that each is read once.
-    seen: HashMap<(PathBuf, Digest), Option<Fault>>,
+    seen: HashMap<(Identity, Digest), Option<Fault>>,
     report: Checked,
 }
 
@@ -133,7 +136,7 @@ impl Check<'_> {
 
     /// The entries of snapshots that no record names. Those that lead to a blob were read with it.
     fn others(&mut self, named: &HashSet<PathBuf>) {
-        let known: HashSet<_> = self.seen.keys().map(|(real, _)| real.clone()).collect();
+        let known: HashSet<_> = self.seen.keys().map(|(identity, _)| *identity).collect();
         let mut folders = vec![self.dir.snapshots()];
         while let Some(folder) = folders.pop() {
             for path in self.list(&folder).into_iter().filter(|path| !named.contains(path)) {
@@ -141,8 +144,8 @@ impl Check<'_> {
                     folders.push(path);
                     continue;
                 }
-                match fs::canonicalize(&path) {
-                    Ok(real) => self.report.unchecked += u64::from(!known.contains(&real)),
+                match fs::metadata(&path) {
+                    Ok(stat) => self.report.unchecked += u64::from(!known.contains(&identity(&stat))),
                     Err(error) => self.problem(&path, fault_of(&error)),
                 }
             }
@@ -150,8 +153,8 @@ impl Check<'_> {
     }
 
     fn file(&mut self, path: &Path, size: Option<u64>, digest: &Digest) {
-        let fault = match fs::canonicalize(path) {
-            Ok(real) => self.content(real, size, digest),
+        let fault = match fs::metadata(path) {
+            Ok(stat) => self.content(path, &stat, size, digest),
             Err(error) => Some(fault_of(&error)),
         };
         if let Some(fault) = fault {
@@ -164,17 +167,14 @@ impl Check<'_> {
         self.report.problems.push(Problem { path, fault });
     }
 
-    fn content(&mut self, real: PathBuf, size: Option<u64>, digest: &Digest) -> Option<Fault> {
-        let key = (real, digest.clone());
+    fn content(&mut self, path: &Path, stat: &Metadata, size: Option<u64>, digest: &Digest) -> Option<Fault> {
+        let key = (identity(stat), digest.clone());
         if let Some(fault) = self.seen.get(&key) {
             return fault.clone();
         }
-        let judged = fs::metadata(&key.0).and_then(|stat| {
-            self.report.files += 1;
-            self.report.bytes += stat.len();
-            hash_file(&key.0, size.unwrap_or(stat.len()), digest)
-        });
-        let fault = match judged {
+        self.report.files += 1;
+        self.report.bytes += stat.len();
+        let fault = match hash_file(path, size.unwrap_or(stat.len()), digest) {
             Ok(right) => (!right).then_some(Fault::Mismatch),
             Err(error) => Some(fault_of(&error)),
         };

@@ -54,7 +54,7 @@ pub(super) struct Downloads<'a> {
 
 impl Downloads<'_> {
     /// Brings one content, unless another writer has brought it meanwhile.
-    pub(super) async fn bring(&self, missing: &Missing) -> Result<(), FetchError> {
+    pub(super) async fn bring(&self, missing: &Missing<'_>) -> Result<(), FetchError> {
         let Missing { file, copies, spoiled } = missing;
         let permit = self.permit().await?;
         let progress = self.progress.file(file.path.to_string(), file.size, *copies);

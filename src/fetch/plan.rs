@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -17,9 +18,9 @@ use crate::{
 
 /// What a fetch has to do.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Plan {
+pub(super) struct Plan<'a> {
     /// A file for each missing content, the largest first: the last ones to end should be short.
-    pub(super) missing: Vec<Missing>,
+    pub(super) missing: Vec<Missing<'a>>,
     /// Files that are there and right.
     pub(super) present_files: u64,
     /// Their bytes.
@@ -31,16 +32,16 @@ pub(super) struct Plan {
 
 /// A content that has to come from the Hub.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Missing {
+pub(super) struct Missing<'a> {
     /// A file that has it.
-    pub(super) file: RepoFile,
+    pub(super) file: &'a RepoFile,
     /// How many files have it.
     pub(super) copies: u64,
     /// Whether something else of its size lies in its place.
     pub(super) spoiled: bool,
 }
 
-impl Plan {
+impl Plan<'_> {
     /// The bytes that have to come.
     pub(super) fn bytes(&self) -> u64 {
         self.missing.iter().fold(0, |sum, missing| sum.saturating_add(missing.file.size))
@@ -65,15 +66,15 @@ impl Plan {
 }
 
 /// Looks at every file of a selection.
-pub(super) async fn plan(
+pub(super) async fn plan<'a>(
     dir: &RepoDir,
     commit: &Commit,
-    files: &[RepoFile],
+    files: &'a Arc<[RepoFile]>,
     at_once: usize,
-) -> Result<Plan, FetchError> {
+) -> Result<Plan<'a>, FetchError> {
     let (states, unproven) = {
-        let (dir, commit, files) = (dir.clone(), commit.clone(), files.to_vec());
-        spawn_blocking(move || look(&dir, &commit, files)).await?
+        let (dir, commit, files) = (dir.clone(), commit.clone(), Arc::clone(files));
+        spawn_blocking(move || look(&dir, &commit, &files)).await?
     };
     if !unproven.is_empty() {
         let bytes = unproven.values().fold(0u64, |sum, file| sum.saturating_add(file.size));
@@ -95,33 +96,35 @@ pub(super) async fn plan(
         .try_filter_map(|proof| async { Ok(proof) })
         .try_collect()
         .await?;
-    Ok(sum(states, &dir.blobs(), |place, digest| proven.contains(&(place.clone(), digest.clone()))))
+    Ok(sum(files, states, &dir.blobs(), |place, digest| proven.contains(&(place.clone(), digest.clone()))))
 }
 
 type Place = PathBuf;
 
-fn look(
-    dir: &RepoDir,
-    commit: &Commit,
-    files: Vec<RepoFile>,
-) -> (Vec<(RepoFile, State)>, HashMap<Place, RepoFile>) {
+fn look(dir: &RepoDir, commit: &Commit, files: &[RepoFile]) -> (Vec<State>, HashMap<Place, RepoFile>) {
     let inventory = Inventory::of(dir);
     let mut unproven = HashMap::new();
-    let states = files.into_iter().map(|file| {
-        let state = inventory.state(dir, commit, &file);
+    let states = files.iter().map(|file| {
+        let state = inventory.state(dir, commit, file);
         if let State::Unproven(place) = &state {
             unproven.insert(place.clone(), file.clone());
         }
-        (file, state)
+        state
     });
     (states.collect(), unproven)
 }
 
-fn sum(states: Vec<(RepoFile, State)>, blobs: &Path, is_proven: impl Fn(&Place, &Digest) -> bool) -> Plan {
+fn sum<'a>(
+    files: &'a [RepoFile],
+    states: Vec<State>,
+    blobs: &Path,
+    is_proven: impl Fn(&Place, &Digest) -> bool,
+) -> Plan<'a> {
     let mut plan = Plan::default();
-    let mut missing: HashMap<Digest, Missing> = HashMap::new();
+    // Where each missing content is in the plan: there may be very many.
+    let mut missing: HashMap<&Digest, usize> = HashMap::new();
     let mut in_blobs = HashSet::new();
-    for (file, state) in states {
+    for (file, state) in files.iter().zip(states) {
         let spoiled = matches!(state, State::Unproven(_));
         let place = match state {
             State::Trusted(place) => Some(place),
@@ -129,8 +132,7 @@ fn sum(states: Vec<(RepoFile, State)>, blobs: &Path, is_proven: impl Fn(&Place, 
             State::Absent => None,
         };
         // What is no file of the snapshot yet becomes one: the first of a content for nothing.
-        if place.as_ref().is_none_or(|place| place.parent() == Some(blobs))
-            && !in_blobs.insert(file.digest.clone())
+        if place.as_ref().is_none_or(|place| place.parent() == Some(blobs)) && !in_blobs.insert(&file.digest)
         {
             plan.copied_bytes = plan.copied_bytes.saturating_add(file.size);
         }
@@ -138,10 +140,13 @@ fn sum(states: Vec<(RepoFile, State)>, blobs: &Path, is_proven: impl Fn(&Place, 
             plan.present_files += 1;
             plan.present_bytes = plan.present_bytes.saturating_add(file.size);
         } else {
-            missing.entry(file.digest.clone()).or_insert(Missing { file, copies: 0, spoiled }).copies += 1;
+            let at = *missing.entry(&file.digest).or_insert_with(|| {
+                plan.missing.push(Missing { file, copies: 0, spoiled });
+                plan.missing.len() - 1
+            });
+            plan.missing[at].copies += 1;
         }
     }
-    plan.missing = missing.into_values().collect();
     plan.missing.sort_unstable_by(|a, b| (b.file.size, &a.file.path).cmp(&(a.file.size, &b.file.path)));
     plan
 }
@@ -171,16 +176,17 @@ mod tests {
             (file("e", 6, "e"), place("right")),
             (file("f", 7, "f"), place("wrong")),
         ];
-        let plan = sum(states, Path::new("blobs"), |place, _| place.ends_with("right"));
-        let missing = |path, size, digit, copies| Missing {
-            file: file(path, size, digit),
+        let (files, states): (Vec<RepoFile>, _) = states.into_iter().unzip();
+        let plan = sum(&files, states, Path::new("blobs"), |place, _| place.ends_with("right"));
+        let missing = |path: &str, copies| Missing {
+            file: files.iter().find(|file| file.path.as_str() == path).unwrap(),
             copies,
             spoiled: path == "f",
         };
         assert_eq!(
             plan,
             Plan {
-                missing: vec![missing("b", 9, "b", 1), missing("f", 7, "f", 1), missing("a", 1, "a", 2)],
+                missing: vec![missing("b", 1), missing("f", 1), missing("a", 2)],
                 present_files: 5,
                 present_bytes: 22,
                 copied_bytes: 6,

@@ -247,6 +247,8 @@ impl Run<'_> {
     /// Brings what is missing, and makes the whole visible.
     async fn bring(&self, hub: &Hub, token: Option<Token>, snapshot: Snapshot) -> Result<Record, FetchError> {
         let Snapshot { commit, files, bytes, .. } = snapshot;
+        // One listing for all that follows: it may be long.
+        let files: Arc<[RepoFile]> = files.into();
         let total_files = files.len() as u64;
         let target = Target { commit: commit.clone(), files: total_files, bytes };
         // Set once in a run: this is the only place.
@@ -287,7 +289,7 @@ impl Run<'_> {
     }
 
     /// Looks at what is there, brings the rest and publishes it.
-    async fn fill(&self, downloads: &Downloads<'_>, files: &[RepoFile]) -> Result<Record, FetchError> {
+    async fn fill(&self, downloads: &Downloads<'_>, files: &Arc<[RepoFile]>) -> Result<Record, FetchError> {
         let commit = downloads.commit;
         let links = self.prepare().await?;
         let plan = plan(&self.dir, commit, files, downloads.limits.connections).await?;
@@ -299,7 +301,7 @@ impl Run<'_> {
             missing = units::size(plan.bytes()), "downloading"
         );
         transfer(downloads, plan).await?;
-        self.publish(commit.clone(), files.to_vec(), links).await
+        self.publish(commit.clone(), Arc::clone(files), links).await
     }
 
     /// Makes the folders, after all a writer that was killed may have left.
@@ -317,7 +319,7 @@ impl Run<'_> {
 
     /// Refuses what does not fit. A leftover that might still be another's is only worth its place while there is some,
     /// and when it is all that is in the way, it is waited for until it is old enough to be nobody's.
-    async fn make_room(&self, plan: &Plan, links: Links) -> Result<(), FetchError> {
+    async fn make_room(&self, plan: &Plan<'_>, links: Links) -> Result<(), FetchError> {
         let wanted: Arc<HashSet<Digest>> = Arc::new(plan.digests());
         let quiet = self.request.limits.stall;
         let latest = Instant::now() + quiet + ROOM_PAUSE;
@@ -353,7 +355,7 @@ impl Run<'_> {
     async fn publish(
         &self,
         commit: Commit,
-        files: Vec<RepoFile>,
+        files: Arc<[RepoFile]>,
         links: Links,
     ) -> Result<Record, FetchError> {
         let (dir, selection, refs) = (self.dir.clone(), self.selection.clone(), self.refs());
@@ -376,7 +378,7 @@ fn obstacle(answer: &Preflight) -> FetchError {
 }
 
 /// Brings all that is missing, some at once. The first failure ends the others.
-async fn transfer(downloads: &Downloads<'_>, plan: Plan) -> Result<(), FetchError> {
+async fn transfer(downloads: &Downloads<'_>, plan: Plan<'_>) -> Result<(), FetchError> {
     stream::iter(plan.missing)
         .map(|missing| async move { downloads.bring(&missing).await })
         .buffer_unordered(downloads.limits.connections.max(1))
