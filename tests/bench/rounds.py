@@ -93,13 +93,14 @@ def warm(scenario, hub, tools, tmpfs, count):
 
 
 def listing(scenario, hub, tools, tmpfs, count):
-    """A long listing, of which nothing or little is wanted."""
+    """A long listing, of which nothing, little or all is wanted."""
     few = ["--include", "part-001/item-00100*"]
     found = []
     for name, tool, command in [
         ("modelcache check", OURS, tools.check(scenario)),
         ("modelcache fetch --include …", OURS, tools.fetch(scenario, *few)),
         ("hf download --include …", HF, tools.hf(scenario, *few)),
+        ("modelcache fetch", OURS, tools.fetch(scenario)),
     ]:
         samples = []
         for turn in range(count):

@@ -14,6 +14,7 @@ mod command;
 mod downloads;
 mod faults;
 mod interrupted;
+mod memory;
 mod network;
 mod outside;
 mod relay;
