@@ -28,7 +28,7 @@ def written(args, machine, results, warm, listed, profile):
     for result in results:
         lines += ["", f"### {result.scenario.name} on {result.place}: {result.scenario.what}", "", *runs(result)]
         if result.scenario.in_xet:
-            lines += ["", "Most of this time is the store's, which is made for tests: it takes some 20 ms for each part of a file that is asked for."]
+            lines += ["", "The store is made for tests: it takes its time for each part of a file that is asked for, whoever asks."]
     if warm:
         lines += ["", "### A complete snapshot, asked for again by its commit, on tmpfs", "", *again(warm)]
     if listed:
