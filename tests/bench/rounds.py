@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+import time
 from dataclasses import dataclass, field
 
 import measure
@@ -128,7 +129,11 @@ class fresh:
         return self.path
 
     def __exit__(self, *_):
-        shutil.rmtree(self.path)
+        """Gives the space back, and keeps the files, emptied: ext4 passes over what was removed in the last seconds, one by
+        one, whenever a file is made. A folder that lies beside costs nothing."""
+        for path in files_below(self.path):
+            os.truncate(path, 0)
+        self.path.rename(self.path.with_name(f"used-{time.monotonic_ns()}"))
         os.sync()
 
 
