@@ -23,8 +23,10 @@ profile: ## Print where the time of a fetch goes
 generate: ## Write the generated files again from the types
 	@cargo run --quiet --locked --bin modelcache -- crd > crds/modelcaches.modelcache.internal.yaml.new
 	@mv crds/modelcaches.modelcache.internal.yaml.new crds/modelcaches.modelcache.internal.yaml
-	@cargo run --quiet --locked --bin modelcache -- reference > docs/reference/cli.md.new
-	@mv docs/reference/cli.md.new docs/reference/cli.md
+	@for page in cli reasons; do \
+		cargo run --quiet --locked --bin modelcache -- reference $$page > docs/reference/$$page.md.new && \
+		mv docs/reference/$$page.md.new docs/reference/$$page.md || exit; \
+	done
 
 fmt: ## Format the code
 	cargo fmt --all

@@ -6,6 +6,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+mod guide;
+
+pub use guide::Guide;
+
 /// The question that a reason answers; the condition `type` on the resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Topic {
@@ -95,6 +99,12 @@ macro_rules! reasons {
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $( Self::$name => stringify!($name), )+ }
+            }
+
+            /// What it means, in a sentence or two.
+            #[must_use]
+            pub const fn meaning(self) -> &'static str {
+                match self { $( Self::$name => concat!($( $doc ),+).trim_ascii(), )+ }
             }
 
             /// What has to happen for it to go away.
@@ -212,6 +222,60 @@ reasons! {
     Ready: None, OK;
     /// The Hub has a newer commit than the one on the volume.
     NewCommit: None, OK;
+}
+
+impl Reason {
+    /// The topic that it answers; none for those that any topic may have.
+    #[must_use]
+    pub const fn topic(self) -> Option<Topic> {
+        Some(match self {
+            Self::TokenValid
+            | Self::Anonymous
+            | Self::SecretNotFound
+            | Self::SecretKeyNotFound
+            | Self::TokenMalformed
+            | Self::TokenInvalid => Topic::Authenticated,
+            Self::AccessGranted
+            | Self::TokenRequired
+            | Self::TermsNotAccepted
+            | Self::AccessPending
+            | Self::AccessRejected
+            | Self::TokenLacksPermission
+            | Self::RepoNotFoundOrPrivate
+            | Self::RepoDisabled
+            | Self::EndpointNotAllowed
+            | Self::AccessDenied => Topic::Authorized,
+            Self::Resolved
+            | Self::RevisionNotFound
+            | Self::NoMatchingFiles
+            | Self::InvalidRepo
+            | Self::InvalidEndpoint
+            | Self::InvalidPattern
+            | Self::UnsafeFileName => Topic::Resolved,
+            Self::HubUnreachable | Self::RateLimited | Self::NotChecked => return None,
+            Self::Verified
+            | Self::ClaimNotFound
+            | Self::ClaimPending
+            | Self::ClaimConflict
+            | Self::ClaimTerminating
+            | Self::ClaimLost
+            | Self::VolumeFull
+            | Self::VolumeNotWritable
+            | Self::RefConflict
+            | Self::JobRejected
+            | Self::JobPending
+            | Self::Suspended
+            | Self::Downloading
+            | Self::TransferStalled
+            | Self::HashMismatch
+            | Self::DownloadFailed
+            | Self::Stopped
+            | Self::OutOfMemory
+            | Self::Evicted => Topic::Downloaded,
+            Self::Ready => Topic::Ready,
+            Self::NewCommit => Topic::UpdateAvailable,
+        })
+    }
 }
 
 impl fmt::Display for Reason {

@@ -10,7 +10,7 @@ use super::{
     table, tell,
 };
 use crate::{
-    hub::{Commit, Hub, HubError, Preflight, Question, RepoType, advice, preflight, printable, topic_of},
+    hub::{Commit, Hub, HubError, Preflight, Question, RepoType, TokenRecord, advice, preflight, printable},
     reason::{Answer, Reason, Topic, Verdict, exit},
     units,
 };
@@ -141,7 +141,9 @@ async fn ask(source: &Source) -> Preflight {
         let token = token.read()?;
         let hub = Hub::connect(endpoint)?;
         let token = token.as_ref();
-        let question = Question { repo, revision, patterns, pinned: None, token, token_known_good: false };
+        let record = TokenRecord::default();
+        let question =
+            Question { repo, revision, patterns, pinned: None, token, record: &record, confirm: true };
         Ok::<_, HubError>(preflight(&hub, &question).await)
     };
     asked.await.unwrap_or_else(|error| {
@@ -155,7 +157,7 @@ fn refused(error: &SourceError) -> Preflight {
 }
 
 fn stopped(reason: Reason, message: String) -> Preflight {
-    let topic = topic_of(reason).unwrap_or(Topic::Authenticated);
+    let topic = reason.topic().unwrap_or(Topic::Authenticated);
     Preflight::stopped_by(Verdict::no(topic, reason, message))
 }
 

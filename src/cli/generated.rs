@@ -2,10 +2,10 @@
 
 use std::io::{self, Write as _};
 
-use clap::{Command, CommandFactory as _};
+use clap::{Command, CommandFactory as _, ValueEnum};
 use clap_complete::Shell;
 
-use super::{Cli, tell};
+use super::{Cli, reasons, tell};
 use crate::reason::exit;
 
 /// As wide as the reference is, wherever it is made.
@@ -32,9 +32,20 @@ pub(super) struct Man {
     command: Option<String>,
 }
 
-/// Print the reference of all commands, in Markdown
+/// Print a page of the reference, in Markdown
 #[derive(Debug, clap::Args)]
-pub(super) struct Reference {}
+pub(super) struct Reference {
+    /// Which page
+    page: Page,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Page {
+    /// All commands
+    Cli,
+    /// All reasons
+    Reasons,
+}
 
 impl Completions {
     /// Prints it, and gives the exit code.
@@ -72,8 +83,11 @@ impl Man {
 impl Reference {
     /// Prints it, and gives the exit code.
     pub(super) fn run(self) -> u8 {
-        let Self {} = self;
-        put(reference().as_bytes())
+        let page = match self.page {
+            Page::Cli => reference(),
+            Page::Reasons => reasons::page(),
+        };
+        put(page.as_bytes())
     }
 }
 

@@ -10,6 +10,7 @@ mod list;
 mod manifest;
 mod place;
 mod prune;
+mod reasons;
 mod source;
 mod table;
 mod verify;

@@ -2,19 +2,102 @@
 
 use std::time::Duration;
 
-use crate::reason::{Reason, Remedy};
+use crate::reason::{Reason, Remedy, Topic};
 
 /// The longest pause that somebody else may ask for.
-const LONGEST_ASKED: Duration = Duration::from_secs(3600);
+pub const LONGEST_ASKED: Duration = Duration::from_secs(3600);
+
+/// The Hub refuses. Terms are accepted on a web page, which no watch sees: a person who waits looks every few seconds at first.
+const REFUSED: Growing = Growing::new(15, 300);
+/// The Hub gives no usable answer.
+const TROUBLE: Growing = Growing::new(5, 300);
+/// A download failed for a reason that a person must mend.
+const FAILED: Growing = Growing::new(20, 600);
+/// A download failed otherwise.
+const INTERRUPTED: Growing = Growing::new(10, 600);
+
+/// A safety net below the watches, for what no event tells of a claim or a Job.
+pub const WAITING: Duration = Duration::from_secs(30);
+/// Where no event tells that a Secret came: looked at again after this time at the latest.
+pub const WITHOUT_TOKEN: Duration = Duration::from_secs(300);
+
+/// Pauses that double.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Growing {
+    /// The first.
+    pub first: Duration,
+    /// None is longer.
+    pub most: Duration,
+}
+
+impl Growing {
+    /// From and to so many seconds.
+    #[must_use]
+    pub const fn new(first: u64, most: u64) -> Self {
+        Self { first: Duration::from_secs(first), most: Duration::from_secs(most) }
+    }
+
+    /// The pause after so many failures.
+    #[must_use]
+    pub fn after(self, failures: u32) -> Duration {
+        let doublings = failures.saturating_sub(1).min(16);
+        self.first.saturating_mul(2_u32.saturating_pow(doublings)).min(self.most)
+    }
+}
+
+/// When what a reason tells is looked at again, beyond the changes that are watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// After the spec's interval: it is well, or only another spec can change it.
+    Interval,
+    /// Every time after the same pause.
+    Every(Duration),
+    /// After pauses that double.
+    Growing(Growing),
+}
+
+/// When it is looked at again, for the reference.
+#[must_use]
+#[allow(clippy::match_same_arms, clippy::unnested_or_patterns, reason = "a table")]
+pub fn again(reason: Reason) -> Again {
+    use Reason as R;
+    match (reason, reason.topic(), reason.remedy()) {
+        (_, _, Remedy::None) => Again::Interval,
+        (
+            R::EndpointNotAllowed
+            | R::InvalidRepo
+            | R::InvalidEndpoint
+            | R::InvalidPattern
+            | R::Suspended
+            | R::NotChecked,
+            ..,
+        ) => Again::Interval,
+        (R::SecretNotFound | R::SecretKeyNotFound | R::TokenMalformed, ..) => Again::Every(WITHOUT_TOKEN),
+        (R::ClaimConflict | R::ClaimLost | R::RefConflict, ..) => Again::Every(WAITING),
+        (_, Some(Topic::Downloaded), Remedy::Wait) => Again::Every(WAITING),
+        (_, Some(Topic::Downloaded), remedy) => Again::Growing(of_attempts(remedy)),
+        (_, _, remedy) => Again::Growing(of_questions(remedy)),
+    }
+}
+
+const fn of_attempts(remedy: Remedy) -> Growing {
+    match remedy {
+        Remedy::Person => FAILED,
+        _ => INTERRUPTED,
+    }
+}
+
+const fn of_questions(remedy: Remedy) -> Growing {
+    match remedy {
+        Remedy::Person => REFUSED,
+        _ => TROUBLE,
+    }
+}
 
 /// The pause before the attempt after `number`, which failed for `reason`.
 #[must_use]
 pub fn attempt(reason: Reason, number: u32, retry_after: Option<u64>, name: &str) -> Duration {
-    let first = match reason.remedy() {
-        Remedy::Person => Duration::from_secs(20),
-        _ => Duration::from_secs(10),
-    };
-    let pause = exponential(first, number.saturating_sub(1), Duration::from_secs(600));
+    let pause = of_attempts(reason.remedy()).after(number);
     // What a report asks for is bounded: it comes from a pod, and pods can be forged.
     let asked = Duration::from_secs(retry_after.unwrap_or(0)).min(LONGEST_ASKED);
     jittered(pause.max(asked), name)
@@ -23,12 +106,10 @@ pub fn attempt(reason: Reason, number: u32, retry_after: Option<u64>, name: &str
 /// The pause after `failures` looks in a row that failed between us and the API server.
 #[must_use]
 pub fn look(failures: u32, name: &str) -> Duration {
-    jittered(exponential(Duration::from_secs(1), failures.saturating_sub(1), Duration::from_secs(120)), name)
+    jittered(Growing::new(1, 120).after(failures), name)
 }
 
 /// The pause before the Hub is asked again after `failures` refusals or outages in a row.
-///
-/// Terms are accepted on a web page, which no watch sees: a person who waits looks every few seconds at first.
 #[must_use]
 pub fn hub(
     remedy: Remedy,
@@ -39,18 +120,15 @@ pub fn hub(
 ) -> Duration {
     let pause = match remedy {
         Remedy::None => interval,
-        Remedy::Person => {
-            exponential(Duration::from_secs(15), failures.saturating_sub(1), Duration::from_secs(300))
-        }
-        Remedy::Wait | Remedy::Retry => {
-            exponential(Duration::from_secs(5), failures.saturating_sub(1), Duration::from_secs(300))
-        }
+        remedy => of_questions(remedy).after(failures),
     };
     jittered(pause.max(retry_after.unwrap_or_default().min(LONGEST_ASKED)), name)
 }
 
-fn exponential(first: Duration, doublings: u32, most: Duration) -> Duration {
-    first.saturating_mul(2_u32.saturating_pow(doublings.min(16))).min(most)
+/// A moment of up to ten seconds, the same for the same name: many who wait for one time do not come at once.
+#[must_use]
+pub fn spread(name: &str) -> Duration {
+    jittered(Duration::from_secs(100), name).saturating_sub(Duration::from_secs(100))
 }
 
 /// Up to a tenth more, so that many resources do not come back at one moment.

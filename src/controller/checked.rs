@@ -92,6 +92,18 @@ impl Checked {
         Self { wanted: Some(wanted), ..Self::from(Preflight::stopped_by(verdict)) }
     }
 
+    /// The Hub is not asked now, for a reason that says nothing about this resource.
+    #[must_use]
+    pub fn postponed(wanted: Wanted, with_token: bool, reason: Reason, message: String) -> Self {
+        let topic = if with_token { Topic::Authenticated } else { Topic::Authorized };
+        let mut checked = Self::stopped(wanted, Verdict::no(topic, reason, message));
+        if !with_token {
+            let message = "Requests are made without a token.";
+            checked.verdicts[0] = Verdict::yes(Topic::Authenticated, Reason::Anonymous, message);
+        }
+        checked
+    }
+
     /// What the Hub answered.
     #[must_use]
     pub fn answered(wanted: Wanted, endpoint: Endpoint, preflight: Preflight) -> Self {

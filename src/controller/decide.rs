@@ -31,8 +31,6 @@ use crate::{
 const WHILE_RUNNING: Duration = Duration::from_secs(3);
 /// How often a claim that another fills is looked at.
 const WHILE_BUSY: Duration = Duration::from_secs(5);
-/// A safety net below the watches, for what no event tells.
-const WHILE_WAITING: Duration = Duration::from_secs(30);
 /// How long a finished Job stays after its result was recorded, so that its log can be read.
 const KEEP_FINISHED: Duration = Duration::from_secs(3600);
 
@@ -60,7 +58,7 @@ impl Plan {
 
     fn waits(reason: Reason, message: impl Into<String>, cached: Option<Cached>) -> Self {
         let mut plan = Self::new(Verdict::no(Topic::Downloaded, reason, message), cached);
-        plan.look_again = Some(WHILE_WAITING);
+        plan.look_again = Some(backoff::WAITING);
         plan
     }
 }

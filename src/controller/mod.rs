@@ -6,6 +6,7 @@
 mod apply;
 mod attempt;
 mod backoff;
+mod budget;
 mod checked;
 mod claim;
 mod decide;
@@ -24,5 +25,6 @@ mod source;
 mod status;
 mod watch;
 
+pub use backoff::{Again, Growing, again};
 pub use error::{ApplyError, ControllerError, ObserveError, PreflightError, ReconcileError};
 pub use watch::{Settings, run};

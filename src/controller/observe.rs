@@ -39,6 +39,15 @@ pub enum SecretState {
 }
 
 impl SecretState {
+    /// The token, where there is one.
+    #[must_use]
+    pub fn token(&self) -> Option<&Token> {
+        match self {
+            Self::Present(token, _) => Some(token),
+            _ => None,
+        }
+    }
+
     /// The version of the Secret, where it holds a token.
     #[must_use]
     pub fn version(&self) -> Option<&str> {

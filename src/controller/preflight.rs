@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -12,26 +12,22 @@ use tokio::sync::Semaphore;
 
 use super::{
     PreflightError, backoff,
+    budget::{Budget, Closed, Key},
     checked::{self, Checked},
     observe::{Observation, SecretState},
     source::{self, Wanted},
 };
 use crate::{
-    api::{self, ModelCache, Source},
-    hub::{self, Endpoint, Hub, Question},
-    reason::{Remedy, Verdict},
+    api::{self, ModelCache, Source, condition},
+    hub::{self, Endpoint, Hub, Question, TokenRecord},
+    reason::{Reason, Remedy, Verdict},
 };
 
-/// Where no event tells that a Secret came: looked at again after this time at the latest.
-const WITHOUT_TOKEN: Duration = Duration::from_secs(300);
 /// A refusal after a good answer is asked for once more, so soon, before it is believed.
 const SECOND_OPINION: Duration = Duration::from_secs(15);
 
-/// Questions to the Hub at one time.
+/// Questions to one endpoint at one time.
 const LISTINGS: usize = 8;
-
-/// Namespace and name.
-type Key = (String, String);
 
 /// What an answer depends on. The pinned commit is not in it: it follows from the answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,27 +63,34 @@ struct Memory {
     doubted: bool,
 }
 
+/// One of the operator's endpoints.
+#[derive(Debug)]
+struct Door {
+    hub: Hub,
+    /// A listing may have a hundred thousand files: only so many are held in memory at one time. Each endpoint has its own,
+    /// so that one that hangs keeps nobody else waiting.
+    places: Semaphore,
+    budget: Mutex<Budget>,
+}
+
 /// The answers of the Hub, by resource. Lost with the process, which costs one question each.
 #[derive(Debug)]
 pub struct Preflights {
-    hubs: Vec<Hub>,
-    /// A listing may have a hundred thousand files: only so many are held in memory at one time.
-    places: Semaphore,
+    doors: Vec<Door>,
     memories: Mutex<HashMap<Key, Memory>>,
-    /// By Secret: the version of it whose token was good.
-    good_tokens: Mutex<HashMap<Key, String>>,
+    /// By Secret: its version, and what is known of its token.
+    tokens: Mutex<HashMap<Key, (String, Arc<TokenRecord>)>>,
 }
 
 impl Preflights {
     /// Connects to the operator's endpoints.
     pub fn new(endpoints: &[Endpoint]) -> Result<Self, PreflightError> {
-        let hubs = endpoints.iter().map(Hub::connect).collect::<Result<_, _>>()?;
-        Ok(Self {
-            hubs,
-            places: Semaphore::new(LISTINGS),
-            memories: Mutex::default(),
-            good_tokens: Mutex::default(),
-        })
+        let door = |endpoint| {
+            let hub = Hub::connect(endpoint)?;
+            Ok(Door { hub, places: Semaphore::new(LISTINGS), budget: Mutex::default() })
+        };
+        let doors = endpoints.iter().map(door).collect::<Result<_, PreflightError>>()?;
+        Ok(Self { doors, memories: Mutex::default(), tokens: Mutex::default() })
     }
 
     /// What is known of the token, the access and the revision of a resource, and in how long to look again.
@@ -98,12 +101,12 @@ impl Preflights {
             Ok(wanted) => wanted,
             Err(verdict) => return (Checked::unusable(verdict), interval),
         };
-        let hub = match self.hub(cache) {
-            Ok(hub) => hub,
+        let door = match self.door(cache) {
+            Ok(door) => door,
             Err(verdict) => return (Checked::stopped(wanted, verdict), interval),
         };
         if let Some(checked) = Checked::without_token(cache, &seen.secret, &wanted) {
-            return (checked, WITHOUT_TOKEN);
+            return (checked, backoff::WITHOUT_TOKEN);
         }
         let key = key(cache, &cache.name_any());
         let asked = Asked::by(cache, &seen.secret);
@@ -111,40 +114,44 @@ impl Preflights {
         if let Some(memory) = before.as_ref().filter(|memory| memory.next > now) {
             return (memory.checked.clone(), until(memory.next, now));
         }
-        let answer = self.ask(hub, cache, &seen.secret, wanted).await;
+        // The semaphore is never closed; without a place the question would only be less polite.
+        let _place = door.places.acquire().await;
+        // Waiting for a place takes time, in which others may have learned something.
+        let now = now.max(Timestamp::now());
+        if let Err(closed) = locked(&door.budget).take(now) {
+            let wait = until(closed.until, now) + backoff::spread(&key.1);
+            let known = before.map(|memory| memory.checked);
+            return (known.unwrap_or_else(|| postponed(wanted, &seen.secret, &closed)), wait);
+        }
+        let answer = self.ask(&door.hub, cache, &seen.secret, wanted).await;
+        let now = now.max(Timestamp::now());
+        locked(&door.budget).learn(&key, answer.first_unmet(), answer.retry_after, now);
         let memory = remember(before, asked, answer, interval, &key.1, now);
         let result = (memory.checked.clone(), until(memory.next, now));
-        self.memories.lock().unwrap_or_else(PoisonError::into_inner).insert(key, memory);
+        locked(&self.memories).insert(key, memory);
         result
     }
 
     /// Drops what is known of a resource that is gone.
     pub fn forget(&self, namespace: &str, name: &str) {
         let key = (namespace.to_owned(), name.to_owned());
-        self.memories.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+        locked(&self.memories).remove(&key);
     }
 
     fn recall(&self, key: &Key) -> Option<Memory> {
-        self.memories.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+        locked(&self.memories).get(key).cloned()
     }
 
-    fn hub(&self, cache: &ModelCache) -> Result<&Hub, Verdict> {
-        let endpoints: Vec<Endpoint> = self.hubs.iter().map(|hub| hub.endpoint().clone()).collect();
+    fn door(&self, cache: &ModelCache) -> Result<&Door, Verdict> {
+        let endpoints: Vec<Endpoint> = self.doors.iter().map(|door| door.hub.endpoint().clone()).collect();
         let endpoint = source::endpoint(&cache.spec, &endpoints)?;
         let place = endpoints.iter().position(|one| one == endpoint);
-        Ok(&self.hubs[place.unwrap_or_default()])
+        Ok(&self.doors[place.unwrap_or_default()])
     }
 
     async fn ask(&self, hub: &Hub, cache: &ModelCache, secret: &SecretState, wanted: Wanted) -> Checked {
-        let token = match secret {
-            SecretState::Present(token, _) => Some(token),
-            _ => None,
-        };
-        // Asked once for each version of the Secret, however many resources refer to it.
-        let token_known_good = self.is_good(cache, secret);
+        let record = self.record(cache, secret);
         let pinned = checked::pinned(cache);
-        // The semaphore is never closed; without a place the question would only be less polite.
-        let _place = self.places.acquire().await;
         let preflight = hub::preflight(
             hub,
             &Question {
@@ -152,21 +159,42 @@ impl Preflights {
                 revision: &wanted.revision,
                 patterns: &wanted.patterns,
                 pinned: pinned.as_ref(),
-                token,
-                token_known_good,
+                token: secret.token(),
+                record: &record,
+                confirm: true,
             },
         )
         .await;
-        if let Some((key, version)) = secret_key(cache, secret).filter(|_| preflight.authenticated.holds()) {
-            self.good_tokens.lock().unwrap_or_else(PoisonError::into_inner).insert(key, version.to_owned());
-        }
         Checked::answered(wanted, hub.endpoint().clone(), preflight)
     }
 
-    fn is_good(&self, cache: &ModelCache, secret: &SecretState) -> bool {
-        let good = self.good_tokens.lock().unwrap_or_else(PoisonError::into_inner);
-        secret_key(cache, secret)
-            .is_some_and(|(key, version)| good.get(&key).is_some_and(|good| good == version))
+    /// What is known of the token in this version of the Secret, however many resources refer to it.
+    fn record(&self, cache: &ModelCache, secret: &SecretState) -> Arc<TokenRecord> {
+        let Some((key, version)) = secret_key(cache, secret) else { return Arc::default() };
+        let mut tokens = locked(&self.tokens);
+        let entry = tokens.entry(key).or_default();
+        if entry.0 != version {
+            *entry = (version.to_owned(), Arc::default());
+        }
+        Arc::clone(&entry.1)
+    }
+}
+
+fn locked<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
+    value.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The answer where nothing is known yet, and nobody may ask now.
+fn postponed(wanted: Wanted, secret: &SecretState, closed: &Closed) -> Checked {
+    let message = with_time(&closed.message, closed.reason, closed.until);
+    Checked::postponed(wanted, secret.token().is_some(), closed.reason, message)
+}
+
+/// Where the Hub has named a time, a person wants to know it.
+fn with_time(message: &str, reason: Reason, next: Timestamp) -> String {
+    match reason {
+        Reason::RateLimited => format!("{message} The next try is at {}.", condition::whole_seconds(next)),
+        _ => message.to_owned(),
     }
 }
 
@@ -202,8 +230,12 @@ fn remember(
         Remedy::Wait | Remedy::Retry => was_good,
     };
     let failures = if remedy == Remedy::None { 0 } else { before.map_or(0, |memory| memory.failures) + 1 };
-    let pause = backoff::hub(remedy, failures, answer.retry_after, interval, name);
-    Memory { asked, checked: answer, next: after(now, pause), failures, was_good, doubted: false }
+    let next = after(now, backoff::hub(remedy, failures, answer.retry_after, interval, name));
+    let mut checked = answer;
+    for verdict in &mut checked.verdicts {
+        verdict.message = with_time(&verdict.message, verdict.reason, next);
+    }
+    Memory { asked, checked, next, failures, was_good, doubted: false }
 }
 
 fn after(now: Timestamp, pause: Duration) -> Timestamp {
@@ -216,10 +248,13 @@ fn until(next: Timestamp, now: Timestamp) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use futures::future::join_all;
+    use standin_hub::{Fault, Harm, Repo, StandinHub};
+
     use super::*;
     use crate::{
-        controller::fixtures::{at, cache, granted, refused},
-        reason::Reason,
+        controller::fixtures::{at, cache, granted, refused, seen},
+        reason::Topic,
     };
 
     const HOUR: Duration = Duration::from_secs(3600);
@@ -269,5 +304,46 @@ mod tests {
     fn terms_that_are_accepted_on_a_web_page_are_noticed_within_seconds() {
         let refused = next(None, refused(&cache(), Reason::TermsNotAccepted), 0);
         assert!((15..=17).contains(&pause(&refused, 0)));
+    }
+
+    /// So many resources of one public repo, and what each is told when all are looked at together.
+    async fn looks(preflights: &Preflights, names: &[String]) -> Vec<Checked> {
+        let look = async |name: &String| {
+            let mut cache = cache();
+            cache.metadata.name = Some(name.clone());
+            preflights.check(&seen(cache), Timestamp::now()).await.0
+        };
+        join_all(names.iter().map(look)).await
+    }
+
+    #[tokio::test]
+    async fn all_resources_wait_together_for_a_hub_that_asks_for_it_or_is_down() {
+        let names: Vec<_> = (0..60).map(|n| format!("cache-{n}")).collect();
+        for (harm, reason) in
+            [(Harm::RateLimit(1), Reason::RateLimited), (Harm::Status(500), Reason::HubUnreachable)]
+        {
+            let hub = StandinHub::start().await;
+            hub.add(Repo::model("acme/tiny").file("config.json", "{}").branch("main"));
+            hub.fault(Fault::new(harm));
+            let preflights = Preflights::new(&[hub.url().parse().unwrap()]).unwrap();
+            let told = looks(&preflights, &names).await;
+            for checked in &told {
+                let first = checked.first_unmet().unwrap();
+                assert_eq!((first.topic, first.reason), (Topic::Authorized, reason));
+                assert_eq!(first.message.contains("The next try is at"), reason == Reason::RateLimited);
+            }
+            let asked = |hub: &StandinHub| hub.requests().len();
+            let first = asked(&hub);
+            assert!(first <= 4 * LISTINGS, "{first} requests");
+            looks(&preflights, &names).await;
+            assert!(asked(&hub) <= first + 4, "{} requests more", asked(&hub) - first);
+
+            hub.clear_faults();
+            let begun = std::time::Instant::now();
+            while !looks(&preflights, &names[50..51]).await[0].granted() {
+                assert!(begun.elapsed() < Duration::from_secs(60), "it never asks again");
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        }
     }
 }

@@ -30,7 +30,7 @@ use crate::{
     },
     hub::{
         Commit, Digest, Hub, HubError, Patience, Preflight, Question, RepoFile, Revision, Snapshot, Token,
-        advice, preflight,
+        TokenRecord, advice, preflight,
     },
     reason::{Reason, Topic},
     units,
@@ -182,6 +182,7 @@ impl Run<'_> {
         let token = token.read()?;
         let patience = Patience { idle: limits.stall, ..Patience::default() };
         let hub = Hub::with_patience(endpoint, patience).map_err(|source| self.explained(source))?;
+        let record = TokenRecord::default();
         // Whether a token that is not needed would be good is of no interest here.
         let question = Question {
             repo,
@@ -189,7 +190,8 @@ impl Run<'_> {
             patterns,
             pinned: None,
             token: token.as_ref(),
-            token_known_good: true,
+            record: &record,
+            confirm: false,
         };
         let mut pause = limits.pause;
         let mut asked = 0;

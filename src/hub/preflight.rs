@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use super::{
-    Commit, Hub, HubError, Patterns, Refusal, Repo, RepoFile, Revision, RevisionInfo, Token, TokenState,
-    Trouble,
+    Commit, Hub, HubError, Patterns, Refusal, Repo, RepoFile, Revision, RevisionInfo, Token, TokenRecord,
+    TokenState,
     advice::{self, Subject},
 };
 use crate::reason::{Reason, Topic, Verdict};
@@ -23,8 +23,10 @@ pub struct Question<'a> {
     pub pinned: Option<&'a Commit>,
     /// Who asks.
     pub token: Option<&'a Token>,
-    /// This very token was found good before. `whoami-v2` is then not asked: the Hub limits it strictly.
-    pub token_known_good: bool,
+    /// What is known of this very token by earlier answers, and where this one's is added.
+    pub record: &'a TokenRecord,
+    /// Whether it matters that the token is good even where the repo can be read without one.
+    pub confirm: bool,
 }
 
 impl<'a> Question<'a> {
@@ -112,42 +114,11 @@ impl Preflight {
     }
 }
 
-/// The topic that a reason answers; none for the reasons that say nothing about any.
-#[must_use]
-pub const fn topic_of(reason: Reason) -> Option<Topic> {
-    use Reason as R;
-    match reason {
-        R::TokenValid
-        | R::Anonymous
-        | R::SecretNotFound
-        | R::SecretKeyNotFound
-        | R::TokenMalformed
-        | R::TokenInvalid => Some(Topic::Authenticated),
-        R::AccessGranted
-        | R::TokenRequired
-        | R::TermsNotAccepted
-        | R::AccessPending
-        | R::AccessRejected
-        | R::TokenLacksPermission
-        | R::RepoNotFoundOrPrivate
-        | R::RepoDisabled
-        | R::EndpointNotAllowed
-        | R::AccessDenied => Some(Topic::Authorized),
-        R::Resolved
-        | R::RevisionNotFound
-        | R::NoMatchingFiles
-        | R::InvalidRepo
-        | R::InvalidEndpoint
-        | R::InvalidPattern
-        | R::UnsafeFileName => Some(Topic::Resolved),
-        _ => None,
-    }
-}
-
 /// Asks the Hub in this order: may we read, what is the revision, whose is the token if that is still in doubt, which
 /// files are there. Stops at the first answer that is not yes.
 pub async fn preflight(hub: &Hub, question: &Question<'_>) -> Preflight {
-    let round = Round { hub, question, subject: question.subject(hub) };
+    let token_settled = !question.confirm || question.record.is_good().await;
+    let round = Round { hub, question, subject: question.subject(hub), token_settled };
     match round.run().await {
         Ok(snapshot) => round.success(snapshot),
         Err(stop) => round.failure(stop),
@@ -173,6 +144,8 @@ struct Round<'a> {
     hub: &'a Hub,
     question: &'a Question<'a>,
     subject: Subject<'a>,
+    /// Whether the token was good before, or need not be.
+    token_settled: bool,
 }
 
 impl Round<'_> {
@@ -181,7 +154,9 @@ impl Round<'_> {
         let info = self.hub.revision(self.question.repo, self.question.revision, self.question.token).await;
         // Who may read what not everybody may read has a good token.
         let proven = granted && info.as_ref().is_ok_and(|info| info.private || info.gated);
-        if !proven {
+        if proven {
+            self.question.record.prove().await;
+        } else {
             self.confirm_token().await?;
         }
         self.resolve(info).await
@@ -200,39 +175,29 @@ impl Round<'_> {
     /// The first topic that an unanswered call leaves open.
     const fn first_open(&self) -> Topic {
         match self.question.token {
-            Some(_) if !self.question.token_known_good => Topic::Authenticated,
+            Some(_) if !self.token_settled => Topic::Authenticated,
             _ => Topic::Authorized,
         }
     }
 
     /// Finds out about the token, if a refusal leaves that open.
     async fn settle(&self, refusal: Refusal) -> Stop {
-        let error = match (refusal.token, self.question.token) {
-            (TokenState::Unclear, Some(token)) => match self.hub.whoami(token).await {
-                Ok(_) => HubError::Refused(refusal.with_good_token()),
-                Err(HubError::Refused(own)) if own.status == 401 => HubError::Refused(own.with_bad_token()),
-                // No help from there: what the first refusal looks like is the best there is.
-                Err(HubError::Refused(_)) => HubError::Refused(refusal),
-                Err(error) if not_offered(&error) => HubError::Refused(refusal),
-                Err(error) => return Stop::new(Topic::Authenticated, error),
-            },
-            _ => HubError::Refused(refusal),
+        let settled = match (refusal.token, self.question.token) {
+            (TokenState::Unclear, Some(token)) => self.question.record.settle(self.hub, token, refusal).await,
+            _ => Ok(refusal),
         };
-        Stop::new(Topic::Authorized, error)
+        match settled {
+            Ok(refusal) => Stop::new(Topic::Authorized, HubError::Refused(refusal)),
+            Err(error) => Stop::new(Topic::Authenticated, error),
+        }
     }
 
     /// Makes sure that a token which nothing has needed so far is not a bad one that the Hub just ignored.
     async fn confirm_token(&self) -> Result<(), Stop> {
-        let Some(token) = self.question.token.filter(|_| !self.question.token_known_good) else {
-            return Ok(());
-        };
-        match self.hub.whoami(token).await {
-            Err(HubError::Refused(own)) if own.status == 401 => {
-                Err(Stop::new(Topic::Authenticated, HubError::Refused(own.with_bad_token())))
-            }
-            // A mirror that does not offer the call, or an answer without a name: nothing speaks against the token.
-            Ok(_) | Err(HubError::Refused(_)) => Ok(()),
-            Err(error) if not_offered(&error) => Ok(()),
+        let Some(token) = self.question.token.filter(|_| self.question.confirm) else { return Ok(()) };
+        match self.question.record.confirm(self.hub, token).await {
+            Ok(None) => Ok(()),
+            Ok(Some(refusal)) => Err(Stop::new(Topic::Authenticated, HubError::Refused(refusal))),
             Err(error) => Err(Stop::new(Topic::Authenticated, error)),
         }
     }
@@ -269,7 +234,7 @@ impl Round<'_> {
     /// A failure after the access probe: a mirror's first word on access, or access that went away just now.
     async fn late(&self, error: HubError) -> Stop {
         match error {
-            HubError::Refused(refusal) if topic_of(refusal.reason) != Some(Topic::Resolved) => {
+            HubError::Refused(refusal) if refusal.reason.topic() != Some(Topic::Resolved) => {
                 self.settle(refusal).await
             }
             error => Stop::new(Topic::Resolved, error),
@@ -308,7 +273,7 @@ impl Round<'_> {
 
     fn failure(&self, stop: Stop) -> Preflight {
         let reason = stop.error.reason();
-        let topic = topic_of(reason).unwrap_or(stop.at);
+        let topic = reason.topic().unwrap_or(stop.at);
         let message = stop.message.unwrap_or_else(|| advice::explain(&stop.error, &self.subject));
         let mut answers = Preflight::stopped_by(Verdict::no(topic, reason, message));
         answers.retry_after = stop.error.retry_after();
@@ -324,7 +289,7 @@ impl Round<'_> {
     /// What a later failure says about the token.
     fn authenticated(&self, failed: Topic, error: &HubError) -> Verdict {
         let open = failed == Topic::Authorized
-            && !self.question.token_known_good
+            && !self.token_settled
             && matches!(error, HubError::Refused(refusal) if refusal.token == TokenState::Unclear);
         if open {
             let message = "The refusal does not tell whether the token is good.";
@@ -332,9 +297,4 @@ impl Round<'_> {
         }
         self.yes(Topic::Authenticated)
     }
-}
-
-/// Whether a server says that it does not know the call at all.
-const fn not_offered(error: &HubError) -> bool {
-    matches!(error, HubError::Unreachable { kind: Trouble::Server(501), .. } | HubError::BadAnswer { .. })
 }

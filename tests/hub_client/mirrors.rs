@@ -2,7 +2,7 @@
 //! place, and calls that fail one by one.
 
 use modelcache::{
-    hub::{Hub, Patterns, Preflight, Question, Token, preflight},
+    hub::{Hub, Patterns, Preflight, Question, Token, TokenRecord, preflight},
     reason::{Answer, Reason},
 };
 use pretty_assertions::assert_eq;
@@ -44,7 +44,11 @@ impl Calls {
     }
 }
 
-async fn ask(wire: &Wire, token: Option<&Token>, token_known_good: bool) -> Preflight {
+async fn ask(wire: &Wire, token: Option<&Token>) -> Preflight {
+    ask_again(wire, token, &TokenRecord::default()).await
+}
+
+async fn ask_again(wire: &Wire, token: Option<&Token>, record: &TokenRecord) -> Preflight {
     let hub = Hub::connect(&wire.endpoint()).unwrap();
     let question = Question {
         repo: &model(),
@@ -52,7 +56,8 @@ async fn ask(wire: &Wire, token: Option<&Token>, token_known_good: bool) -> Pref
         patterns: &Patterns::default(),
         pinned: None,
         token,
-        token_known_good,
+        record,
+        confirm: true,
     };
     preflight(&hub, &question).await
 }
@@ -70,9 +75,9 @@ fn refused(status: u16, words: &str) -> Reply {
 #[tokio::test]
 async fn a_mirror_without_access_check_or_whoami_is_taken_at_its_word() {
     let wire = Calls::public().without("/auth-check").without("/whoami-v2").serve();
-    assert_eq!(reasons(&ask(&wire, Some(&token()), false).await), FINE);
+    assert_eq!(reasons(&ask(&wire, Some(&token())).await), FINE);
     let anonymous = [Reason::Anonymous, Reason::AccessGranted, Reason::Resolved];
-    assert_eq!(reasons(&ask(&wire, None, false).await), anonymous);
+    assert_eq!(reasons(&ask(&wire, None).await), anonymous);
 }
 
 #[tokio::test]
@@ -84,20 +89,20 @@ async fn a_mirror_without_access_check_tells_later() {
     );
     let wire = calls.clone().with("/tree/", ok(&masked)).serve();
     let denied = [Reason::TokenValid, Reason::AccessDenied, Reason::NotChecked];
-    assert_eq!(reasons(&ask(&wire, Some(&token()), false).await), denied);
+    assert_eq!(reasons(&ask(&wire, Some(&token())).await), denied);
     let needed = [Reason::Anonymous, Reason::TokenRequired, Reason::NotChecked];
-    assert_eq!(reasons(&ask(&wire, None, false).await), needed);
+    assert_eq!(reasons(&ask(&wire, None).await), needed);
 
     let missing = answer(404, "X-Error-Code: RepoNotFound\r\n", "");
     let wire = Calls::public().without("/auth-check").with("/revision/", missing).serve();
     let missing = [Reason::Anonymous, Reason::RepoNotFoundOrPrivate, Reason::NotChecked];
-    assert_eq!(reasons(&ask(&wire, None, false).await), missing);
+    assert_eq!(reasons(&ask(&wire, None).await), missing);
 }
 
 #[tokio::test]
 async fn something_that_is_no_hub_at_all() {
     let wire = Wire::start(|_| answer(404, "", "<html>Welcome to nginx</html>"));
-    let answers = ask(&wire, None, false).await;
+    let answers = ask(&wire, None).await;
     assert_eq!(reasons(&answers), [Reason::Anonymous, Reason::RepoNotFoundOrPrivate, Reason::NotChecked]);
     assert!(answers.authorized.message.contains(&wire.url()), "{}", answers.authorized.message);
 }
@@ -112,13 +117,11 @@ async fn whoami_settles_a_401_that_says_nothing() {
         let calls = Calls::public().with("/auth-check", refused(401, words));
         let wire = calls.clone().serve();
         let settled = [Reason::TokenValid, with_good_token, Reason::NotChecked];
-        assert_eq!(reasons(&ask(&wire, Some(&token()), false).await), settled, "{words}");
-        // Even a token that was good may have gone bad since.
-        assert_eq!(reasons(&ask(&wire, Some(&token()), true).await), settled, "{words}");
+        assert_eq!(reasons(&ask(&wire, Some(&token())).await), settled, "{words}");
         let wire = calls.clone().with("/whoami-v2", refused(401, "Invalid credentials")).serve();
-        assert_eq!(reasons(&ask(&wire, Some(&token()), false).await), invalid, "{words}");
+        assert_eq!(reasons(&ask(&wire, Some(&token())).await), invalid, "{words}");
         let wire = calls.without("/whoami-v2").serve();
-        assert_eq!(reasons(&ask(&wire, Some(&token()), false).await), invalid, "{words}");
+        assert_eq!(reasons(&ask(&wire, Some(&token())).await), invalid, "{words}");
     }
 }
 
@@ -126,7 +129,7 @@ async fn whoami_settles_a_401_that_says_nothing() {
 async fn a_known_text_needs_no_whoami() {
     let bad = refused(401, "Invalid credentials in Authorization header");
     let wire = Calls::public().with("/auth-check", bad).serve();
-    let answers = ask(&wire, Some(&token()), false).await;
+    let answers = ask(&wire, Some(&token())).await;
     assert_eq!(reasons(&answers), [Reason::TokenInvalid, Reason::NotChecked, Reason::NotChecked]);
     assert_eq!(wire.heads().len(), 1);
 }
@@ -135,17 +138,61 @@ async fn a_known_text_needs_no_whoami() {
 async fn a_token_is_asked_about_once_and_only_if_nothing_proves_it() {
     let whoami = |wire: &Wire| wire.heads().iter().filter(|head| head.contains("whoami")).count();
     let wire = Calls::public().serve();
-    assert_eq!(reasons(&ask(&wire, Some(&token()), false).await), FINE);
+    assert_eq!(reasons(&ask(&wire, Some(&token())).await), FINE);
     assert_eq!(whoami(&wire), 1);
-    ask(&wire, Some(&token()), true).await;
-    ask(&wire, None, false).await;
+    ask(&wire, None).await;
     assert_eq!(whoami(&wire), 1);
 
     for proof in [r#""gated":"auto""#, r#""private":true"#] {
         let revision = ok(&format!(r#"{{"sha":"{SHA1}",{proof}}}"#));
         let wire = Calls::public().with("/revision/", revision).serve();
-        assert_eq!(reasons(&ask(&wire, Some(&token()), false).await), FINE);
+        assert_eq!(reasons(&ask(&wire, Some(&token())).await), FINE);
         assert_eq!(whoami(&wire), 0, "{proof}");
+    }
+}
+
+#[tokio::test]
+async fn whoami_is_asked_at_most_once_for_a_token_whatever_happens_to_it() {
+    let whoami = |wire: &Wire| wire.heads().iter().filter(|head| head.contains("whoami")).count();
+    let token = token();
+    let unclear = || refused(401, "Invalid username or password.");
+    let public = || Calls::public();
+    let private = || Calls::public().with("/revision/", ok(&format!(r#"{{"sha":"{SHA1}","private":true}}"#)));
+    let gone = || public().with("/whoami-v2", refused(401, "Invalid credentials"));
+    let no = |reason| [Reason::TokenValid, reason, Reason::NotChecked];
+    let bad = [Reason::TokenInvalid, Reason::NotChecked, Reason::NotChecked];
+    let unknown = no(Reason::RepoNotFoundOrPrivate);
+    for (story, all) in [
+        // It stays good, and one repo is not its account's.
+        (vec![(public(), FINE), (private(), FINE), (public(), FINE)], 1),
+        (vec![(public().with("/auth-check", unclear()), unknown); 3], 1),
+        // It goes bad after it has proven itself: that is found out with the one question.
+        (
+            vec![
+                (private(), FINE),
+                (gone().with("/auth-check", unclear()), bad),
+                (gone(), bad),
+                (gone(), bad),
+            ],
+            1,
+        ),
+        // It was bad from the beginning, and the Hub ignores it where it is not needed.
+        (vec![(gone(), bad), (gone().with("/auth-check", unclear()), bad), (gone(), bad)], 1),
+        // Its one question has been asked: what the refusal looks like is the best there is.
+        (vec![(public(), FINE), (gone().with("/auth-check", unclear()), bad)], 1),
+        // The Hub has been wrong about it.
+        (vec![(gone(), bad), (private(), FINE), (public(), FINE)], 1),
+        // A mirror that does not offer the question is not asked again and again.
+        (vec![(public().without("/whoami-v2"), FINE); 3], 1),
+    ] {
+        let record = TokenRecord::default();
+        let mut asked = 0;
+        for (step, (calls, expected)) in story.into_iter().enumerate() {
+            let wire = calls.serve();
+            assert_eq!(reasons(&ask_again(&wire, Some(&token), &record).await), expected, "step {step}");
+            asked += whoami(&wire);
+        }
+        assert!(asked <= all, "{asked} questions");
     }
 }
 
@@ -153,7 +200,7 @@ async fn a_token_is_asked_about_once_and_only_if_nothing_proves_it() {
 async fn a_proxys_refusal_proves_nothing_about_the_token() {
     let page = || answer(403, "Content-Type: text/html\r\n", "<html>Blocked by policy</html>");
     let wire = Wire::start(move |_| page());
-    let answers = ask(&wire, Some(&token()), false).await;
+    let answers = ask(&wire, Some(&token())).await;
     assert_eq!(reasons(&answers), [Reason::NotChecked, Reason::AccessDenied, Reason::NotChecked]);
     assert_eq!(answers.obstacle(), Some(&answers.authorized));
     assert!(answers.authorized.message.contains("a proxy or firewall"));
@@ -178,7 +225,11 @@ async fn what_cannot_be_asked_is_unknown_and_the_rest_waits() {
             [(down(), Reason::HubUnreachable, None), (limited(), Reason::RateLimited, Some(56))]
         {
             let wire = Calls::public().with(call, failure).serve();
-            let answers = ask(&wire, given, known_good).await;
+            let record = TokenRecord::default();
+            if known_good {
+                ask_again(&Calls::public().serve(), given, &record).await;
+            }
+            let answers = ask_again(&wire, given, &record).await;
             for (n, verdict) in answers.verdicts().into_iter().enumerate() {
                 let context = format!("{call} {reason} {verdict:?}");
                 if n < at {
@@ -198,7 +249,7 @@ async fn what_cannot_be_asked_is_unknown_and_the_rest_waits() {
 async fn a_file_name_that_cannot_be_written_is_refused() {
     let listing = format!(r#"[{{"type":"file","path":"../../etc/cron.d/x","size":5,"oid":"{SHA1}"}}]"#);
     let wire = Calls::public().with("/tree/", ok(&listing)).serve();
-    let answers = ask(&wire, None, false).await;
+    let answers = ask(&wire, None).await;
     assert_eq!(reasons(&answers), [Reason::Anonymous, Reason::AccessGranted, Reason::UnsafeFileName]);
     assert!(answers.resolved.message.contains("../../etc/cron.d/x"));
 }

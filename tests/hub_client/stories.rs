@@ -1,9 +1,13 @@
 //! The preflight against the stand-in Hub: each state of token and repo, told as a person would meet it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use futures::future::join_all;
 use modelcache::{
-    hub::{Commit, Hub, HubError, Patterns, Preflight, Question, Repo, RepoType, Revision, Token, preflight},
+    hub::{
+        Commit, Hub, HubError, Patterns, Preflight, Question, Repo, RepoType, Revision, Token, TokenRecord,
+        preflight,
+    },
     reason::{Answer, Reason},
 };
 use pretty_assertions::assert_eq;
@@ -25,7 +29,7 @@ struct Ask {
     patterns: Patterns,
     pinned: Option<Commit>,
     token: Option<Token>,
-    token_known_good: bool,
+    record: Arc<TokenRecord>,
 }
 
 fn ask(repo: &str) -> Ask {
@@ -40,7 +44,7 @@ fn ask(repo: &str) -> Ask {
         patterns: Patterns::default(),
         pinned: None,
         token: None,
-        token_known_good: false,
+        record: Arc::default(),
     }
 }
 
@@ -90,7 +94,8 @@ impl Story {
             patterns: &ask.patterns,
             pinned: ask.pinned.as_ref(),
             token: ask.token.as_ref(),
-            token_known_good: ask.token_known_good,
+            record: &ask.record,
+            confirm: true,
         };
         preflight(&self.client, &question).await
     }
@@ -222,13 +227,13 @@ async fn a_bad_token_is_one_whether_the_hub_refuses_or_ignores_it() {
 }
 
 #[tokio::test]
-async fn whoami_is_asked_once_for_a_public_repo_and_not_for_a_known_token() {
+async fn whoami_is_asked_once_for_a_token_however_many_ask_at_once() {
     let story = Story::begin().await;
     let question = ask("bob/public").with("hf_alice");
-    assert_eq!(reasons(&story.ask(&question).await), FINE);
+    let together = join_all([(); 8].map(|()| story.ask(&question))).await;
+    assert!(together.iter().all(|answers| reasons(answers) == FINE));
     assert_eq!(story.whoamis(), 1);
-    let known = Ask { token_known_good: true, ..question };
-    assert_eq!(reasons(&story.ask(&known).await), FINE);
+    assert_eq!(reasons(&story.ask(&question).await), FINE);
     assert_eq!(story.whoamis(), 1);
 }
 

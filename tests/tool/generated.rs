@@ -2,6 +2,7 @@
 
 use std::{fs, io, process::Stdio};
 
+use modelcache::reason::{Reason, Remedy};
 use pretty_assertions::assert_eq;
 
 use crate::{common::root, support::Stage};
@@ -15,7 +16,7 @@ async fn text(arguments: &[&str]) -> String {
 #[tokio::test]
 async fn the_reference_is_that_of_this_tool() {
     let kept = fs::read_to_string(root().join("docs/reference/cli.md")).unwrap();
-    assert_eq!(text(&["reference"]).await, kept, "`make generate` makes it anew");
+    assert_eq!(text(&["reference", "cli"]).await, kept, "`make generate` makes it anew");
     for command in ["fetch", "check", "verify", "list", "prune", "controller", "crd", "completions", "man"] {
         let (_, part) = kept.split_once(&format!("\n## modelcache {command}\n")).unwrap();
         let part = part.split("\n## ").next().unwrap();
@@ -25,6 +26,20 @@ async fn the_reference_is_that_of_this_tool() {
     // A person's terminal has 80 columns, and what is laid out by hand would be broken there.
     let by_hand = kept.lines().filter(|line| line.starts_with("  modelcache") || line.starts_with("  - "));
     assert!(by_hand.into_iter().all(|line| line.chars().count() <= 80), "{kept}");
+}
+
+#[tokio::test]
+async fn every_reason_has_a_section_that_says_what_to_do() {
+    let kept = fs::read_to_string(root().join("docs/reference/reasons.md")).unwrap();
+    assert_eq!(text(&["reference", "reasons"]).await, kept, "`make generate` makes it anew");
+    for reason in Reason::ALL {
+        let heading = format!("\n### {reason}\n");
+        let sections: Vec<_> = kept.split(&heading).skip(1).collect();
+        assert_eq!(sections.len(), 1, "{reason}");
+        let section = sections[0].split("\n#").next().unwrap();
+        assert!(section.contains("\n- Seen: "), "{reason}");
+        assert_eq!(section.contains("\n- To do: "), reason.remedy() != Remedy::None, "{reason}");
+    }
 }
 
 #[tokio::test]
@@ -53,9 +68,15 @@ async fn shells_and_man_take_what_is_printed() {
 #[tokio::test]
 async fn a_reader_that_is_gone_ends_it_quietly() {
     let stage = Stage::new().await;
-    for arguments in
-        [&["reference"][..], &["completions", "bash"], &["man"], &["--help"], &["crd"], &["prune", "--help"]]
-    {
+    for arguments in [
+        &["reference", "cli"][..],
+        &["reference", "reasons"],
+        &["completions", "bash"],
+        &["man"],
+        &["--help"],
+        &["crd"],
+        &["prune", "--help"],
+    ] {
         let (reader, writer) = io::pipe().unwrap();
         drop(reader);
         let output = stage.modelcache(arguments).stdout(writer).stderr(Stdio::piped()).output().unwrap();

@@ -1,0 +1,98 @@
+//! What is known of one token from earlier answers. The Hub limits `whoami-v2` strictly, so it is asked at most once for each
+//! token, however many repos are asked about with it.
+
+use tokio::sync::Mutex;
+
+use super::{Hub, HubError, Refusal, Token, Trouble};
+use crate::reason::Reason;
+
+/// What is known of one token. Shared by all who ask with it.
+#[derive(Debug, Default)]
+pub struct TokenRecord(Mutex<Known>);
+
+#[derive(Clone, Debug, Default)]
+enum Known {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// A repo that not everybody may read was given for it. `whoami-v2` was not needed yet.
+    Proven,
+    /// `whoami-v2` knows it.
+    Good,
+    /// `whoami-v2` knows it, although a refusal looked otherwise.
+    GoodAfterAll,
+    /// `whoami-v2` refuses it.
+    Bad(Refusal),
+    /// `whoami-v2` is not offered there, or says nothing of use.
+    Untold,
+}
+
+impl TokenRecord {
+    /// Whether it was good the last time.
+    pub(super) async fn is_good(&self) -> bool {
+        matches!(*self.0.lock().await, Known::Proven | Known::Good | Known::GoodAfterAll)
+    }
+
+    /// It has just opened what not everybody may read.
+    pub(super) async fn prove(&self) {
+        let mut known = self.0.lock().await;
+        *known = match &*known {
+            Known::Nothing | Known::Proven => Known::Proven,
+            // `whoami-v2` has been asked already.
+            Known::Good => Known::Good,
+            Known::GoodAfterAll | Known::Bad(_) => Known::GoodAfterAll,
+            Known::Untold => Known::Untold,
+        };
+    }
+
+    /// Nothing has needed the token so far: the refusal of a bad one that the Hub has just ignored.
+    pub(super) async fn confirm(&self, hub: &Hub, token: &Token) -> Result<Option<Refusal>, HubError> {
+        let mut known = self.0.lock().await;
+        if matches!(*known, Known::Nothing) {
+            *known = ask(hub, token).await?;
+        }
+        Ok(match &*known {
+            Known::Bad(refusal) => Some(refusal.clone()),
+            _ => None,
+        })
+    }
+
+    /// A refusal that does not tell whether the token is bad, with what is known of that.
+    pub(super) async fn settle(
+        &self,
+        hub: &Hub,
+        token: &Token,
+        refusal: Refusal,
+    ) -> Result<Refusal, HubError> {
+        let mut known = self.0.lock().await;
+        if matches!(*known, Known::Nothing | Known::Proven) {
+            *known = match ask(hub, token).await? {
+                Known::Good => Known::GoodAfterAll,
+                other => other,
+            };
+        }
+        Ok(match &*known {
+            Known::GoodAfterAll => refusal.with_good_token(),
+            Known::Good if refusal.reason != Reason::TokenInvalid => refusal.with_good_token(),
+            Known::Bad(own) => own.clone(),
+            // What the refusal looks like is the best there is: a token that was good may have gone bad since.
+            _ => refusal,
+        })
+    }
+}
+
+async fn ask(hub: &Hub, token: &Token) -> Result<Known, HubError> {
+    match hub.whoami(token).await {
+        Ok(_) => Ok(Known::Good),
+        Err(HubError::Refused(own)) if own.status == 401 => Ok(Known::Bad(own.with_bad_token())),
+        // A mirror that does not offer the call, or an answer without a name.
+        Err(HubError::Refused(_)) => Ok(Known::Untold),
+        Err(error) if not_offered(&error) => Ok(Known::Untold),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a server says that it does not know the call at all.
+const fn not_offered(error: &HubError) -> bool {
+    matches!(error, HubError::Unreachable { kind: Trouble::Server(501), .. } | HubError::BadAnswer { .. })
+}
