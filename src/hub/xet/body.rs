@@ -7,13 +7,18 @@ use tokio::{
     sync::{OwnedSemaphorePermit, mpsc},
     task::AbortHandle,
 };
-use xet::xet_session::{XetDownloadStream, XetFileInfo};
+use xet::{
+    XetError,
+    xet_session::{XetDownloadStream, XetFileInfo},
+};
 
-use super::{XetFiles, access::Grant, failure, settings::WINDOW};
+use super::{XetFiles, access::Grant, failure, machine::Machine, settings::WINDOW};
 use crate::hub::{HubError, Token, error::Trouble};
 
 /// The official client gives up to a whole window at once; that is more than a writer wants.
 const PIECE: usize = 1 << 20;
+/// So often a window that ends early without a word is asked for again at one place.
+const EARLY_ENDS: u32 = 2;
 
 /// Content of a file, from one byte to another. Dropping it ends the work behind it.
 #[derive(Debug)]
@@ -43,6 +48,7 @@ impl XetBody {
 
     pub(super) fn start(
         files: XetFiles,
+        machine: &Machine,
         hash: String,
         size: u64,
         range: Range<u64>,
@@ -53,7 +59,7 @@ impl XetBody {
         let (to, pieces) = mpsc::channel(1);
         let reader = Reader { files, file: XetFileInfo::new(hash, size), range, token, to };
         // The official client's own stream loses bytes when a wait for it is given up; a task of ours is not given up.
-        let work = tokio::spawn(reader.run(slot)).abort_handle();
+        let work = machine.spawn(reader.run(slot));
         Self { start, length, left: length, pieces, work }
     }
 }
@@ -91,6 +97,13 @@ struct Reader {
 /// Nobody wants the bytes any more.
 struct Unwanted;
 
+/// Why a window gave less than it should.
+enum Broken {
+    Failed(HubError),
+    /// It ended as if all were well, or for no reason that can be told: the error came too late to be seen.
+    Early,
+}
+
 impl Reader {
     async fn run(self, slot: OwnedSemaphorePermit) {
         match self.read(slot).await {
@@ -107,6 +120,7 @@ impl Reader {
         let mut at = self.range.start;
         let mut next = Next::Room(slot);
         let mut renewed_at = None;
+        let mut early = (at, 0);
         while at < self.range.end {
             let mut window = match next {
                 Next::Asked(window) => window,
@@ -120,7 +134,7 @@ impl Reader {
                 Ok(()) => {}
                 // A token of the store ends at some time, or is taken back. The Hub says whether there is another: at the
                 // same place only once, for a store that refuses a new one too would be asked for ever.
-                Err(error) if failure::is_refusal(&error) && renewed_at != Some(at) => {
+                Err(Broken::Failed(error)) if failure::is_refusal(&error) && renewed_at != Some(at) => {
                     renewed_at = Some(at);
                     ahead = None;
                     tracing::debug!(%error, "asking the hub for a new right to read from xet");
@@ -128,7 +142,13 @@ impl Reader {
                         return Ok(Err(error));
                     }
                 }
-                Err(error) => return Ok(Err(error)),
+                // Asked for once more, it most likely tells why.
+                Err(Broken::Early) if early != (at, EARLY_ENDS) => {
+                    early = if early.0 == at { (at, early.1 + 1) } else { (at, 1) };
+                    ahead = None;
+                }
+                Err(Broken::Early) => return Ok(Err(cut(window.grant.host.clone()))),
+                Err(Broken::Failed(error)) => return Ok(Err(error)),
             }
             next = ahead.map_or(Next::Room(window.slot), Next::Asked);
         }
@@ -136,17 +156,17 @@ impl Reader {
     }
 
     /// Hands on what a window gives.
-    async fn pass_on(&self, window: &mut Window, at: &mut u64) -> Result<Result<(), HubError>, Unwanted> {
-        let host = || window.grant.host.clone();
+    async fn pass_on(&self, window: &mut Window, at: &mut u64) -> Result<Result<(), Broken>, Unwanted> {
         while *at < window.end {
             let mut bytes = match window.stream.next().await {
                 Ok(Some(bytes)) => bytes,
-                Ok(None) => return Ok(Err(cut(host()))),
-                Err(error) => return Ok(Err(failure::of(&error, &window.grant.host))),
+                Ok(None) | Err(XetError::Internal(_)) => return Ok(Err(Broken::Early)),
+                Err(error) => return Ok(Err(Broken::Failed(failure::of(&error, &window.grant.host)))),
             };
             if bytes.len() as u64 > window.end - *at {
                 let what = "more of the file came than was asked for".to_owned();
-                return Ok(Err(HubError::BadAnswer { host: host(), what }));
+                let host = window.grant.host.clone();
+                return Ok(Err(Broken::Failed(HubError::BadAnswer { host, what })));
             }
             while !bytes.is_empty() {
                 let piece = bytes.split_to(bytes.len().min(PIECE));

@@ -1,9 +1,12 @@
-//! The official client, on threads of its own. It lets go of requests that nobody waits for any more only when they end by
-//! themselves, which takes a while where a store hangs; with its threads they all end.
+//! The official client, on a thread of its own. It lets go of requests that nobody waits for any more only when they end by
+//! themselves, which takes a while where a store hangs; with its thread they all end.
 
 use std::path::Path;
 
-use tokio::runtime::{Builder, Runtime};
+use tokio::{
+    runtime::{Builder, Runtime},
+    task::AbortHandle,
+};
 use xet::{
     XetError,
     xet_session::{XetSession, XetSessionBuilder},
@@ -19,11 +22,8 @@ pub(super) struct Machine {
 
 impl Machine {
     pub fn start(folder: &Path) -> Result<Self, XetError> {
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(settings::THREADS)
-            .thread_name("xet")
-            .enable_all()
-            .build()?;
+        let runtime =
+            Builder::new_multi_thread().worker_threads(1).thread_name("xet").enable_all().build()?;
         let session = XetSessionBuilder::new_with_config(settings::config())
             .with_tokio_handle(runtime.handle().clone())
             .with_cache_dir(folder)
@@ -31,7 +31,16 @@ impl Machine {
         Ok(Self { session, runtime: Some(runtime) })
     }
 
-    /// Does a piece of the official client's work on its threads, together with all that it starts there.
+    /// Starts a task on the official client's one thread. What its work wakes there runs when that work has come to a halt: a
+    /// window that fails closes its stream an instant before it notes the error, and whoever is faster misses it.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+        match &self.runtime {
+            Some(runtime) => runtime.spawn(task).abort_handle(),
+            None => tokio::spawn(task).abort_handle(),
+        }
+    }
+
+    /// Does a piece of the official client's work on its thread, together with all that it starts there.
     pub async fn run<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, XetError>> + Send + 'static,

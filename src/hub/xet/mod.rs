@@ -70,7 +70,8 @@ impl XetFiles {
         let slot = self.inner.windows.clone().acquire_owned().await;
         // It is never closed, so waiting for it does not fail.
         let slot = slot.map_err(|_| body::cut(grant.host.clone()))?;
-        Ok(XetBody::start(self.clone(), hash.to_owned(), size, range, token.cloned(), slot))
+        let machine = self.machine().await.map_err(|error| failure::of(&error, &grant.host))?;
+        Ok(XetBody::start(self.clone(), machine, hash.to_owned(), size, range, token.cloned(), slot))
     }
 
     /// What lets us read from the store: what is at hand, unless it is old or is the one that was just refused.

@@ -13,9 +13,6 @@ pub(super) const WINDOW: u64 = 16 << 20;
 /// So many windows of all files together are in memory at once.
 pub(super) const WINDOWS: usize = 3;
 
-/// For unpacking; the waiting is done by the system.
-pub(super) const THREADS: usize = 2;
-
 /// Waiting longer for the store is the caller's, who can take plain HTTP instead.
 const ATTEMPTS: usize = 2;
 
