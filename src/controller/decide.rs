@@ -126,7 +126,7 @@ fn claim_or_plan<'a>(
 fn make_claim(seen: &Observation, checked: &Checked) -> Plan {
     let cache = &seen.cache;
     let Some(snapshot) = checked.snapshot.as_ref().filter(|_| checked.granted()) else {
-        return Plan::new(not_checked(checked), None);
+        return Plan::new(not_checked(seen, checked), None);
     };
     let claim = claim::build(cache, snapshot.bytes);
     let name = claim.name_any();
@@ -160,8 +160,11 @@ fn suspended() -> Verdict {
     Verdict::no(Topic::Downloaded, Reason::Suspended, message)
 }
 
-/// The first of the earlier answers that is missing says what the download waits for.
-fn not_checked(checked: &Checked) -> Verdict {
+/// The first of the earlier answers that is missing says what the download waits for, unless it is to wait at all.
+fn not_checked(seen: &Observation, checked: &Checked) -> Verdict {
+    if seen.cache.spec.suspend {
+        return suspended();
+    }
     let topic = checked.first_unmet().map_or(Topic::Resolved, |verdict| verdict.topic);
     Verdict::no(Topic::Downloaded, Reason::NotChecked, format!("Waits for {} to be True.", topic.as_str()))
 }
@@ -181,7 +184,7 @@ fn decide_on_claim(
     let Some((wanted, commit)) =
         checked.wanted.as_ref().and_then(|wanted| Some((wanted, commit(seen, checked)?)))
     else {
-        return Plan::new(not_checked(checked), cached);
+        return Plan::new(not_checked(seen, checked), cached);
     };
     let inputs = inputs(seen, wanted, commit, uid);
     let (mine, others): (Vec<_>, Vec<_>) = seen.attempts.iter().partition(|attempt| {
@@ -333,7 +336,7 @@ impl Download<'_> {
             return Plan::new(suspended(), self.cached);
         }
         let Some(job) = self.job(number) else {
-            return Plan::new(not_checked(self.checked), self.cached);
+            return Plan::new(not_checked(self.seen, self.checked), self.cached);
         };
         let name = self.claim.name_any();
         if let Some(snapshot) = &self.checked.snapshot

@@ -51,7 +51,8 @@ fn ready(checked: &Checked, plan: &Plan) -> Verdict {
     if plan.downloaded.holds() {
         return Verdict::yes(Topic::Ready, Reason::Ready, plan.downloaded.message.clone());
     }
-    let first = checked.first_unmet().unwrap_or(&plan.downloaded);
+    let all = checked.verdicts.iter().chain([&plan.downloaded]);
+    let first = Verdict::obstacle(all).unwrap_or(&plan.downloaded);
     // False and not Unknown even where the cause is an outage: without the data it is not ready, that much is known.
     Verdict { topic: Topic::Ready, status: Answer::False, ..first.clone() }
 }

@@ -393,6 +393,7 @@ fn nothing_is_made_while_suspended_and_what_is_there_is_told() {
     let status = looked(seen, &nothing_known, at(0)).cache.status.clone().unwrap();
     assert_eq!(status.observed_generation, Some(1));
     assert_eq!(condition::find(&status.conditions, Topic::Authenticated).unwrap().reason, "NotChecked");
+    assert_eq!(condition::find(&status.conditions, Topic::Ready).unwrap().reason, "Suspended");
 }
 
 #[test]
