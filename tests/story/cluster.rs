@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Debug, time::Duration};
 
+use axum::http::Request;
 use k8s_openapi::{
     api::{
         apps::v1::Deployment,
@@ -114,6 +115,14 @@ impl Cluster {
             log += &pods.logs(&pod.name_any(), &LogParams::default()).await.unwrap_or_default();
         }
         log
+    }
+
+    /// The operator's metrics, as its pod serves them.
+    pub async fn metrics(&self) -> String {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), "modelcache-system");
+        let pod = pods.list(&ListParams::default()).await.unwrap().items.remove(0).name_any();
+        let path = format!("/api/v1/namespaces/modelcache-system/pods/{pod}:8080/proxy/metrics");
+        self.client.request_text(Request::get(path).body(Vec::new()).unwrap()).await.unwrap()
     }
 
     /// Deletes the operator's pod, as a drained node would, and waits for the next one.

@@ -13,6 +13,8 @@
 mod access;
 mod cluster;
 mod download;
+mod gitops;
 mod input;
+mod matrix;
 mod volumes;
 mod world;
