@@ -171,14 +171,14 @@ fn rows() -> Vec<Row> {
         Row {
             spec: json!({ "source": { "revision": "v9" } }),
             told: [KNOWN, MAY, ("False", "RevisionNotFound")],
-            ..no_access("revision", "RevisionNotFound", "no branch, tag or commit `v9`", |id| {
+            ..no_access("no-revision", "RevisionNotFound", "no branch, tag or commit `v9`", |id| {
                 hub().update(id, |repo| repo.tag("v9"));
             })
         },
         Row {
             spec: json!({ "source": { "include": ["*.gguf"] } }),
             told: [KNOWN, MAY, ("False", "NoMatchingFiles")],
-            ..no_access("files", "NoMatchingFiles", "such as `config.json`", |id| {
+            ..no_access("no-files", "NoMatchingFiles", "such as `config.json`", |id| {
                 hub().update(id, |repo| repo.file("model.gguf", "x").branch("main"));
             })
         },
