@@ -5,6 +5,7 @@ pub mod condition;
 mod crd;
 mod interval;
 mod job;
+pub mod mount;
 mod rules;
 mod source;
 mod spec;

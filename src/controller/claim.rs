@@ -14,12 +14,6 @@ use crate::api::{self, AccessMode, ModelCache};
 
 const MIB: u64 = 1 << 20;
 
-/// The name of the claim that the ModelCache uses: the user's, or one of its own name.
-#[must_use]
-pub fn name(cache: &ModelCache) -> String {
-    cache.spec.storage.existing_claim.clone().unwrap_or_else(|| cache.name_any())
-}
-
 /// The size of a claim for so many bytes: a tenth more for the file system's own needs, at least 64 MiB more, whole MiB.
 #[must_use]
 pub const fn size_for(bytes: u64) -> u64 {

@@ -79,7 +79,7 @@ fn claim_or_plan<'a>(
     checked: &Checked,
 ) -> Result<&'a PersistentVolumeClaim, Box<Plan>> {
     let cache = &seen.cache;
-    let name = claim::name(cache);
+    let name = cache.claim_name();
     let own = cache.spec.storage.existing_claim.is_none();
     let stop = |reason, message: String| Err(Box::new(Plan::waits(reason, message, None)));
     // A pod that has ended still counts as one that uses the claim: ours must not keep it from going.
@@ -213,8 +213,7 @@ fn commit(seen: &Observation, checked: &Checked) -> Option<Commit> {
 }
 
 fn inputs(seen: &Observation, wanted: &Wanted, commit: Commit, claim_uid: String) -> Inputs {
-    let folder =
-        seen.cache.spec.storage.sub_path.as_deref().map(|path| path.trim_end_matches('/').to_owned());
+    let folder = seen.cache.folder().map(ToOwned::to_owned);
     Inputs::new(wanted.repo.clone(), commit, wanted.refs(), wanted.patterns.clone(), claim_uid, folder)
 }
 

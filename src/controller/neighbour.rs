@@ -5,7 +5,6 @@ use std::{cmp::Ordering, collections::BTreeSet, sync::Arc};
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::claim;
 use crate::api::{ModelCache, SourceType};
 
 /// Another resource that fills the same folder of the same claim from the same repo.
@@ -47,8 +46,7 @@ impl Neighbour {
 
 fn place(cache: &ModelCache) -> (Option<String>, String, Option<&str>, &str, SourceType) {
     let spec = &cache.spec;
-    let folder = spec.storage.sub_path.as_deref().map(|path| path.trim_end_matches('/'));
-    (cache.namespace(), claim::name(cache), folder, &spec.source.repo, spec.source.kind)
+    (cache.namespace(), cache.claim_name(), cache.folder(), &spec.source.repo, spec.source.kind)
 }
 
 fn refs(cache: &ModelCache) -> BTreeSet<String> {

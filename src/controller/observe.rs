@@ -95,7 +95,7 @@ pub async fn observe(
     cache: Arc<ModelCache>,
 ) -> Result<Observation, ObserveError> {
     let namespace = cache.namespace().unwrap_or_default();
-    let claim_name = claim::name(&cache);
+    let claim_name = cache.claim_name();
     let (secret, claim, jobs) = futures::try_join!(
         secret(client, &namespace, cache.spec.token_secret_ref.as_ref()),
         found_claim(client, &namespace, &claim_name),

@@ -21,7 +21,7 @@ use kube::{
 use tracing::{info, warn};
 
 use super::{
-    ControllerError, ReconcileError, backoff, claim,
+    ControllerError, ReconcileError, backoff,
     preflight::Preflights,
     reconcile::{Context, Failures, reconcile},
 };
@@ -78,7 +78,7 @@ pub async fn run(settings: Settings) -> Result<(), ControllerError> {
         .watches(Api::<Pod>::all(client.clone()), labelled(), of_label)
         .watches(Api::<PersistentVolumeClaim>::all(client.clone()), watcher::Config::default(), {
             let known = known.clone();
-            move |changed| using(&known, &changed, |cache| Some(claim::name(cache)))
+            move |changed| using(&known, &changed, |cache| Some(cache.claim_name()))
         })
         // Metadata only: what is in the Secrets of the cluster never comes into this process by the watch.
         .watches(Api::<PartialObjectMeta<Secret>>::all(client), watcher::Config::default(), move |changed| {

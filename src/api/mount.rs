@@ -1,0 +1,103 @@
+//! How a pod asks for a model and where it finds it: the words that the admission policies (`deploy/pods.yaml`) and the
+//! controller share.
+
+use kube::ResourceExt as _;
+
+use super::{GROUP, ModelCache, condition};
+use crate::reason::Topic;
+
+/// Label on a pod: the name of the `ModelCache` that it wants mounted.
+pub const LABEL_MOUNT: &str = "modelcache.internal/mount";
+
+/// Annotation on a pod: names of further ones on the same claim, with commas between them. A label value holds none.
+pub const ANNOTATION_ALSO_MOUNT: &str = "modelcache.internal/also-mount";
+
+/// Annotation on a pod: where the cache is mounted, instead of [`MOUNT_PATH`].
+pub const ANNOTATION_MOUNT_PATH: &str = "modelcache.internal/mount-path";
+
+/// Annotation on a pod: names of the containers that get the model, instead of all.
+pub const ANNOTATION_CONTAINERS: &str = "modelcache.internal/containers";
+
+/// Annotation on a pod: with `off` it is never held back by a scheduling gate.
+pub const ANNOTATION_GATE: &str = "modelcache.internal/gate";
+
+/// Where a cache is mounted unless the pod says otherwise.
+pub const MOUNT_PATH: &str = "/modelcache";
+
+/// The volume that a pod gets.
+pub const VOLUME: &str = "modelcache";
+
+/// Prefix of the annotations by which admission says what it mounted.
+const MOUNTED: &str = "mounted.modelcache.internal/";
+
+/// The scheduling gate of pods that wait for the `ModelCache` of this name.
+#[must_use]
+pub fn gate(name: &str) -> String {
+    format!("{GROUP}/{name}")
+}
+
+/// The name of the `ModelCache` that a scheduling gate stands for, if it is one of ours.
+#[must_use]
+pub fn gate_name(gate: &str) -> Option<&str> {
+    gate.strip_prefix(GROUP)?.strip_prefix('/')
+}
+
+/// The annotation by which admission says that the `ModelCache` of this name is mounted, with its place as the value.
+#[must_use]
+pub fn mounted(name: &str) -> String {
+    format!("{MOUNTED}{name}")
+}
+
+impl ModelCache {
+    /// The name of the claim: the user's, or one of the `ModelCache`'s own name.
+    #[must_use]
+    pub fn claim_name(&self) -> String {
+        self.spec.storage.existing_claim.clone().unwrap_or_else(|| self.name_any())
+    }
+
+    /// The folder of the volume that holds the Hub cache; none for its root.
+    #[must_use]
+    pub fn folder(&self) -> Option<&str> {
+        self.spec.storage.sub_path.as_deref().map(|path| path.trim_end_matches('/'))
+    }
+
+    /// Where the Hub cache lies: `claim`, or `claim/folder`. Caches of one place can be mounted together.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match self.folder() {
+            None => self.claim_name(),
+            Some(folder) => format!("{}/{folder}", self.claim_name()),
+        }
+    }
+
+    /// Whether the data for the spec as it is now are complete and verified.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        let conditions = self.status.as_ref().map_or(&[][..], |status| &status.conditions);
+        condition::find(conditions, Topic::Ready).is_some_and(|ready| {
+            ready.status == "True" && ready.observed_generation == self.metadata.generation
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gate_tells_the_name_of_its_modelcache() {
+        assert_eq!(gate_name(&gate("llama-3.1-8b")), Some("llama-3.1-8b"));
+        for other in ["kueue.x-k8s.io/admission", "modelcache.internal", "modelcache.internals/x"] {
+            assert_eq!(gate_name(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_place_is_the_claim_and_the_folder_in_it() {
+        let mut cache = ModelCache::new("llama", super::super::ModelCacheSpec::default());
+        assert_eq!(cache.place(), "llama");
+        cache.spec.storage.existing_claim = Some("models".to_owned());
+        cache.spec.storage.sub_path = Some("a/hub".to_owned());
+        assert_eq!(cache.place(), "models/a/hub");
+    }
+}
