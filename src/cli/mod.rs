@@ -8,6 +8,7 @@ mod fetch;
 mod generated;
 mod list;
 mod manifest;
+mod mount;
 mod place;
 mod prune;
 mod reasons;
@@ -46,6 +47,7 @@ enum Command {
     Verify(verify::Args),
     List(list::Args),
     Prune(prune::Args),
+    Mount(mount::Args),
     Controller(controller::Args),
     Crd(crd::Args),
     Completions(generated::Completions),
@@ -63,6 +65,7 @@ impl Cli {
             Command::Verify(args) => args.run().await,
             Command::List(args) => args.run(),
             Command::Prune(args) => args.run(),
+            Command::Mount(args) => args.run().await,
             Command::Controller(args) => args.run().await,
             Command::Crd(args) => args.run(),
             Command::Completions(args) => args.run(),

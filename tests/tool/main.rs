@@ -15,6 +15,7 @@ mod files;
 mod generated;
 mod layout;
 mod list;
+mod mount;
 mod patterns;
 mod prune;
 mod terminal;

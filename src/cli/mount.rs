@@ -1,0 +1,157 @@
+//! `modelcache mount`: what goes into a pod template by hand, where pods are not to ask by label.
+
+use std::path::PathBuf;
+
+use kube::{Api, Client, Config, ResourceExt as _};
+use serde_json::{Value, json};
+
+use super::{manifest::Manifest, print, tell};
+use crate::{
+    api::{ModelCache, condition, mount},
+    reason::{Topic, exit},
+};
+
+/// Print what a pod template needs to mount a ModelCache by hand: volume, mount and two variables.
+///
+/// Where the cluster has the admission policies (Kubernetes 1.36), the label `modelcache.internal/mount: NAME` does the
+/// same, and holds pods back until the model is there.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    modelcache mount llama -n inference\n  \
+    modelcache mount llama -f models/ --container server\n  \
+    kubectl patch deployment server --patch \"$(modelcache mount llama --patch)\"")]
+pub(super) struct Args {
+    /// Name of the ModelCache
+    name: String,
+    /// Namespace of it in the cluster; that of the current context unless given
+    #[arg(short, long, conflicts_with = "filename")]
+    namespace: Option<String>,
+    /// Files or folders to read it from, instead of the cluster
+    #[arg(short, long, value_name = "FILE")]
+    filename: Vec<PathBuf>,
+    /// Container that gets the model
+    #[arg(long, default_value = "server")]
+    container: String,
+    /// Where the cache is mounted in it
+    #[arg(long, value_name = "PATH", default_value = mount::MOUNT_PATH, value_parser = mount_path)]
+    mount_path: String,
+    /// Print it below `spec.template`, as `kubectl patch` takes it for a Deployment, StatefulSet, DaemonSet or Job
+    #[arg(long)]
+    patch: bool,
+}
+
+impl Args {
+    /// Prints the block, and gives the exit code.
+    pub(super) async fn run(self) -> u8 {
+        let found = if self.filename.is_empty() { self.in_cluster().await } else { self.in_files() };
+        let cache = match found {
+            Ok(cache) => cache,
+            Err(error) => {
+                tell(&format!("{error}."));
+                return error.exit_code();
+            }
+        };
+        match serde_saphyr::to_string(&self.block(&cache)) {
+            Ok(yaml) => {
+                print(yaml.trim_end());
+                tell(&state(&cache));
+                exit::OK
+            }
+            Err(error) => {
+                tell(&format!("cannot write the block: {error}"));
+                exit::FAILURE
+            }
+        }
+    }
+
+    fn in_files(&self) -> Result<ModelCache, MountError> {
+        let Manifest { caches, .. } =
+            Manifest::read(&self.filename).map_err(|error| MountError::Files(error.to_string()))?;
+        let names: Vec<_> = caches.iter().map(kube::ResourceExt::name_any).collect();
+        caches
+            .into_iter()
+            .find(|cache| cache.name_any() == self.name)
+            .ok_or_else(|| MountError::NotInFiles { name: self.name.clone(), names: names.join(", ") })
+    }
+
+    async fn in_cluster(&self) -> Result<ModelCache, MountError> {
+        let config = Config::infer().await.map_err(|error| MountError::Cluster(error.to_string()))?;
+        let namespace = self.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+        let client = Client::try_from(config).map_err(|error| MountError::Cluster(error.to_string()))?;
+        let caches: Api<ModelCache> = Api::namespaced(client, &namespace);
+        let found = caches.get_opt(&self.name).await;
+        found
+            .map_err(|error| MountError::Cluster(error.to_string()))?
+            .ok_or_else(|| MountError::NotFound { name: self.name.clone(), namespace })
+    }
+
+    /// The block, as the admission policies would make it.
+    fn block(&self, cache: &ModelCache) -> Value {
+        let hub = cache
+            .folder()
+            .map_or_else(|| self.mount_path.clone(), |folder| format!("{}/{folder}", self.mount_path));
+        let spec = json!({
+            "containers": [{
+                "name": self.container,
+                "env": [
+                    { "name": "HF_HUB_CACHE", "value": hub },
+                    { "name": "HF_HUB_OFFLINE", "value": "1" },
+                ],
+                "volumeMounts": [{ "name": mount::VOLUME, "mountPath": self.mount_path, "readOnly": true }],
+            }],
+            "volumes": [{
+                "name": mount::VOLUME,
+                "persistentVolumeClaim": { "claimName": cache.claim_name(), "readOnly": true },
+            }],
+        });
+        if self.patch { json!({ "spec": { "template": { "spec": spec } } }) } else { json!({ "spec": spec }) }
+    }
+}
+
+/// A path that a container can have.
+fn mount_path(given: &str) -> Result<String, &'static str> {
+    let path = given.trim_end_matches('/');
+    let good = path.starts_with('/') && !path.contains(':') && !path.split('/').any(|part| part == "..");
+    if good { Ok(path.to_owned()) } else { Err("it must be absolute, without `:` and `..`") }
+}
+
+/// What to know beside the block.
+fn state(cache: &ModelCache) -> String {
+    let source = &cache.spec.source;
+    let load = format!("It loads as {} at revision {}", source.repo, source.revision);
+    let conditions = cache.status.as_ref().map_or(&[][..], |status| &status.conditions);
+    match condition::find(conditions, Topic::Ready) {
+        _ if cache.is_ready() => format!("{load}."),
+        Some(ready) => {
+            format!("{load} once the ModelCache is Ready. Now: {}: {}", ready.reason, ready.message)
+        }
+        None => format!("{load} once the ModelCache is Ready."),
+    }
+}
+
+/// Why there is no block.
+#[derive(Debug, thiserror::Error)]
+enum MountError {
+    /// The files cannot be used.
+    #[error("{0}")]
+    Files(String),
+    /// It is not in the files.
+    #[error("no ModelCache {name} in the files; they have {names}")]
+    NotInFiles { name: String, names: String },
+    /// It is not in the cluster.
+    #[error("no ModelCache {name} in the namespace {namespace}; name another one with -n, or a file with -f")]
+    NotFound { name: String, namespace: String },
+    /// The cluster cannot be asked.
+    #[error("cannot read the ModelCache from the cluster: {0}; name a file with -f to do without it")]
+    Cluster(String),
+}
+
+impl MountError {
+    const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Files(_) => exit::USAGE,
+            Self::NotInFiles { .. } | Self::NotFound { .. } => exit::NOT_FOUND,
+            Self::Cluster(_) => exit::UNREACHABLE,
+        }
+    }
+}

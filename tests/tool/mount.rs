@@ -1,0 +1,70 @@
+//! `mount -f`: the block for a pod template, from the files of a cluster.
+
+use std::{fs, process::Command};
+
+use pretty_assertions::assert_eq;
+use serde_json::{Value, json};
+
+use crate::list::told;
+
+const CACHES: &str = "\
+apiVersion: modelcache.internal/v1alpha1
+kind: ModelCache
+metadata: {name: base}
+spec: {source: {repo: acme/base, revision: v1}}
+---
+apiVersion: modelcache.internal/v1alpha1
+kind: ModelCache
+metadata: {name: shared}
+spec: {source: {repo: acme/shared}, storage: {existingClaim: models, subPath: a/hub}}
+";
+
+fn mount(arguments: &[&str]) -> std::process::Output {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("caches.yaml");
+    fs::write(&file, CACHES).unwrap();
+    Command::new(env!("CARGO_BIN_EXE_modelcache"))
+        .args(["mount", "-f"])
+        .arg(&file)
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+fn block(arguments: &[&str]) -> Value {
+    serde_saphyr::from_slice(&mount(arguments).stdout).unwrap()
+}
+
+#[test]
+fn the_block_has_claim_folder_and_path() {
+    let expected = |container: &str, path: &str, hub: &str, claim: &str| {
+        json!({ "spec": {
+            "containers": [{
+                "name": container,
+                "env": [{ "name": "HF_HUB_CACHE", "value": hub }, { "name": "HF_HUB_OFFLINE", "value": "1" }],
+                "volumeMounts": [{ "name": "modelcache", "mountPath": path, "readOnly": true }],
+            }],
+            "volumes": [{ "name": "modelcache", "persistentVolumeClaim": { "claimName": claim, "readOnly": true } }],
+        } })
+    };
+    assert_eq!(block(&["base"]), expected("server", "/modelcache", "/modelcache", "base"));
+    let more = ["shared", "--container", "vllm", "--mount-path", "/srv/"];
+    assert_eq!(block(&more), expected("vllm", "/srv", "/srv/a/hub", "models"));
+    assert_eq!(block(&["base", "--patch"]), json!({ "spec": { "template": block(&["base"]) } }));
+    let told = told(&mount(&["base"]));
+    assert_eq!(told.trim(), "It loads as acme/base at revision v1 once the ModelCache is Ready.");
+}
+
+#[test]
+fn what_cannot_be_printed_is_told_with_the_remedy() {
+    for (arguments, code, sentence) in [
+        (&["other"][..], 66, "no ModelCache other in the files; they have base, shared."),
+        (&["base", "--mount-path", "srv"], 2, "it must be absolute, without `:` and `..`"),
+        (&["base", "--namespace", "a"], 2, "cannot be used with"),
+    ] {
+        let output = mount(arguments);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}");
+        assert!(output.stdout.is_empty());
+        assert!(told(&output).contains(sentence), "{}", told(&output));
+    }
+}
