@@ -98,6 +98,20 @@ pub enum ApplyError {
     },
 }
 
+/// A look at a waiting pod failed; it is tried again with growing pauses.
+#[derive(Debug, thiserror::Error)]
+pub enum PodError {
+    /// Whether the model is there cannot be told.
+    #[error("cannot read the ModelCache: {0}")]
+    Read(#[source] kube::Error),
+    /// The gate stays.
+    #[error("cannot take the scheduling gate off: {0}")]
+    Release(#[source] kube::Error),
+    /// A pod without its volume stays.
+    #[error("cannot delete the pod, so that it is made again: {0}")]
+    MakeAgain(#[source] kube::Error),
+}
+
 /// A look at one resource failed; it is tried again with growing pauses.
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {

@@ -57,7 +57,8 @@ fn event(topic: Topic, reason: Reason, message: &str) -> Event {
     }
 }
 
-fn bounded(message: &str) -> String {
+/// The message, cut at what the API server takes.
+pub fn bounded(message: &str) -> String {
     let end = (0..=message.len().min(NOTE_LIMIT)).rev().find(|end| message.is_char_boundary(*end));
     message[..end.unwrap_or(0)].to_owned()
 }

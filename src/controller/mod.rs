@@ -12,12 +12,14 @@ mod claim;
 mod decide;
 mod error;
 mod events;
+mod failures;
 #[cfg(test)]
 mod fixtures;
 mod inputs;
 mod job;
 mod neighbour;
 mod observe;
+mod pods;
 mod preflight;
 mod progress;
 mod reconcile;
@@ -26,5 +28,5 @@ mod status;
 mod watch;
 
 pub use backoff::{Again, Growing, again};
-pub use error::{ApplyError, ControllerError, ObserveError, PreflightError, ReconcileError};
+pub use error::{ApplyError, ControllerError, ObserveError, PodError, PreflightError, ReconcileError};
 pub use watch::{Settings, run};

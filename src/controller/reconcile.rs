@@ -1,19 +1,11 @@
 //! One look at one resource, from observation to status.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use kube::{
     Client, Resource, ResourceExt,
-    runtime::{
-        controller::Action,
-        events::Recorder,
-        reflector::{ObjectRef, Store},
-    },
+    runtime::{controller::Action, events::Recorder, reflector::Store},
 };
 use tracing::{debug, warn};
 
@@ -22,6 +14,7 @@ use super::{
     checked::Checked,
     decide::{self, Plan},
     events,
+    failures::Failures,
     observe::{self, Observation},
     preflight::Preflights,
     status,
@@ -48,27 +41,9 @@ pub struct Context {
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Looks that failed in a row.
-    pub failures: Failures,
+    pub failures: Failures<ModelCache>,
     /// The controller's own image, for the Jobs.
     pub image: String,
-}
-
-/// How often in a row the looks at each resource failed between us and the API server.
-#[derive(Debug, Default)]
-pub struct Failures(Mutex<HashMap<ObjectRef<ModelCache>, u32>>);
-
-impl Failures {
-    /// Counts one more, and gives the number.
-    pub fn count(&self, cache: &ModelCache) -> u32 {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let failures = all.entry(ObjectRef::from_obj(cache)).or_default();
-        *failures = failures.saturating_add(1);
-        *failures
-    }
-
-    fn forget(&self, cache: &ModelCache) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&ObjectRef::from_obj(cache));
-    }
 }
 
 /// Looks at one resource. Running it again on an unchanged state writes nothing.

@@ -22,8 +22,10 @@ use tracing::{info, warn};
 
 use super::{
     ControllerError, ReconcileError, backoff,
+    failures::Failures,
+    pods,
     preflight::Preflights,
-    reconcile::{Context, Failures, reconcile},
+    reconcile::{Context, reconcile},
 };
 use crate::{
     api::{self, ModelCache},
@@ -63,17 +65,19 @@ pub async fn run(settings: Settings) -> Result<(), ControllerError> {
         .await
         .map_err(|source| ControllerError::Listen { address: settings.listen, source })?;
     let reporter = Reporter { controller: REPORTER.to_owned(), instance: std::env::var("POD_NAME").ok() };
+    let recorder = Recorder::new(client.clone(), reporter);
+    let waiting_pods = pods::run(client.clone(), recorder.clone());
     let context = Arc::new(Context {
         client: client.clone(),
         caches: known.clone(),
         preflights: Preflights::new(&settings.endpoints)?,
-        recorder: Recorder::new(client.clone(), reporter),
+        recorder,
         metrics,
         failures: Failures::default(),
         image: settings.image,
     });
     info!(version = env!("CARGO_PKG_VERSION"), "the controller starts");
-    controller
+    let model_caches = controller
         .owns(Api::<Job>::all(client.clone()), labelled())
         .watches(Api::<Pod>::all(client.clone()), labelled(), of_label)
         .watches(Api::<PersistentVolumeClaim>::all(client.clone()), watcher::Config::default(), {
@@ -96,8 +100,8 @@ pub async fn run(settings: Settings) -> Result<(), ControllerError> {
                 Ok(_) | Err(kube::runtime::controller::Error::ReconcilerFailed(..)) => {}
                 Err(error) => warn!(%error, "a watch failed"),
             }
-        })
-        .await;
+        });
+    tokio::join!(model_caches, waiting_pods);
     info!("the controller stops");
     Ok(())
 }

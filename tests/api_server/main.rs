@@ -6,6 +6,8 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod fixed;
+mod pods;
+mod policies;
 mod refused;
 mod served;
 mod support;

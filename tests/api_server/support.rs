@@ -1,6 +1,9 @@
 //! A server with the definition, and objects for it.
 
-use std::{process::Command, time::Duration};
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use k8s_openapi::{
     api::{
@@ -16,19 +19,46 @@ use kube::{
 };
 use modelcache::api::{self, ModelCache};
 use serde_json::{Value, json};
-use tokio::{sync::OnceCell, time::sleep};
+use tokio::{
+    sync::{OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    time::sleep,
+};
+
+use crate::policies;
 
 /// Once for all tests, which run side by side: the later ones could not tell that they have to wait.
 static INSTALLED: OnceCell<()> = OnceCell::const_new();
+
+/// Held by each test: by many at a time, or by one that changes what all of them stand on.
+static GROUND: RwLock<()> = RwLock::const_new(());
+
+/// What a busy machine may need for one step.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What keeps the ground as a test needs it.
+enum Ground {
+    Shared(#[expect(dead_code, reason = "held, never read")] RwLockReadGuard<'static, ()>),
+    Alone(#[expect(dead_code, reason = "held, never read")] RwLockWriteGuard<'static, ()>),
+}
 
 /// A namespace of its own on a server that has the definition.
 pub struct Server {
     pub client: Client,
     namespace: String,
+    _ground: Ground,
 }
 
 impl Server {
     pub async fn new() -> Self {
+        Self::on(Ground::Shared(GROUND.read().await)).await
+    }
+
+    /// The same while no other test runs, for one that changes what all stand on.
+    pub async fn alone() -> Self {
+        Self::on(Ground::Alone(GROUND.write().await)).await
+    }
+
+    async fn on(ground: Ground) -> Self {
         assert!(
             std::env::var_os("KUBECONFIG").is_some(),
             "KUBECONFIG must name the file of a test cluster: this test is not for the cluster that one works with"
@@ -40,7 +70,34 @@ impl Server {
             ..Namespace::default()
         };
         let made = Api::all(client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
-        Self { client, namespace: made.metadata.name.unwrap() }
+        Self { client, namespace: made.metadata.name.unwrap(), _ground: ground }
+    }
+
+    /// Its name.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// The pods in it.
+    pub fn pods(&self) -> Api<Pod> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Puts back what a test has broken.
+    pub async fn install_again(&self) {
+        install(&self.client).await;
+    }
+
+    /// Asks again until there is an answer.
+    pub async fn eventually<T>(&self, what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+        let begun = Instant::now();
+        loop {
+            if let Some(answer) = ask().await {
+                return answer;
+            }
+            assert!(begun.elapsed() < PATIENCE, "waited in vain for {what}");
+            sleep(Duration::from_millis(100)).await;
+        }
     }
 
     /// The objects as plain JSON: the typed ones could not be wrong.
@@ -117,6 +174,7 @@ async fn install(client: &Client) {
     while served().await.is_err() {
         sleep(Duration::from_millis(100)).await;
     }
+    policies::install(client).await;
 }
 
 pub fn object(name: &str, spec: &Value) -> DynamicObject {
@@ -136,7 +194,8 @@ pub fn spec(more: &Value) -> Value {
     spec
 }
 
-fn merge(target: &mut Value, more: &Value) {
+/// A JSON merge patch.
+pub fn merge(target: &mut Value, more: &Value) {
     match (target, more) {
         (Value::Object(target), Value::Object(more)) => {
             for (key, value) in more {

@@ -57,6 +57,7 @@ impl Cluster {
         .await;
         let operator = include_str!("../../deploy/operator.yaml").replace("https://huggingface.co", endpoint);
         self.apply(&operator).await;
+        self.apply(include_str!("../../deploy/pods.yaml")).await;
         let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), "modelcache-system");
         within("the operator to be available", async {
             await_condition(deployments, "modelcache", |deployment: Option<&Deployment>| {

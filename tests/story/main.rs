@@ -16,5 +16,6 @@ mod download;
 mod gitops;
 mod input;
 mod matrix;
+mod pods;
 mod volumes;
 mod world;

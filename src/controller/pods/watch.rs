@@ -1,0 +1,127 @@
+//! Which pods are looked at, and when.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use futures::StreamExt as _;
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api, Client, ResourceExt,
+    runtime::{
+        controller::{Action, Config, Controller},
+        events::Recorder,
+        reflector::{ObjectRef, Store},
+        watcher,
+    },
+};
+use tracing::warn;
+
+use super::{
+    decide,
+    reconcile::{Context, reconcile},
+    told::Told,
+};
+use crate::{
+    api::{ModelCache, condition, mount},
+    controller::{backoff, error::PodError, failures::Failures},
+    reason::Topic,
+};
+
+/// Each look is a question to the API server and an answer.
+const CONCURRENCY: u16 = 32;
+
+/// Runs until SIGTERM or SIGINT.
+pub async fn run(client: Client, recorder: Recorder) {
+    // Who waits has no node yet: pods that run are never held in memory, however many there are.
+    let waiting = watcher::Config::default().labels(mount::LABEL_MOUNT).fields("spec.nodeName=");
+    let controller = Controller::new(Api::<Pod>::all(client.clone()), waiting)
+        .with_config(Config::default().concurrency(CONCURRENCY));
+    let pods = controller.store();
+    let known = Known::default();
+    let context = Arc::new(Context {
+        client: client.clone(),
+        recorder,
+        told: Told::default(),
+        failures: Failures::default(),
+    });
+    controller
+        .watches(Api::<ModelCache>::all(client), watcher::Config::default(), move |cache| {
+            known.concerned(&pods, &cache)
+        })
+        .shutdown_on_signal()
+        .run(reconcile, on_error, context.clone())
+        .for_each(|result| async {
+            match result {
+                Err(kube::runtime::controller::Error::ObjectNotFound(gone)) => {
+                    let pod = ObjectRef::<Pod>::new(&gone.name)
+                        .within(gone.namespace.as_deref().unwrap_or_default());
+                    context.told.forget(&pod);
+                }
+                // `on_error` has told it.
+                Ok(_) | Err(kube::runtime::controller::Error::ReconcilerFailed(..)) => {}
+                Err(error) => warn!(%error, "a watch failed"),
+            }
+        })
+        .await;
+}
+
+/// What the waiting pods were last looked at for, by ModelCache: a download's progress concerns none of them.
+#[derive(Debug, Default)]
+struct Known(Mutex<HashMap<ObjectRef<ModelCache>, Seen>>);
+
+/// All of a ModelCache that a waiting pod goes by.
+#[derive(Debug, PartialEq)]
+struct Seen {
+    uid: Option<String>,
+    place: String,
+    going: bool,
+    ready: bool,
+    why: Option<String>,
+}
+
+impl Seen {
+    fn of(cache: &ModelCache) -> Self {
+        let conditions = cache.status.as_ref().map_or(&[][..], |status| &status.conditions);
+        Self {
+            uid: cache.uid(),
+            place: cache.place(),
+            going: cache.metadata.deletion_timestamp.is_some(),
+            ready: cache.is_ready(),
+            why: condition::find(conditions, Topic::Ready).map(|ready| ready.reason.clone()),
+        }
+    }
+}
+
+impl Known {
+    /// The pods that wait for a ModelCache, if something about it has changed that they wait for.
+    fn concerned(&self, pods: &Store<Pod>, cache: &ModelCache) -> Vec<ObjectRef<Pod>> {
+        let (namespace, name) = (cache.namespace(), cache.name_any());
+        let waiting: Vec<_> = pods
+            .state()
+            .iter()
+            .filter(|pod| pod.namespace() == namespace && decide::waits_for(pod).any(|one| one == name))
+            .map(|pod| ObjectRef::from_obj(&**pod))
+            .collect();
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = ObjectRef::from_obj(cache);
+        if waiting.is_empty() {
+            known.remove(&key);
+            return waiting;
+        }
+        let now = Seen::of(cache);
+        if known.get(&key) == Some(&now) {
+            return Vec::new();
+        }
+        known.insert(key, now);
+        waiting
+    }
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "the runtime's signature")]
+fn on_error(pod: Arc<Pod>, error: &PodError, context: Arc<Context>) -> Action {
+    let pause = backoff::look(context.failures.count(&pod), &pod.name_any());
+    warn!(namespace = pod.namespace(), pod = pod.name_any(), %error, ?pause, "a look at a pod failed");
+    Action::requeue(pause)
+}

@@ -1,0 +1,456 @@
+//! What the admission policies make of pods that ask for a model, without an operator: the tests write the status.
+
+use std::process::Command;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api, Error,
+    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
+};
+use pretty_assertions::assert_eq;
+use serde_json::{Value, json};
+
+use crate::{
+    policies,
+    support::{Server, merge, spec},
+};
+
+/// A pod of one container that asks for the model `llama`, with something more.
+fn pod(more: &Value) -> Value {
+    let mut pod = json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": { "name": "server", "labels": { "modelcache.internal/mount": "llama" } },
+        "spec": {
+            "automountServiceAccountToken": false,
+            "containers": [{ "name": "server", "image": "server" }],
+        },
+    });
+    merge(&mut pod, more);
+    pod
+}
+
+fn annotated(key: &str, value: &str) -> Value {
+    json!({ "metadata": { "annotations": { (format!("modelcache.internal/{key}")): value } } })
+}
+
+/// What of a pod the policies may have made.
+#[derive(Debug, PartialEq)]
+struct Made {
+    mounted: Vec<String>,
+    gates: Vec<String>,
+    volumes: Value,
+    containers: Value,
+}
+
+fn made(pod: &Pod) -> Made {
+    let spec = serde_json::to_value(&pod.spec).unwrap();
+    let annotations = pod.metadata.annotations.iter().flatten();
+    let mounted = annotations.filter_map(|(key, place)| {
+        Some(format!("{} {place}", key.strip_prefix("mounted.modelcache.internal/")?))
+    });
+    let gates = spec["schedulingGates"].as_array().into_iter().flatten();
+    let containers =
+        ["initContainers", "containers"].into_iter().filter_map(|list| spec[list].as_array()).flatten();
+    let container =
+        |it: &Value| json!({ "name": it["name"], "env": it["env"], "mounts": it["volumeMounts"] });
+    Made {
+        mounted: mounted.collect(),
+        gates: gates.map(|gate| gate["name"].as_str().unwrap().to_owned()).collect(),
+        volumes: spec["volumes"].clone(),
+        containers: containers.map(container).collect(),
+    }
+}
+
+/// The same for a pod that has got everything, before its model is there.
+fn whole() -> Made {
+    Made {
+        mounted: vec!["llama llama".to_owned()],
+        gates: vec!["modelcache.internal/llama".to_owned()],
+        volumes: json!([volume("llama")]),
+        containers: json!([container("server")]),
+    }
+}
+
+fn volume(claim: &str) -> Value {
+    json!({ "name": "modelcache", "persistentVolumeClaim": { "claimName": claim, "readOnly": true } })
+}
+
+fn container(name: &str) -> Value {
+    json!({ "name": name, "env": [cache("/modelcache"), offline()], "mounts": [mount("/modelcache")] })
+}
+
+fn cache(path: &str) -> Value {
+    json!({ "name": "HF_HUB_CACHE", "value": path })
+}
+
+fn offline() -> Value {
+    json!({ "name": "HF_HUB_OFFLINE", "value": "1" })
+}
+
+fn mount(path: &str) -> Value {
+    json!({ "name": "modelcache", "mountPath": path, "readOnly": true })
+}
+
+impl Server {
+    /// What the server would make of a pod.
+    async fn admit(&self, pod: &Value) -> Result<Pod, Error> {
+        let params = PostParams { dry_run: true, ..PostParams::default() };
+        let pods = Api::<Pod>::namespaced(self.client.clone(), self.namespace());
+        pods.create(&params, &serde_json::from_value(pod.clone()).unwrap()).await
+    }
+
+    /// The same once the policies know of the latest ModelCache: they learn of it a moment after it is made.
+    async fn admit_so(&self, pod: &Value, so: impl Fn(&Made) -> bool) -> Made {
+        self.eventually("the policies to know", async || {
+            Some(made(&self.admit(pod).await.unwrap())).filter(|made| so(made))
+        })
+        .await
+    }
+
+    /// A ModelCache that the policies know.
+    async fn known(&self, name: &str, more: &Value) {
+        self.create(name, &spec(more)).await.unwrap();
+        let asks = pod(&json!({ "metadata": { "labels": { "modelcache.internal/mount": name } } }));
+        self.admit_so(&asks, |made| !made.mounted.is_empty()).await;
+    }
+
+    /// Says of a ModelCache that it is Ready, or not, as the operator does.
+    async fn say_ready(&self, name: &str, status: &str, generation: i64) {
+        let condition = json!({
+            "type": "Ready", "status": status, "reason": "Ready", "message": "So.",
+            "observedGeneration": generation, "lastTransitionTime": "2026-01-01T12:00:00Z",
+        });
+        let status = json!({ "observedGeneration": generation, "conditions": [condition] });
+        self.apply_status("test", name, &status).await;
+    }
+
+    async fn refused(&self, pod: &Value) -> String {
+        match self.admit(pod).await {
+            Err(Error::Api(status)) => status.message.clone(),
+            other => panic!("{pod} is taken: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make test"]
+async fn a_label_is_enough_and_the_pods_own_values_win() {
+    let server = Server::new().await;
+    server.known("llama", &json!({})).await;
+    let own = |list: &str, more: Value| {
+        let mut container = json!({ "name": "server", "image": "server" });
+        merge(&mut container, &more);
+        json!({ "spec": { list: [container] } })
+    };
+    let field = json!({ "name": "HF_HUB_CACHE", "valueFrom": { "fieldRef": { "apiVersion": "v1", "fieldPath": "metadata.name" } } });
+    let plain = json!({ "name": "HF_HUB_OFFLINE", "value": "0" });
+    let mine = json!({ "name": "modelcache", "emptyDir": {} });
+    let by_hand = json!({ "name": "by-hand", "persistentVolumeClaim": { "claimName": "llama" } });
+    let mut cases = vec![(json!({}), whole())];
+    // Variables of the same name, plain and by reference.
+    cases.push((own("containers", json!({ "env": [field] })), {
+        let server = json!({ "name": "server", "env": [field, offline()], "mounts": [mount("/modelcache")] });
+        Made { containers: json!([server]), ..whole() }
+    }));
+    cases.push((own("containers", json!({ "env": [plain] })), {
+        let server = json!({ "name": "server", "env": [plain, cache("/modelcache")], "mounts": [mount("/modelcache")] });
+        Made { containers: json!([server]), ..whole() }
+    }));
+    // A volume of the same name, and one of the claim.
+    cases.push((json!({ "spec": { "volumes": [mine] } }), Made { volumes: json!([mine]), ..whole() }));
+    cases.push((json!({ "spec": { "volumes": [by_hand] } }), {
+        let mount = json!({ "name": "by-hand", "mountPath": "/modelcache", "readOnly": true });
+        let server = json!({ "name": "server", "env": [cache("/modelcache"), offline()], "mounts": [mount] });
+        Made { volumes: json!([by_hand]), containers: json!([server]), ..whole() }
+    }));
+    // A mount at the same path, and another path.
+    let here = json!({ "name": "data", "mountPath": "/modelcache" });
+    let mut with_data = own("containers", json!({ "volumeMounts": [here] }));
+    merge(&mut with_data, &json!({ "spec": { "volumes": [{ "name": "data", "emptyDir": {} }] } }));
+    cases.push((with_data, {
+        let server = json!({ "name": "server", "env": [cache("/modelcache"), offline()], "mounts": [here] });
+        let volumes = json!([{ "name": "data", "emptyDir": {} }, volume("llama")]);
+        Made { volumes, containers: json!([server]), ..whole() }
+    }));
+    cases.push((annotated("mount-path", "/srv/hub"), {
+        let server =
+            json!({ "name": "server", "env": [cache("/srv/hub"), offline()], "mounts": [mount("/srv/hub")] });
+        Made { containers: json!([server]), ..whole() }
+    }));
+    // All containers, or some of them.
+    let mut two = own("initContainers", json!({ "name": "warm-up" }));
+    cases.push((two.clone(), {
+        Made { containers: json!([container("warm-up"), container("server")]), ..whole() }
+    }));
+    merge(&mut two, &annotated("containers", "warm-up"));
+    cases.push((two, {
+        let server = json!({ "name": "server", "env": null, "mounts": null });
+        Made { containers: json!([container("warm-up"), server]), ..whole() }
+    }));
+    cases.push((annotated("gate", "off"), Made { gates: vec![], ..whole() }));
+    for (more, expected) in cases {
+        let pod = pod(&more);
+        assert_eq!(made(&server.admit(&pod).await.unwrap()), expected, "{pod}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make test"]
+async fn a_pod_is_gated_while_its_model_is_not_there_and_only_then() {
+    let server = Server::new().await;
+    let asks = pod(&json!({}));
+    let unknown = Made { mounted: vec![], volumes: Value::Null, ..whole() };
+    let nothing = Made { containers: json!([{ "name": "server", "env": null, "mounts": null }]), ..unknown };
+    assert_eq!(made(&server.admit(&asks).await.unwrap()), nothing, "no ModelCache is known");
+    server.known("llama", &json!({ "storage": { "existingClaim": "models", "subPath": "hub" } })).await;
+    let env = json!([cache("/modelcache/hub"), offline()]);
+    let there = |gates: &[&str]| Made {
+        mounted: vec!["llama models/hub".to_owned()],
+        gates: gates.iter().map(|gate| (*gate).to_owned()).collect(),
+        volumes: json!([volume("models")]),
+        containers: json!([{ "name": "server", "env": env, "mounts": [mount("/modelcache")] }]),
+    };
+    let gate = "modelcache.internal/llama";
+    assert_eq!(made(&server.admit(&asks).await.unwrap()), there(&[gate]));
+    server.say_ready("llama", "True", 1).await;
+    assert_eq!(server.admit_so(&asks, |made| made.gates.is_empty()).await, there(&[]));
+    // The spec moves on: Ready is about an older one.
+    server.update("llama", &spec(&json!({ "source": { "revision": "v2" }, "storage": { "existingClaim": "models", "subPath": "hub" } }))).await.unwrap();
+    assert_eq!(server.admit_so(&asks, |made| !made.gates.is_empty()).await, there(&[gate]));
+    server.say_ready("llama", "False", 2).await;
+    assert_eq!(made(&server.admit(&asks).await.unwrap()), there(&[gate]));
+    // Gates of others stay.
+    let other = pod(&json!({ "spec": { "schedulingGates": [{ "name": "example.com/quota" }] } }));
+    server.say_ready("llama", "True", 2).await;
+    server.admit_so(&asks, |made| made.gates.is_empty()).await;
+    assert_eq!(made(&server.admit(&other).await.unwrap()), there(&["example.com/quota"]));
+}
+
+/// The order in which the API server calls mutating policies is not defined: it changes when they are made again.
+#[tokio::test]
+#[ignore = "needs a cluster: make test"]
+async fn the_order_of_the_policies_does_not_matter() {
+    let server = Server::alone().await;
+    server.known("llama", &json!({ "storage": { "existingClaim": "models" } })).await;
+    server.known("adapter", &json!({ "storage": { "existingClaim": "models" } })).await;
+    server.say_ready("adapter", "True", 1).await;
+    let both = pod(&annotated("also-mount", "adapter, missing"));
+    let expected = Made {
+        mounted: vec!["adapter models".to_owned(), "llama models".to_owned()],
+        gates: vec!["modelcache.internal/llama".to_owned(), "modelcache.internal/missing".to_owned()],
+        volumes: json!([volume("models")]),
+        containers: json!([container("server")]),
+    };
+    let missing = expected.gates[1].clone();
+    for round in 0..10 {
+        let mut got =
+            server.admit_so(&both, |made| made.gates.contains(&missing) && made.mounted.len() == 2).await;
+        got.gates.sort();
+        assert_eq!(got, expected, "round {round}");
+        server.bind_again(&format!("round-{round}"), &both).await;
+    }
+    server.install_again().await;
+}
+
+impl Server {
+    /// Makes the bindings of the mutating policies again under other names, once the server goes by none of the old ones.
+    async fn bind_again(&self, suffix: &str, asks: &Value) {
+        let bindings = policies::bindings(&self.client);
+        let old = bindings.list(&ListParams::default()).await.unwrap();
+        bindings.delete_collection(&DeleteParams::default(), &ListParams::default()).await.unwrap();
+        self.admit_so(asks, |made| made.gates.is_empty() && made.mounted.is_empty()).await;
+        for binding in old {
+            let policy = binding.data["spec"]["policyName"].as_str().unwrap().to_owned();
+            let new = DynamicObject {
+                data: binding.data,
+                ..DynamicObject::new(&format!("{policy}-{suffix}"), &policies::binding())
+            };
+            bindings.create(&PostParams::default(), &new).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make test"]
+async fn what_could_not_work_is_refused_in_a_sentence() {
+    let server = Server::new().await;
+    server.known("llama", &json!({})).await;
+    server.known("adapter", &json!({ "storage": { "existingClaim": "models" } })).await;
+    let named = |name: &str| json!({ "metadata": { "labels": { "modelcache.internal/mount": name } } });
+    let on_a_node = json!({ "spec": { "nodeName": "node" } });
+    let mut off = named("missing");
+    merge(&mut off, &annotated("gate", "off"));
+    let mut forged = named("missing");
+    merge(
+        &mut forged,
+        &json!({ "metadata": { "annotations": { "mounted.modelcache.internal/missing": "x" } } }),
+    );
+    for (more, sentence) in [
+        (named(""), "`` cannot be the name of a ModelCache. Name one in the label modelcache.internal/mount"),
+        (named("Llama"), "`Llama` cannot be the name of a ModelCache"),
+        (annotated("also-mount", "a,,b"), "`` cannot be the name of a ModelCache"),
+        (annotated("gate", "false"), "modelcache.internal/gate is `false`: it must be \"off\", \"on\""),
+        (
+            annotated("containers", "serve"),
+            "names `serve`, which is no container of this pod. It has server.",
+        ),
+        (
+            annotated("mount-path", "hub/"),
+            "modelcache.internal/mount-path is `hub/`: it must be an absolute path",
+        ),
+        (
+            annotated("also-mount", "adapter"),
+            "llama is on llama, adapter is on models. Let the ModelCaches share a claim",
+        ),
+        (
+            on_a_node,
+            "There is no ModelCache llama that is Ready, and a pod with spec.nodeName cannot wait for it.",
+        ),
+        (off, "There is no ModelCache missing in this namespace"),
+        (forged, "mounted.modelcache.internal/... are set by the admission policies"),
+    ] {
+        let said = server.refused(&pod(&more)).await;
+        assert!(said.contains(sentence), "{more}: {said}");
+    }
+    // A pod that is bound to its node already starts if its model is there.
+    server.say_ready("llama", "True", 1).await;
+    let bound = pod(&json!({ "spec": { "nodeName": "node" } }));
+    let taken =
+        server.eventually("the model to be known as Ready", async || server.admit(&bound).await.ok()).await;
+    assert_eq!(made(&taken), Made { gates: vec![], ..whole() });
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make test"]
+async fn by_hand_it_is_the_same_block_as_by_label() {
+    let server = Server::new().await;
+    server.known("llama", &json!({ "storage": { "existingClaim": "models", "subPath": "hub" } })).await;
+    let by_label = made(&server.admit(&pod(&json!({}))).await.unwrap());
+    let mount = |more: &[&str]| {
+        let all = ["mount", "llama", "--namespace", server.namespace()];
+        Command::new(env!("CARGO_BIN_EXE_modelcache")).args(all).args(more).output().unwrap()
+    };
+    let printed = mount(&[]);
+    let block: Value = serde_saphyr::from_slice(&printed.stdout).unwrap();
+    let mut by_hand = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "by-hand" } });
+    merge(&mut by_hand, &block);
+    by_hand["spec"]["automountServiceAccountToken"] = json!(false);
+    by_hand["spec"]["containers"][0]["image"] = json!("server");
+    let by_hand = made(&server.admit(&by_hand).await.unwrap());
+    assert_eq!((by_hand.volumes, by_hand.containers), (by_label.volumes, by_label.containers));
+    let told = String::from_utf8(printed.stderr).unwrap();
+    assert_eq!(told, "It loads as org/name at revision main once the ModelCache is Ready.\n");
+
+    let patch: Value = serde_saphyr::from_slice(&mount(&["--patch"]).stdout).unwrap();
+    assert_eq!(patch, json!({ "spec": { "template": block } }));
+
+    let missing = Command::new(env!("CARGO_BIN_EXE_modelcache"))
+        .args(["mount", "lama", "--namespace", server.namespace()])
+        .output()
+        .unwrap();
+    let told = String::from_utf8(missing.stderr).unwrap();
+    let namespace = server.namespace();
+    assert_eq!(missing.status.code(), Some(66));
+    assert!(
+        told.starts_with(&format!("no ModelCache lama in the namespace {namespace}; name another")),
+        "{told}"
+    );
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make test"]
+async fn a_tenant_reaches_the_modelcaches_of_its_own_namespace_alone() {
+    let (theirs, ours) = (Server::new().await, Server::new().await);
+    theirs.known("llama", &json!({})).await;
+    theirs.say_ready("llama", "True", 1).await;
+    theirs.admit_so(&pod(&json!({})), |made| made.gates.is_empty()).await;
+    let here = made(&ours.admit(&pod(&json!({}))).await.unwrap());
+    assert_eq!((here.mounted, here.gates), (vec![], whole().gates));
+}
+
+/// The order of breaking is that of an uninstallation that somebody stops half-way.
+#[tokio::test]
+#[ignore = "needs a cluster: make test"]
+async fn pods_without_the_label_are_made_as_ever_whatever_is_broken() {
+    let server = Server::alone().await;
+    server.known("llama", &json!({})).await;
+    let mut free = pod(&json!({}));
+    free["metadata"]["labels"] = json!({ "app": "server" });
+    let untouched = Made {
+        mounted: vec![],
+        gates: vec![],
+        volumes: Value::Null,
+        containers: json!([{ "name": "server", "env": null, "mounts": null }]),
+    };
+    for broken in [
+        "nothing",
+        "crd/modelcaches.modelcache.internal",
+        "mutatingadmissionpolicybinding/modelcache-gate",
+        "mutatingadmissionpolicy/modelcache-inject",
+        "validatingadmissionpolicy/modelcache-check",
+        "mutatingadmissionpolicy/modelcache-gate",
+    ] {
+        if broken != "nothing" {
+            server.kubectl(&["delete", broken]);
+        }
+        // The policies learn of it at any moment: none may be the wrong one.
+        for _ in 0..20 {
+            assert_eq!(made(&server.admit(&free).await.unwrap()), untouched, "without {broken}");
+        }
+        if broken.starts_with("crd") {
+            let asks = made(&server.admit(&pod(&json!({}))).await.unwrap());
+            assert_eq!(asks.gates, whole().gates, "one with the label waits, and shows for what");
+        }
+    }
+    server.install_again().await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make test"]
+async fn the_operator_may_take_its_gates_off_and_nothing_else() {
+    let server = Server::new().await;
+    let operator = policies::operator(&server).await;
+    let (root, mine) = (server.pods(), Api::<Pod>::namespaced(operator, server.namespace()));
+    let strategic = |patch: Value| (PatchParams::default(), Patch::Strategic(patch));
+    let off = |gate: &str| json!({ "spec": { "schedulingGates": [{ "$patch": "delete", "name": gate }] } });
+    let mut waits = pod(&json!({ "spec": { "schedulingGates": [{ "name": "example.com/quota" }] } }));
+    waits["spec"]["containers"][0]["image"] = json!("good");
+    let stored = root.create(&PostParams::default(), &serde_json::from_value(waits).unwrap()).await.unwrap();
+    let mut tolerations = json!(stored.spec.unwrap().tolerations);
+    tolerations.as_array_mut().unwrap().push(json!({ "key": "gpu", "operator": "Exists" }));
+    for (patch, sentence) in [
+        (
+            json!({ "spec": { "containers": [{ "name": "server", "image": "bad" }] } }),
+            "nothing of a pod but its scheduling gates",
+        ),
+        (json!({ "spec": { "nodeSelector": { "gpu": "a" } } }), "nothing of a pod but its scheduling gates"),
+        (json!({ "spec": { "tolerations": tolerations } }), "nothing of a pod but its scheduling gates"),
+        (json!({ "metadata": { "labels": { "app": "x" } } }), "nothing of a pod but its scheduling gates"),
+        (json!({ "metadata": { "annotations": { "a": "b" } } }), "nothing of a pod but its scheduling gates"),
+        (
+            json!({ "metadata": { "finalizers": ["example.com/x"] } }),
+            "nothing of a pod but its scheduling gates",
+        ),
+        (off("example.com/quota"), "no scheduling gates but its own"),
+    ] {
+        let (params, change) = strategic(patch.clone());
+        match mine.patch("server", &params, &change).await {
+            Err(Error::Api(status)) => assert!(status.message.contains(sentence), "{}", status.message),
+            other => panic!("{patch} is taken: {other:?}"),
+        }
+    }
+    let refusal = |answer: Result<_, Error>| match answer {
+        Err(Error::Api(status)) => status.message.clone(),
+        other => panic!("not refused: {other:?}"),
+    };
+    let deleted = mine.delete("server", &DeleteParams::default()).await.map(|_| ());
+    assert!(refusal(deleted).contains("only pods that their owner makes again"));
+    let (params, change) = strategic(off("modelcache.internal/llama"));
+    mine.patch("server", &params, &change).await.unwrap();
+    // It waits for no model any more.
+    let again = mine.patch("server", &params, &change).await.map(|_| ());
+    assert!(refusal(again).contains("only pods that wait for a model"));
+    let left = root.get("server").await.unwrap();
+    assert_eq!(made(&left).gates, ["example.com/quota"]);
+}
