@@ -8,7 +8,7 @@ use kube::{
 use serde_json::json;
 use tracing::info;
 
-use super::{ApplyError, decide::Plan, observe};
+use super::{ApplyError, observe, plan::Plan};
 use crate::{
     api::{ModelCache, ModelCacheStatus, Progress},
     reason::{Reason, Topic, Verdict},

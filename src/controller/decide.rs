@@ -3,10 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::{
-    api::{batch::v1::Job, core::v1::PersistentVolumeClaim},
-    apimachinery::pkg::apis::meta::v1::Time,
-};
+use k8s_openapi::api::{batch::v1::Job, core::v1::PersistentVolumeClaim};
 use kube::ResourceExt;
 
 use super::{
@@ -15,8 +12,11 @@ use super::{
     checked::Checked,
     claim,
     inputs::Inputs,
-    job, neighbour,
+    job::{self, Errand},
+    neighbour,
     observe::{Attempt, Observation},
+    plan::{Plan, record, verified},
+    recall::recall,
     source::Wanted,
 };
 use crate::{
@@ -30,38 +30,9 @@ use crate::{
 /// How often a running download's progress is looked at.
 const WHILE_RUNNING: Duration = Duration::from_secs(3);
 /// How often a claim that another fills is looked at.
-const WHILE_BUSY: Duration = Duration::from_secs(5);
+pub const WHILE_BUSY: Duration = Duration::from_secs(5);
 /// How long a finished Job stays after its result was recorded, so that its log can be read.
 const KEEP_FINISHED: Duration = Duration::from_secs(3600);
-
-/// What shall happen, and what is so until then.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Plan {
-    /// The claim to make.
-    pub claim: Option<PersistentVolumeClaim>,
-    /// The Job to make.
-    pub job: Option<Job>,
-    /// Names of Jobs to delete: of other inputs, of earlier attempts, or finished and recorded long ago.
-    pub obsolete: Vec<String>,
-    /// The answer to "is it downloaded?".
-    pub downloaded: Verdict,
-    /// What is complete on the volume.
-    pub cached: Option<Cached>,
-    /// When the download is to be looked at again, if no event comes before.
-    pub look_again: Option<Duration>,
-}
-
-impl Plan {
-    fn new(downloaded: Verdict, cached: Option<Cached>) -> Self {
-        Self { claim: None, job: None, obsolete: Vec::new(), downloaded, cached, look_again: None }
-    }
-
-    fn waits(reason: Reason, message: impl Into<String>, cached: Option<Cached>) -> Self {
-        let mut plan = Self::new(Verdict::no(Topic::Downloaded, reason, message), cached);
-        plan.look_again = Some(backoff::WAITING);
-        plan
-    }
-}
 
 /// Decides for one resource. `image` is the controller's own.
 #[must_use]
@@ -181,19 +152,24 @@ fn decide_on_claim(
     let uid = claim.metadata.uid.clone().unwrap_or_default();
     let cached =
         cache.status.as_ref().and_then(|status| status.cached.clone()).filter(|it| it.claim_uid == uid);
-    let Some((wanted, commit)) =
-        checked.wanted.as_ref().and_then(|wanted| Some((wanted, commit(seen, checked)?)))
-    else {
+    let Some(wanted) = &checked.wanted else {
         return Plan::new(not_checked(seen, checked), cached);
     };
-    let inputs = inputs(seen, wanted, commit, uid);
+    if let Some(plan) = recall(seen, checked, claim, wanted, cached.as_ref(), image) {
+        return plan;
+    }
+    let Some(commit) = commit(seen, checked) else {
+        return Plan::new(not_checked(seen, checked), cached);
+    };
+    let inputs = inputs(seen, wanted, Some(commit.clone()), claim);
     let (mine, others): (Vec<_>, Vec<_>) = seen.attempts.iter().partition(|attempt| {
         attempt.job.labels().get(api::LABEL_INPUTS).map(String::as_str) == Some(inputs.hash())
     });
     let last = mine.last().copied();
     let mut plan = match &cached {
         Some(it) if it.inputs_hash == inputs.hash() => verified(it.clone(), &inputs),
-        _ => Download { seen, checked, claim, inputs: &inputs, cached, image, now }.decide(last),
+        _ => Download { seen, checked, claim, commit: &commit, inputs: &inputs, cached, image, now }
+            .decide(last),
     };
     plan.obsolete.extend(others.iter().map(|attempt| attempt.job.name_any()));
     plan.obsolete.extend(mine.iter().rev().skip(1).map(|attempt| attempt.job.name_any()));
@@ -212,20 +188,17 @@ fn commit(seen: &Observation, checked: &Checked) -> Option<Commit> {
     super::checked::pinned(&seen.cache).or_else(|| Some(checked.snapshot.as_ref()?.commit.clone()))
 }
 
-fn inputs(seen: &Observation, wanted: &Wanted, commit: Commit, claim_uid: String) -> Inputs {
+/// What decides which bytes shall lie on the claim.
+#[must_use]
+pub fn inputs(
+    seen: &Observation,
+    wanted: &Wanted,
+    commit: Option<Commit>,
+    claim: &PersistentVolumeClaim,
+) -> Inputs {
     let folder = seen.cache.folder().map(ToOwned::to_owned);
-    Inputs::new(wanted.repo.clone(), commit, wanted.refs(), wanted.patterns.clone(), claim_uid, folder)
-}
-
-fn verified(cached: Cached, inputs: &Inputs) -> Plan {
-    let size = cached.bytes.and_then(|bytes| u64::try_from(bytes).ok()).map(units::size).unwrap_or_default();
-    let message = format!(
-        "Commit {} of {} ({size}) is complete and verified on the claim {}.",
-        inputs.commit.short(),
-        inputs.repo.id,
-        cached.claim_name
-    );
-    Plan::new(Verdict::yes(Topic::Downloaded, Reason::Verified, message), Some(cached))
+    let uid = claim.metadata.uid.clone().unwrap_or_default();
+    Inputs::new(wanted.repo.clone(), commit, wanted.refs(), wanted.patterns.clone(), uid, folder)
 }
 
 /// How long a Job is kept whose result is recorded in the status that the API server has: for its log. None while it
@@ -247,6 +220,7 @@ struct Download<'a> {
     seen: &'a Observation,
     checked: &'a Checked,
     claim: &'a PersistentVolumeClaim,
+    commit: &'a Commit,
     inputs: &'a Inputs,
     cached: Option<Cached>,
     image: &'a str,
@@ -326,7 +300,7 @@ impl Download<'_> {
             attempt,
             secret_version: self.seen.secret.version(),
             image: self.image,
-            endpoint: self.checked.endpoint.as_ref()?,
+            errand: Errand::Fetch(self.commit, self.checked.endpoint.as_ref()?),
         }))
     }
 
@@ -351,8 +325,8 @@ impl Download<'_> {
             );
             return Plan::new(verdict, self.cached);
         }
-        let commit = self.inputs.commit.as_str();
-        if let Some((other, name)) = neighbour::conflict(&self.seen.cache, commit, &self.seen.neighbours) {
+        let conflict = neighbour::conflict(&self.seen.cache, self.commit.as_str(), &self.seen.neighbours);
+        if let Some((other, name)) = conflict {
             let message = format!(
                 "The ModelCache {} holds the ref {name} of this repo on this claim at commit {}. Give this one another \
                  claim or spec.storage.subPath, or the same revision.",
@@ -374,22 +348,7 @@ impl Download<'_> {
     }
 
     fn record(self, report: Report) -> Plan {
-        let commit = &self.inputs.commit;
-        let cached = Cached {
-            commit: commit.to_string(),
-            short_commit: commit.short().to_owned(),
-            claim_name: self.claim.name_any(),
-            claim_uid: self.inputs.claim_uid.clone(),
-            volume_name: self.claim.spec.as_ref().and_then(|spec| spec.volume_name.clone()),
-            path: match &self.inputs.sub_path {
-                Some(folder) => format!("{folder}/{}", report.path.unwrap_or_default()),
-                None => report.path.unwrap_or_default(),
-            },
-            inputs_hash: self.inputs.hash().to_owned(),
-            bytes: i64::try_from(report.bytes).ok(),
-            verified_at: report.verified_at.map(Time),
-        };
-        verified(cached, self.inputs)
+        record(self.claim, self.commit, self.inputs, report)
     }
 }
 

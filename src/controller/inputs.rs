@@ -21,8 +21,8 @@ const HASH_DIGITS: usize = 10;
 pub struct Inputs {
     /// The repo.
     pub repo: Repo,
-    /// The commit of which the files are taken.
-    pub commit: Commit,
+    /// The commit of which the files are taken; none where only the volume can tell it.
+    pub commit: Option<Commit>,
     /// The refs that shall point to the commit, sorted.
     pub refs: Vec<Revision>,
     /// Which files are taken.
@@ -40,7 +40,7 @@ impl Inputs {
     #[must_use]
     pub fn new(
         repo: Repo,
-        commit: Commit,
+        commit: Option<Commit>,
         mut refs: Vec<Revision>,
         patterns: Patterns,
         claim_uid: String,
@@ -92,7 +92,7 @@ mod tests {
     fn the_hash_of_the_same_inputs_stays_the_same_for_ever() {
         let inputs = Inputs::new(
             Repo { kind: RepoType::Model, id: "acme/tiny".parse().unwrap() },
-            "0123456789abcdef0123456789abcdef01234567".parse().unwrap(),
+            Some("0123456789abcdef0123456789abcdef01234567".parse().unwrap()),
             vec!["v1".parse().unwrap(), "main".parse().unwrap(), "v1".parse().unwrap()],
             Patterns::parse(["*.json"], ["original/*"]).unwrap(),
             "claim-uid".to_owned(),

@@ -8,9 +8,9 @@ use k8s_openapi::{
             Job, JobSpec, PodFailurePolicy, PodFailurePolicyOnPodConditionsPattern, PodFailurePolicyRule,
         },
         core::v1::{
-            Capabilities, Container, KeyToPath, PersistentVolumeClaimVolumeSource, PodSecurityContext,
-            PodSpec, PodTemplateSpec, ProjectedVolumeSource, ResourceRequirements, SeccompProfile,
-            SecretProjection, SecurityContext, Volume, VolumeMount, VolumeProjection,
+            Capabilities, Container, EnvVar, KeyToPath, PersistentVolumeClaimVolumeSource,
+            PodSecurityContext, PodSpec, PodTemplateSpec, ProjectedVolumeSource, ResourceRequirements,
+            SeccompProfile, SecretProjection, SecurityContext, Volume, VolumeMount, VolumeProjection,
         },
     },
     apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta},
@@ -20,7 +20,7 @@ use kube::{Resource, ResourceExt};
 use super::inputs::{Inputs, short_hash};
 use crate::{
     api::{self, ModelCache},
-    hub::Endpoint,
+    hub::{Commit, Endpoint, Revision},
 };
 
 /// The container's name, needed to read its log.
@@ -46,8 +46,24 @@ pub struct Order<'a> {
     pub secret_version: Option<&'a str>,
     /// The controller's own image.
     pub image: &'a str,
-    /// The Hub to ask.
-    pub endpoint: &'a Endpoint,
+    /// What the Job is to do.
+    pub errand: Errand<'a>,
+}
+
+/// What a Job does on the claim.
+#[derive(Clone, Copy, Debug)]
+pub enum Errand<'a> {
+    /// Bring a commit from this Hub.
+    Fetch(&'a Commit, &'a Endpoint),
+    /// Tell which commit a revision stands for on the volume, and whether it is complete there. Asks no Hub.
+    Recall(&'a Revision),
+}
+
+impl Order<'_> {
+    /// Whether the Job gets the token.
+    const fn with_token(&self) -> bool {
+        matches!(self.errand, Errand::Fetch(..)) && self.cache.spec.token_secret_ref.is_some()
+    }
 }
 
 /// The Job for an order. Its name is the same for the same order, so that making it twice makes one.
@@ -168,7 +184,7 @@ fn container(order: Order<'_>) -> Container {
         mount_path: CACHE_MOUNT.to_owned(),
         ..Default::default()
     }];
-    if cache.spec.token_secret_ref.is_some() {
+    if order.with_token() {
         mounts.push(VolumeMount {
             name: "token".to_owned(),
             mount_path: TOKEN_MOUNT.to_owned(),
@@ -181,7 +197,7 @@ fn container(order: Order<'_>) -> Container {
         image: Some(order.image.to_owned()),
         image_pull_policy: Some("IfNotPresent".to_owned()),
         args: Some(arguments(order)),
-        env: given(cache.spec.job.env.clone()),
+        env: given(env(order)),
         resources: Some(cache.spec.job.resources.clone().unwrap_or_else(small)),
         // Who the process is, is the pod's: a user's own security context there must be able to say root.
         security_context: Some(SecurityContext {
@@ -196,18 +212,26 @@ fn container(order: Order<'_>) -> Container {
     }
 }
 
+/// The user's variables may not be the Hub's: the schema refuses those.
+fn env(order: Order<'_>) -> Vec<EnvVar> {
+    let mut env = order.cache.spec.job.env.clone();
+    if matches!(order.errand, Errand::Recall(_)) {
+        env.push(EnvVar { name: "HF_HUB_OFFLINE".to_owned(), value: Some("1".to_owned()), value_from: None });
+    }
+    env
+}
+
 /// The command line is public (`kubectl describe`), so it names the token's file and never the token.
 fn arguments(order: Order<'_>) -> Vec<String> {
-    let Inputs { repo, commit, refs, patterns, sub_path, .. } = order.inputs;
-    let mut args = vec![
-        "fetch".to_owned(),
-        repo.id.to_string(),
-        format!("--type={}", repo.kind),
-        format!("--revision={commit}"),
-        format!("--endpoint={}", order.endpoint),
-        format!("--report={TERMINATION_LOG}"),
-        "--output=json".to_owned(),
-    ];
+    let Inputs { repo, refs, patterns, sub_path, .. } = order.inputs;
+    let mut args = vec!["fetch".to_owned(), repo.id.to_string(), format!("--type={}", repo.kind)];
+    match order.errand {
+        Errand::Fetch(commit, endpoint) => {
+            args.extend([format!("--revision={commit}"), format!("--endpoint={endpoint}")]);
+        }
+        Errand::Recall(revision) => args.push(format!("--revision={revision}")),
+    }
+    args.extend([format!("--report={TERMINATION_LOG}"), "--output=json".to_owned()]);
     args.push(match sub_path {
         Some(path) => format!("--cache-dir={CACHE_MOUNT}/{path}"),
         None => format!("--cache-dir={CACHE_MOUNT}"),
@@ -215,7 +239,7 @@ fn arguments(order: Order<'_>) -> Vec<String> {
     args.extend(refs.iter().map(|name| format!("--alias={name}")));
     args.extend(patterns.include().map(|pattern| format!("--include={pattern}")));
     args.extend(patterns.exclude().map(|pattern| format!("--exclude={pattern}")));
-    if order.cache.spec.token_secret_ref.is_some() {
+    if order.with_token() {
         args.push(format!("--token-file={TOKEN_MOUNT}/token"));
     }
     args
@@ -242,7 +266,7 @@ fn volumes(order: Order<'_>) -> Vec<Volume> {
         }),
         ..Volume::default()
     }];
-    if let Some(secret) = &order.cache.spec.token_secret_ref {
+    if let Some(secret) = order.cache.spec.token_secret_ref.as_ref().filter(|_| order.with_token()) {
         // 0440 is readable through the fsGroup, which only our own security context is sure to set.
         let mode = if order.cache.spec.job.pod_security_context.is_none() { 0o440 } else { 0o444 };
         volumes.push(Volume {

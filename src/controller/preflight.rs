@@ -63,6 +63,15 @@ struct Memory {
     doubted: bool,
 }
 
+impl Memory {
+    /// Whether the files that were listed are those of the commit that the resource stays at: one that was found on the
+    /// volume later is another than the Hub's newest.
+    fn is_about(&self, cache: &ModelCache) -> bool {
+        let listed = self.checked.snapshot.as_ref().map(|snapshot| &snapshot.commit);
+        listed.zip(checked::pinned(cache).as_ref()).is_none_or(|(listed, pinned)| listed == pinned)
+    }
+}
+
 /// One of the operator's endpoints.
 #[derive(Debug)]
 struct Door {
@@ -111,7 +120,7 @@ impl Preflights {
         let key = key(cache, &cache.name_any());
         let asked = Asked::by(cache, &seen.secret);
         let before = self.recall(&key).filter(|memory| memory.asked == asked);
-        if let Some(memory) = before.as_ref().filter(|memory| memory.next > now) {
+        if let Some(memory) = before.as_ref().filter(|memory| memory.next > now && memory.is_about(cache)) {
             return (memory.checked.clone(), until(memory.next, now));
         }
         // The semaphore is never closed; without a place the question would only be less polite.

@@ -12,10 +12,10 @@ use tracing::{debug, warn};
 use super::{
     ReconcileError, apply,
     checked::Checked,
-    decide::{self, Plan},
-    events,
+    decide, events,
     failures::Failures,
     observe::{self, Observation},
+    plan::Plan,
     preflight::Preflights,
     status,
 };

@@ -6,7 +6,7 @@ use kube::ResourceExt;
 
 use super::{
     checked::{Checked, Snapshot},
-    decide::Plan,
+    plan::{Pin, Plan},
 };
 use crate::{
     api::{self, Cached, Latest, ModelCache, ModelCacheStatus, Resolved, condition},
@@ -19,8 +19,13 @@ use crate::{
 pub fn assemble(cache: &ModelCache, checked: &Checked, plan: &Plan, now: Timestamp) -> ModelCacheStatus {
     let old = cache.status.clone().unwrap_or_default();
     let generation = cache.metadata.generation.unwrap_or_default();
-    let resolved = resolved(cache, &old, checked.snapshot.as_ref());
-    let latest = latest(cache, &old, checked.snapshot.as_ref(), now);
+    let snapshot = match &plan.pin {
+        Pin::AsTold => checked.snapshot.as_ref(),
+        Pin::Open => None,
+        Pin::Found(snapshot) => Some(snapshot),
+    };
+    let resolved = resolved(cache, &old, snapshot);
+    let latest = latest(cache, &old, snapshot, now);
     let mut verdicts = verdicts(checked, plan);
     verdicts.extend(update(cache, plan.cached.as_ref(), latest.as_ref()));
     ModelCacheStatus {

@@ -216,25 +216,38 @@ async fn a_claim_that_is_deleted_goes_and_is_filled_again() {
 
 #[tokio::test]
 #[ignore = "needs a cluster: make test"]
-async fn a_modelcache_that_is_made_again_finds_its_data() {
+async fn a_modelcache_that_is_made_again_is_ready_at_its_old_commit_without_the_hub() {
     let (_cluster, team) = team("remade").await;
     hub().add(model("acme/remade"));
     team.cache("remade", spec("acme/remade")).await;
-    team.ready("remade").await;
+    let old = team.ready("remade").await.status.unwrap().cached.unwrap().commit;
     let api = team.api::<ModelCache>();
     api.delete("remade", &kube::api::DeleteParams::default()).await.unwrap();
     eventually("the ModelCache to be gone", || async {
         api.get_opt("remade").await.unwrap().is_none().then_some(())
     })
     .await;
+    // The branch moves on, and the Hub is down.
+    hub().update("acme/remade", |repo| repo.file("config.json", "{}").branch("main"));
+    let new = hub().commit("acme/remade", "main");
+    assert_ne!(old, new);
+    hub().fault(Fault::new(Harm::Status(500)).on(Class::Api).path("acme/remade"));
     let served = || {
         hub().requests().iter().filter(|it| it.class == Class::Cdn && it.path.contains("acme/remade")).count()
     };
     let before = served();
     assert!(before > 0);
     team.cache("remade", spec("acme/remade")).await;
-    team.ready("remade").await;
+    let cache = team.ready("remade").await;
+    assert_eq!(cache.status.as_ref().unwrap().cached.as_ref().unwrap().commit, old, "{}", show(&cache));
+    assert_eq!(reason(&cache, Topic::Authorized), "HubUnreachable", "{}", show(&cache));
     assert_eq!(served(), before, "what is on the claim is not downloaded again");
+    // Once the Hub is back, the newer commit is told and not followed.
+    hub().clear_faults_on("acme/remade");
+    let cache =
+        team.until("remade", "told of the newer commit", |cache| holds(cache, Topic::UpdateAvailable)).await;
+    assert!(message(&cache, Topic::UpdateAvailable).contains(&new), "{}", show(&cache));
+    assert_eq!(cache.status.unwrap().cached.unwrap().commit, old);
 }
 
 #[tokio::test]

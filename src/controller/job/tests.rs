@@ -10,11 +10,19 @@ fn inputs() -> Inputs {
     let repo = crate::hub::Repo { kind: crate::hub::RepoType::Model, id: "acme/tiny".parse().unwrap() };
     let patterns = crate::hub::Patterns::parse(["*.json"], ["original/*"]).unwrap();
     let refs = vec!["main".parse().unwrap(), "latest".parse().unwrap()];
-    Inputs::new(repo, COMMIT.parse().unwrap(), refs, patterns, "claim-uid".to_owned(), Some("hub".to_owned()))
+    Inputs::new(repo, Some(commit()), refs, patterns, "claim-uid".to_owned(), Some("hub".to_owned()))
+}
+
+fn commit() -> Commit {
+    COMMIT.parse().unwrap()
 }
 
 fn built(cache: &ModelCache) -> serde_json::Value {
-    let endpoint = endpoint();
+    let (commit, endpoint) = (commit(), endpoint());
+    built_for(cache, Errand::Fetch(&commit, &endpoint))
+}
+
+fn built_for(cache: &ModelCache, errand: Errand<'_>) -> serde_json::Value {
     let inputs = inputs();
     let job = build(Order {
         cache,
@@ -23,7 +31,7 @@ fn built(cache: &ModelCache) -> serde_json::Value {
         attempt: 2,
         secret_version: Some("uid/7"),
         image: "modelcache:1",
-        endpoint: &endpoint,
+        errand,
     });
     serde_json::to_value(job).unwrap()
 }

@@ -153,6 +153,10 @@ impl Faults {
         locked(&self.0).clear();
     }
 
+    pub(crate) fn clear_on(&self, path: &str) {
+        locked(&self.0).retain(|fault| fault.path.as_deref() != Some(path));
+    }
+
     /// The harm for this request: that of the first fault that matches, which is used up by one.
     pub(crate) fn take(&self, class: Class, head: bool, path: &str) -> Option<Harm> {
         let mut faults = locked(&self.0);

@@ -196,6 +196,11 @@ impl StandinHub {
         self.world.faults.clear();
     }
 
+    /// Takes those faults away that were set for this part of a path.
+    pub fn clear_faults_on(&self, path: &str) {
+        self.world.faults.clear_on(path);
+    }
+
     /// Hub and CDN refuse connections, and end those that are open.
     ///
     /// # Panics

@@ -1,0 +1,245 @@
+//! What is on a claim from an earlier life. A ModelCache that is made again, or that meets an operator which is installed
+//! again, stays at the commit that it had, without the Hub and without a download. Only the volume knows that commit: a
+//! Job asks it, before the Hub's answer may pin another one. Pure.
+
+use k8s_openapi::{
+    api::{batch::v1::Job, core::v1::PersistentVolumeClaim},
+    apimachinery::pkg::apis::meta::v1::Time,
+};
+use kube::ResourceExt;
+
+use super::{
+    attempt::{self, Standing},
+    checked::{self, Checked, Snapshot},
+    claim, decide,
+    inputs::Inputs,
+    job::{self, Errand},
+    observe::{Attempt, Observation},
+    plan::{self, Pin, Plan},
+    source::Wanted,
+};
+use crate::{
+    api::{self, Cached},
+    fetch::Report,
+    hub::Commit,
+    reason::Reason,
+};
+
+/// What follows while the volume is asked, and once it has answered. None where there is nothing to ask, or where it was
+/// asked in vain: then the Hub's answer counts.
+#[must_use]
+pub fn recall(
+    seen: &Observation,
+    checked: &Checked,
+    claim: &PersistentVolumeClaim,
+    wanted: &Wanted,
+    cached: Option<&Cached>,
+    image: &str,
+) -> Option<Plan> {
+    if seen.cache.spec.suspend || cached.is_some() || !is_of_an_earlier_life(seen, claim) {
+        return None;
+    }
+    let inputs = question(seen, wanted, claim);
+    let build = |attempt| {
+        job::build(job::Order {
+            cache: &seen.cache,
+            inputs: &inputs,
+            claim_name: &claim.name_any(),
+            attempt,
+            secret_version: None,
+            image,
+            errand: Errand::Recall(&wanted.revision),
+        })
+    };
+    let is_ours = |attempt: &&Attempt| {
+        attempt.job.labels().get(api::LABEL_INPUTS).map(String::as_str) == Some(inputs.hash())
+    };
+    let Some(last) = seen.attempts.iter().rfind(is_ours) else {
+        let Some(busy) = &seen.busy else { return Some(ask(build(1))) };
+        let message = format!("The Job {busy} uses the same claim; this one comes next.");
+        // No watch tells that another's Job has ended.
+        return Some(Plan { look_again: Some(decide::WHILE_BUSY), ..open(Reason::JobPending, message) });
+    };
+    let (name, number) = (last.job.name_any(), attempt::number(&last.job));
+    match attempt::standing(&last.job, last.pod.as_ref(), last.refusal.as_deref()) {
+        Standing::Succeeded(report) => found(seen, checked, claim, wanted, report),
+        // Nothing complete is there, or it cannot be told: a download finds what can be used.
+        Standing::Failed { .. } => None,
+        Standing::Pending { .. } if is_outdated(last, &build(number)) => {
+            Some(Plan { obsolete: vec![name], ..ask(build(number + 1)) })
+        }
+        Standing::Pending { reason, message } => Some(open(reason, message)),
+        Standing::Running => {
+            let message =
+                format!("The Job {name} looks at what is on the claim {} from before.", claim.name_any());
+            Some(open(Reason::JobPending, message))
+        }
+    }
+}
+
+/// What the answer depends on. The revision is among the refs, also where it is a commit and no ref.
+fn question(seen: &Observation, wanted: &Wanted, claim: &PersistentVolumeClaim) -> Inputs {
+    let of_none = decide::inputs(seen, wanted, None, claim);
+    let refs = of_none.refs.into_iter().chain([wanted.revision.clone()]).collect();
+    Inputs::new(of_none.repo, None, refs, of_none.patterns, of_none.claim_uid, of_none.sub_path)
+}
+
+/// No commit is pinned before the volume has answered.
+fn open(reason: Reason, message: String) -> Plan {
+    Plan { pin: Pin::Open, ..Plan::waits(reason, message, None) }
+}
+
+fn ask(job: Job) -> Plan {
+    let message = format!("The Job {} is being made, to look at what is on the claim.", job.name_any());
+    Plan { job: Some(job), ..open(Reason::JobPending, message) }
+}
+
+fn found(
+    seen: &Observation,
+    checked: &Checked,
+    claim: &PersistentVolumeClaim,
+    wanted: &Wanted,
+    report: Report,
+) -> Option<Plan> {
+    let commit: Commit = report.commit.as_deref()?.parse().ok()?;
+    let (files, bytes) = (report.files, report.bytes);
+    let latest = checked.snapshot.as_ref().map_or_else(|| commit.clone(), |told| told.latest.clone());
+    let inputs = decide::inputs(seen, wanted, Some(commit.clone()), claim);
+    let plan = plan::record(claim, &commit, &inputs, report);
+    Some(Plan { pin: Pin::Found(Snapshot { commit, files, bytes, latest }), ..plan })
+}
+
+/// A claim that was there before the ModelCache, which knows of no commit yet. A volume that no pod has used is empty.
+fn is_of_an_earlier_life(seen: &Observation, claim: &PersistentVolumeClaim) -> bool {
+    let made = |time: Option<Time>| time.map(|time| time.0);
+    let (theirs, ours) = (made(claim.creation_timestamp()), made(seen.cache.creation_timestamp()));
+    claim::phase(claim) == "Bound"
+        && checked::pinned(&seen.cache).is_none()
+        && theirs.zip(ours).is_some_and(|(theirs, ours)| theirs < ours)
+}
+
+fn is_outdated(last: &Attempt, today: &Job) -> bool {
+    last.job.annotations().get(api::ANNOTATION_TEMPLATE) != today.annotations().get(api::ANNOTATION_TEMPLATE)
+}
+
+#[cfg(test)]
+mod tests {
+    use pretty_assertions::assert_eq;
+
+    use super::*;
+    use crate::{
+        controller::{
+            fixtures::{self, at, bound, cache, ended, looked, next_job, refused, report, running},
+            status,
+        },
+        hub::Patterns,
+    };
+
+    const OLD: &str = "89abcdef0123456789abcdef0123456789abcdef";
+
+    /// A claim that was filled an hour before the ModelCache was made, and a Hub that says yes to another commit.
+    fn again() -> (Observation, Checked) {
+        let (mut seen, checked) = bound(cache());
+        seen.claim.as_mut().unwrap().metadata.creation_timestamp = Some(Time(at(-3600)));
+        (seen, checked)
+    }
+
+    fn plan(seen: &Observation, checked: &Checked) -> Plan {
+        decide::decide(seen, checked, "image", at(20))
+    }
+
+    /// What the Job leaves that found the old commit.
+    fn told() -> String {
+        report("Verified").replace(fixtures::COMMIT, OLD)
+    }
+
+    fn arguments(job: &Job) -> Vec<String> {
+        let spec = job.spec.clone().unwrap().template.spec.unwrap();
+        spec.containers[0].args.clone().unwrap()
+    }
+
+    #[test]
+    fn the_volume_is_asked_before_the_hubs_commit_is_pinned() {
+        let (seen, checked) = again();
+        let asked = plan(&seen, &checked);
+        let job = asked.job.clone().unwrap();
+        assert!(arguments(&job).contains(&"--revision=main".to_owned()), "{:?}", arguments(&job));
+        let container = &job.spec.as_ref().unwrap().template.spec.as_ref().unwrap().containers[0];
+        assert_eq!(container.env.as_ref().unwrap()[0].name, "HF_HUB_OFFLINE");
+        let status = status::assemble(&seen.cache, &checked, &asked, at(20));
+        assert_eq!((status.resolved, status.latest), (None, None), "nothing is pinned yet");
+    }
+
+    #[test]
+    fn what_is_complete_there_is_ready_at_its_old_commit_with_and_without_the_hub() {
+        let (mut seen, checked) = again();
+        let job = next_job(&seen, &checked, at(0));
+        seen.attempts = vec![ended(job, "Complete", Some(&told()), at(10))];
+        let away = refused(&seen.cache, Reason::HubUnreachable);
+        for (checked, newest) in [(checked, fixtures::COMMIT), (away, OLD)] {
+            let seen = looked(seen.clone(), &checked, at(20));
+            let status = seen.cache.status.clone().unwrap();
+            assert_eq!(status.resolved.unwrap().commit, OLD);
+            assert_eq!(status.latest.unwrap().commit, newest);
+            let cached = status.cached.unwrap();
+            assert_eq!((cached.commit.as_str(), cached.claim_uid.as_str()), (OLD, "claim-uid"));
+            // It stays so, and the Job that told it is needed no more.
+            let after = plan(&seen, &checked);
+            assert_eq!((after.cached, after.downloaded.reason), (Some(cached), Reason::Verified));
+            assert_eq!((after.job, after.obsolete.len()), (None, 1));
+        }
+    }
+
+    #[test]
+    fn an_answer_in_vain_leaves_it_to_the_hub() {
+        let (mut seen, checked) = again();
+        let job = next_job(&seen, &checked, at(0));
+        seen.attempts = vec![ended(job, "Failed", Some(&report("HubUnreachable")), at(10))];
+        let fetch = plan(&seen, &checked);
+        let job = fetch.job.unwrap();
+        assert!(arguments(&job).contains(&format!("--revision={}", fixtures::COMMIT)));
+        assert_eq!(fetch.obsolete.len(), 1);
+        let away = plan(&seen, &refused(&seen.cache, Reason::HubUnreachable));
+        assert_eq!((away.job, away.downloaded.reason), (None, Reason::NotChecked));
+    }
+
+    #[test]
+    fn it_is_asked_once_and_not_where_there_is_nothing_to_find() {
+        let (mut seen, checked) = again();
+        let job = next_job(&seen, &checked, at(0));
+        seen.attempts = vec![running(job)];
+        let waits = plan(&seen, &checked);
+        assert_eq!((waits.job, waits.downloaded.reason), (None, Reason::JobPending));
+
+        let claim_of = |change: fn(&mut PersistentVolumeClaim)| {
+            let (mut seen, checked) = again();
+            change(seen.claim.as_mut().unwrap());
+            arguments(&plan(&seen, &checked).job.unwrap())[3].clone()
+        };
+        let fetches = format!("--revision={}", fixtures::COMMIT);
+        assert_eq!(claim_of(|_| {}), "--revision=main");
+        assert_eq!(claim_of(|claim| claim.metadata.creation_timestamp = Some(Time(at(5)))), fetches);
+        assert_eq!(
+            claim_of(|claim| claim.status.as_mut().unwrap().phase = Some("Pending".to_owned())),
+            fetches
+        );
+    }
+
+    #[test]
+    fn the_question_depends_on_all_that_its_answer_does() {
+        let (seen, checked) = again();
+        let wanted = checked.wanted.unwrap();
+        let claim = seen.claim.clone().unwrap();
+        let hash = |wanted: &Wanted| question(&seen, wanted, &claim).hash().to_owned();
+        let other =
+            Wanted { patterns: Patterns::parse(["*.json"], [] as [&str; 0]).unwrap(), ..wanted.clone() };
+        assert_ne!(hash(&wanted), hash(&other));
+        for revision in ["v2", OLD, fixtures::COMMIT] {
+            let other = Wanted { revision: revision.parse().unwrap(), ..wanted.clone() };
+            assert_ne!(hash(&wanted), hash(&other));
+            let commit = other.revision.as_commit().unwrap_or_else(|| fixtures::COMMIT.parse().unwrap());
+            let fetch = decide::inputs(&seen, &other, Some(commit), &claim);
+            assert_ne!(fetch.hash(), hash(&other), "a download is another question");
+        }
+    }
+}
