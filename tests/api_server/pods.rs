@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::{
     Api, Error,
     api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
@@ -225,6 +225,34 @@ async fn a_pod_is_gated_while_its_model_is_not_there_and_only_then() {
     server.say_ready("llama", "True", 2).await;
     server.admit_so(&asks, |made| made.gates.is_empty()).await;
     assert_eq!(made(&server.admit(&other).await.unwrap()), there(&["example.com/quota"]));
+}
+
+/// There is no operator here at all: the claim and the status are what it would have left.
+#[tokio::test]
+#[ignore = "needs a cluster: make test"]
+async fn a_pod_of_a_ready_modelcache_starts_without_an_operator() {
+    let server = Server::new().await;
+    server.known("llama", &json!({})).await;
+    server.say_ready("llama", "True", 1).await;
+    let claim = json!({
+        "metadata": { "name": "llama" },
+        "spec": { "accessModes": ["ReadWriteOnce"], "resources": { "requests": { "storage": "1Mi" } } },
+    });
+    Api::<PersistentVolumeClaim>::namespaced(server.client.clone(), server.namespace())
+        .create(&PostParams::default(), &serde_json::from_value(claim).unwrap())
+        .await
+        .unwrap();
+    let mut asks = pod(&json!({}));
+    asks["spec"]["containers"][0]["image"] = json!("localhost/modelcache-test/pause:1");
+    server.admit_so(&asks, |made| made.gates.is_empty()).await;
+    let pods = server.pods();
+    pods.create(&PostParams::default(), &serde_json::from_value(asks).unwrap()).await.unwrap();
+    server
+        .eventually("the pod to run", async || {
+            let status = pods.get("server").await.unwrap().status?;
+            (status.phase? == "Running").then_some(())
+        })
+        .await;
 }
 
 /// The order in which the API server calls mutating policies is not defined: it changes when they are made again.
