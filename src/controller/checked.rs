@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use kube::ResourceExt;
+
 use crate::{
-    api::{ModelCache, condition},
+    api::{self, ModelCache, condition},
     hub::{Commit, Endpoint, Preflight},
     reason::{Reason, Topic, Verdict},
 };
@@ -120,6 +122,21 @@ impl Checked {
         });
         let wanted = Wanted::parse(&cache.spec).ok();
         Self { verdicts, wanted, endpoint: None, snapshot: None, retry_after: None }
+    }
+
+    /// The good answers to an earlier process, as the resource tells them. `None` where one of them was not good, or where
+    /// the question has changed since.
+    #[must_use]
+    pub fn earlier(cache: &ModelCache, endpoint: &Endpoint) -> Option<Self> {
+        let status = cache.status.as_ref()?;
+        let asked_to_look = cache.annotations().get(api::ANNOTATION_RECONCILE_AT);
+        if status.observed_generation != cache.metadata.generation
+            || status.last_handled_reconcile_at.as_ref() != asked_to_look
+        {
+            return None;
+        }
+        let earlier = Self { endpoint: Some(endpoint.clone()), ..Self::suspended(cache) };
+        earlier.granted().then_some(earlier)
     }
 
     /// Whether a download may start.

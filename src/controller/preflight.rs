@@ -70,6 +70,12 @@ impl Memory {
         let listed = self.checked.snapshot.as_ref().map(|snapshot| &snapshot.commit);
         listed.zip(checked::pinned(cache).as_ref()).is_none_or(|(listed, pinned)| listed == pinned)
     }
+
+    /// What an earlier process knew, so that a new one does not believe a single refusal either. It asks at once.
+    fn earlier(cache: &ModelCache, asked: &Asked, endpoint: &Endpoint, now: Timestamp) -> Option<Self> {
+        let checked = Checked::earlier(cache, endpoint)?;
+        Some(Self { asked: asked.clone(), checked, next: now, failures: 0, was_good: true, doubted: false })
+    }
 }
 
 /// One of the operator's endpoints.
@@ -82,7 +88,8 @@ struct Door {
     budget: Mutex<Budget>,
 }
 
-/// The answers of the Hub, by resource. Lost with the process, which costs one question each.
+/// The answers of the Hub, by resource. Lost with the process, which costs one question each; that they were good is told by
+/// the resource.
 #[derive(Debug)]
 pub struct Preflights {
     doors: Vec<Door>,
@@ -119,7 +126,10 @@ impl Preflights {
         }
         let key = key(cache, &cache.name_any());
         let asked = Asked::by(cache, &seen.secret);
-        let before = self.recall(&key).filter(|memory| memory.asked == asked);
+        let before = match self.recall(&key) {
+            Some(memory) => Some(memory).filter(|memory| memory.asked == asked),
+            None => Memory::earlier(cache, &asked, door.hub.endpoint(), now),
+        };
         if let Some(memory) = before.as_ref().filter(|memory| memory.next > now && memory.is_about(cache)) {
             return (memory.checked.clone(), until(memory.next, now));
         }
@@ -256,103 +266,4 @@ fn until(next: Timestamp, now: Timestamp) -> Duration {
 }
 
 #[cfg(test)]
-mod tests {
-    use futures::future::join_all;
-    use standin_hub::{Fault, Harm, Repo, StandinHub};
-
-    use super::*;
-    use crate::{
-        controller::fixtures::{at, cache, granted, refused, seen},
-        reason::Topic,
-    };
-
-    const HOUR: Duration = Duration::from_secs(3600);
-
-    fn next(before: Option<Memory>, answer: Checked, now: i64) -> Memory {
-        let asked = Asked::by(&cache(), &SecretState::NotAsked);
-        remember(before, asked, answer, HOUR, "tiny", at(now))
-    }
-
-    fn pause(memory: &Memory, now: i64) -> u64 {
-        until(memory.next, at(now)).as_secs()
-    }
-
-    #[test]
-    fn one_refusal_after_a_good_answer_is_not_believed() {
-        let good = next(None, granted(&cache()), 0);
-        assert!(pause(&good, 0) >= 3600);
-        let doubted = next(Some(good), refused(&cache(), Reason::TokenInvalid), 10);
-        assert!(doubted.checked.granted(), "the good answer stands");
-        assert_eq!(pause(&doubted, 10), 15);
-        let believed = next(Some(doubted.clone()), refused(&cache(), Reason::TokenInvalid), 30);
-        assert!(!believed.checked.granted());
-        let healed = next(Some(doubted), granted(&cache()), 30);
-        assert_eq!((healed.checked.granted(), healed.doubted), (true, false));
-    }
-
-    #[test]
-    fn an_outage_shows_at_once_and_is_asked_about_with_growing_pauses() {
-        let good = next(None, granted(&cache()), 0);
-        let first = next(Some(good), refused(&cache(), Reason::HubUnreachable), 10);
-        assert!(!first.checked.granted());
-        let second = next(Some(first.clone()), refused(&cache(), Reason::HubUnreachable), 20);
-        assert!(pause(&first, 10) < pause(&second, 20));
-    }
-
-    #[test]
-    fn an_outage_in_between_does_not_make_one_refusal_believable() {
-        let good = next(None, granted(&cache()), 0);
-        let outage = next(Some(good), refused(&cache(), Reason::HubUnreachable), 10);
-        let first = next(Some(outage), refused(&cache(), Reason::TokenInvalid), 20);
-        assert_eq!(first.checked.verdicts[1].reason, Reason::HubUnreachable);
-        let second = next(Some(first), refused(&cache(), Reason::TokenInvalid), 40);
-        assert_eq!(second.checked.verdicts[1].reason, Reason::TokenInvalid);
-    }
-
-    #[test]
-    fn terms_that_are_accepted_on_a_web_page_are_noticed_within_seconds() {
-        let refused = next(None, refused(&cache(), Reason::TermsNotAccepted), 0);
-        assert!((15..=17).contains(&pause(&refused, 0)));
-    }
-
-    /// So many resources of one public repo, and what each is told when all are looked at together.
-    async fn looks(preflights: &Preflights, names: &[String]) -> Vec<Checked> {
-        let look = async |name: &String| {
-            let mut cache = cache();
-            cache.metadata.name = Some(name.clone());
-            preflights.check(&seen(cache), Timestamp::now()).await.0
-        };
-        join_all(names.iter().map(look)).await
-    }
-
-    #[tokio::test]
-    async fn all_resources_wait_together_for_a_hub_that_asks_for_it_or_is_down() {
-        let names: Vec<_> = (0..60).map(|n| format!("cache-{n}")).collect();
-        for (harm, reason) in
-            [(Harm::RateLimit(1), Reason::RateLimited), (Harm::Status(500), Reason::HubUnreachable)]
-        {
-            let hub = StandinHub::start().await;
-            hub.add(Repo::model("acme/tiny").file("config.json", "{}").branch("main"));
-            hub.fault(Fault::new(harm));
-            let preflights = Preflights::new(&[hub.url().parse().unwrap()]).unwrap();
-            let told = looks(&preflights, &names).await;
-            for checked in &told {
-                let first = checked.first_unmet().unwrap();
-                assert_eq!((first.topic, first.reason), (Topic::Authorized, reason));
-                assert_eq!(first.message.contains("The next try is at"), reason == Reason::RateLimited);
-            }
-            let asked = |hub: &StandinHub| hub.requests().len();
-            let first = asked(&hub);
-            assert!(first <= 4 * LISTINGS, "{first} requests");
-            looks(&preflights, &names).await;
-            assert!(asked(&hub) <= first + 4, "{} requests more", asked(&hub) - first);
-
-            hub.clear_faults();
-            let begun = std::time::Instant::now();
-            while !looks(&preflights, &names[50..51]).await[0].granted() {
-                assert!(begun.elapsed() < Duration::from_secs(60), "it never asks again");
-                tokio::time::sleep(Duration::from_millis(200)).await;
-            }
-        }
-    }
-}
+mod tests;
