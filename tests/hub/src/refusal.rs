@@ -51,6 +51,10 @@ impl Refusal {
         Self::new(StatusCode::FORBIDDEN, None, "Access to this resource is disabled.")
     }
 
+    pub(crate) fn in_words(words: &str) -> Self {
+        Self::new(StatusCode::FORBIDDEN, None, words)
+    }
+
     pub(crate) fn token_lacks_gated() -> Self {
         Self::new(
             StatusCode::FORBIDDEN,

@@ -52,6 +52,7 @@ pub struct Repo {
     pub(crate) gate: Option<Gate>,
     pub(crate) private: bool,
     pub(crate) disabled: bool,
+    pub(crate) refused: Option<String>,
     pub(crate) shows_xet: bool,
     pub(crate) members: BTreeSet<String>,
     pub(crate) access: BTreeMap<String, Access>,
@@ -74,6 +75,7 @@ impl Repo {
             gate: None,
             private: false,
             disabled: false,
+            refused: None,
             shows_xet: false,
             members: BTreeSet::new(),
             access: BTreeMap::new(),
@@ -138,6 +140,20 @@ impl Repo {
     #[must_use]
     pub fn disabled(mut self, disabled: bool) -> Self {
         self.disabled = disabled;
+        self
+    }
+
+    /// Nobody may read it, for a reason that the Hub tells in these words alone: its address range, a country, a policy.
+    #[must_use]
+    pub fn refused(mut self, words: &str) -> Self {
+        self.refused = Some(words.to_owned());
+        self
+    }
+
+    /// Whoever could read it before it was refused can do so again.
+    #[must_use]
+    pub fn allowed(mut self) -> Self {
+        self.refused = None;
         self
     }
 

@@ -208,6 +208,9 @@ impl State {
         if repo.disabled {
             return Err(Refusal::disabled());
         }
+        if let Some(words) = &repo.refused {
+            return Err(Refusal::in_words(words));
+        }
         Ok(if repo.name == *name { Found::Repo(repo) } else { Found::Moved(&repo.name) })
     }
 

@@ -26,6 +26,7 @@ async fn hub() -> StandinHub {
     hub.add(repo(Repo::dataset("acme/gated")).gated(Gate::Auto));
     hub.add(repo(Repo::model("acme/secret")).private(true));
     hub.add(repo(Repo::model("acme/gone")).disabled(true));
+    hub.add(repo(Repo::model("acme/blocked")).refused("Not from this country."));
     hub
 }
 
@@ -68,6 +69,7 @@ async fn each_token_meets_each_repo_as_the_table_says() {
         (Some("hf_alice"), "datasets/acme/open", 404, "RepoNotFound", not_found),
         (Some("hf_alice"), "acme/gated", 403, "GatedRepo", restricted),
         (Some("hf_alice"), "acme/gone", 403, "", disabled),
+        (Some("hf_alice"), "acme/blocked", 403, "", "Not from this country."),
         (Some("hf_fine"), "acme/gated", 403, "GatedRepo", restricted),
         (Some("hf_narrow"), "acme/gated", 403, "", narrow),
         (Some("hf_revoked"), "acme/open", 403, "", revoked),
