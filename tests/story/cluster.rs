@@ -38,15 +38,15 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Connects to the cluster of `KUBECONFIG`; the first call installs the operator with `endpoint` as its only Hub.
-    pub async fn with_operator(endpoint: &str) -> Self {
+    /// Connects to the cluster of `KUBECONFIG`; the first call installs the operator with these endpoints, commas between them.
+    pub async fn with_operator(endpoints: &str) -> Self {
         let client = Client::try_default().await.expect("KUBECONFIG names a cluster");
         let cluster = Self { client };
-        INSTALLED.get_or_init(|| cluster.install(endpoint)).await;
+        INSTALLED.get_or_init(|| cluster.install(endpoints)).await;
         cluster
     }
 
-    async fn install(&self, endpoint: &str) {
+    async fn install(&self, endpoints: &str) {
         self.apply(include_str!("../../crds/modelcaches.modelcache.internal.yaml")).await;
         let crds: Api<CustomResourceDefinition> = Api::all(self.client.clone());
         within("the CRD to be established", async {
@@ -55,7 +55,8 @@ impl Cluster {
                 .unwrap();
         })
         .await;
-        let operator = include_str!("../../deploy/operator.yaml").replace("https://huggingface.co", endpoint);
+        let operator =
+            include_str!("../../deploy/operator.yaml").replace("https://huggingface.co", endpoints);
         self.apply(&operator).await;
         self.apply(include_str!("../../deploy/pods.yaml")).await;
         let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), "modelcache-system");

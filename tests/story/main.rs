@@ -17,5 +17,8 @@ mod gitops;
 mod input;
 mod matrix;
 mod pods;
+#[allow(dead_code, reason = "another test program uses the rest")]
+#[path = "../support/tls.rs"]
+mod tls;
 mod volumes;
 mod world;

@@ -1,6 +1,8 @@
 //! Every state of Hub and Secret that keeps a model from being read: told on the resource, in an event, with its remedy, and
 //! healed by nothing but that remedy.
 
+use std::{net::TcpListener, sync::OnceLock, thread};
+
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Event, Secret};
 use kube::{
@@ -11,12 +13,16 @@ use modelcache::{
     api::{ModelCache, condition},
     reason::Topic,
 };
+use rustls::ServerConnection;
 use serde_json::{Value, json};
-use standin_hub::{Access, BadTokens, Class, Fault, Harm, Repo, Token};
+use standin_hub::{Access, BadTokens, Class, Fault, Harm, Repo, StandinHub, Token};
 
 use crate::{
     cluster::{Cluster, Team, eventually, message, show},
-    world::{TOKEN, USER, gated, hub, model, team, with},
+    tls,
+    world::{
+        NAMELESS, TOKEN, USER, address, endpoint, gated, hub, hub_at, model, not_tls, place, team, with,
+    },
 };
 
 /// Tokens of this test alone; no text that a person can read may hold one.
@@ -50,7 +56,7 @@ struct Row {
     spec: Value,
     /// Status and reason of Authenticated, Authorized and Resolved.
     told: [(&'static str, &'static str); 3],
-    /// A part of the message of the first that is not True.
+    /// Parts of the message of the first that is not True, with ` … ` between them.
     says: &'static str,
     remedy: Remedy,
 }
@@ -60,6 +66,34 @@ const KNOWN: (&str, &str) = ("True", "TokenValid");
 const ANONYMOUS: (&str, &str) = ("True", "Anonymous");
 const MAY: (&str, &str) = ("True", "AccessGranted");
 const GOOD: Option<(&str, &str)> = Some(("token", TOKEN));
+
+/// What the Hub says of a repo that it lets nobody read, with something that must not be passed on.
+const POLICY: &str = "Not from 203.0.113.9 by the policy of acme: https://acme.example/policy?ticket=hf_matrixTicket0123456789abcdefgh";
+
+/// Hubs of this test alone. They stay until the process ends.
+static STRICT: OnceLock<StandinHub> = OnceLock::new();
+static CLOSED: OnceLock<StandinHub> = OnceLock::new();
+
+fn strict() -> &'static StandinHub {
+    STRICT.get_or_init(|| hub_at(place::STRICT))
+}
+
+/// A server whose certificate is of an authority that no system knows.
+fn listen_untrusted() {
+    let listener = TcpListener::bind(address(place::UNTRUSTED)).expect("the port is free");
+    let config = tls::server();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            // The client hangs up once it has seen the certificate.
+            let _ = ServerConnection::new(config.clone()).unwrap().complete_io(&mut stream);
+        }
+    });
+}
+
+/// A server that takes connections and says nothing, for as long as what is given back is held.
+fn listen_silently() -> TcpListener {
+    TcpListener::bind(address(place::SILENT)).expect("the port is free")
+}
 
 /// A gated repo whose terms are accepted, with the good token: each row differs from it in one thing or two.
 fn row(
@@ -78,6 +112,19 @@ fn bad_token(name: &'static str, reason: &'static str, says: &'static str) -> Ro
 
 fn no_access(name: &'static str, reason: &'static str, says: &'static str, remedy: fn(&str)) -> Row {
     row(name, [KNOWN, ("False", reason), WAITS], says, Remedy::Hub(remedy))
+}
+
+/// An endpoint that gives no answer; another one in the spec is the remedy.
+fn unreachable(name: &'static str, endpoint: &str, says: &'static str) -> Row {
+    Row {
+        spec: json!({ "source": { "endpoint": endpoint } }),
+        ..row(
+            name,
+            [("Unknown", "HubUnreachable"), WAITS, WAITS],
+            says,
+            Remedy::Spec(json!({ "source": { "endpoint": null } })),
+        )
+    }
 }
 
 fn gate(access: Access) -> fn(&str) -> Repo {
@@ -107,6 +154,13 @@ fn rows() -> Vec<Row> {
             repo: Some(model),
             secret: Some(("token", UNKNOWN)),
             ..bad_token("ignored", "TokenInvalid", "/settings/tokens")
+        },
+        Row {
+            repo: None,
+            given: |id| strict().add(model(id)),
+            secret: Some(("token", UNKNOWN)),
+            spec: json!({ "source": { "endpoint": endpoint("http", place::STRICT) } }),
+            ..bad_token("refused", "TokenInvalid", "/settings/tokens")
         },
         Row { secret: Some(("token", EXPIRED)), ..bad_token("expired", "TokenInvalid", "is expired") },
         Row {
@@ -183,6 +237,15 @@ fn rows() -> Vec<Row> {
             })
         },
         Row {
+            repo: Some(|id| model(id).refused(POLICY)),
+            ..no_access(
+                "policy",
+                "AccessDenied",
+                "The Hub says: Not from 203.0.113.9 by the policy of acme: https://acme.example/policy. … with the account",
+                |id| hub().update(id, Repo::allowed),
+            )
+        },
+        Row {
             given: |id| hub().fault(Fault::new(Harm::Status(403)).on(Class::Api).path(id).times(1)),
             remedy: Remedy::Time,
             ..no_access("proxy", "AccessDenied", "a proxy or firewall on the way", |_| {})
@@ -191,8 +254,31 @@ fn rows() -> Vec<Row> {
             given: |id| hub().fault(Fault::new(Harm::Status(500)).on(Class::Api).path(id).times(4)),
             told: [("Unknown", "HubUnreachable"), WAITS, WAITS],
             remedy: Remedy::Time,
-            ..no_access("down", "HubUnreachable", "It may pass by itself", |_| {})
+            ..no_access("down", "HubUnreachable", "it answered HTTP 500 … It may pass by itself", |_| {})
         },
+        unreachable(
+            "nameless",
+            NAMELESS,
+            "hub.invalid cannot be reached: its name does not resolve … Look at the name and at the cluster's DNS",
+        ),
+        Row {
+            remedy: Remedy::Hub(|id| {
+                let hub = CLOSED.get_or_init(|| hub_at(place::CLOSED));
+                hub.add(gated(id).access(USER, Access::Accepted));
+            }),
+            ..unreachable(
+                "closed",
+                &endpoint("http", place::CLOSED),
+                "no connection … efused … Look whether a firewall or network policy is in the way",
+            )
+        },
+        unreachable(
+            "untrusted",
+            &endpoint("https", place::UNTRUSTED),
+            "no trusted TLS connection … UnknownIssuer … needs a CA bundle",
+        ),
+        unreachable("no-tls", &not_tls(), "the TLS connection failed … look whether that address speaks TLS"),
+        unreachable("silent", &endpoint("http", place::SILENT), "no answer in time … It may pass by itself"),
         Row {
             given: |id| hub().fault(Fault::new(Harm::RateLimit(1)).on(Class::Api).path(id).times(1)),
             told: [("Unknown", "RateLimited"), WAITS, WAITS],
@@ -237,7 +323,9 @@ impl Row {
             let found = condition::find(&cache.status.as_ref().unwrap().conditions, topic).unwrap();
             assert_eq!((&*found.status, &*found.reason), (status, word), "{}: {}", self.name, show(&cache));
         }
-        assert!(message(&cache, topic).contains(self.says), "{}: {}", self.name, show(&cache));
+        for part in self.says.split(" … ") {
+            assert!(message(&cache, topic).contains(part), "{}: {}", self.name, show(&cache));
+        }
         let helps_itself = matches!(word, "HubUnreachable" | "RateLimited");
         let (there, other) = if helps_itself {
             (Topic::Reconciling, Topic::Stalled)
@@ -306,6 +394,8 @@ async fn each_cause_has_its_word_and_heals_by_its_remedy() {
     hub().user("matt").token(Token::expired(EXPIRED));
     // Both ways of the Hub with a bad token end in the same words.
     hub().bad_tokens(BadTokens::Ignored);
+    listen_untrusted();
+    let _silence = listen_silently();
     join_all(rows().iter().map(|row| row.play(&team))).await;
     hub().bad_tokens(BadTokens::Refused);
     assert_no_secret(&cluster, &team).await;
@@ -316,7 +406,8 @@ async fn assert_no_secret(cluster: &Cluster, team: &Team) {
     let metrics = cluster.metrics().await;
     assert!(metrics.contains("modelcache_resources"), "{metrics}");
     let text = team.everything_readable().await + &cluster.operator_log().await + &metrics;
-    for token in [TOKEN, UNKNOWN, EXPIRED, REVOKED, NARROW, "hf_matrixOne", "hf_matrixTwo"] {
+    for token in [TOKEN, UNKNOWN, EXPIRED, REVOKED, NARROW, "hf_matrixOne", "hf_matrixTwo", "hf_matrixTicket"]
+    {
         assert!(!text.contains(token), "{token} can be read");
     }
     let jobs: Api<k8s_openapi::api::batch::v1::Job> = team.api();
