@@ -8,7 +8,7 @@ use serde_json::json;
 use standin_hub::Access;
 
 use crate::{
-    cluster::{Team, holds, message, reason, show},
+    cluster::{Team, holds, message, one_operator, reason, show},
     world::{USER, gated, hub, spec, team, with},
 };
 
@@ -51,6 +51,7 @@ async fn terms_that_are_not_accepted_are_told_and_accepting_them_is_enough() {
 #[ignore = "needs a cluster: make test"]
 async fn the_answer_about_access_comes_at_once_among_many() {
     const OTHERS: usize = 200;
+    let _same = one_operator().await;
     let (_cluster, team) = team("at-once").await;
     hub().add(gated("acme/at-once"));
     let asleep = with(spec("acme/at-once"), json!({ "suspend": true }));

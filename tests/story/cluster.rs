@@ -24,12 +24,27 @@ use modelcache::{
     reason::Topic,
 };
 use serde_json::{Value, json};
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// What a busy machine may need for one step of a story.
 const PATIENCE: Duration = Duration::from_secs(180);
 
 static INSTALLED: OnceCell<()> = OnceCell::const_new();
+
+/// All stories share one operator: who replaces it waits for those that look at what one process does in its own time.
+static OPERATOR: RwLock<()> = RwLock::const_new(());
+/// To replace the operator.
+pub type Leave = RwLockWriteGuard<'static, ()>;
+
+/// Waits until nobody minds that the operator is replaced.
+pub async fn leave_to_replace_the_operator() -> Leave {
+    OPERATOR.write().await
+}
+
+/// The operator stays the same process while this is held.
+pub async fn one_operator() -> RwLockReadGuard<'static, ()> {
+    OPERATOR.read().await
+}
 
 /// A cluster with the operator installed as it ships, but for the address of its Hub.
 pub struct Cluster {
@@ -128,7 +143,7 @@ impl Cluster {
     }
 
     /// Deletes the operator's pod, as a drained node would, and waits for the next one.
-    pub async fn restart_operator(&self) {
+    pub async fn restart_operator(&self, _leave: &Leave) {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), "modelcache-system");
         let old: Vec<String> =
             pods.list(&ListParams::default()).await.unwrap().iter().map(ResourceExt::name_any).collect();

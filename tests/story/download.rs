@@ -13,7 +13,7 @@ use serde_json::json;
 use standin_hub::{Access, Class, Content, Fault, Harm, Repo};
 
 use crate::{
-    cluster::{eventually, holds, message, reason, show},
+    cluster::{eventually, holds, leave_to_replace_the_operator, message, reason, show},
     world::{TOKEN, USER, gated, hub, model, spec, team, with},
 };
 
@@ -60,6 +60,7 @@ async fn one_yaml_fills_a_volume_and_a_pod_loads_the_gated_model_offline() {
 #[tokio::test]
 #[ignore = "needs a cluster: make test"]
 async fn the_data_stay_usable_when_the_token_is_revoked_and_when_the_operator_is_new() {
+    let leave = leave_to_replace_the_operator().await;
     let (cluster, team) = team("revoked").await;
     hub().add(gated("acme/revoked").access("dave", Access::Accepted));
     hub().user("dave").token("hf_dave0123456789abcdefghijklmnopqr");
@@ -77,7 +78,7 @@ async fn the_data_stay_usable_when_the_token_is_revoked_and_when_the_operator_is
     assert_eq!(cache.status.as_ref().unwrap().last_handled_reconcile_at.as_deref(), Some("1"));
 
     let requests = hub().requests().len();
-    cluster.restart_operator().await;
+    cluster.restart_operator(&leave).await;
     eventually("the new operator to ask the Hub", || async {
         (hub().requests().len() > requests).then_some(())
     })
@@ -130,6 +131,7 @@ async fn wrong_bytes_are_never_published_and_the_next_attempt_heals() {
 #[tokio::test]
 #[ignore = "needs a cluster: make test"]
 async fn a_download_shows_its_progress_and_survives_its_pod_and_the_operator() {
+    let leave = leave_to_replace_the_operator().await;
     let (cluster, team) = team("progress").await;
     let size: u64 = 64 << 20;
     hub().add(
@@ -147,7 +149,7 @@ async fn a_download_shows_its_progress_and_survives_its_pod_and_the_operator() {
     assert_eq!(reason(&cache, Topic::Ready), "Downloading", "{}", show(&cache));
     assert_eq!(reason(&cache, Topic::Reconciling), "Downloading");
 
-    cluster.restart_operator().await;
+    cluster.restart_operator(&leave).await;
     let pods = team.api::<Pod>();
     for pod in pods.list(&ListParams::default()).await.unwrap() {
         pods.delete(&pod.name_any(), &kube::api::DeleteParams::default()).await.unwrap();

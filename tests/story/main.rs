@@ -11,6 +11,7 @@
 )]
 
 mod access;
+mod after_ready;
 mod cluster;
 mod download;
 mod gitops;
