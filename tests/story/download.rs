@@ -1,5 +1,7 @@
 //! What happens after the Hub has said yes: the volume is filled, verified, and stays usable whatever comes.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::{
     batch::v1::Job,
     core::v1::{Event, PersistentVolumeClaim, Pod, Secret},
@@ -13,6 +15,7 @@ use serde_json::json;
 use standin_hub::{Access, Class, Content, Fault, Harm, Repo};
 
 use crate::{
+    audit::Audit,
     cluster::{eventually, holds, leave_to_replace_the_operator, message, reason, show},
     world::{TOKEN, USER, gated, hub, model, spec, team, with},
 };
@@ -96,23 +99,34 @@ async fn a_second_look_writes_nothing() {
     hub().add(model("acme/quiet"));
     team.cache("quiet", spec("acme/quiet")).await;
     team.ready("quiet").await;
-    let settled = eventually("the progress to be gone", || async {
-        let cache = team.get("quiet").await;
-        cache.status.as_ref()?.progress.is_none().then(|| cache.resource_version().unwrap())
+    // The event is the last that the look writes which finds the data complete; progress may end with the next one.
+    let audit = Audit::of(&team.namespace);
+    eventually("the last event and the end of the progress to be written", || async {
+        let events = team.api::<Event>().list(&ListParams::default()).await.unwrap().items;
+        let last = events.iter().find(|event| event.reason.as_deref() == Some("Verified"))?.name_any();
+        let told = audit.writes().iter().any(|write| write.resource == "events" && write.name == last);
+        (told && team.get("quiet").await.status?.progress.is_none()).then_some(())
     })
     .await;
+    let (settled, written) = (team.get("quiet").await.resource_version(), audit.writes());
     // Another version of the Secret makes the operator ask the Hub again, which tells that a look takes place. Looks at
-    // one object never overlap: when the second one asks, the first one is over, with all that it would write.
+    // one object never overlap: when the third one asks, two are over, with all that they would write.
     let asked = || hub().requests().iter().filter(|it| it.path.contains("/acme/quiet/auth-check")).count();
-    for version in ["1", "2"] {
+    for version in ["1", "2", "3"] {
         let before = asked();
         let touch = json!({ "metadata": { "annotations": { "version": version } } });
         team.api::<Secret>().patch("hf", &PatchParams::default(), &Patch::Merge(&touch)).await.unwrap();
         eventually("the operator to ask again", || async { (asked() > before).then_some(()) }).await;
     }
+    assert_eq!(audit.writes(), written, "not even a write that changes nothing");
     let cache = team.get("quiet").await;
-    assert_eq!(cache.resource_version(), Some(settled), "{}", show(&cache));
-    assert_eq!(cache.metadata.generation, Some(1), "nothing is ever written to the spec");
+    assert_eq!(cache.resource_version(), settled, "{}", show(&cache));
+
+    // Over its whole life, nothing of the object but its status is ever written.
+    let of_it = written.iter().filter(|write| write.resource == "modelcaches");
+    let parts: BTreeSet<_> = of_it.map(|write| (&*write.verb, &*write.subresource, &*write.name)).collect();
+    assert_eq!(parts, BTreeSet::from([("patch", "status", "quiet")]));
+    assert_eq!(cache.metadata.generation, Some(1));
 }
 
 #[tokio::test]

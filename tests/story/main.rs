@@ -12,6 +12,7 @@
 
 mod access;
 mod after_ready;
+mod audit;
 mod cluster;
 mod download;
 mod gitops;
