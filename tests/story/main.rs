@@ -22,5 +22,6 @@ mod pods;
 #[allow(dead_code, reason = "another test program uses the rest")]
 #[path = "../support/tls.rs"]
 mod tls;
+mod transfer;
 mod volumes;
 mod world;

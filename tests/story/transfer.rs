@@ -1,0 +1,77 @@
+//! A token that goes bad in the middle of a download, after the check has found it good.
+
+use k8s_openapi::api::batch::v1::Job;
+use kube::{ResourceExt, api::ListParams};
+use modelcache::{api, reason::Topic};
+use serde_json::json;
+use standin_hub::{Access, Class, Fault, Harm};
+
+use crate::{
+    cluster::{Team, eventually, reason, show},
+    world::{endpoint, gated, hub_at, place, spec, team, with},
+};
+
+const OLD: &str = "hf_carolOld0123456789abcdefghijklmno";
+const NEW: &str = "hf_carolNew0123456789abcdefghijklmno";
+/// The pause after a first failure that a person must mend, in seconds.
+const TIMER: i64 = 20;
+
+/// The Job of an attempt at a ModelCache.
+async fn attempt(team: &Team, cache: &str, number: &str) -> Option<Job> {
+    let selector = format!("{}={cache},{}={number}", api::LABEL_NAME, api::LABEL_ATTEMPT);
+    team.api::<Job>().list(&ListParams::default().labels(&selector)).await.unwrap().items.pop()
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make test"]
+async fn a_corrected_secret_starts_all_failed_downloads_again_at_once() {
+    let (_cluster, team) = team("transfer").await;
+    let hub = hub_at(place::TRANSFER);
+    hub.user("carol").token(OLD);
+    team.secret("carol", OLD).await;
+    let caches = ["one", "two"].map(|name| (name, format!("{}/{name}", team.namespace)));
+    // Each connection to the storage is cut, so that the Hub is asked for the file again, with a token.
+    hub.fault(Fault::new(Harm::Cut(1000)).on(Class::Cdn));
+    for (name, repo) in &caches {
+        hub.add(gated(repo).access("carol", Access::Accepted));
+        let more = json!({
+            "source": { "endpoint": endpoint("http", place::TRANSFER) },
+            "tokenSecretRef": { "name": "carol" },
+        });
+        team.cache(name, with(spec(repo), more)).await;
+    }
+    eventually("both downloads to be under way", || async {
+        let requests = hub.requests();
+        let begun = |repo: &str| requests.iter().any(|it| it.class == Class::Cdn && it.path.contains(repo));
+        caches.iter().all(|(_, repo)| begun(repo)).then_some(())
+    })
+    .await;
+    hub.remove_token(OLD);
+    let mut failed_at = Vec::new();
+    for (name, _) in &caches {
+        let cache = team.reason(name, "TokenInvalid").await;
+        assert_eq!(reason(&cache, Topic::Downloaded), "TokenInvalid", "{}", show(&cache));
+        assert_eq!(reason(&cache, Topic::Stalled), "TokenInvalid", "{}", show(&cache));
+        let job = attempt(&team, name, "1").await.unwrap();
+        let ended =
+            job.status.unwrap().conditions.unwrap().into_iter().find(|it| it.type_ == "Failed").unwrap();
+        failed_at.push(ended.last_transition_time.unwrap().0);
+    }
+
+    hub.clear_faults();
+    hub.user("carol").token(NEW);
+    let before = hub.requests().len();
+    team.secret("carol", NEW).await;
+    for ((name, repo), failed_at) in caches.iter().zip(failed_at) {
+        let again = eventually("a second attempt", || attempt(&team, name, "2")).await;
+        let waited = again.creation_timestamp().unwrap().0.duration_since(failed_at).as_secs();
+        assert!(waited < TIMER, "{name} waited {waited} s, as the timer has it");
+        team.ready(name).await;
+        let requests = hub.requests();
+        let first = requests[before..].iter().find(|it| it.path.contains(repo)).unwrap();
+        let last_refused =
+            requests[..before].iter().rfind(|it| it.path.contains(repo) && it.status == 401).unwrap();
+        println!("{name}: asked again {} ms after the last refusal", first.millis - last_refused.millis);
+        assert!(first.millis - last_refused.millis < 1000 * TIMER.unsigned_abs());
+    }
+}
