@@ -17,6 +17,7 @@ mod cluster;
 mod download;
 mod gitops;
 mod input;
+mod kubectl;
 mod matrix;
 mod pods;
 #[allow(dead_code, reason = "another test program uses the rest")]
