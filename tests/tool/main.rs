@@ -17,5 +17,6 @@ mod layout;
 mod list;
 mod mount;
 mod patterns;
+mod pipelines;
 mod prune;
 mod terminal;
