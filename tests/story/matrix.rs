@@ -185,6 +185,13 @@ fn rows() -> Vec<Row> {
             ..bad_token("nobody-private", "TokenRequired", "it is private, or it does not exist")
         },
         Row {
+            repo: None,
+            told: [ANONYMOUS, ("False", "TokenRequired"), WAITS],
+            ..no_access("nobody-missing", "TokenRequired", "Look for a typing error", |id| {
+                hub().add(model(id));
+            })
+        },
+        Row {
             repo: Some(gated),
             ..no_access("terms", "TermsNotAccepted", "has not accepted the terms", accept)
         },
