@@ -7,8 +7,12 @@ use k8s_openapi::api::{
 };
 use kube::ResourceExt;
 
-use super::job;
-use crate::{api, fetch::Report, reason::Reason};
+use super::{job, observe::Attempt};
+use crate::{
+    api,
+    fetch::Report,
+    reason::{Reason, exit},
+};
 
 /// How an attempt stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -95,6 +99,14 @@ pub fn standing(job: &Job, pod: Option<&Pod>, refusal: Option<&str>) -> Standing
         Some(pod) if phase(pod) == "Failed" => disrupted(pod),
         Some(_) => Standing::Running,
     }
+}
+
+/// Whether the Hub refused the token or the access to the attempt's Job.
+#[must_use]
+pub fn is_refused(attempt: &Attempt) -> bool {
+    let Attempt { job, pod, refusal } = attempt;
+    let standing = standing(job, pod.as_ref(), refusal.as_deref());
+    matches!(standing, Standing::Failed { reason, .. } if reason.exit_code() == exit::NO_ACCESS)
 }
 
 /// When the Job ended, if it has.

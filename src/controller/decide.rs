@@ -23,7 +23,7 @@ use crate::{
     api::{self, Cached},
     fetch::Report,
     hub::Commit,
-    reason::{Reason, Remedy, Topic, Verdict},
+    reason::{Reason, Topic, Verdict},
     units,
 };
 
@@ -264,7 +264,7 @@ impl Download<'_> {
             Standing::Failed { reason, message, at, retry_after } => {
                 let pause = backoff::attempt(reason, number, retry_after, &name);
                 let waited = elapsed(at, self.now);
-                if waited >= pause || self.token_changed(reason, last) {
+                if waited >= pause || self.token_changed(last) {
                     return self.start(number + 1);
                 }
                 let mut plan = Plan::waits(reason, message, self.cached);
@@ -275,11 +275,9 @@ impl Download<'_> {
     }
 
     /// A refused token need not wait for the timer once the Secret has another one.
-    fn token_changed(&self, reason: Reason, last: &Attempt) -> bool {
+    fn token_changed(&self, last: &Attempt) -> bool {
         let then = last.job.annotations().get(api::ANNOTATION_SECRET_VERSION).map(String::as_str);
-        reason.remedy() == Remedy::Person
-            && reason.exit_code() == crate::reason::exit::NO_ACCESS
-            && self.seen.secret.version() != then
+        attempt::is_refused(last) && self.seen.secret.version() != then
     }
 
     /// Whether the Job would be made otherwise today. A spec that is suspended, or that may not be read now, makes none.

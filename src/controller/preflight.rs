@@ -11,7 +11,7 @@ use kube::ResourceExt;
 use tokio::sync::Semaphore;
 
 use super::{
-    PreflightError, backoff,
+    PreflightError, attempt, backoff,
     budget::{Budget, Closed, Key},
     checked::{self, Checked},
     observe::{Observation, SecretState},
@@ -36,15 +36,20 @@ struct Asked {
     source: Source,
     secret_version: Option<String>,
     reconcile_at: Option<String>,
+    /// The last Job, if it was refused what had been granted: with its refusal, the next one is the second in a row.
+    refused_job: Option<String>,
 }
 
 impl Asked {
-    fn by(cache: &ModelCache, secret: &SecretState) -> Self {
+    fn by(seen: &Observation) -> Self {
+        let Observation { cache, secret, attempts, .. } = seen;
+        let refused = attempts.last().filter(|last| attempt::is_refused(last));
         Self {
             uid: cache.uid(),
             source: cache.spec.source.clone(),
             secret_version: secret.version().map(ToOwned::to_owned),
             reconcile_at: cache.annotations().get(api::ANNOTATION_RECONCILE_AT).cloned(),
+            refused_job: refused.map(|last| last.job.name_any()),
         }
     }
 }
@@ -125,7 +130,7 @@ impl Preflights {
             return (checked, backoff::WITHOUT_TOKEN);
         }
         let key = key(cache, &cache.name_any());
-        let asked = Asked::by(cache, &seen.secret);
+        let asked = Asked::by(seen);
         let before = match self.recall(&key) {
             Some(memory) => Some(memory).filter(|memory| memory.asked == asked),
             None => Memory::earlier(cache, &asked, door.hub.endpoint(), now),

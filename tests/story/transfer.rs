@@ -50,8 +50,9 @@ async fn a_corrected_secret_starts_all_failed_downloads_again_at_once() {
     let mut failed_at = Vec::new();
     for (name, _) in &caches {
         let cache = team.reason(name, "TokenInvalid").await;
-        assert_eq!(reason(&cache, Topic::Downloaded), "TokenInvalid", "{}", show(&cache));
-        assert_eq!(reason(&cache, Topic::Stalled), "TokenInvalid", "{}", show(&cache));
+        for topic in [Topic::Stalled, Topic::Authenticated, Topic::Downloaded] {
+            assert_eq!(reason(&cache, topic), "TokenInvalid", "{}", show(&cache));
+        }
         let job = attempt(&team, name, "1").await.unwrap();
         let ended =
             job.status.unwrap().conditions.unwrap().into_iter().find(|it| it.type_ == "Failed").unwrap();

@@ -4,15 +4,12 @@ use futures::future::join_all;
 use standin_hub::{Fault, Harm, Repo, StandinHub};
 
 use super::*;
-use crate::{
-    controller::fixtures::{at, bound, cache, endpoint, granted, looked, refused, seen, with_token},
-    reason::Topic,
-};
+use crate::{controller::fixtures::*, reason::Topic};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
 fn next(before: Option<Memory>, answer: Checked, now: i64) -> Memory {
-    let asked = Asked::by(&cache(), &SecretState::NotAsked);
+    let asked = Asked::by(&seen(cache()));
     remember(before, asked, answer, HOUR, "tiny", at(now))
 }
 
@@ -56,9 +53,7 @@ fn an_outage_in_between_does_not_make_one_refusal_believable() {
 fn a_new_process_reads_from_the_resource_that_the_answer_was_good() {
     let (seen, granted) = bound(cache());
     let told = |checked| (*looked(seen.clone(), checked, at(0)).cache).clone();
-    let earlier = |cache: &ModelCache| {
-        Memory::earlier(cache, &Asked::by(cache, &SecretState::NotAsked), &endpoint(), at(5))
-    };
+    let earlier = |cache: &ModelCache| Memory::earlier(cache, &Asked::by(&seen.clone()), &endpoint(), at(5));
     let good = told(&granted);
     let memory = earlier(&good).unwrap();
     assert_eq!(memory.checked, Checked { snapshot: None, ..granted.clone() });
@@ -110,6 +105,28 @@ async fn a_good_token_that_is_refused_without_words_is_bad_after_two_refusals_in
         assert_eq!(refused.first_unmet().unwrap().reason, Reason::TokenInvalid);
         assert_eq!(requests(&hub, "/whoami-v2"), asked);
     }
+}
+
+#[tokio::test]
+async fn a_job_that_is_refused_makes_the_operator_ask_too() {
+    let hub = StandinHub::start().await;
+    hub.user("alice").token("hf_alice");
+    hub.add(Repo::model("acme/tiny").file("config.json", "{}").branch("main"));
+    let preflights = Preflights::new(&[hub.url().parse().unwrap()]).unwrap();
+    let (mut seen, _) = bound(with_token(cache()));
+    seen.secret = SecretState::Present("hf_alice".parse().unwrap(), "1".to_owned());
+    let (good, _) = preflights.check(&seen, Timestamp::now()).await;
+    let job = next_job(&seen, &good, Timestamp::now());
+
+    hub.remove_token("hf_alice");
+    seen.attempts = vec![running(job.clone())];
+    assert_eq!(preflights.check(&seen, Timestamp::now()).await.0, good, "nothing tells that it changed");
+    seen.attempts = vec![ended(job, "Failed", Some(&report("TokenInvalid")), Timestamp::now())];
+    let (refused, _) = preflights.check(&seen, Timestamp::now()).await;
+    assert_eq!(refused.first_unmet().unwrap().reason, Reason::TokenInvalid);
+    let asked = hub.requests().len();
+    preflights.check(&seen, Timestamp::now()).await;
+    assert_eq!(hub.requests().len(), asked, "once for each Job");
 }
 
 /// So many resources of one public repo, and what each is told when all are looked at together.
