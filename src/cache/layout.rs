@@ -169,7 +169,17 @@ impl RepoDir {
     /// The lock that `huggingface_hub` takes while it downloads a content.
     #[must_use]
     pub fn lock(&self, digest: &Digest) -> PathBuf {
-        self.cache.0.join(".locks").join(&self.name).join(format!("{digest}.lock"))
+        self.locks().join(format!("{digest}.lock"))
+    }
+
+    /// Our own lock, for those who fill the same selection of the same commit.
+    #[must_use]
+    pub fn turn(&self, commit: &Commit, selection: &str) -> PathBuf {
+        self.locks().join(format!("{commit}-{selection}.lock"))
+    }
+
+    fn locks(&self) -> PathBuf {
+        self.cache.0.join(".locks").join(&self.name)
     }
 }
 
@@ -207,6 +217,10 @@ mod tests {
         assert_eq!(
             dir.lock(&digest).to_str().unwrap(),
             format!("/c/.locks/datasets--org--name.v1/{digest}.lock")
+        );
+        assert_eq!(
+            dir.turn(&commit, "00ff").to_str().unwrap(),
+            format!("/c/.locks/datasets--org--name.v1/{commit}-00ff.lock")
         );
         assert_eq!(dir.snapshot_from_root(&commit), format!("datasets--org--name.v1/snapshots/{commit}"));
     }

@@ -4,13 +4,16 @@
 use std::{
     fs::{File, OpenOptions, TryLockError},
     io,
+    os::unix::fs::OpenOptionsExt as _,
     path::Path,
 };
 
-use super::{disk, layout::RepoDir};
-use crate::hub::Digest;
+use rustix::fs::OFlags;
 
-/// The lock of one content, or why there is none. Dropping a held one releases it.
+use super::{disk, layout::RepoDir, record::Selection};
+use crate::hub::{Commit, Digest};
+
+/// The lock of one content, or of one selection of a commit, or why there is none. Dropping a held one releases it.
 #[derive(Debug)]
 #[must_use = "dropping it releases the lock"]
 pub enum Courtesy {
@@ -25,11 +28,20 @@ pub enum Courtesy {
 impl Courtesy {
     /// Takes the lock of a content if it is free.
     pub fn try_take(dir: &RepoDir, digest: &Digest) -> Self {
-        match open(&dir.lock(digest)).map(|file| (file.try_lock(), file)) {
+        Self::at(&dir.lock(digest))
+    }
+
+    /// Takes the lock of those who fill the same selection of a commit if it is free.
+    pub fn try_turn(dir: &RepoDir, commit: &Commit, selection: &Selection) -> Self {
+        Self::at(&dir.turn(commit, &selection.id()))
+    }
+
+    fn at(path: &Path) -> Self {
+        match open(path).map(|file| (file.try_lock(), file)) {
             Ok((Ok(()), file)) => Self::Held(file),
             Ok((Err(TryLockError::WouldBlock), _)) => Self::Busy,
             Ok((Err(TryLockError::Error(error)), _)) | Err(error) => {
-                tracing::debug!(%error, "downloading without a lock");
+                tracing::debug!(%error, "going on without a lock");
                 Self::Impossible
             }
         }
@@ -55,8 +67,9 @@ fn open(path: &Path) -> io::Result<File> {
     // The mode is for writers of other users, who must open it for writing to lock it.
     match OpenOptions::new().write(true).create_new(true).open(path) {
         Ok(file) => disk::open_to_all(&file).map(|()| file),
+        // Signs of life are written into it: where others may write too, it could have become a link to elsewhere.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            OpenOptions::new().write(true).open(path)
+            OpenOptions::new().write(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(path)
         }
         Err(error) => Err(error),
     }
@@ -76,6 +89,17 @@ mod tests {
         assert!(matches!(Courtesy::try_take(&dir, &digest), Courtesy::Busy));
         drop(first);
         assert!(matches!(Courtesy::try_take(&dir, &digest), Courtesy::Held(_)));
+    }
+
+    #[test]
+    fn a_lock_that_is_a_link_is_done_without() {
+        let (root, dir) = repo_dir();
+        let digest = file("a.txt", b"hello").digest;
+        drop(Courtesy::try_take(&dir, &digest));
+        let (lock, aside) = (dir.lock(&digest), root.path().join("aside"));
+        std::fs::rename(&lock, &aside).unwrap();
+        std::os::unix::fs::symlink(&aside, &lock).unwrap();
+        assert!(matches!(Courtesy::try_take(&dir, &digest), Courtesy::Impossible));
     }
 
     #[test]

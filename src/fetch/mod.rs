@@ -10,6 +10,7 @@ mod progress;
 mod report;
 mod retry;
 mod run;
+mod turn;
 mod writer;
 
 use std::time::Duration;
@@ -65,7 +66,8 @@ pub struct Limits {
     pub stall: Duration,
     /// So long is waited in all when the Hub asks for it.
     pub rate_limit: Duration,
-    /// So long is waited for another program that has the lock of a content and brings nothing of it.
+    /// So long is waited for another program that has the lock of a content and brings nothing of it, and for another run
+    /// that fills the same and shows no sign of life.
     pub lock: Duration,
     /// What an earlier writer left behind is removed after so long.
     pub leftover: Duration,

@@ -19,6 +19,7 @@ use super::{
     download::Downloads,
     plan::{Plan, plan},
     retry::Waiting,
+    turn::Turn,
     writer::Alive,
 };
 #[cfg(feature = "xet")]
@@ -290,10 +291,26 @@ impl Run<'_> {
         any.then(|| XetFiles::new(hub, &self.request.repo, commit, &self.dir.own().join("xet")))?
     }
 
-    /// Looks at what is there, brings the rest and publishes it.
+    /// Makes it complete, unless another run does that at this moment.
     async fn fill(&self, downloads: &Downloads<'_>, files: &Arc<[RepoFile]>) -> Result<Record, FetchError> {
-        let commit = downloads.commit;
         let links = self.prepare().await?;
+        let turn = Turn::wait(&self.dir, downloads.commit, &self.selection, self.request.limits.lock).await?;
+        if turn.waited
+            && let Some(record) = self.complete_here(Some(downloads.commit.clone())).await?
+        {
+            return Ok(record);
+        }
+        turn.use_for(self.complete(downloads, files, links)).await
+    }
+
+    /// Looks at what is there, brings the rest and publishes it.
+    async fn complete(
+        &self,
+        downloads: &Downloads<'_>,
+        files: &Arc<[RepoFile]>,
+        links: Links,
+    ) -> Result<Record, FetchError> {
+        let commit = downloads.commit;
         let plan = plan(&self.dir, commit, files, downloads.limits.connections).await?;
         let total = files.iter().fold(0u64, |sum, file| sum.saturating_add(file.size));
         self.progress.begin(total, files.len() as u64, plan.present_bytes, plan.present_files);

@@ -191,14 +191,30 @@ async fn a_server_without_ranges_gives_all_over_one_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_at_once_do_not_download_all_twice() {
+async fn many_at_once_cost_one_download() {
     let stage = Stage::with(model()).await;
     stage.hub.fault(Fault::new(Harm::Slow(20 << 20)).on(Class::Cdn));
-    let (one, two) = (start(&stage), start(&stage));
-    let (one, two) = tokio::task::spawn_blocking(|| (end(one), end(two))).await.unwrap();
-    assert_eq!((one.reason, two.reason), (Reason::Verified, Reason::Verified));
-    let both = one.downloaded_bytes + two.downloaded_bytes;
-    assert!(both <= ALL + SMALL, "{both} of {ALL}");
+    let all: Vec<_> = (0..8).map(|_| start(&stage)).collect();
+    let reports = tokio::task::spawn_blocking(|| all.into_iter().map(end).collect::<Vec<_>>()).await.unwrap();
+    assert!(reports.iter().all(|report| report.reason == Reason::Verified), "{reports:?}");
+    assert_eq!(reports.iter().map(|report| report.downloaded_bytes).sum::<u64>(), ALL);
+    stage.assert_loads(|_| true);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_at_once_the_second_goes_on_where_the_first_was_killed() {
+    let stage = Stage::with(model()).await;
+    stage.hub.fault(Fault::new(Harm::Slow(8 << 20)).on(Class::Cdn));
+    let mut first = start(&stage);
+    stage.hub.until(|requests| requests.iter().any(|request| request.class == Class::Cdn)).await;
+    let second = start(&stage);
+    stage.hub.until(|_| kept(&stage) > 4 << 20).await;
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let there = kept(&stage);
+    let report = tokio::task::spawn_blocking(|| end(second)).await.unwrap();
+    assert_eq!(report.reason, Reason::Verified, "{}", report.message);
+    assert!(report.downloaded_bytes <= ALL - there, "{} of {ALL} with {there}", report.downloaded_bytes);
     stage.assert_loads(|_| true);
 }
 
