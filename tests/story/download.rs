@@ -17,11 +17,12 @@ use standin_hub::{Access, Class, Content, Fault, Harm, Repo};
 use crate::{
     audit::Audit,
     cluster::{eventually, holds, leave_to_replace_the_operator, message, reason, show},
+    volumes::claim,
     world::{TOKEN, USER, gated, hub, model, spec, team, with},
 };
 
 /// Loads every file of a repo through the official client, offline, and prints their sizes.
-fn load(repo: &str) -> String {
+pub fn load(repo: &str) -> String {
     format!(
         "import os, huggingface_hub as h\n\
          root = h.snapshot_download('{repo}')\n\
@@ -32,7 +33,8 @@ fn load(repo: &str) -> String {
     )
 }
 
-const FILES: &str = "[('config.json', 22), ('model.safetensors', 3145728), ('onnx/config.json', 16)]";
+/// What that prints for the small model.
+pub const FILES: &str = "[('config.json', 22), ('model.safetensors', 3145728), ('onnx/config.json', 16)]";
 
 #[tokio::test]
 #[ignore = "needs a cluster: make test"]
@@ -199,12 +201,7 @@ async fn two_models_share_one_claim() {
     let (_cluster, team) = team("shared").await;
     hub().add(model("acme/base"));
     hub().add(model("acme/adapter"));
-    let claim: PersistentVolumeClaim = serde_json::from_value(json!({
-        "metadata": { "name": "models" },
-        "spec": { "accessModes": ["ReadWriteOnce"], "resources": { "requests": { "storage": "1Gi" } } },
-    }))
-    .unwrap();
-    team.api::<PersistentVolumeClaim>().create(&kube::api::PostParams::default(), &claim).await.unwrap();
+    claim(&team, "models").await;
     let storage = json!({ "storage": { "existingClaim": "models", "subPath": "hub" } });
     team.cache("base", with(spec("acme/base"), storage.clone())).await;
     team.cache("adapter", with(spec("acme/adapter"), storage)).await;

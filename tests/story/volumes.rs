@@ -1,6 +1,10 @@
-//! Volumes that do not do what they should: a host path ignores fsGroup, a `local` volume honours it.
+//! Volumes of each kind, filled and then read by another user: a host path ignores fsGroup, a `local` volume honours it,
+//! and a provisioned one is made when the first pod wants it.
 
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
+use k8s_openapi::api::{
+    core::v1::{PersistentVolume, PersistentVolumeClaim},
+    storage::v1::StorageClass,
+};
 use kube::{
     Api,
     api::{DeleteParams, PostParams},
@@ -15,37 +19,39 @@ use std::{
 
 use crate::{
     cluster::{Team, message, show},
+    download::{FILES, load},
     world::{hub, model, spec, team, with},
 };
 
-/// A volume on a folder of this machine, which is the node, bound to a claim of the team.
-async fn volume(team: &Team, name: &str, source: Value) {
-    let full = format!("{}-{name}", team.namespace);
+/// A volume on a folder of this machine, which is the node, kept for a claim of the team.
+pub async fn disk(team: &Team, claim: &str, source: Value) {
     let mut spec = json!({
-        "capacity": { "storage": "1Gi" },
-        "accessModes": ["ReadWriteOnce"],
-        "storageClassName": "",
+        "capacity": { "storage": "10Gi" },
+        "accessModes": ["ReadWriteOnce", "ReadWriteMany"],
+        "storageClassName": "local-path",
         "persistentVolumeReclaimPolicy": "Retain",
-        "claimRef": { "namespace": team.namespace, "name": name },
+        "claimRef": { "namespace": team.namespace, "name": claim },
     });
     spec.as_object_mut().unwrap().extend(source.as_object().unwrap().clone());
     let volumes: Api<PersistentVolume> = Api::all(team.client.clone());
-    let volume = serde_json::from_value(json!({ "metadata": { "name": full }, "spec": spec })).unwrap();
+    let name = format!("{}-{claim}", team.namespace);
+    let volume = serde_json::from_value(json!({ "metadata": { "name": name }, "spec": spec })).unwrap();
     volumes.create(&PostParams::default(), &volume).await.unwrap();
+}
+
+pub async fn drop_disk(team: &Team, claim: &str) {
+    let volumes: Api<PersistentVolume> = Api::all(team.client.clone());
+    volumes.delete(&format!("{}-{claim}", team.namespace), &DeleteParams::default()).await.unwrap();
+}
+
+/// A claim of the default class, which makes a volume for it where none is kept.
+pub async fn claim(team: &Team, name: &str) {
     let claim: PersistentVolumeClaim = serde_json::from_value(json!({
         "metadata": { "name": name },
-        "spec": {
-            "accessModes": ["ReadWriteOnce"], "storageClassName": "", "volumeName": full,
-            "resources": { "requests": { "storage": "1Gi" } },
-        },
+        "spec": { "accessModes": ["ReadWriteOnce"], "resources": { "requests": { "storage": "1Gi" } } },
     }))
     .unwrap();
     team.api::<PersistentVolumeClaim>().create(&PostParams::default(), &claim).await.unwrap();
-}
-
-async fn drop_volume(team: &Team, name: &str) {
-    let volumes: Api<PersistentVolume> = Api::all(team.client.clone());
-    volumes.delete(&format!("{}-{name}", team.namespace), &DeleteParams::default()).await.unwrap();
 }
 
 /// A folder that root alone may write.
@@ -74,7 +80,8 @@ async fn a_host_path_of_another_user_is_told_with_owner_and_mode_and_mending_it_
     hub().add(model("acme/hostpath"));
     let folder = roots_folder();
     let path = folder.path().to_str().unwrap();
-    volume(&team, "disk", json!({ "hostPath": { "path": path } })).await;
+    disk(&team, "disk", json!({ "hostPath": { "path": path } })).await;
+    claim(&team, "disk").await;
     team.cache("hostpath", with(spec("acme/hostpath"), json!({ "storage": { "existingClaim": "disk" } })))
         .await;
     let cache = team.reason("hostpath", "VolumeNotWritable").await;
@@ -86,7 +93,8 @@ async fn a_host_path_of_another_user_is_told_with_owner_and_mode_and_mending_it_
 
     std::os::unix::fs::chown(path, Some(65532), Some(65532)).unwrap();
     team.ready("hostpath").await;
-    drop_volume(&team, "disk").await;
+    assert_eq!(team.python("disk", &load("acme/hostpath")).await.trim(), FILES);
+    drop_disk(&team, "disk").await;
 }
 
 #[tokio::test]
@@ -97,7 +105,8 @@ async fn a_local_volume_of_root_is_written_through_its_fs_group() {
     let folder = roots_folder();
     let path = folder.path().to_str().unwrap();
     let node = node_name(&team).await;
-    volume(&team, "disk", json!({ "local": { "path": path }, "nodeAffinity": node_affinity(&node) })).await;
+    disk(&team, "disk", json!({ "local": { "path": path }, "nodeAffinity": node_affinity(&node) })).await;
+    claim(&team, "disk").await;
     team.cache("local", with(spec("acme/local"), json!({ "storage": { "existingClaim": "disk" } }))).await;
     let cache = team.ready("local").await;
     let snapshot =
@@ -105,5 +114,23 @@ async fn a_local_volume_of_root_is_written_through_its_fs_group() {
     let file = fs::metadata(snapshot.join("config.json"))
         .unwrap_or_else(|error| panic!("{error}: {}", show(&cache)));
     assert_eq!((file.gid(), file.mode() & 0o444), (65532, 0o444), "any user can read it");
-    drop_volume(&team, "disk").await;
+    assert_eq!(team.python("disk", &load("acme/local")).await.trim(), FILES);
+    drop_disk(&team, "disk").await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make test"]
+async fn a_volume_that_is_made_for_its_first_consumer_is_made_by_the_job() {
+    let (_cluster, team) = team("first-consumer").await;
+    let classes: Api<StorageClass> = Api::all(team.client.clone());
+    let class = classes.get("local-path").await.unwrap();
+    assert_eq!(class.volume_binding_mode.as_deref(), Some("WaitForFirstConsumer"));
+    hub().add(model("acme/first-consumer"));
+    claim(&team, "disk").await;
+    let storage = json!({ "storage": { "existingClaim": "disk" } });
+    team.cache("first-consumer", with(spec("acme/first-consumer"), storage)).await;
+    team.ready("first-consumer").await;
+    let claim = team.api::<PersistentVolumeClaim>().get("disk").await.unwrap();
+    assert_eq!(claim.spec.unwrap().storage_class_name.as_deref(), Some("local-path"));
+    assert_eq!(team.python("disk", &load("acme/first-consumer")).await.trim(), FILES);
 }
