@@ -2,7 +2,8 @@
 
 static-embedding  a working model of model2vec: tokenizer, safetensors, configuration
 large             one safetensors file of the wanted size
-llama-like        shards with an index, sub-folders, a chat template
+llama-like        shards with an index, a tokenizer, sub-folders, a chat template
+adapter           a LoRA of the first projection of acme/llama: it adds one to each of its numbers
 """
 
 import argparse
@@ -57,6 +58,8 @@ def large(folder: Path, size: int):
 
 
 def llama_like(folder: Path, _size: int):
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
     random = numpy.random.default_rng(13)
     names = [f"model.layers.{layer}.{part}.weight" for layer in range(4) for part in ("self_attn.q_proj", "mlp.up_proj")]
     shards = {f"model-{at + 1:05}-of-00002.safetensors": names[at * 4 : at * 4 + 4] for at in range(2)}
@@ -71,6 +74,10 @@ def llama_like(folder: Path, _size: int):
     text(folder / "config.json", json.dumps({"architectures": ["LlamaForCausalLM"], "model_type": "llama"}, indent=2))
     text(folder / "generation_config.json", json.dumps({"temperature": 0.6, "top_p": 0.9}, indent=2))
     text(folder / "tokenizer_config.json", json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"}, indent=2))
+    words = {word: at for at, word in enumerate(["<unk>", *sorted(set(WORDS))])}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.save(str(folder / "tokenizer.json"))
     template = "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}"
     text(folder / "chat_template.jinja", template)
     text(folder / "original/params.json", json.dumps({"dim": 256, "n_layers": 4}))
@@ -79,6 +86,18 @@ def llama_like(folder: Path, _size: int):
     text(folder / "USE_POLICY.md", "# Use policy\n")
     text(folder / "README.md", "---\nlicense: llama3.1\nextra_gated_prompt: terms\n---\n# Llama-like\n")
     text(folder / ".gitattributes", "*.safetensors filter=lfs diff=lfs merge=lfs -text\n")
+
+
+def adapter(folder: Path, _size: int):
+    rank = 4
+    layer = "base_model.model.model.layers.0.self_attn.q_proj"
+    weights = {
+        f"{layer}.lora_A.weight": numpy.full((rank, 256), 1 / (2 * rank), dtype=numpy.float32),
+        f"{layer}.lora_B.weight": numpy.ones((128, rank), dtype=numpy.float32),
+    }
+    save_file(weights, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    config = {"base_model_name_or_path": "acme/llama", "peft_type": "LORA", "r": rank, "lora_alpha": 2 * rank}
+    text(folder / "adapter_config.json", json.dumps(config, indent=2))
 
 
 def text(path: Path, content: str):
@@ -102,9 +121,9 @@ def make(name: str, build, out: Path, size: int):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    kinds = {"static-embedding": static_embedding, "large": large, "llama-like": llama_like}
+    kinds = {"static-embedding": static_embedding, "large": large, "llama-like": llama_like, "adapter": adapter}
     parser.add_argument("out", type=Path, help="the folder that gets one sub-folder for each")
-    parser.add_argument("--only", choices=kinds, action="append", help="not all three")
+    parser.add_argument("--only", choices=kinds, action="append", help="not all of them")
     parser.add_argument("--size", type=int, default=300, metavar="MIB", help="of the large one; 300 by default")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
