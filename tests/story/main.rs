@@ -14,12 +14,15 @@ mod access;
 mod after_ready;
 mod audit;
 mod cluster;
+mod containers;
 mod download;
 mod gitops;
+mod init;
 mod input;
 mod kubectl;
 mod matrix;
 mod pods;
+mod samples;
 #[allow(dead_code, reason = "another test program uses the rest")]
 #[path = "../support/tls.rs"]
 mod tls;

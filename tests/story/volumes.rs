@@ -54,6 +54,13 @@ pub async fn claim(team: &Team, name: &str) {
     team.api::<PersistentVolumeClaim>().create(&PostParams::default(), &claim).await.unwrap();
 }
 
+/// A folder that anybody may write.
+pub fn free_folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    folder
+}
+
 /// A folder that root alone may write.
 fn roots_folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();

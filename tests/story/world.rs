@@ -1,6 +1,11 @@
 //! The cluster with the operator and the Hub that it asks, shared by all tests of this process.
 
-use std::{net::SocketAddr, sync::OnceLock};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::OnceLock,
+};
 
 use serde_json::{Value, json};
 use standin_hub::{Content, Gate, Options, Repo, StandinHub};
@@ -96,7 +101,16 @@ pub fn model(id: &str) -> Repo {
         .lfs("model.safetensors", Content::random(7, 3 << 20))
 }
 
-/// The same behind a gate.
+/// A model that a library can load, made by `tests/models`.
+pub fn made(kind: &str) -> PathBuf {
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("models");
+    let make = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/models/make");
+    let done = Command::new(make).arg(&out).args(["--only", kind]).stdout(Stdio::null()).status();
+    assert!(done.expect("tests/models/make can be run").success());
+    out.join(kind)
+}
+
+/// A small model behind a gate.
 pub fn gated(id: &str) -> Repo {
     model(id).gated(Gate::Manual)
 }

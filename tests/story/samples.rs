@@ -1,0 +1,91 @@
+//! The samples that users copy, applied as they are: what does not work here would not work there.
+
+use std::fs;
+
+use modelcache::reason::Topic;
+use serde_json::{Value, json};
+use standin_hub::{Access, Gate, Repo};
+
+use crate::{
+    cluster::{holds, show},
+    download::{FILES, load},
+    volumes::{claim, disk, drop_disk, free_folder},
+    world::{TOKEN, USER, hub, made, model, team},
+};
+
+/// Every sample; those of init containers are applied by their stories.
+const SAMPLES: [&str; 6] = [
+    "gated.yaml",
+    "init-container-claim.yaml",
+    "init-container.yaml",
+    "pod.yaml",
+    "public.yaml",
+    "shared-claim.yaml",
+];
+
+/// The objects of a sample.
+pub fn sample(name: &str) -> Vec<Value> {
+    assert!(SAMPLES.contains(&name));
+    let text = fs::read_to_string(folder().join(name)).unwrap();
+    text.split("\n---\n").map(|document| serde_saphyr::from_str(document).unwrap()).collect()
+}
+
+fn folder() -> std::path::PathBuf {
+    concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/samples").into()
+}
+
+#[test]
+fn no_sample_is_left_out() {
+    let names =
+        fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<_> = names.collect();
+    names.sort();
+    assert_eq!(names, SAMPLES);
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make test"]
+async fn a_public_model_is_loaded_by_a_pod() {
+    let (_cluster, team) = team("sample-public").await;
+    hub().add(Repo::model("acme/tiny-embedder").folder(made("static-embedding")));
+    for object in [sample("public.yaml"), sample("pod.yaml")].concat() {
+        team.apply(object).await;
+    }
+    assert_eq!(team.succeeded("embed").await.1, "(1, 64)\n");
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make test"]
+async fn a_gated_model_comes_onto_a_volume_for_many() {
+    let (_cluster, team) = team("sample-gated").await;
+    team.secret("hf-token", TOKEN).await;
+    let llama = model("meta-llama/Llama-3.1-8B").file("original/params.json", "{}");
+    hub().add(llama.gated(Gate::Manual).access(USER, Access::Accepted));
+    // The class of the test cluster makes no volume for many.
+    let folder = free_folder();
+    disk(&team, "llama-3.1-8b", json!({ "hostPath": { "path": folder.path() } })).await;
+    for object in sample("gated.yaml") {
+        team.apply(object).await;
+    }
+    team.ready("llama-3.1-8b").await;
+    let files = team.python("llama-3.1-8b", &load("meta-llama/Llama-3.1-8B")).await;
+    assert_eq!(files.trim(), FILES, "without `original/`");
+    drop_disk(&team, "llama-3.1-8b").await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make test"]
+async fn two_models_come_onto_a_claim_of_the_users() {
+    let (_cluster, team) = team("sample-shared").await;
+    for id in ["acme/base", "acme/adapter"] {
+        hub().add(model(id));
+    }
+    claim(&team, "models").await;
+    for object in sample("shared-claim.yaml") {
+        team.apply(object).await;
+    }
+    for name in ["base", "adapter"] {
+        let cache = team.ready(name).await;
+        assert!(holds(&cache, Topic::Downloaded), "{}", show(&cache));
+    }
+}
