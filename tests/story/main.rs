@@ -20,6 +20,7 @@ mod gitops;
 mod init;
 mod input;
 mod kubectl;
+mod libraries;
 mod matrix;
 mod pods;
 mod samples;
