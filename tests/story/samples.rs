@@ -2,19 +2,25 @@
 
 use std::fs;
 
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    ResourceExt,
+    api::{ListParams, LogParams},
+};
 use modelcache::reason::Topic;
 use serde_json::{Value, json};
 use standin_hub::{Access, Gate, Repo};
 
 use crate::{
-    cluster::{holds, show},
+    cluster::{eventually, holds, show},
     download::{FILES, load},
     volumes::{claim, disk, drop_disk, free_folder},
     world::{TOKEN, USER, hub, made, model, team},
 };
 
 /// Every sample; those of init containers are applied by their stories.
-const SAMPLES: [&str; 6] = [
+const SAMPLES: [&str; 7] = [
+    "by-label.yaml",
     "gated.yaml",
     "init-container-claim.yaml",
     "init-container.yaml",
@@ -52,6 +58,26 @@ async fn a_public_model_is_loaded_by_a_pod() {
         team.apply(object).await;
     }
     assert_eq!(team.succeeded("embed").await.1, "(1, 64)\n");
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make test"]
+async fn a_deployment_gets_its_model_by_one_label() {
+    let (_cluster, team) = team("sample-label").await;
+    hub().add(Repo::model("acme/tiny-embedder").folder(made("static-embedding")));
+    for object in sample("by-label.yaml") {
+        team.apply(object).await;
+    }
+    let pods = team.api::<Pod>();
+    let both = eventually("both pods to have loaded it", || async {
+        let mut logs = Vec::new();
+        for pod in pods.list(&ListParams::default().labels("app=embedder")).await.unwrap() {
+            logs.push(pods.logs(&pod.name_any(), &LogParams::default()).await.unwrap_or_default());
+        }
+        (logs.len() == 2 && logs.iter().all(|log| !log.is_empty())).then_some(logs)
+    })
+    .await;
+    assert_eq!(both, ["(1, 64)\n", "(1, 64)\n"]);
 }
 
 #[tokio::test]
