@@ -67,7 +67,7 @@ pub struct JobTemplate {
     pub pod_security_context: Option<PodSecurityContext>,
 
     /// Further environment variables. What decides where bytes come from and where tokens go is the operator's: names
-    /// that begin with `HF_`, `SSL_CERT_` or `LD_` and those that end with `_PROXY` are refused.
+    /// that begin with `HF_`, `SSL_CERT_` or `LD_`, those that end with `_PROXY`, and `MODELCACHE_CA_BUNDLE` are refused.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub env: Vec<EnvVar>,

@@ -199,9 +199,9 @@ const JOB: [Rule; 4] = [
     ),
     rule(
         "spec.job.env[].name",
-        "!self.upperAscii().matches('^(HF_|SSL_CERT_|LD_)|_PROXY$')",
-        "spec.job.env[].name must not begin with HF_, SSL_CERT_ or LD_, or end with _PROXY: endpoints, proxies and \
-            certificates are set up in the operator, so that no token goes elsewhere",
+        "!self.upperAscii().matches('^(HF_|SSL_CERT_|LD_)|_PROXY$|^MODELCACHE_CA_BUNDLE$')",
+        "spec.job.env[].name must not begin with HF_, SSL_CERT_ or LD_, or end with _PROXY, nor be MODELCACHE_CA_BUNDLE: \
+            endpoints, proxies and certificates are set up in the operator, so that no token goes elsewhere",
     ),
 ];
 

@@ -1,11 +1,11 @@
 //! `modelcache controller`: runs the operator.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf};
 
-use super::tell;
+use super::{endpoints, tell};
 use crate::{
     controller::{self, Settings},
-    hub::EndpointError,
+    hub::{Endpoint, EndpointError},
     reason::{Reason, exit},
 };
 
@@ -28,6 +28,9 @@ pub(super) struct Args {
         default_value = "https://huggingface.co"
     )]
     endpoints: Vec<String>,
+    /// YAML file with the same, each with the proxy and the certificates for the way there. Instead of `--endpoint`
+    #[arg(long, value_name = "FILE", env = "MODELCACHE_ENDPOINTS_FILE", conflicts_with = "endpoints")]
+    endpoints_file: Option<PathBuf>,
     /// Where probes and metrics are served
     #[arg(long, env = "MODELCACHE_LISTEN", default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
@@ -36,15 +39,14 @@ pub(super) struct Args {
 impl Args {
     /// Runs until it is stopped, and gives the exit code.
     pub(super) async fn run(self) -> u8 {
-        let Self { image, endpoints, listen } = self;
-        let endpoints =
-            match endpoints.iter().map(|given| given.parse()).collect::<Result<_, EndpointError>>() {
-                Ok(endpoints) => endpoints,
-                Err(error) => {
-                    tell(&format!("{}: {error}.", Reason::InvalidEndpoint));
-                    return exit::USAGE;
-                }
-            };
+        let endpoints = match self.endpoints() {
+            Ok(endpoints) => endpoints,
+            Err(error) => {
+                tell(&format!("{}: {error}.", Reason::InvalidEndpoint));
+                return exit::USAGE;
+            }
+        };
+        let Self { image, listen, .. } = self;
         match Box::pin(controller::run(Settings { image, endpoints, listen })).await {
             Ok(()) => exit::OK,
             Err(error) => {
@@ -52,5 +54,44 @@ impl Args {
                 exit::FAILURE
             }
         }
+    }
+
+    fn endpoints(&self) -> Result<Vec<Endpoint>, String> {
+        let read = match &self.endpoints_file {
+            Some(file) => return endpoints::read(file).map_err(|error| error.to_string()),
+            None => self.endpoints.iter().map(|given| given.parse()),
+        };
+        read.collect::<Result<_, EndpointError>>().map_err(|error| error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn given(arguments: &[&str]) -> Result<Args, String> {
+        let words = [&["modelcache", "controller", "--image", "i"], arguments].concat();
+        match Cli::try_parse_from(words).map_err(|error| error.to_string())?.command {
+            Command::Controller(args) => Ok(args),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn endpoints_have_one_source() {
+        let args = given(&["--endpoint", "https://a/,https://b"]).unwrap();
+        let endpoints = args.endpoints().unwrap();
+        assert_eq!(endpoints.iter().map(Endpoint::as_str).collect::<Vec<_>>(), ["https://a", "https://b"]);
+
+        assert_eq!(given(&[]).unwrap().endpoints().unwrap(), [Endpoint::default()]);
+        let file = given(&["--endpoints-file", "/none/endpoints.yaml"]).unwrap();
+        assert!(file.endpoints().unwrap_err().starts_with("cannot use the endpoints file /none/"));
+
+        let both = given(&["--endpoints-file", "f", "--endpoint", "https://me:verysecret@hub"]).unwrap_err();
+        assert!(both.contains("--endpoint <") && both.contains("--endpoints-file"), "{both}");
+        assert!(!both.contains("verysecret"), "{both}");
     }
 }

@@ -7,7 +7,7 @@ mod official;
 
 use std::{collections::HashMap, ffi::OsString, path::PathBuf};
 
-use crate::hub::TokenSource;
+use crate::hub::{CaBundle, CaBundleError, TokenSource};
 
 /// Environment variables.
 #[derive(Debug)]
@@ -95,6 +95,11 @@ impl Env {
     /// Whether the Hub may not be asked.
     pub(super) fn offline(&self) -> bool {
         self.get("HF_HUB_OFFLINE").or_else(|| self.get("TRANSFORMERS_OFFLINE")).is_some_and(is_true)
+    }
+
+    /// Authorities to trust at the endpoint. The one variable here that is ours and not the Hub's.
+    pub(super) fn ca_bundle(&self) -> Result<Option<CaBundle>, CaBundleError> {
+        self.get(CaBundle::VARIABLE).map(str::parse).transpose()
     }
 
     /// Whether Xet shall not be used.

@@ -3,6 +3,7 @@
 mod check;
 mod controller;
 mod crd;
+mod endpoints;
 mod env;
 mod fetch;
 mod generated;

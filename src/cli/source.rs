@@ -11,8 +11,8 @@ use super::{
 use crate::{
     api::ModelCache,
     hub::{
-        Endpoint, EndpointError, InvalidPattern, NameError, Patterns, Repo, RepoType, Revision, TokenSource,
-        printable,
+        CaBundle, CaBundleError, Endpoint, EndpointError, InvalidPattern, NameError, Patterns, Repo,
+        RepoType, Revision, TokenSource, printable,
     },
     reason::Reason,
 };
@@ -49,7 +49,7 @@ pub(super) struct SourceArgs {
     /// Without files that match; may be repeated
     #[arg(long, value_name = "PATTERN", conflicts_with = "filename")]
     exclude: Vec<String>,
-    /// The Hub, or a mirror of it
+    /// The Hub, or a mirror of it. `MODELCACHE_CA_BUNDLE` may hold certificates (PEM) to trust there beside the system's
     #[arg(long, value_name = "URL", env = "HF_ENDPOINT", hide_env_values = true)]
     endpoint: Option<String>,
     /// File with the token, read again when it is refused. Else `HF_TOKEN`, the file `HF_TOKEN_PATH` or `$HF_HOME/token`
@@ -107,6 +107,9 @@ pub(super) enum SourceError {
     /// An address that cannot be a Hub's. Not read by `clap`, which would repeat it with a password in it.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
+    /// Not certificates.
+    #[error("{name} is not usable: {0}", name = CaBundle::VARIABLE)]
+    CaBundle(#[from] CaBundleError),
     /// A token must not go there.
     #[error(
         "the token is for {ours}, and not sent to {theirs}. Say that it may with --endpoint {theirs} or HF_ENDPOINT, or \
@@ -132,7 +135,7 @@ impl SourceError {
         match self {
             Self::Name(error) => error.reason(),
             Self::Pattern(error) => error.reason(),
-            Self::Endpoint(_) => Reason::InvalidEndpoint,
+            Self::Endpoint(_) | Self::CaBundle(_) => Reason::InvalidEndpoint,
             Self::OtherEndpoint { .. } => Reason::EndpointNotAllowed,
             Self::NoSecret(_) => Reason::SecretNotFound,
             Self::NoKey { .. } => Reason::SecretKeyNotFound,
@@ -153,7 +156,7 @@ impl SourceArgs {
                 revision: self.revision.parse()?,
                 aliases: aliases.iter().map(|alias| alias.parse()).collect::<Result<_, _>>()?,
                 patterns: Patterns::parse(&self.include, &self.exclude)?,
-                endpoint: endpoint(self.endpoint.as_deref())?,
+                endpoint: trusting(endpoint(self.endpoint.as_deref())?, env)?,
                 token: self.token(env),
             })
         };
@@ -179,7 +182,7 @@ impl SourceArgs {
                 revision: source.hub_revision()?,
                 aliases: source.aliases.iter().map(|alias| alias.parse()).collect::<Result<_, _>>()?,
                 patterns: Patterns::parse(&source.include, &source.exclude)?,
-                endpoint: theirs,
+                endpoint: trusting(theirs, env)?,
                 token,
             })
         };
@@ -216,6 +219,14 @@ impl SourceArgs {
     fn token(&self, env: &Env) -> TokenSource {
         self.token_file.clone().map_or_else(|| env.token(), TokenSource::File)
     }
+}
+
+/// The same, with the authorities that the environment names.
+fn trusting(endpoint: Endpoint, env: &Env) -> Result<Endpoint, CaBundleError> {
+    Ok(match env.ca_bundle()? {
+        Some(bundle) => endpoint.with_ca_bundle(bundle),
+        None => endpoint,
+    })
 }
 
 /// The Hub that is meant. An empty variable means the usual one.

@@ -20,7 +20,7 @@ use kube::{Resource, ResourceExt};
 use super::inputs::{Inputs, short_hash};
 use crate::{
     api::{self, ModelCache},
-    hub::{Commit, Endpoint, Revision},
+    hub::{CaBundle, Commit, Endpoint, Revision},
 };
 
 /// The container's name, needed to read its log.
@@ -212,13 +212,28 @@ fn container(order: Order<'_>) -> Container {
     }
 }
 
-/// The user's variables may not be the Hub's: the schema refuses those.
+/// The user's variables, and after them those of the errand. The schema keeps users from the names of these; were one
+/// there, the last would count.
 fn env(order: Order<'_>) -> Vec<EnvVar> {
-    let mut env = order.cache.spec.job.env.clone();
-    if matches!(order.errand, Errand::Recall(_)) {
-        env.push(EnvVar { name: "HF_HUB_OFFLINE".to_owned(), value: Some("1".to_owned()), value_from: None });
-    }
-    env
+    let ours = match order.errand {
+        Errand::Fetch(_, endpoint) => way(endpoint),
+        Errand::Recall(_) => vec![variable("HF_HUB_OFFLINE", "1".to_owned())],
+    };
+    [order.cache.spec.job.env.clone(), ours].concat()
+}
+
+/// The way to the endpoint: proxy and authorities. It counts for the storage behind the Hub as well, whatever its hosts
+/// are called.
+fn way(endpoint: &Endpoint) -> Vec<EnvVar> {
+    let proxy = endpoint.proxy().into_iter();
+    proxy
+        .flat_map(|proxy| ["HTTPS_PROXY", "HTTP_PROXY"].map(|name| variable(name, proxy.to_string())))
+        .chain(endpoint.ca_bundle().map(|bundle| variable(CaBundle::VARIABLE, bundle.as_pem().to_owned())))
+        .collect()
+}
+
+fn variable(name: &str, value: String) -> EnvVar {
+    EnvVar { name: name.to_owned(), value: Some(value), ..EnvVar::default() }
 }
 
 /// The command line is public (`kubectl describe`), so it names the token's file and never the token.

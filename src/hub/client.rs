@@ -2,12 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use reqwest::{Certificate, Client, Proxy, header::LINK, redirect::Policy};
+use reqwest::{Certificate, Client, header::LINK, redirect::Policy};
 use url::Url;
 
 use super::{
-    CaBundle, Commit, Endpoint, Identity, RemoteFile, Repo, RepoFile, RepoPath, Revision, RevisionInfo,
-    Token,
+    Commit, Endpoint, Identity, RemoteFile, Repo, RepoFile, RepoPath, Revision, RevisionInfo, Token,
     answer::{self, Unusable},
     error::{HubError, Trouble},
     request::{Answer, Get, patiently},
@@ -55,7 +54,11 @@ impl Hub {
     /// The same with other limits of time.
     pub fn with_patience(endpoint: &Endpoint, patience: Patience) -> Result<Self, HubError> {
         let host = || endpoint.host().to_owned();
-        let setup = |detail| HubError::Unreachable { host: host(), kind: Trouble::Setup, detail };
+        let unusable = |what: &str| HubError::Unreachable {
+            host: host(),
+            kind: Trouble::Setup,
+            detail: format!("{what} is not usable"),
+        };
         // The client is built without a provider of its own and would panic. A second install fails and does no harm.
         if rustls::crypto::CryptoProvider::get_default().is_none() {
             let _ = rustls::crypto::ring::default_provider().install_default();
@@ -71,12 +74,12 @@ impl Hub {
             .read_timeout(patience.idle)
             .tcp_keepalive(Duration::from_secs(60));
         if let Some(proxy) = endpoint.proxy() {
-            let proxy = Proxy::all(proxy.clone())
-                .map_err(|_| setup("the proxy's address is not usable".to_owned()))?;
-            builder = builder.proxy(proxy);
+            let proxy = reqwest::Proxy::all(proxy.url().clone());
+            builder = builder.proxy(proxy.map_err(|_| unusable("the proxy's address"))?);
         }
         if let Some(bundle) = endpoint.ca_bundle() {
-            builder = builder.tls_certs_merge(certificates(bundle).map_err(setup)?);
+            let certificates = Certificate::from_pem_bundle(bundle.as_pem().as_bytes());
+            builder = builder.tls_certs_merge(certificates.map_err(|_| unusable("the CA bundle"))?);
         }
         let client = builder.build().map_err(|error| transport::failed(error, host()))?;
         Ok(Self { client, endpoint: Arc::new(endpoint.clone()) })
@@ -179,18 +182,4 @@ fn next_page(answer: &Answer) -> Result<Option<Url>, Unusable> {
         Ok(url) if url.origin() == here.origin() => Ok(Some(url)),
         _ => Err(Unusable::Wrong("the next page of the listing is at another host".to_owned())),
     }
-}
-
-fn certificates(bundle: &CaBundle) -> Result<Vec<Certificate>, String> {
-    let pem = match bundle {
-        CaBundle::Pem(text) => text.clone().into_bytes(),
-        CaBundle::File(path) => std::fs::read(path)
-            .map_err(|error| format!("the CA bundle {} cannot be read: {}", path.display(), error.kind()))?,
-    };
-    let certificates =
-        Certificate::from_pem_bundle(&pem).map_err(|_| "the CA bundle is not PEM".to_owned())?;
-    if certificates.is_empty() {
-        return Err("the CA bundle has no certificate".to_owned());
-    }
-    Ok(certificates)
 }

@@ -143,7 +143,15 @@ fn bad_jobs() -> Vec<Refusal> {
         (job(json!({ "resources": { "limits": { "cpu": "two" } } })), "spec.job.resources.limits.cpu"),
         (job(json!({ "tolerations": ["all"] })), "spec.job.tolerations[0]"),
     ];
-    for name in ["HF_TOKEN", "hf_endpoint", "HTTPS_PROXY", "no_proxy", "SSL_CERT_FILE", "LD_PRELOAD"] {
+    for name in [
+        "HF_TOKEN",
+        "hf_endpoint",
+        "HTTPS_PROXY",
+        "no_proxy",
+        "SSL_CERT_FILE",
+        "LD_PRELOAD",
+        "MODELCACHE_CA_BUNDLE",
+    ] {
         all.push((
             env(name),
             "spec.job.env[].name must not begin with HF_, SSL_CERT_ or LD_, or end with _PROXY",

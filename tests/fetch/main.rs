@@ -6,6 +6,8 @@ mod common;
 #[path = "../support/listing.rs"]
 mod listing;
 
+#[path = "../support/proxy.rs"]
+mod proxy;
 #[path = "../support/tls.rs"]
 mod tls;
 
@@ -21,3 +23,4 @@ mod relay;
 mod support;
 mod volume;
 mod volumes;
+mod way;

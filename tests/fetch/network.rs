@@ -188,7 +188,7 @@ async fn names_that_do_not_resolve_are_named() {
 }
 
 /// A Hub and a CDN with TLS, and a file with these certificates.
-fn with_company_tls() -> (Stage, Vec<crate::relay::Relay>) {
+pub fn with_company_tls() -> (Stage, Vec<crate::relay::Relay>) {
     let (hub, cdn) = (Door::tls(), Door::tls());
     let stage = stage(hub_behind(Some(&hub), Some(&cdn)));
     let listeners = stage.hub.listeners();

@@ -7,7 +7,7 @@ use std::{
     thread,
 };
 
-use modelcache::hub::{CaBundle, Endpoint};
+use modelcache::hub::Endpoint;
 use rustls::{ServerConnection, StreamOwned};
 
 use crate::tls::{self, AUTHORITY};
@@ -68,11 +68,7 @@ impl Wire {
 
     pub fn endpoint(&self) -> Endpoint {
         let endpoint: Endpoint = self.url().parse().unwrap();
-        if self.scheme == "https" {
-            endpoint.with_ca_bundle(CaBundle::Pem(AUTHORITY.into()))
-        } else {
-            endpoint
-        }
+        if self.scheme == "https" { endpoint.with_ca_bundle(AUTHORITY.parse().unwrap()) } else { endpoint }
     }
 
     /// The heads of all requests so far, in lower case.

@@ -1,17 +1,23 @@
 //! The whole way of a file in Xet: into a cache, verified, and over plain HTTP where the store fails.
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr},
+    process::Command,
+    sync::Arc,
+    time::Duration,
+};
 
 use modelcache::{
     cache::CacheDir,
     fetch::{FetchRequest, Limits, Progress, Report, fetch},
-    hub::{Patterns, Repo, RepoType, TokenSource},
+    hub::{CaBundle, Patterns, Repo, RepoType, TokenSource},
     reason::Reason,
 };
 use pretty_assertions::assert_eq;
 use standin_hub::Class;
 
-use crate::{FILE, SIZE, World, alice};
+use crate::{FILE, SIZE, World, alice, proxy::ForwardProxy};
 
 impl World {
     async fn fetch(&self, xet: bool) -> Report {
@@ -94,4 +100,35 @@ async fn who_waits_for_room_on_a_slow_line_has_not_stalled() {
     world.store.slow_down(3 << 20);
     let report = world.fetch_with(true, Duration::from_secs(5)).await;
     assert_eq!((report.downloaded_bytes, world.over_http()), (SIZE, 0));
+}
+
+/// The command with the variables that a Job has where its endpoint has a proxy.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_reaches_the_store_through_its_proxy_and_takes_plain_http_with_certificates() {
+    let world = World::new().await;
+    let proxy = ForwardProxy::start(IpAddr::from(Ipv4Addr::LOCALHOST), |host| host.parse().ok());
+    let store = world.store.url().split("://").nth(1).unwrap().to_owned();
+    let fetch = async |bundle: Option<&str>| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_modelcache"));
+        command
+            .args(["fetch", "acme/big"])
+            .env_clear()
+            .env("HF_ENDPOINT", world.hub.url())
+            .env("HF_HUB_CACHE", world.folder.path().join("cache"))
+            .env("HF_TOKEN", "hf_alice")
+            .envs(["HTTPS_PROXY", "HTTP_PROXY"].map(|name| (name, &proxy.url)))
+            .envs(bundle.map(|bundle| (CaBundle::VARIABLE, bundle)));
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        assert!(output.status.success(), "{output:?}");
+        fs::remove_dir_all(world.folder.path().join("cache")).unwrap();
+    };
+
+    fetch(None).await;
+    assert!(proxy.asked().iter().any(|host| store.starts_with(host.as_str())), "{:?}", proxy.asked());
+    assert_eq!(world.over_http(), 0);
+
+    let asked = proxy.asked().len();
+    fetch(Some(include_str!("../hub_client/tls/ca.pem"))).await;
+    assert_eq!(world.over_http(), SIZE);
+    assert!(!proxy.asked()[asked..].iter().any(|host| store.starts_with(host.as_str())));
 }

@@ -5,6 +5,8 @@
 mod failures;
 mod fetches;
 mod memory;
+#[path = "../support/proxy.rs"]
+mod proxy;
 mod quiet;
 mod transfers;
 

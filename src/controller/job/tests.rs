@@ -10,19 +10,22 @@ fn inputs() -> Inputs {
     let repo = crate::hub::Repo { kind: crate::hub::RepoType::Model, id: "acme/tiny".parse().unwrap() };
     let patterns = crate::hub::Patterns::parse(["*.json"], ["original/*"]).unwrap();
     let refs = vec!["main".parse().unwrap(), "latest".parse().unwrap()];
-    Inputs::new(repo, Some(commit()), refs, patterns, "claim-uid".to_owned(), Some("hub".to_owned()))
-}
-
-fn commit() -> Commit {
-    COMMIT.parse().unwrap()
+    Inputs::new(
+        repo,
+        Some(COMMIT.parse().unwrap()),
+        refs,
+        patterns,
+        "claim-uid".to_owned(),
+        Some("hub".to_owned()),
+    )
 }
 
 fn built(cache: &ModelCache) -> serde_json::Value {
-    let (commit, endpoint) = (commit(), endpoint());
-    built_for(cache, Errand::Fetch(&commit, &endpoint))
+    built_at(cache, &endpoint())
 }
 
-fn built_for(cache: &ModelCache, errand: Errand<'_>) -> serde_json::Value {
+fn built_at(cache: &ModelCache, endpoint: &Endpoint) -> serde_json::Value {
+    let commit: Commit = COMMIT.parse().unwrap();
     let inputs = inputs();
     let job = build(Order {
         cache,
@@ -31,7 +34,7 @@ fn built_for(cache: &ModelCache, errand: Errand<'_>) -> serde_json::Value {
         attempt: 2,
         secret_version: Some("uid/7"),
         image: "modelcache:1",
-        errand,
+        errand: Errand::Fetch(&commit, endpoint),
     });
     serde_json::to_value(job).unwrap()
 }
@@ -155,4 +158,30 @@ fn the_users_settings_are_taken_and_our_labels_win() {
     assert_eq!(pod["spec"]["securityContext"], json!({ "runAsUser": 1000 }), "theirs replaces ours whole");
     // Without our fsGroup the group bits help nobody.
     assert_eq!(pod["spec"]["volumes"][1]["projected"]["defaultMode"], 0o444);
+}
+
+#[test]
+fn the_way_to_the_endpoint_comes_after_the_users_variables_and_changes_no_name() {
+    let mut cache = cache();
+    cache.spec.job.env =
+        vec![EnvVar { name: "A".to_owned(), value: Some("1".to_owned()), ..EnvVar::default() }];
+    let plain = built(&cache);
+    let authority = include_str!("../../../tests/hub_client/tls/ca.pem");
+    let endpoint = endpoint()
+        .with_proxy("http://proxy.example:3128".parse().unwrap())
+        .with_ca_bundle(authority.parse().unwrap());
+    let job = built_at(&cache, &endpoint);
+    let env = &job["spec"]["template"]["spec"]["containers"][0]["env"];
+    let expected = json!([
+        { "name": "A", "value": "1" },
+        { "name": "HTTPS_PROXY", "value": "http://proxy.example:3128" },
+        { "name": "HTTP_PROXY", "value": "http://proxy.example:3128" },
+        { "name": "MODELCACHE_CA_BUNDLE", "value": authority },
+    ]);
+    assert_eq!(*env, expected);
+    assert_eq!(job["metadata"]["name"], plain["metadata"]["name"]);
+    assert_eq!(job["metadata"]["labels"], plain["metadata"]["labels"], "the hash of the inputs among them");
+    // A Job that cannot start the old way is made again.
+    let template = |job: &serde_json::Value| job["metadata"]["annotations"][api::ANNOTATION_TEMPLATE].clone();
+    assert_ne!(template(&job), template(&plain));
 }

@@ -111,12 +111,11 @@ fn reaches(endpoint: &Endpoint) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hub::CaBundle;
 
     #[test]
     fn an_endpoint_with_a_way_of_its_own_is_left_to_plain_http() {
         let proxy = "http://proxy:3128".parse().unwrap();
-        let bundle = CaBundle::Pem(String::new());
+        let bundle = include_str!("../../../tests/hub_client/tls/ca.pem").parse().unwrap();
         assert!(reaches(&Endpoint::default()));
         assert!(!reaches(&Endpoint::default().with_proxy(proxy)));
         assert!(!reaches(&Endpoint::default().with_ca_bundle(bundle)));

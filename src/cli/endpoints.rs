@@ -1,0 +1,209 @@
+//! The file with the operator's endpoints: a list in YAML, each with the way there.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use serde_json::{Map, Value};
+
+use crate::hub::{CaBundle, CaBundleError, Endpoint, EndpointError, ProxyError, printable};
+
+/// A file with no endpoints that can be used. Of what is in it only addresses are repeated, without what may be secret.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot use the endpoints file {}: {why}", file.display())]
+pub(super) struct EndpointsError {
+    file: PathBuf,
+    why: Flaw,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Flaw {
+    #[error("it cannot be read: {}", .0.kind())]
+    Unreadable(io::Error),
+    #[error("line {0} is not YAML")]
+    Syntax(u64),
+    #[error("it must be a list with at least one endpoint, such as `- url: https://huggingface.co`")]
+    NoList,
+    #[error("entry {0}: {1}")]
+    Entry(usize, EntryFlaw),
+}
+
+#[derive(Debug, thiserror::Error)]
+enum EntryFlaw {
+    #[error("it must have the key url, and may have proxy and one of caBundle and caBundleFile")]
+    NoMap,
+    #[error("there is no key `{0}`: url, proxy, caBundle and caBundleFile are known")]
+    UnknownKey(String),
+    #[error("{0} must be a text")]
+    NoText(&'static str),
+    #[error("{0} stands in an entry before it")]
+    Twice(String),
+    #[error(transparent)]
+    Url(#[from] EndpointError),
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
+    #[error("give caBundle or caBundleFile, not both")]
+    TwoBundles,
+    #[error("caBundle is not usable: {0}")]
+    Bundle(#[from] CaBundleError),
+    #[error("caBundleFile {} cannot be read: {}", .0.display(), .1.kind())]
+    UnreadableBundle(PathBuf, io::Error),
+    #[error("caBundleFile {} is not usable: {why}", .0.display(), why = .1)]
+    BundleFile(PathBuf, CaBundleError),
+}
+
+/// Reads the endpoints, the default one first.
+pub(super) fn read(file: &Path) -> Result<Vec<Endpoint>, EndpointsError> {
+    let text = std::fs::read_to_string(file).map_err(Flaw::Unreadable);
+    text.and_then(|text| parse(&text)).map_err(|why| EndpointsError { file: file.to_owned(), why })
+}
+
+fn parse(text: &str) -> Result<Vec<Endpoint>, Flaw> {
+    // As a plain value first: the parser's words about a type that it did not expect repeat the value.
+    let value: Value = serde_saphyr::from_str(text)
+        .map_err(|error| Flaw::Syntax(error.location().map_or(1, |location| location.line())))?;
+    let entries = value.as_array().filter(|entries| !entries.is_empty()).ok_or(Flaw::NoList)?;
+    let mut endpoints: Vec<Endpoint> = Vec::new();
+    for (number, entry) in (1..).zip(entries) {
+        let endpoint = endpoint(entry).map_err(|flaw| Flaw::Entry(number, flaw))?;
+        if endpoints.iter().any(|known| known.as_str() == endpoint.as_str()) {
+            return Err(Flaw::Entry(number, EntryFlaw::Twice(endpoint.to_string())));
+        }
+        endpoints.push(endpoint);
+    }
+    Ok(endpoints)
+}
+
+fn endpoint(entry: &Value) -> Result<Endpoint, EntryFlaw> {
+    let entry = entry.as_object().ok_or(EntryFlaw::NoMap)?;
+    if let Some(key) =
+        entry.keys().find(|key| !["url", "proxy", "caBundle", "caBundleFile"].contains(&key.as_str()))
+    {
+        // Someone who left `url:` out has written an address in the place of a key.
+        let key = if key.contains('@') { "…".to_owned() } else { printable(key) };
+        return Err(EntryFlaw::UnknownKey(key));
+    }
+    let mut endpoint: Endpoint = text(entry, "url")?.ok_or(EntryFlaw::NoMap)?.parse()?;
+    if let Some(proxy) = text(entry, "proxy")? {
+        endpoint = endpoint.with_proxy(proxy.parse()?);
+    }
+    let bundle = match (text(entry, "caBundle")?, text(entry, "caBundleFile")?) {
+        (None, None) => return Ok(endpoint),
+        (Some(_), Some(_)) => return Err(EntryFlaw::TwoBundles),
+        (Some(bundle), None) => bundle.parse()?,
+        (None, Some(file)) => bundle_in(Path::new(file))?,
+    };
+    Ok(endpoint.with_ca_bundle(bundle))
+}
+
+/// A text of an entry. One that is null or empty counts as none.
+fn text<'a>(entry: &'a Map<String, Value>, key: &'static str) -> Result<Option<&'a str>, EntryFlaw> {
+    match entry.get(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.as_str()).filter(|text| !text.is_empty())),
+        Some(_) => Err(EntryFlaw::NoText(key)),
+    }
+}
+
+fn bundle_in(file: &Path) -> Result<CaBundle, EntryFlaw> {
+    let text =
+        std::fs::read_to_string(file).map_err(|error| EntryFlaw::UnreadableBundle(file.to_owned(), error))?;
+    text.parse().map_err(|error| EntryFlaw::BundleFile(file.to_owned(), error))
+}
+
+#[cfg(test)]
+mod tests {
+    use pretty_assertions::assert_eq;
+
+    use super::*;
+
+    const AUTHORITY: &str = include_str!("../../tests/hub_client/tls/ca.pem");
+
+    fn error(text: &str) -> String {
+        parse(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn each_endpoint_has_its_own_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ca.crt");
+        std::fs::write(&file, AUTHORITY).unwrap();
+        let block = AUTHORITY.trim().replace('\n', "\n    ");
+        let text = format!(
+            "# the Hub first\n- url: https://huggingface.co\n- url: https://hub.example/hf\n  proxy: http://proxy:3128\n  \
+             caBundle: |\n    {block}\n- url: https://other.example\n  proxy:\n  caBundleFile: {}\n",
+            file.display()
+        );
+        let at = |url: &str| url.parse::<Endpoint>().unwrap();
+        let bundle = || AUTHORITY.parse().unwrap();
+        let expected = vec![
+            at("https://huggingface.co"),
+            at("https://hub.example/hf")
+                .with_proxy("http://proxy:3128".parse().unwrap())
+                .with_ca_bundle(bundle()),
+            at("https://other.example").with_ca_bundle(bundle()),
+        ];
+        assert_eq!(parse(&text).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_flaw_is_told_with_its_entry() {
+        let hub = "- url: https://huggingface.co\n";
+        for (text, expected) in [
+            ("- url: [\n".to_owned(), "line "),
+            (String::new(), "it must be a list"),
+            ("[]".to_owned(), "it must be a list"),
+            ("url: https://huggingface.co".to_owned(), "it must be a list"),
+            (format!("{hub}- https://hub.example"), "entry 2: it must have the key url"),
+            (format!("{hub}- proxy: http://proxy"), "entry 2: it must have the key url"),
+            (format!("{hub}- url: https://a\n  prxy: http://proxy"), "entry 2: there is no key `prxy`"),
+            (format!("{hub}- url: ftp://a"), "entry 2: `ftp://a/` is not an endpoint"),
+            (format!("{hub}{hub}"), "entry 2: https://huggingface.co stands in an entry before it"),
+            ("- url: 7".to_owned(), "entry 1: url must be a text"),
+            ("- {url: 'https://a', proxy: 'socks5://p'}".to_owned(), "entry 1: `socks5://p` is not a proxy"),
+            ("- {url: 'https://a', caBundle: x}".to_owned(), "entry 1: caBundle is not usable: it has no"),
+            ("- {url: 'https://a', caBundle: x, caBundleFile: /y}".to_owned(), "entry 1: give caBundle or"),
+            ("- {url: 'https://a', caBundleFile: /none/ca}".to_owned(), "entry 1: caBundleFile /none/ca "),
+        ] {
+            let error = error(&text);
+            assert!(error.starts_with(expected), "{error:?} does not begin with {expected:?}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_never_repeated() {
+        for text in [
+            "- url: https://me:verysecret@hub",
+            "- {url: 'https://a', proxy: 'http://me:verysecret@proxy:3128'}",
+            "- {url: 'https://a', 'http://me:verysecret@proxy': x}",
+            "- http://me:verysecret@proxy",
+            "http://me:verysecret@proxy",
+            "- {url: 'https://a', proxy: ['http://me:verysecret@proxy']}",
+            "- {url: 'https://a', caBundle: 'http://me:verysecret@proxy'}",
+            "- url: https://a\n  proxy: http://me:verysecret@proxy\n bad: [",
+        ] {
+            let error = error(text);
+            assert!(!error.contains("secret"), "{error}");
+        }
+        let file = Path::new("/none/endpoints.yaml");
+        let error = read(file).unwrap_err().to_string();
+        assert!(
+            error.starts_with("cannot use the endpoints file /none/endpoints.yaml: it cannot be read"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn the_file_in_the_guide_can_be_used() {
+        let page = include_str!("../../docs/guides/install.md");
+        let block = page.split("```").find(|block| block.contains("kind: ConfigMap")).unwrap();
+        let map: Value = serde_saphyr::from_str(block.trim_start_matches("yaml")).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ca.crt");
+        std::fs::write(&file, AUTHORITY).unwrap();
+        let text = map["data"]["endpoints.yaml"].as_str().unwrap();
+        let endpoints = parse(&text.replace("/etc/modelcache/ca.crt", file.to_str().unwrap())).unwrap();
+        assert!(endpoints[0].proxy().is_some() && endpoints[1].ca_bundle().is_some());
+    }
+}
