@@ -2,9 +2,9 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use super::{endpoints, tell};
+use super::{endpoints, stop::stopped, tell};
 use crate::{
-    controller::{self, Settings},
+    controller::{self, Namespace, Settings},
     hub::{Endpoint, EndpointError},
     reason::{Reason, exit},
 };
@@ -13,7 +13,8 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     modelcache controller --image registry.example/modelcache:v1\n  \
-    modelcache controller --image IMAGE --endpoint https://mirror.example")]
+    modelcache controller --image IMAGE --endpoint https://mirror.example\n  \
+    modelcache controller --image IMAGE --namespace team-a,team-b")]
 pub(super) struct Args {
     /// Image of the download Jobs: the controller's own
     #[arg(long, env = "MODELCACHE_IMAGE")]
@@ -31,6 +32,9 @@ pub(super) struct Args {
     /// YAML file with the same, each with the proxy and the certificates for the way there. Instead of `--endpoint`
     #[arg(long, value_name = "FILE", env = "MODELCACHE_ENDPOINTS_FILE", conflicts_with = "endpoints")]
     endpoints_file: Option<PathBuf>,
+    /// A namespace to watch, instead of all. Several with commas between them
+    #[arg(long = "namespace", value_name = "NAME", env = "MODELCACHE_NAMESPACES", value_delimiter = ',')]
+    namespaces: Vec<Namespace>,
     /// Where probes and metrics are served
     #[arg(long, env = "MODELCACHE_LISTEN", default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
@@ -46,8 +50,9 @@ impl Args {
                 return exit::USAGE;
             }
         };
-        let Self { image, listen, .. } = self;
-        match Box::pin(controller::run(Settings { image, endpoints, listen })).await {
+        let Self { image, namespaces, listen, .. } = self;
+        let settings = Settings { image, endpoints, namespaces, listen };
+        match Box::pin(controller::run(settings, stopped())).await {
             Ok(()) => exit::OK,
             Err(error) => {
                 tracing::error!(%error, "the controller cannot run");
@@ -81,17 +86,20 @@ mod tests {
     }
 
     #[test]
-    fn endpoints_have_one_source() {
-        let args = given(&["--endpoint", "https://a/,https://b"]).unwrap();
+    fn lists_have_commas_and_endpoints_have_one_source() {
+        let args = given(&["--namespace", "a,b", "--endpoint", "https://a/,https://b"]).unwrap();
+        assert_eq!(args.namespaces, ["a", "b"].map(|name| name.parse().unwrap()));
         let endpoints = args.endpoints().unwrap();
         assert_eq!(endpoints.iter().map(Endpoint::as_str).collect::<Vec<_>>(), ["https://a", "https://b"]);
 
-        assert_eq!(given(&[]).unwrap().endpoints().unwrap(), [Endpoint::default()]);
+        let none = given(&[]).unwrap();
+        assert_eq!((none.namespaces.len(), none.endpoints().unwrap()), (0, vec![Endpoint::default()]));
         let file = given(&["--endpoints-file", "/none/endpoints.yaml"]).unwrap();
         assert!(file.endpoints().unwrap_err().starts_with("cannot use the endpoints file /none/"));
 
         let both = given(&["--endpoints-file", "f", "--endpoint", "https://me:verysecret@hub"]).unwrap_err();
         assert!(both.contains("--endpoint <") && both.contains("--endpoints-file"), "{both}");
         assert!(!both.contains("verysecret"), "{both}");
+        assert!(given(&["--namespace", "a_b"]).unwrap_err().contains("lower-case letters"));
     }
 }

@@ -9,16 +9,14 @@ use std::{
 use clap::builder::RangedU64ValueParser;
 use futures::FutureExt as _;
 use serde::Serialize;
-use tokio::{
-    select,
-    signal::unix::{SignalKind, signal},
-};
+use tokio::select;
 
 use super::{
     Output,
     env::Env,
     json, print,
     source::{FILES_HELP, Source, SourceArgs, Wanted},
+    stop::stopped,
     tell,
 };
 use crate::{
@@ -168,19 +166,4 @@ async fn with_progress(request: &FetchRequest, stop: impl Future<Output = ()>) -
     } else {
         select! { report = fetched => report, () = progress.print_lines(print) => pending().await }
     }
-}
-
-/// Ends when Kubernetes or a person wants us to. Who wants it twice does not wait for the tidying up.
-async fn stopped() {
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        return pending().await;
-    };
-    let mut asked = async move || select! { _ = terminate.recv() => (), _ = interrupt.recv() => () };
-    asked().await;
-    tokio::spawn(async move {
-        asked().await;
-        std::process::exit(exit::TERMINATED.into());
-    });
 }

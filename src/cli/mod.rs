@@ -14,6 +14,7 @@ mod place;
 mod prune;
 mod reasons;
 mod source;
+mod stop;
 mod table;
 mod verify;
 

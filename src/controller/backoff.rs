@@ -21,6 +21,9 @@ pub const WAITING: Duration = Duration::from_secs(30);
 /// Where no event tells that a Secret came: looked at again after this time at the latest.
 pub const WITHOUT_TOKEN: Duration = Duration::from_secs(300);
 
+/// A namespace cannot be watched yet.
+const CLOSED: Growing = Growing::new(5, 60);
+
 /// Pauses that double.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Growing {
@@ -107,6 +110,12 @@ pub fn attempt(reason: Reason, number: u32, retry_after: Option<u64>, name: &str
 #[must_use]
 pub fn look(failures: u32, name: &str) -> Duration {
     jittered(Growing::new(1, 120).after(failures), name)
+}
+
+/// The pause after `failures` tries in a row to watch a namespace.
+#[must_use]
+pub fn area(failures: u32, namespace: &str) -> Duration {
+    jittered(CLOSED.after(failures), namespace)
 }
 
 /// The pause before the Hub is asked again after `failures` refusals or outages in a row.

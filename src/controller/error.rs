@@ -2,6 +2,7 @@
 //!
 //! What a user can mend is never an error here: it is a verdict on the resource.
 
+use super::area::Area;
 use crate::hub::HubError;
 
 /// The controller cannot run.
@@ -27,6 +28,30 @@ pub enum ControllerError {
         /// Why not.
         source: std::io::Error,
     },
+}
+
+/// An area cannot be watched. It is tried again, for both may come later: the namespace and the rights.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "cannot list {what} in {place}: {why}; {remedy}",
+    place = area.place(), why = words(source), remedy = area.remedy()
+)]
+pub struct AreaError {
+    /// The plural of the kind.
+    pub what: String,
+    /// Where.
+    pub area: Area,
+    /// Why not.
+    #[source]
+    pub source: kube::Error,
+}
+
+/// The API server's own words, without the object that they came in.
+fn words(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        error => error.to_string(),
+    }
 }
 
 /// Something around a resource cannot be read.

@@ -4,6 +4,7 @@
 //! `decide`, `status` and the builders are pure; only `observe`, `preflight` and `apply` talk to anyone.
 
 mod apply;
+mod area;
 mod attempt;
 mod backoff;
 mod budget;
@@ -29,6 +30,7 @@ mod source;
 mod status;
 mod watch;
 
+pub use area::{Namespace, NamespaceError};
 pub use backoff::{Again, Growing, again};
 pub use error::{ApplyError, ControllerError, ObserveError, PodError, PreflightError, ReconcileError};
 pub use watch::{Settings, run};

@@ -91,7 +91,7 @@ pub struct Observation {
 /// Gathers the observation of one resource.
 pub async fn observe(
     client: &Client,
-    caches: &Store<ModelCache>,
+    caches: &[Store<ModelCache>],
     cache: Arc<ModelCache>,
 ) -> Result<Observation, ObserveError> {
     let namespace = cache.namespace().unwrap_or_default();
@@ -122,7 +122,8 @@ pub async fn observe(
         Some(pod) => read_progress(client, &namespace, pod).await,
         None => None,
     };
-    let neighbours = Neighbour::all(&caches.state(), &cache);
+    let known: Vec<_> = caches.iter().flat_map(Store::state).collect();
+    let neighbours = Neighbour::all(&known, &cache);
     Ok(Observation { cache, secret, claim, attempts, busy, neighbours, progress })
 }
 

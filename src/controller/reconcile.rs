@@ -32,8 +32,8 @@ const SUSPENDED: Duration = Duration::from_secs(3600);
 pub struct Context {
     /// The API server.
     pub client: Client,
-    /// All known ModelCaches.
-    pub caches: Store<ModelCache>,
+    /// All known ModelCaches, by what is watched as one.
+    pub caches: Vec<Store<ModelCache>>,
     /// The Hub's answers.
     pub preflights: Preflights,
     /// Writes events, and aggregates repeated ones.

@@ -2,7 +2,10 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use futures::StreamExt;
+use futures::{
+    FutureExt as _, StreamExt as _,
+    future::{BoxFuture, Shared, join_all},
+};
 use k8s_openapi::api::{
     batch::v1::Job,
     core::v1::{PersistentVolumeClaim, Pod, Secret},
@@ -18,10 +21,13 @@ use kube::{
         watcher,
     },
 };
+use tokio::select;
 use tracing::{info, warn};
 
 use super::{
-    ControllerError, ReconcileError, backoff,
+    ControllerError, Namespace, ReconcileError,
+    area::Area,
+    backoff,
     failures::Failures,
     pods,
     preflight::Preflights,
@@ -45,31 +51,49 @@ const REPORTER: &str = "modelcache.internal/controller";
 pub struct Settings {
     /// The image of the Jobs: the controller's own.
     pub image: String,
-    /// The Hubs that tokens may be sent to, the default one first.
+    /// The Hubs that tokens may be sent to, the default one first, each with the way there.
     pub endpoints: Vec<Endpoint>,
+    /// The namespaces that are watched; none of them mean all.
+    pub namespaces: Vec<Namespace>,
     /// Where probes and metrics are served.
     pub listen: SocketAddr,
 }
 
-/// Runs until SIGTERM or SIGINT.
-pub async fn run(settings: Settings) -> Result<(), ControllerError> {
-    let client = connect().await?;
-    let caches: Api<ModelCache> = Api::all(client.clone());
-    caches.list(&ListParams::default().limit(1)).await.map_err(ControllerError::NoCrd)?;
+/// The end of all watches.
+pub(super) type Stop = Shared<BoxFuture<'static, ()>>;
 
-    let controller = Controller::new(caches, watcher::Config::default())
-        .with_config(Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY));
-    let known = controller.store();
+/// Runs until `stop`.
+pub async fn run(
+    settings: Settings,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), ControllerError> {
+    let client = connect().await?;
+    if settings.namespaces.is_empty() {
+        let caches: Api<ModelCache> = Api::all(client.clone());
+        caches.list(&ListParams::default().limit(1)).await.map_err(ControllerError::NoCrd)?;
+    } else {
+        client.apiserver_version().await.map_err(ControllerError::Connect)?;
+    }
+
+    let watched: Vec<_> = Area::of(&settings.namespaces)
+        .into_iter()
+        .map(|area| {
+            let controller = Controller::new(area.api(&client), watcher::Config::default())
+                .with_config(Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY));
+            (area, controller)
+        })
+        .collect();
+    let known: Vec<_> = watched.iter().map(|(_, controller)| controller.store()).collect();
     let metrics = Arc::new(Metrics::new(known.clone()));
     telemetry::serve(settings.listen, metrics.clone())
         .await
         .map_err(|source| ControllerError::Listen { address: settings.listen, source })?;
     let reporter = Reporter { controller: REPORTER.to_owned(), instance: std::env::var("POD_NAME").ok() };
     let recorder = Recorder::new(client.clone(), reporter);
-    let waiting_pods = pods::run(client.clone(), recorder.clone());
+    let waiting_pods = Arc::new(pods::Context::new(client.clone(), recorder.clone()));
     let context = Arc::new(Context {
-        client: client.clone(),
-        caches: known.clone(),
+        client,
+        caches: known,
         preflights: Preflights::new(&settings.endpoints)?,
         recorder,
         metrics,
@@ -77,18 +101,42 @@ pub async fn run(settings: Settings) -> Result<(), ControllerError> {
         image: settings.image,
     });
     info!(version = env!("CARGO_PKG_VERSION"), "the controller starts");
-    let model_caches = controller
-        .owns(Api::<Job>::all(client.clone()), labelled())
-        .watches(Api::<Pod>::all(client.clone()), labelled(), of_label)
-        .watches(Api::<PersistentVolumeClaim>::all(client.clone()), watcher::Config::default(), {
+    let stop = stop.boxed().shared();
+    join_all(watched.into_iter().map(|(area, controller)| {
+        let (context, waiting_pods, stop) = (context.clone(), waiting_pods.clone(), stop.clone());
+        async move {
+            select! {
+                () = area.opens(&context.client) => {}
+                () = stop.clone() => return,
+            }
+            tokio::join!(
+                caches_of(&area, controller, &context, stop.clone()),
+                pods::run(&area, &waiting_pods, stop)
+            );
+        }
+    }))
+    .await;
+    info!("the controller stops");
+    Ok(())
+}
+
+/// Looks at the ModelCaches of an area until the end.
+async fn caches_of(area: &Area, controller: Controller<ModelCache>, context: &Arc<Context>, stop: Stop) {
+    let client = &context.client;
+    let known = controller.store();
+    // Metadata only: what is in the Secrets of the cluster never comes into this process by the watch.
+    let secrets = area.api::<PartialObjectMeta<Secret>>(client);
+    controller
+        .owns(area.api::<Job>(client), labelled())
+        .watches(area.api::<Pod>(client), labelled(), of_label)
+        .watches(area.api::<PersistentVolumeClaim>(client), watcher::Config::default(), {
             let known = known.clone();
             move |changed| using(&known, &changed, |cache| Some(cache.claim_name()))
         })
-        // Metadata only: what is in the Secrets of the cluster never comes into this process by the watch.
-        .watches(Api::<PartialObjectMeta<Secret>>::all(client), watcher::Config::default(), move |changed| {
+        .watches(secrets, watcher::Config::default(), move |changed| {
             using(&known, &changed, |cache| Some(cache.spec.token_secret_ref.as_ref()?.name.clone()))
         })
-        .shutdown_on_signal()
+        .graceful_shutdown_on(stop)
         .run(reconcile, on_error, context.clone())
         .for_each(|result| async {
             match result {
@@ -98,12 +146,10 @@ pub async fn run(settings: Settings) -> Result<(), ControllerError> {
                 }
                 // `on_error` has told it.
                 Ok(_) | Err(kube::runtime::controller::Error::ReconcilerFailed(..)) => {}
-                Err(error) => warn!(%error, "a watch failed"),
+                Err(error) => warn!(namespaces = %area, %error, "a watch failed"),
             }
-        });
-    tokio::join!(model_caches, waiting_pods);
-    info!("the controller stops");
-    Ok(())
+        })
+        .await;
 }
 
 async fn connect() -> Result<Client, ControllerError> {

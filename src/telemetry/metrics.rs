@@ -37,7 +37,7 @@ pub struct Metrics {
 impl Metrics {
     /// Registers all of them. The resources are counted when the page is asked for.
     #[must_use]
-    pub fn new(caches: Store<ModelCache>) -> Self {
+    pub fn new(caches: Vec<Store<ModelCache>>) -> Self {
         let mut registry = Registry::with_prefix("modelcache");
         let reconciles = Family::<Outcome, Counter>::default();
         let seconds = Histogram::new(exponential_buckets(0.005, 2.0, 14));
@@ -86,14 +86,14 @@ impl Drop for Timer {
     }
 }
 
-/// Counts the resources by the reason of their Ready condition, from what the watch knows.
+/// Counts the resources by the reason of their Ready condition, from what the watches know.
 #[derive(Debug)]
-struct Resources(Store<ModelCache>);
+struct Resources(Vec<Store<ModelCache>>);
 
 impl Collector for Resources {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let mut counts = BTreeMap::<(String, String), i64>::new();
-        for cache in self.0.state() {
+        for cache in self.0.iter().flat_map(Store::state) {
             let conditions = cache.status.as_ref().map_or(&[][..], |status| &status.conditions);
             let key = condition::find(conditions, Topic::Ready)
                 .map_or_else(Default::default, |ready| (ready.status.clone(), ready.reason.clone()));
@@ -111,5 +111,34 @@ impl Collector for Resources {
             gauge.encode(family.encode_family(&[("ready", ready), ("reason", reason)])?)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use pretty_assertions::assert_eq;
+
+    use super::*;
+
+    #[test]
+    fn the_reference_has_every_metric_with_its_type() {
+        let metrics = Arc::new(Metrics::new(Vec::new()));
+        metrics.reconcile_started().ended(true);
+        let page = metrics.render().unwrap();
+        let served: BTreeSet<_> = page
+            .lines()
+            .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
+            .map(|(name, kind)| {
+                (if kind == "counter" { format!("{name}_total") } else { name.to_owned() }, kind)
+            })
+            .collect();
+        let told: BTreeSet<_> = include_str!("../../docs/reference/metrics.md")
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `modelcache_")?.split_once("` | "))
+            .map(|(name, rest)| (format!("modelcache_{name}"), rest.split(' ').next().unwrap_or_default()))
+            .collect();
+        assert_eq!(told, served);
     }
 }

@@ -61,7 +61,8 @@ impl Cluster {
         cluster
     }
 
-    async fn install(&self, endpoints: &str) {
+    /// Installs the definition.
+    pub async fn define(&self) {
         self.apply(include_str!("../../crds/modelcaches.modelcache.internal.yaml")).await;
         let crds: Api<CustomResourceDefinition> = Api::all(self.client.clone());
         within("the CRD to be established", async {
@@ -70,6 +71,10 @@ impl Cluster {
                 .unwrap();
         })
         .await;
+    }
+
+    async fn install(&self, endpoints: &str) {
+        self.define().await;
         let operator =
             include_str!("../../deploy/operator.yaml").replace("https://huggingface.co", endpoints);
         self.apply(&operator).await;

@@ -9,4 +9,5 @@ mod reconcile;
 mod told;
 mod watch;
 
+pub use reconcile::Context;
 pub use watch::run;

@@ -40,6 +40,13 @@ pub struct Context {
     pub failures: Failures<Pod>,
 }
 
+impl Context {
+    /// With nothing told yet.
+    pub fn new(client: Client, recorder: Recorder) -> Self {
+        Self { client, recorder, told: Told::default(), failures: Failures::default() }
+    }
+}
+
 /// Looks at one pod: takes off the gates of models that are there, and tells why it waits for the others.
 #[tracing::instrument(skip_all, fields(namespace = pod.namespace(), pod = pod.name_any()))]
 pub async fn reconcile(pod: Arc<Pod>, context: Arc<Context>) -> Result<Action, PodError> {

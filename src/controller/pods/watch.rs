@@ -8,10 +8,9 @@ use std::{
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
-    Api, Client, ResourceExt,
+    ResourceExt,
     runtime::{
         controller::{Action, Config, Controller},
-        events::Recorder,
         reflector::{ObjectRef, Store},
         watcher,
     },
@@ -21,36 +20,30 @@ use tracing::warn;
 use super::{
     decide,
     reconcile::{Context, reconcile},
-    told::Told,
 };
 use crate::{
     api::{ModelCache, condition, mount},
-    controller::{backoff, error::PodError, failures::Failures},
+    controller::{area::Area, backoff, error::PodError, watch::Stop},
     reason::Topic,
 };
 
 /// Each look is a question to the API server and an answer.
 const CONCURRENCY: u16 = 32;
 
-/// Runs until SIGTERM or SIGINT.
-pub async fn run(client: Client, recorder: Recorder) {
+/// Looks at the waiting pods of an area until the end.
+pub async fn run(area: &Area, context: &Arc<Context>, stop: Stop) {
+    let client = &context.client;
     // Who waits has no node yet: pods that run are never held in memory, however many there are.
     let waiting = watcher::Config::default().labels(mount::LABEL_MOUNT).fields("spec.nodeName=");
-    let controller = Controller::new(Api::<Pod>::all(client.clone()), waiting)
+    let controller = Controller::new(area.api::<Pod>(client), waiting)
         .with_config(Config::default().concurrency(CONCURRENCY));
     let pods = controller.store();
     let known = Known::default();
-    let context = Arc::new(Context {
-        client: client.clone(),
-        recorder,
-        told: Told::default(),
-        failures: Failures::default(),
-    });
     controller
-        .watches(Api::<ModelCache>::all(client), watcher::Config::default(), move |cache| {
+        .watches(area.api::<ModelCache>(client), watcher::Config::default(), move |cache| {
             known.concerned(&pods, &cache)
         })
-        .shutdown_on_signal()
+        .graceful_shutdown_on(stop)
         .run(reconcile, on_error, context.clone())
         .for_each(|result| async {
             match result {
@@ -61,7 +54,7 @@ pub async fn run(client: Client, recorder: Recorder) {
                 }
                 // `on_error` has told it.
                 Ok(_) | Err(kube::runtime::controller::Error::ReconcilerFailed(..)) => {}
-                Err(error) => warn!(%error, "a watch failed"),
+                Err(error) => warn!(namespaces = %area, %error, "a watch failed"),
             }
         })
         .await;

@@ -1,0 +1,141 @@
+//! Which namespaces the operator watches: all of them, or some, each for itself.
+
+use std::{
+    collections::BTreeSet,
+    fmt::{self, Debug},
+    str::FromStr,
+};
+
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::{
+        batch::v1::Job,
+        core::v1::{PersistentVolumeClaim, Pod, Secret},
+    },
+};
+use kube::{Api, Client, Resource, api::ListParams};
+use serde::de::DeserializeOwned;
+use tracing::{info, warn};
+
+use super::{backoff, error::AreaError};
+use crate::api::ModelCache;
+
+/// The name of a namespace: a DNS label.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Namespace(String);
+
+/// A text that cannot be the name of a namespace.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a namespace has at most 63 lower-case letters, digits and `-`, with a letter or digit at both ends")]
+pub struct NamespaceError;
+
+impl FromStr for Namespace {
+    type Err = NamespaceError;
+
+    fn from_str(name: &str) -> Result<Self, NamespaceError> {
+        let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        let good = (1..=63).contains(&name.len())
+            && name.chars().all(inner)
+            && !name.starts_with('-')
+            && !name.ends_with('-');
+        good.then(|| Self(name.to_owned())).ok_or(NamespaceError)
+    }
+}
+
+/// What is watched as one: a namespace, or all of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Area(Option<Namespace>);
+
+impl Area {
+    /// The areas that stand for these namespaces; none of them stand for all.
+    pub fn of(namespaces: &[Namespace]) -> Vec<Self> {
+        if namespaces.is_empty() {
+            return vec![Self(None)];
+        }
+        let once: BTreeSet<_> = namespaces.iter().cloned().collect();
+        once.into_iter().map(|namespace| Self(Some(namespace))).collect()
+    }
+
+    /// Objects of one kind in it.
+    pub fn api<K>(&self, client: &Client) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope>,
+        K::DynamicType: Default,
+    {
+        match &self.0 {
+            Some(namespace) => Api::namespaced(client.clone(), &namespace.0),
+            None => Api::all(client.clone()),
+        }
+    }
+
+    /// It, in a sentence.
+    pub fn place(&self) -> String {
+        self.0
+            .as_ref()
+            .map_or_else(|| "all namespaces".to_owned(), |name| format!("the namespace {}", name.0))
+    }
+
+    /// Where to look if it cannot be watched.
+    pub const fn remedy(&self) -> &'static str {
+        match self.0 {
+            Some(_) => "does it exist, and is the operator's Role bound there?",
+            None => "is the operator's ClusterRole bound?",
+        }
+    }
+
+    /// Waits until all that is watched there can be listed: a namespace that is not there yet, or a Role, may come later.
+    /// What is missing is told once, not with every try.
+    pub async fn opens(&self, client: &Client) {
+        let mut told = String::new();
+        for failures in 1.. {
+            let Err(error) = self.look(client).await else { break };
+            let error = error.to_string();
+            if error != told {
+                warn!(namespaces = %self, error, "cannot watch yet; it is tried again, and keeps no other namespace waiting");
+                told = error;
+            }
+            tokio::time::sleep(backoff::area(failures, &self.to_string())).await;
+        }
+        info!(namespaces = %self, "watching");
+    }
+
+    /// Whether all that is watched can be listed.
+    async fn look(&self, client: &Client) -> Result<(), AreaError> {
+        self.list::<ModelCache>(client).await?;
+        self.list::<Job>(client).await?;
+        self.list::<Pod>(client).await?;
+        self.list::<PersistentVolumeClaim>(client).await?;
+        self.list::<Secret>(client).await
+    }
+
+    async fn list<K>(&self, client: &Client) -> Result<(), AreaError>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + Debug,
+    {
+        let listed = self.api::<K>(client).list_metadata(&ListParams::default().limit(1)).await;
+        let failed = |source| AreaError { what: K::plural(&()).into(), area: self.clone(), source };
+        listed.map(|_| ()).map_err(failed)
+    }
+}
+
+impl fmt::Display for Area {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_ref().map_or("all", |namespace| &namespace.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn none_are_all_and_each_counts_once() {
+        let named = |name: &str| name.parse::<Namespace>().unwrap();
+        assert_eq!(Area::of(&[]), [Area(None)]);
+        let areas = Area::of(&[named("b"), named("a"), named("b")]);
+        assert_eq!(areas.iter().map(ToString::to_string).collect::<Vec<_>>(), ["a", "b"]);
+        for bad in ["", "-a", "a-", "A", "a.b", "a b", &"a".repeat(64)] {
+            assert!(bad.parse::<Namespace>().is_err(), "{bad:?} was taken");
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! An operator that watches some namespaces, with Roles there and no right in the rest of the cluster.
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::{ResourceExt as _, api::PostParams};
+use modelcache::{api::ModelCache, reason::Topic};
+use serde_json::json;
+
+use crate::{
+    cluster::{Cluster, Team, eventually, holds, show},
+    operator::{Account, Operator, documented_rules, names},
+    world::{TOKEN, USER, gated, hub, spec},
+};
+
+fn gates(pod: &Pod) -> usize {
+    pod.spec.as_ref().and_then(|spec| spec.scheduling_gates.as_ref()).map_or(0, Vec::len)
+}
+
+/// Makes a pod that asks for a model, and waits behind its gate. The policies count a moment after they were made.
+async fn waiting_pod(team: &Team, model: &str) -> String {
+    let pod: Pod = serde_json::from_value(json!({
+        "metadata": { "name": "server", "labels": { "modelcache.internal/mount": model } },
+        "spec": {
+            "automountServiceAccountToken": false,
+            "securityContext": {
+                "runAsNonRoot": true, "runAsUser": 43210, "seccompProfile": { "type": "RuntimeDefault" },
+            },
+            "containers": [{
+                "name": "server", "image": "localhost/modelcache-test/pause:1",
+                "securityContext": {
+                    "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] },
+                },
+            }],
+        },
+    }))
+    .unwrap();
+    let pods = team.api::<Pod>();
+    let dry = PostParams { dry_run: true, ..PostParams::default() };
+    eventually("the policies to count", || async {
+        (gates(&pods.create(&dry, &pod).await.unwrap()) > 0).then_some(())
+    })
+    .await;
+    pods.create(&PostParams::default(), &pod).await.unwrap().name_any()
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make test"]
+async fn an_operator_with_roles_in_two_namespaces_works_there_and_nowhere_else() {
+    let cluster = Cluster::without_operator().await;
+    let [one, two, closed, elsewhere] = [
+        cluster.namespace("one").await,
+        cluster.namespace("two").await,
+        cluster.namespace("closed").await,
+        cluster.namespace("elsewhere").await,
+    ];
+    let account = Account::new(&cluster, "roles").await;
+    for team in [&one, &two] {
+        account.may(&documented_rules(), team).await;
+    }
+    hub().add(gated("acme/some-namespaces"));
+    for team in [&one, &two, &closed, &elsewhere] {
+        team.secret("hf", TOKEN).await;
+        team.cache("model", spec("acme/some-namespaces")).await;
+    }
+    let watched = format!("{},not-there-yet", names(&[&one, &two, &closed]));
+    let operator = Operator::start(&account, &["--namespace", &watched]).await;
+    let waits = [&one, &two].map(|team| team.reason("model", "TermsNotAccepted"));
+    futures::future::join_all(waits).await;
+    let pod = waiting_pod(&one, "model").await;
+
+    hub().accept_terms(USER, "acme/some-namespaces");
+    one.ready("model").await;
+    two.ready("model").await;
+    let pods = one.api::<Pod>();
+    eventually("the gate to be gone", || async {
+        (gates(&pods.get(&pod).await.unwrap()) == 0).then_some(())
+    })
+    .await;
+    assert_eq!(operator.metric(r#"modelcache_resources{ready="True",reason="Ready"}"#), 2);
+
+    // What is not watched, and what cannot be, is as nobody ever looked at it.
+    for team in [&closed, &elsewhere] {
+        let cache = team.get("model").await;
+        assert_eq!(cache.status.as_ref().unwrap().observed_generation, Some(-1), "{}", show(&cache));
+    }
+    let warnings = operator.warnings();
+    assert_eq!(warnings.len(), 2, "a line for each closed namespace: {warnings:#?}");
+    for name in [&closed.namespace, "not-there-yet"] {
+        let told = format!("cannot list modelcaches in the namespace {name}: ");
+        let line = warnings.iter().find(|line| line.contains(&told)).unwrap();
+        assert!(line.contains("is the operator's Role bound there?"), "{line}");
+    }
+    assert!(!warnings.iter().any(|line| line.contains(&elsewhere.namespace)), "{warnings:#?}");
+
+    // The rights come, and nobody has to start it again.
+    account.may(&documented_rules(), &closed).await;
+    let cache: ModelCache = closed.ready("model").await;
+    assert!(holds(&cache, Topic::Authorized));
+    assert_eq!(operator.warnings().len(), 2, "{:#?}", operator.warnings());
+    operator.stop();
+}
