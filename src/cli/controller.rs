@@ -2,9 +2,11 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
+use clap::ValueEnum;
+
 use super::{endpoints, stop::stopped, tell};
 use crate::{
-    controller::{self, Namespace, Settings},
+    controller::{self, Namespace, Secrets, Settings},
     hub::{Endpoint, EndpointError},
     reason::{Reason, exit},
 };
@@ -14,7 +16,7 @@ use crate::{
 #[command(after_help = "Examples:\n  \
     modelcache controller --image registry.example/modelcache:v1\n  \
     modelcache controller --image IMAGE --endpoint https://mirror.example\n  \
-    modelcache controller --image IMAGE --namespace team-a,team-b")]
+    modelcache controller --image IMAGE --namespace team-a,team-b --secrets poll")]
 pub(super) struct Args {
     /// Image of the download Jobs: the controller's own
     #[arg(long, env = "MODELCACHE_IMAGE")]
@@ -35,9 +37,27 @@ pub(super) struct Args {
     /// A namespace to watch, instead of all. Several with commas between them
     #[arg(long = "namespace", value_name = "NAME", env = "MODELCACHE_NAMESPACES", value_delimiter = ',')]
     namespaces: Vec<Namespace>,
+    /// How changed Secrets are noticed: at once by a watch, or within half a minute with the right to `get` them alone
+    #[arg(long, value_name = "HOW", env = "MODELCACHE_SECRETS", default_value = "watch")]
+    secrets: SecretsArg,
     /// Where probes and metrics are served
     #[arg(long, env = "MODELCACHE_LISTEN", default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum SecretsArg {
+    Watch,
+    Poll,
+}
+
+impl From<SecretsArg> for Secrets {
+    fn from(given: SecretsArg) -> Self {
+        match given {
+            SecretsArg::Watch => Self::Watch,
+            SecretsArg::Poll => Self::Poll,
+        }
+    }
 }
 
 impl Args {
@@ -50,8 +70,8 @@ impl Args {
                 return exit::USAGE;
             }
         };
-        let Self { image, namespaces, listen, .. } = self;
-        let settings = Settings { image, endpoints, namespaces, listen };
+        let Self { image, namespaces, secrets, listen, .. } = self;
+        let settings = Settings { image, endpoints, namespaces, secrets: secrets.into(), listen };
         match Box::pin(controller::run(settings, stopped())).await {
             Ok(()) => exit::OK,
             Err(error) => {

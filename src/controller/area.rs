@@ -17,7 +17,7 @@ use kube::{Api, Client, Resource, api::ListParams};
 use serde::de::DeserializeOwned;
 use tracing::{info, warn};
 
-use super::{backoff, error::AreaError};
+use super::{backoff, error::AreaError, secrets::Secrets};
 use crate::api::ModelCache;
 
 /// The name of a namespace: a DNS label.
@@ -85,10 +85,10 @@ impl Area {
 
     /// Waits until all that is watched there can be listed: a namespace that is not there yet, or a Role, may come later.
     /// What is missing is told once, not with every try.
-    pub async fn opens(&self, client: &Client) {
+    pub async fn opens(&self, client: &Client, secrets: Secrets) {
         let mut told = String::new();
         for failures in 1.. {
-            let Err(error) = self.look(client).await else { break };
+            let Err(error) = self.look(client, secrets).await else { break };
             let error = error.to_string();
             if error != told {
                 warn!(namespaces = %self, error, "cannot watch yet; it is tried again, and keeps no other namespace waiting");
@@ -100,12 +100,15 @@ impl Area {
     }
 
     /// Whether all that is watched can be listed.
-    async fn look(&self, client: &Client) -> Result<(), AreaError> {
+    async fn look(&self, client: &Client, secrets: Secrets) -> Result<(), AreaError> {
         self.list::<ModelCache>(client).await?;
         self.list::<Job>(client).await?;
         self.list::<Pod>(client).await?;
         self.list::<PersistentVolumeClaim>(client).await?;
-        self.list::<Secret>(client).await
+        match secrets {
+            Secrets::Watch => self.list::<Secret>(client).await,
+            Secrets::Poll => Ok(()),
+        }
     }
 
     async fn list<K>(&self, client: &Client) -> Result<(), AreaError>

@@ -21,6 +21,8 @@ pub const WAITING: Duration = Duration::from_secs(30);
 /// Where no event tells that a Secret came: looked at again after this time at the latest.
 pub const WITHOUT_TOKEN: Duration = Duration::from_secs(300);
 
+/// Where Secrets are not watched: how often one that a resource waits for is looked at.
+const POLLED: Duration = Duration::from_secs(30);
 /// A namespace cannot be watched yet.
 const CLOSED: Growing = Growing::new(5, 60);
 
@@ -110,6 +112,12 @@ pub fn attempt(reason: Reason, number: u32, retry_after: Option<u64>, name: &str
 #[must_use]
 pub fn look(failures: u32, name: &str) -> Duration {
     jittered(Growing::new(1, 120).after(failures), name)
+}
+
+/// The pause before a Secret is looked at again.
+#[must_use]
+pub fn polled(name: &str) -> Duration {
+    jittered(POLLED, name)
 }
 
 /// The pause after `failures` tries in a row to watch a namespace.

@@ -17,6 +17,7 @@ use super::{
     observe::{self, Observation},
     plan::Plan,
     preflight::Preflights,
+    secrets::Secrets,
     status,
 };
 use crate::{
@@ -42,6 +43,8 @@ pub struct Context {
     pub metrics: Arc<Metrics>,
     /// Looks that failed in a row.
     pub failures: Failures<ModelCache>,
+    /// How changes of Secrets are noticed.
+    pub secrets: Secrets,
     /// The controller's own image, for the Jobs.
     pub image: String,
 }
@@ -84,7 +87,8 @@ async fn look(cache: Arc<ModelCache>, context: &Context) -> Result<Action, Recon
             }
         }
     }
-    let pause = plan.look_again.map_or(next_question, |pause| pause.min(next_question));
+    let secret = context.secrets.look_again(&cache, &checked, &plan.downloaded);
+    let pause = [plan.look_again, secret].into_iter().flatten().fold(next_question, Duration::min);
     debug!(?pause, changed, "looked");
     Ok(Action::requeue(pause.max(Duration::from_millis(100))))
 }

@@ -25,7 +25,7 @@ use tokio::select;
 use tracing::{info, warn};
 
 use super::{
-    ControllerError, Namespace, ReconcileError,
+    ControllerError, Namespace, ReconcileError, Secrets,
     area::Area,
     backoff,
     failures::Failures,
@@ -55,6 +55,8 @@ pub struct Settings {
     pub endpoints: Vec<Endpoint>,
     /// The namespaces that are watched; none of them mean all.
     pub namespaces: Vec<Namespace>,
+    /// How changes of Secrets are noticed.
+    pub secrets: Secrets,
     /// Where probes and metrics are served.
     pub listen: SocketAddr,
 }
@@ -98,6 +100,7 @@ pub async fn run(
         recorder,
         metrics,
         failures: Failures::default(),
+        secrets: settings.secrets,
         image: settings.image,
     });
     info!(version = env!("CARGO_PKG_VERSION"), "the controller starts");
@@ -106,7 +109,7 @@ pub async fn run(
         let (context, waiting_pods, stop) = (context.clone(), waiting_pods.clone(), stop.clone());
         async move {
             select! {
-                () = area.opens(&context.client) => {}
+                () = area.opens(&context.client, context.secrets) => {}
                 () = stop.clone() => return,
             }
             tokio::join!(
@@ -124,18 +127,21 @@ pub async fn run(
 async fn caches_of(area: &Area, controller: Controller<ModelCache>, context: &Arc<Context>, stop: Stop) {
     let client = &context.client;
     let known = controller.store();
-    // Metadata only: what is in the Secrets of the cluster never comes into this process by the watch.
-    let secrets = area.api::<PartialObjectMeta<Secret>>(client);
-    controller
+    let mut controller = controller
         .owns(area.api::<Job>(client), labelled())
         .watches(area.api::<Pod>(client), labelled(), of_label)
         .watches(area.api::<PersistentVolumeClaim>(client), watcher::Config::default(), {
             let known = known.clone();
             move |changed| using(&known, &changed, |cache| Some(cache.claim_name()))
-        })
-        .watches(secrets, watcher::Config::default(), move |changed| {
+        });
+    if context.secrets == Secrets::Watch {
+        // Metadata only: what is in the Secrets of the cluster never comes into this process by the watch.
+        let secrets = area.api::<PartialObjectMeta<Secret>>(client);
+        controller = controller.watches(secrets, watcher::Config::default(), move |changed| {
             using(&known, &changed, |cache| Some(cache.spec.token_secret_ref.as_ref()?.name.clone()))
-        })
+        });
+    }
+    controller
         .graceful_shutdown_on(stop)
         .run(reconcile, on_error, context.clone())
         .for_each(|result| async {

@@ -27,4 +27,5 @@ mod world;
 
 mod namespaces;
 mod operator;
+mod rights;
 mod way;

@@ -192,3 +192,14 @@ impl Drop for Operator {
 pub fn names(teams: &[&Team]) -> String {
     teams.iter().map(|team| team.namespace.as_str()).collect::<Vec<_>>().join(",")
 }
+
+/// The rules without some verbs on a resource.
+pub fn without(mut rules: Vec<PolicyRule>, resource: &str, verbs: &[&str]) -> Vec<PolicyRule> {
+    for rule in &mut rules {
+        if rule.resources.iter().flatten().any(|it| it == resource) {
+            rule.verbs.retain(|verb| !verbs.contains(&verb.as_str()));
+        }
+    }
+    rules.retain(|rule| !rule.verbs.is_empty());
+    rules
+}
