@@ -61,6 +61,19 @@ pub enum Remedy {
     Retry,
 }
 
+impl Remedy {
+    /// The word for it, as metrics have it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Person => "person",
+            Self::Wait => "wait",
+            Self::Retry => "retry",
+        }
+    }
+}
+
 /// Process exit codes, after `sysexits.h` where it has a fitting one.
 pub mod exit {
     /// Done.

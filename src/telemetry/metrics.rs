@@ -92,12 +92,12 @@ struct Resources(Vec<Store<ModelCache>>);
 
 impl Collector for Resources {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let mut counts = BTreeMap::<(String, String), i64>::new();
+        let mut counts = BTreeMap::<(&str, &str, &str), i64>::new();
         for cache in self.0.iter().flat_map(Store::state) {
             let conditions = cache.status.as_ref().map_or(&[][..], |status| &status.conditions);
-            let key = condition::find(conditions, Topic::Ready)
-                .map_or_else(Default::default, |ready| (ready.status.clone(), ready.reason.clone()));
-            *counts.entry(key).or_default() += 1;
+            let key = condition::verdict(conditions, Topic::Ready)
+                .map(|ready| (ready.status.as_str(), ready.reason.as_str(), ready.reason.remedy().as_str()));
+            *counts.entry(key.unwrap_or_default()).or_default() += 1;
         }
         let help = "ModelCaches by the status and reason of their Ready condition";
         let mut family = encoder.encode_descriptor(
@@ -106,9 +106,13 @@ impl Collector for Resources {
             None,
             prometheus_client::metrics::MetricType::Gauge,
         )?;
-        for ((ready, reason), count) in counts {
+        for ((ready, reason, remedy), count) in counts {
             let gauge = ConstGauge::new(count);
-            gauge.encode(family.encode_family(&[("ready", ready), ("reason", reason)])?)?;
+            gauge.encode(family.encode_family(&[
+                ("ready", ready),
+                ("reason", reason),
+                ("remedy", remedy),
+            ])?)?;
         }
         Ok(())
     }

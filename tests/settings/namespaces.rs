@@ -75,7 +75,7 @@ async fn an_operator_with_roles_in_two_namespaces_works_there_and_nowhere_else()
         (gates(&pods.get(&pod).await.unwrap()) == 0).then_some(())
     })
     .await;
-    assert_eq!(operator.metric(r#"modelcache_resources{ready="True",reason="Ready"}"#), 2);
+    assert_eq!(operator.metric(r#"modelcache_resources{ready="True",reason="Ready",remedy="none"}"#), 2);
 
     // What is not watched, and what cannot be, is as nobody ever looked at it.
     for team in [&closed, &elsewhere] {
