@@ -27,6 +27,7 @@ generate: ## Write the generated files again from the types
 		cargo run --quiet --locked --bin modelcache -- reference $$page > docs/reference/$$page.md.new && \
 		mv docs/reference/$$page.md.new docs/reference/$$page.md || exit; \
 	done
+	@charts/render
 
 fmt: ## Format the code
 	cargo fmt --all

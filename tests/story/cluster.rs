@@ -75,8 +75,10 @@ impl Cluster {
 
     async fn install(&self, endpoints: &str) {
         self.define().await;
+        // A list of YAML with one entry, as it ships.
+        let endpoints = endpoints.replace(',', "\n    - url: ");
         let operator =
-            include_str!("../../deploy/operator.yaml").replace("https://huggingface.co", endpoints);
+            include_str!("../../deploy/operator.yaml").replace("https://huggingface.co", &endpoints);
         self.apply(&operator).await;
         self.apply(include_str!("../../deploy/pods.yaml")).await;
         let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), "modelcache-system");

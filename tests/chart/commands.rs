@@ -1,0 +1,60 @@
+//! The commands that a person types, as they are.
+
+use std::{
+    io::Write as _,
+    path::PathBuf,
+    process::{Command, Output, Stdio},
+    sync::OnceLock,
+};
+
+use tokio::sync::Mutex;
+
+/// Held by each test that uses the cluster: they install and remove the same things.
+pub static CLUSTER: Mutex<()> = Mutex::const_new(());
+
+/// A path below the root of the repository.
+pub fn root(path: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// A tool that the tests build.
+pub fn tool(name: &str) -> String {
+    let output = Command::new(root("tests/tools/get")).arg(name).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// Runs Helm, and gives what it printed; the chart's folder stands for `CHART`.
+pub fn helm(arguments: &str) -> Result<String, String> {
+    static HELM: OnceLock<String> = OnceLock::new();
+    let chart = root("charts/modelcache");
+    let arguments = arguments.split_whitespace().map(|word| match word {
+        "CHART" => chart.to_str().unwrap().to_owned(),
+        word => word.to_owned(),
+    });
+    told(Command::new(HELM.get_or_init(|| tool("helm"))).args(arguments).output().unwrap())
+}
+
+/// Runs kubectl with a text as its input, and gives what it printed.
+pub fn kubectl_with(input: &str, arguments: &str) -> Result<String, String> {
+    let mut kubectl = Command::new("kubectl")
+        .args(arguments.split_whitespace())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    kubectl.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    told(kubectl.wait_with_output().unwrap())
+}
+
+/// Runs kubectl, and gives what it printed.
+pub fn kubectl(arguments: &str) -> Result<String, String> {
+    kubectl_with("", arguments)
+}
+
+pub fn told(output: Output) -> Result<String, String> {
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    let (stdout, stderr) = (text(output.stdout), text(output.stderr));
+    if output.status.success() { Ok(stdout) } else { Err(stdout + &stderr) }
+}

@@ -1,0 +1,77 @@
+//! What the chart renders to, judged by Helm, by Kubernetes' own schemas, and by Prometheus' rules.
+
+use std::{fs, process::Command};
+
+use crate::commands::{CLUSTER, helm, kubectl, root, told, tool};
+
+const OLD: &str = "template x CHART --kube-version 1.35.0";
+
+#[test]
+fn helm_finds_nothing_and_unknown_values_are_refused() {
+    helm("lint CHART --strict").unwrap();
+    for (values, sentence) in [
+        ("--set image.tga=1", "additional properties 'tga' not allowed"),
+        ("--set namespace={a}", "additional properties 'namespace' not allowed"),
+        ("--set image.digest=sha256:1", "does not match pattern"),
+        ("--set endpoints=null", "endpoints must name at least one Hub"),
+        ("--set endpoints[0].url=https://user:pw@proxy", "does not match pattern"),
+        ("--set-string pods.byLabel=yes", "must be one of 'auto', 'on', 'off'"),
+        ("--set serviceAccount.create=false", "serviceAccount.name is needed"),
+        ("--set-string pods.byLabel=on", "it needs Kubernetes 1.36"),
+    ] {
+        let refusal = helm(&format!("{OLD} {values}")).expect_err(values);
+        assert!(refusal.contains(sentence), "{values}: {refusal}");
+    }
+}
+
+#[test]
+fn a_cluster_without_the_policies_gets_all_the_rest() {
+    let rendered = helm(OLD).unwrap();
+    assert!(rendered.contains("kind: Deployment") && rendered.contains("name: x-modelcache-operator-rights"));
+    assert!(!rendered.contains("MutatingAdmissionPolicy"), "pods.byLabel is auto");
+}
+
+/// The API server's own description of what it takes, made strict: no unknown field passes.
+#[test]
+#[ignore = "needs a cluster: make test"]
+fn everything_we_render_has_the_shape_that_kubernetes_describes() {
+    let _alone = CLUSTER.blocking_lock();
+    kubectl("apply --server-side --force-conflicts -f crds").unwrap();
+    kubectl("wait --for=condition=Established crd/modelcaches.modelcache.internal").unwrap();
+    let schemas = tempfile::tempdir().unwrap();
+    let described = schemas.path().join("openapi.json");
+    fs::write(&described, kubectl("get --raw /openapi/v2").unwrap()).unwrap();
+    let script = root("tests/chart/schemas.py");
+    told(Command::new("python3").arg(script).arg(&described).arg(schemas.path()).output().unwrap()).unwrap();
+    let place = format!("{}/{{{{.ResourceKind}}}}{{{{.KindSuffix}}}}.json", schemas.path().display());
+    let judge = |files: &[&str]| {
+        // The kinds of the Prometheus operator are not in this cluster.
+        told(
+            Command::new(tool("kubeconform"))
+                .args([
+                    "-strict",
+                    "-summary",
+                    "-skip",
+                    "PodMonitor,ServiceMonitor,PrometheusRule,Kustomization",
+                ])
+                .args(["-ignore-filename-pattern", "argocd-cm", "-schema-location", &place])
+                .args(files.iter().map(|file| root(file)))
+                .output()
+                .unwrap(),
+        )
+    };
+    let summary = judge(&[
+        "tests/chart/rendered",
+        "deploy/operator.yaml",
+        "deploy/pods.yaml",
+        "deploy/samples",
+        "demo/models.yaml",
+    ])
+    .unwrap();
+    assert!(summary.contains("Invalid: 0, Errors: 0"), "{summary}");
+
+    let wrong = schemas.path().join("wrong.yaml");
+    let text = fs::read_to_string(root("deploy/samples/public.yaml")).unwrap();
+    fs::write(&wrong, text.replace("repo:", "repository:")).unwrap();
+    judge(&[wrong.to_str().unwrap()]).unwrap_err();
+}
