@@ -102,7 +102,8 @@ mod tests {
         hub::{Repo, RepoType},
     };
 
-    const PATIENCE: Duration = Duration::from_millis(200);
+    /// Long enough for a machine that is busy with other tests.
+    const PATIENCE: Duration = Duration::from_secs(1);
 
     fn dir(root: &tempfile::TempDir) -> RepoDir {
         CacheDir::new(root.path())
