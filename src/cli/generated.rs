@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use clap::{Command, CommandFactory as _, ValueEnum};
 use clap_complete::Shell;
 
-use super::{Cli, reasons, tell};
+use super::{Cli, fields, reasons, tell};
 use crate::reason::exit;
 
 /// As wide as the reference is, wherever it is made.
@@ -45,6 +45,8 @@ enum Page {
     Cli,
     /// All reasons
     Reasons,
+    /// All fields of the resource
+    Fields,
 }
 
 impl Completions {
@@ -86,6 +88,7 @@ impl Reference {
         let page = match self.page {
             Page::Cli => reference(),
             Page::Reasons => reasons::page(),
+            Page::Fields => fields::page(),
         };
         put(page.as_bytes())
     }

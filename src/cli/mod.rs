@@ -6,6 +6,7 @@ mod crd;
 mod endpoints;
 mod env;
 mod fetch;
+mod fields;
 mod generated;
 mod list;
 mod manifest;

@@ -44,6 +44,22 @@ async fn every_reason_has_a_section_that_says_what_to_do() {
 }
 
 #[tokio::test]
+async fn every_field_has_a_section_that_describes_it() {
+    let kept = fs::read_to_string(root().join("docs/reference/fields.md")).unwrap();
+    assert_eq!(text(&["reference", "fields"]).await, kept, "`make generate` makes it anew");
+    for field in
+        ["spec.source.repo", "spec.storage.claim.accessModes", "spec.job.env[].name", "status.cached.commit"]
+    {
+        let documented = !field.starts_with("spec.job.env");
+        assert_eq!(kept.contains(&format!("\n### {field}\n")), documented, "{field}");
+    }
+    for section in kept.split("\n### ").skip(1) {
+        let described = section.lines().nth(4).unwrap_or_default();
+        assert!(described.len() > 10, "{section}");
+    }
+}
+
+#[tokio::test]
 async fn shells_and_man_take_what_is_printed() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         assert!(text(&["completions", shell]).await.contains("min-age"), "{shell}");
@@ -72,6 +88,7 @@ async fn a_reader_that_is_gone_ends_it_quietly() {
     for arguments in [
         &["reference", "cli"][..],
         &["reference", "reasons"],
+        &["reference", "fields"],
         &["completions", "bash"],
         &["man"],
         &["--help"],

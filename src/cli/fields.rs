@@ -1,0 +1,90 @@
+//! The reference of the resource, in Markdown: every field of the definition, with the rules that a value has to keep.
+
+use std::fmt::Write as _;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    JSONSchemaProps, JSONSchemaPropsOrArray,
+};
+
+use crate::api;
+
+/// Fields whose inside is Kubernetes' own, and described there.
+const KUBERNETES: [&str; 6] = [
+    "spec.job.affinity",
+    "spec.job.env[]",
+    "spec.job.podSecurityContext",
+    "spec.job.resources",
+    "spec.job.tolerations[]",
+    "status.conditions[]",
+];
+
+/// The page.
+pub(super) fn page() -> String {
+    let mut text = String::from(
+        "<!-- Generated from src/api by `make generate`: change it there. -->\n\n# ModelCache\n\n\
+         `apiVersion: modelcache.internal/v1alpha1`, `kind: ModelCache`, in a namespace; `mcache` for short. \
+         `kubectl explain modelcache.spec` tells the same. A rule is checked by the API server, and its sentence is what a refused \
+         object gets.\n",
+    );
+    let version = api::crd().spec.versions.into_iter().next();
+    let root = version.and_then(|version| version.schema?.open_api_v3_schema).unwrap_or_default();
+    for part in ["spec", "status"] {
+        if let Some(found) = root.properties.as_ref().and_then(|all| all.get(part)) {
+            let described = found.description.as_deref().unwrap_or_default();
+            let _ = write!(text, "\n## {part}\n\n{described}\n");
+            fields(&mut text, part, found);
+        }
+    }
+    text
+}
+
+/// The fields of an object, and of all objects below it.
+fn fields(text: &mut String, path: &str, schema: &JSONSchemaProps) {
+    let required = schema.required.clone().unwrap_or_default();
+    for (name, field) in schema.properties.iter().flatten() {
+        let path = format!("{path}.{name}");
+        field_of(text, &path, field, required.contains(name));
+    }
+}
+
+fn field_of(text: &mut String, path: &str, field: &JSONSchemaProps, required: bool) {
+    let items = match &field.items {
+        Some(JSONSchemaPropsOrArray::Schema(items)) => Some(&**items),
+        _ => None,
+    };
+    let kind = match (field.type_.as_deref(), items.and_then(|items| items.type_.as_deref())) {
+        (Some("array"), Some(of)) => format!("list of {of}s"),
+        (Some(kind), _) => kind.to_owned(),
+        (None, _) => "integer or string".to_owned(),
+    };
+    let mut facts = vec![kind];
+    if required {
+        facts.push("required".to_owned());
+    }
+    if let Some(default) = field.default.as_ref().filter(|default| default.0 != serde_json::json!({})) {
+        facts.push(format!("`{}` unless given", default.0));
+    }
+    if let Some(allowed) = &field.enum_ {
+        let words: Vec<_> = allowed.iter().map(|one| format!("`{}`", one.0)).collect();
+        facts.push(words.join(", ").replace('"', ""));
+    }
+    let described = field.description.as_deref().unwrap_or_default();
+    let _ = write!(text, "\n### {path}\n\n*{}*\n\n{described}\n", facts.join(" · "));
+    let rules: Vec<_> = [Some(field), items]
+        .into_iter()
+        .flatten()
+        .flat_map(|schema| schema.x_kubernetes_validations.iter().flatten())
+        .filter_map(|rule| rule.message.as_deref())
+        .collect();
+    if !rules.is_empty() {
+        text.push('\n');
+        for rule in rules {
+            let _ = writeln!(text, "- {rule}.");
+        }
+    }
+    let inner = items.map_or_else(|| path.to_owned(), |_| format!("{path}[]"));
+    if KUBERNETES.contains(&inner.as_str()) {
+        return;
+    }
+    fields(text, &inner, items.unwrap_or(field));
+}
