@@ -1,6 +1,6 @@
 # make help lists the targets. Each does its own set-up.
 
-.PHONY: help demo demo-down test bench profile generate fmt lint build image clean
+.PHONY: help demo demo-down test bench profile generate fmt lint deny licences build image clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -35,6 +35,12 @@ fmt: ## Format the code
 lint: ## Check the format and the lints
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+deny: ## Check the licences and sources of all dependencies
+	@"$$(tests/tools/crate cargo-deny 0.20.2)" --log-level error check bans licenses sources --hide-inclusion-graph
+
+licences: ## List the licence of each dependency
+	@"$$(tests/tools/crate cargo-deny 0.20.2)" list
 
 build: ## Build the release binary
 	cargo build --release --locked
