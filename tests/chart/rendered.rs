@@ -31,6 +31,18 @@ fn a_cluster_without_the_policies_gets_all_the_rest() {
     assert!(!rendered.contains("MutatingAdmissionPolicy"), "pods.byLabel is auto");
 }
 
+#[test]
+fn each_alert_fires_when_it_should_and_not_before() {
+    let promtool = |arguments: &[&str]| {
+        let files =
+            arguments.iter().map(|word| if word.ends_with(".yaml") { root(word) } else { (*word).into() });
+        told(Command::new(tool("promtool")).args(files).output().unwrap()).unwrap()
+    };
+    let checked = promtool(&["check", "rules", "--lint-fatal", "charts/modelcache/files/rules.yaml"]);
+    assert!(checked.contains("SUCCESS: 4 rules found"), "{checked}");
+    promtool(&["test", "rules", "tests/chart/rules.yaml"]);
+}
+
 /// The API server's own description of what it takes, made strict: no unknown field passes.
 #[test]
 #[ignore = "needs a cluster: make test"]
