@@ -1,12 +1,15 @@
 # make help lists the targets. Each does its own set-up.
 
-.PHONY: help demo demo-down test bench profile generate fmt lint deny licences build image clean
+.PHONY: help demo picture demo-down test bench profile generate fmt lint deny licences build image clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 demo: ## Play the story on a real Kubernetes, made for it on this machine
 	@demo/run
+
+picture: ## Draw the README's picture of what the last demo showed
+	@demo/picture docs/images/mcache.svg target/demo/mistakes.txt target/demo/mended.txt
 
 demo-down: ## Remove all that the demo started
 	@demo/down
