@@ -1,6 +1,6 @@
 # make help lists the targets. Each does its own set-up.
 
-.PHONY: help demo picture demo-down test bench profile generate fmt lint deny licences build image clean
+.PHONY: help demo picture demo-down test bench profile generate fmt lint book deny licences build image clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -38,6 +38,9 @@ fmt: ## Format the code
 lint: ## Check the format and the lints
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+book: ## Build the documentation as a book in target/book/docs, and follow its links
+	@docs/build
 
 deny: ## Check the licences and sources of all dependencies
 	@"$$(tests/tools/crate cargo-deny 0.20.2)" --log-level error check bans licenses sources --hide-inclusion-graph
