@@ -247,6 +247,13 @@ impl Team {
     /// Runs a pod of the Python image with the claim mounted read-only, as a random user under the restricted profile,
     /// and gives what it printed.
     pub async fn python(&self, claim: &str, code: &str) -> String {
+        let pod = self.start_python(claim, code).await;
+        self.printed(&pod).await
+    }
+
+    /// Starts such a pod, and gives its name.
+    pub async fn start_python(&self, claim: &str, code: &str) -> String {
+        let user = fastrand::i64(100_000..2_000_000_000);
         let pod: Pod = serde_json::from_value(json!({
             "apiVersion": "v1", "kind": "Pod",
             "metadata": { "generateName": "python-" },
@@ -254,7 +261,7 @@ impl Team {
                 "restartPolicy": "Never",
                 "automountServiceAccountToken": false,
                 "securityContext": {
-                    "runAsNonRoot": true, "runAsUser": 54321, "runAsGroup": 54321,
+                    "runAsNonRoot": true, "runAsUser": user, "runAsGroup": user,
                     "seccompProfile": { "type": "RuntimeDefault" },
                 },
                 "containers": [{
@@ -276,14 +283,18 @@ impl Team {
             },
         }))
         .unwrap();
+        self.api::<Pod>().create(&PostParams::default(), &pod).await.unwrap().name_any()
+    }
+
+    /// Waits until a pod has done its work, and gives what it printed.
+    pub async fn printed(&self, pod: &str) -> String {
         let pods = self.api::<Pod>();
-        let name = pods.create(&PostParams::default(), &pod).await.unwrap().name_any();
         let phase = eventually("the Python pod to end", || async {
-            let phase = pods.get(&name).await.unwrap().status?.phase?;
+            let phase = pods.get(pod).await.unwrap().status?.phase?;
             matches!(phase.as_str(), "Succeeded" | "Failed").then_some(phase)
         })
         .await;
-        let log = pods.logs(&name, &LogParams::default()).await.unwrap();
+        let log = pods.logs(pod, &LogParams::default()).await.unwrap();
         assert_eq!(phase, "Succeeded", "{log}");
         log
     }

@@ -1,29 +1,67 @@
 //! Pods that load by ID with the libraries that users have, from volumes that the operator filled: as a user that nobody
-//! planned for, under the restricted profile, with everything read-only. The cluster has no DNS and no route to the outside;
-//! the stand-in, which pods do reach and are told of, is asked by none of them.
+//! planned for, under the restricted profile, with everything read-only and the network cut.
 
 use std::process::Command;
 
+use k8s_openapi::api::core::v1::Pod;
 use pretty_assertions::assert_eq;
 use serde_json::json;
 use standin_hub::{Content, Repo};
 
 use crate::{
-    cluster::Team,
+    cluster::{Team, eventually},
     volumes::claim,
     world::{hub, made, spec, team, with},
 };
 
-/// Runs the code in a pod that knows where the Hub is, and makes sure that the Hub has only ever heard of us.
+/// A pod that the node no longer answers: what it sends arrives, and nothing comes back.
+struct Cut(String);
+
+impl Cut {
+    fn off(address: &str) -> Self {
+        let route = format!("{address}/32");
+        ip(&["route", "add", "blackhole", &route]);
+        Self(route)
+    }
+}
+
+impl Drop for Cut {
+    /// The address is another pod's soon.
+    fn drop(&mut self) {
+        ip(&["route", "del", "blackhole", &self.0]);
+    }
+}
+
+fn ip(arguments: &[&str]) {
+    let output = Command::new("ip").args(arguments).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+/// Runs the code in a pod that knows where the Hub is, once it finds that it cannot reach it any more.
 async fn offline(team: &Team, claim: &str, code: &str) -> String {
-    let endpoint = format!("import os\nos.environ['HF_ENDPOINT'] = '{}'\n", hub().url());
-    let log = team.python(claim, &(endpoint + code)).await;
-    let strangers = |request: &standin_hub::Request| {
-        !request.user_agent.as_ref().is_some_and(|agent| agent.starts_with("modelcache/"))
-    };
-    let others: Vec<_> = hub().requests().into_iter().filter(strangers).collect();
-    assert!(others.is_empty(), "a pod has asked the Hub: {others:?}");
-    log
+    let (host, port) = hub().url().trim_start_matches("http://").split_once(':').unwrap();
+    let cut = format!(
+        r"
+import os, socket, time
+os.environ['HF_ENDPOINT'] = '{}'
+def reached():
+    try:
+        socket.create_connection(('{host}', {port}), timeout=1).close()
+        return True
+    except OSError:
+        return False
+while reached():
+    time.sleep(0.05)
+",
+        hub().url()
+    );
+    let pod = team.start_python(claim, &(cut + code)).await;
+    let address = eventually("the pod to have an address", || async {
+        team.api::<Pod>().get(&pod).await.unwrap().status?.pod_ip
+    })
+    .await;
+    let _cut = Cut::off(&address);
+    team.printed(&pod).await
 }
 
 /// The end of a log: libraries may warn before it.
