@@ -48,6 +48,8 @@ pub(crate) struct Door {
     refused: Mutex<BTreeSet<String>>,
     /// Nothing more is handed out after so many bytes.
     stalls_at: Mutex<Option<u64>>,
+    /// How many more requests for content are answered.
+    answers_left: Mutex<Option<u32>>,
     /// Bytes in a second, for all connections together.
     rate: Mutex<Option<u32>>,
     /// When what was handed out last has gone over a line of that rate.
@@ -64,6 +66,7 @@ impl Door {
             seen: Mutex::default(),
             refused: Mutex::default(),
             stalls_at: Mutex::default(),
+            answers_left: Mutex::default(),
             rate: Mutex::default(),
             sent_by: Mutex::new(Instant::now()),
             sent: watch::Sender::new(0),
@@ -82,6 +85,10 @@ impl Door {
 
     pub(crate) fn stall_at(&self, bytes: u64) {
         *locked(&self.stalls_at) = Some(bytes);
+    }
+
+    pub(crate) fn stall_after(&self, answers: u32) {
+        *locked(&self.answers_left) = Some(answers);
     }
 
     pub(crate) fn slow_down(&self, rate: u32) {
@@ -129,7 +136,11 @@ impl Door {
         let (head, rest) = read_head(&mut client).await?;
         let seen = self.look_at(&head);
         let let_in = seen.let_in;
+        let silent = seen.is_content() && !self.may_answer();
         locked(&self.seen).push(seen);
+        if silent {
+            return std::future::pending().await;
+        }
         if !let_in {
             let answer = "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
             return client.write_all(answer.as_bytes()).await;
@@ -164,6 +175,18 @@ impl Door {
             }
         };
         tokio::select! { done = up => done, done = down => done }
+    }
+
+    /// Takes one of the answers that are left, where they are numbered.
+    fn may_answer(&self) -> bool {
+        match &mut *locked(&self.answers_left) {
+            None => true,
+            Some(0) => false,
+            Some(left) => {
+                *left -= 1;
+                true
+            }
+        }
     }
 
     /// Waits until a line of the chosen rate would have carried so many bytes more.

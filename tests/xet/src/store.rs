@@ -126,6 +126,11 @@ impl Store {
         self.door.stall_at(bytes);
     }
 
+    /// Answers so many requests for content, each to its end, and no more, while connections stay.
+    pub fn stall_after(&self, answers: u32) {
+        self.door.stall_after(answers);
+    }
+
     /// Hands out so many bytes a second from now on.
     pub fn slow_down(&self, rate: u32) {
         self.door.slow_down(rate);
