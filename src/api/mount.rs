@@ -12,15 +12,6 @@ pub const LABEL_MOUNT: &str = "modelcache.internal/mount";
 /// Annotation on a pod: names of further ones on the same claim, with commas between them. A label value holds none.
 pub const ANNOTATION_ALSO_MOUNT: &str = "modelcache.internal/also-mount";
 
-/// Annotation on a pod: where the cache is mounted, instead of [`MOUNT_PATH`].
-pub const ANNOTATION_MOUNT_PATH: &str = "modelcache.internal/mount-path";
-
-/// Annotation on a pod: names of the containers that get the model, instead of all.
-pub const ANNOTATION_CONTAINERS: &str = "modelcache.internal/containers";
-
-/// Annotation on a pod: with `off` it is never held back by a scheduling gate.
-pub const ANNOTATION_GATE: &str = "modelcache.internal/gate";
-
 /// Where a cache is mounted unless the pod says otherwise.
 pub const MOUNT_PATH: &str = "/modelcache";
 
@@ -73,8 +64,7 @@ impl ModelCache {
     /// Whether the data for the spec as it is now are complete and verified.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        let conditions = self.status.as_ref().map_or(&[][..], |status| &status.conditions);
-        condition::find(conditions, Topic::Ready).is_some_and(|ready| {
+        condition::find(self.conditions(), Topic::Ready).is_some_and(|ready| {
             ready.status == "True" && ready.observed_generation == self.metadata.generation
         })
     }

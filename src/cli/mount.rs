@@ -119,8 +119,7 @@ fn mount_path(given: &str) -> Result<String, &'static str> {
 fn state(cache: &ModelCache) -> String {
     let source = &cache.spec.source;
     let load = format!("It loads as {} at revision {}", source.repo, source.revision);
-    let conditions = cache.status.as_ref().map_or(&[][..], |status| &status.conditions);
-    match condition::find(conditions, Topic::Ready) {
+    match condition::find(cache.conditions(), Topic::Ready) {
         _ if cache.is_ready() => format!("{load}."),
         Some(ready) => {
             format!("{load} once the ModelCache is Ready. Now: {}: {}", ready.reason, ready.message)

@@ -115,7 +115,7 @@ impl Checked {
     /// What was last told on the resource: while it is suspended, the Hub is not asked.
     #[must_use]
     pub fn suspended(cache: &ModelCache) -> Self {
-        let told = cache.status.as_ref().map_or(&[][..], |status| &status.conditions);
+        let told = cache.conditions();
         let verdicts = [Topic::Authenticated, Topic::Authorized, Topic::Resolved].map(|topic| {
             condition::verdict(told, topic)
                 .unwrap_or_else(|| Verdict::no(topic, Reason::NotChecked, "Suspended: the Hub is not asked."))

@@ -26,8 +26,8 @@ impl<K: Resource<DynamicType = ()>> Failures<K> {
         *failures
     }
 
-    /// Begins again, after a look that went well.
-    pub fn forget(&self, object: &K) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&ObjectRef::from_obj(object));
+    /// Begins again, after a look that went well, or with an object that is gone.
+    pub fn forget(&self, object: &ObjectRef<K>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(object);
     }
 }

@@ -5,7 +5,11 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 use kube::{
     Client, Resource, ResourceExt,
-    runtime::{controller::Action, events::Recorder, reflector::Store},
+    runtime::{
+        controller::Action,
+        events::Recorder,
+        reflector::{ObjectRef, Store},
+    },
 };
 use tracing::{debug, warn};
 
@@ -56,7 +60,7 @@ pub async fn reconcile(cache: Arc<ModelCache>, context: Arc<Context>) -> Result<
     let result = Box::pin(look(cache.clone(), &context)).await;
     timer.ended(result.is_ok());
     if result.is_ok() {
-        context.failures.forget(&cache);
+        context.failures.forget(&ObjectRef::from_obj(&*cache));
     }
     result
 }
@@ -80,7 +84,7 @@ async fn look(cache: Arc<ModelCache>, context: &Context) -> Result<Action, Recon
     let changed = apply::write_status(client, &cache, &status).await?;
     apply::write_progress(client, &cache, progress(&seen, &plan)).await?;
     if changed {
-        let old = cache.status.as_ref().map_or(&[][..], |status| &status.conditions);
+        let old = cache.conditions();
         for event in events::transitions(old, &status.conditions) {
             if let Err(error) = context.recorder.publish(&event, &cache.object_ref(&())).await {
                 warn!(%error, reason = event.reason, "cannot write an event");

@@ -148,7 +148,9 @@ async fn caches_of(area: &Area, controller: Controller<ModelCache>, context: &Ar
             match result {
                 // Deleted, and since nothing of ours holds it back, gone.
                 Err(kube::runtime::controller::Error::ObjectNotFound(gone)) => {
-                    context.preflights.forget(gone.namespace.as_deref().unwrap_or_default(), &gone.name);
+                    let namespace = gone.namespace.as_deref().unwrap_or_default();
+                    context.preflights.forget(namespace, &gone.name);
+                    context.failures.forget(&ObjectRef::new(&gone.name).within(namespace));
                 }
                 // `on_error` has told it.
                 Ok(_) | Err(kube::runtime::controller::Error::ReconcilerFailed(..)) => {}

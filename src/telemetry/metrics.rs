@@ -94,8 +94,7 @@ impl Collector for Resources {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let mut counts = BTreeMap::<(&str, &str, &str), i64>::new();
         for cache in self.0.iter().flat_map(Store::state) {
-            let conditions = cache.status.as_ref().map_or(&[][..], |status| &status.conditions);
-            let key = condition::verdict(conditions, Topic::Ready)
+            let key = condition::verdict(cache.conditions(), Topic::Ready)
                 .map(|ready| (ready.status.as_str(), ready.reason.as_str(), ready.reason.remedy().as_str()));
             *counts.entry(key.unwrap_or_default()).or_default() += 1;
         }

@@ -334,7 +334,7 @@ pub fn holds(cache: &ModelCache, topic: Topic) -> bool {
 }
 
 fn conditions_of(cache: &ModelCache) -> &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition] {
-    cache.status.as_ref().map_or(&[], |status| &status.conditions)
+    cache.conditions()
 }
 
 /// The rules that a status must keep at every moment, as kstatus and the API conventions have them.

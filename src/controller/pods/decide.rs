@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::OwnerReference};
 use kube::{ResourceExt, runtime::events::EventType};
 
 use crate::{
@@ -79,11 +79,10 @@ pub fn decide(pod: &Pod, name: &str, cache: Option<&ModelCache>, now: Timestamp)
     if mounted == Some(&cache.place()) && has_volume(pod, cache) {
         return if cache.is_ready() { Step::Release } else { Step::Wait(not_ready(cache)) };
     }
-    match remaker(pod) {
-        Some(_) if cache.is_ready() => Step::Remake(patience(pod, cache, now)),
-        Some(_) => Step::Wait(not_ready(cache)),
-        None => Step::Wait(too_early(pod, cache, mounted.map(String::as_str))),
+    if !is_made_again(pod) {
+        return Step::Wait(too_early(pod, cache, mounted.map(String::as_str)));
     }
+    if cache.is_ready() { Step::Remake(patience(pod, cache, now)) } else { Step::Wait(not_ready(cache)) }
 }
 
 /// The pod's own volume of our name counts: whoever put it there knows what it holds.
@@ -96,17 +95,21 @@ fn has_volume(pod: &Pod, cache: &ModelCache) -> bool {
     })
 }
 
-fn remaker(pod: &Pod) -> Option<&str> {
-    let owner = pod.owner_references().iter().find(|owner| owner.controller == Some(true))?;
-    REMAKERS.into_iter().find(|kind| owner.api_version == "apps/v1" && owner.kind == *kind)
+fn controller(pod: &Pod) -> Option<&OwnerReference> {
+    pod.owner_references().iter().find(|owner| owner.controller == Some(true))
+}
+
+fn is_made_again(pod: &Pod) -> bool {
+    controller(pod)
+        .is_some_and(|owner| owner.api_version == "apps/v1" && REMAKERS.contains(&owner.kind.as_str()))
 }
 
 /// The API server learns of a new ModelCache seconds later than we may, and pods that are made meanwhile lack their
 /// volume again. So the later after Ready one was made, the longer it stays: the pauses double by themselves.
 fn patience(pod: &Pod, cache: &ModelCache, now: Timestamp) -> Duration {
     let made = pod.creation_timestamp().map_or(now, |time| time.0);
-    let conditions = cache.status.as_ref().map_or(&[][..], |status| &status.conditions);
-    let ready = condition::find(conditions, Topic::Ready).map_or(made, |it| it.last_transition_time.0);
+    let ready =
+        condition::find(cache.conditions(), Topic::Ready).map_or(made, |it| it.last_transition_time.0);
     let span =
         |from: Timestamp, to: Timestamp| Duration::try_from(to.duration_since(from)).unwrap_or_default();
     span(ready, made).min(LONGEST).saturating_sub(span(made, now))
@@ -126,9 +129,8 @@ fn not_found(name: &str) -> Note {
 
 /// The ModelCache's own words.
 fn not_ready(cache: &ModelCache) -> Note {
-    let conditions = cache.status.as_ref().map_or(&[][..], |status| &status.conditions);
     let name = cache.name_any();
-    let Some(ready) = condition::verdict(conditions, Topic::Ready) else {
+    let Some(ready) = condition::verdict(cache.conditions(), Topic::Ready) else {
         return Note {
             type_: Weight::Normal,
             reason: Reason::NotChecked.as_str().to_owned(),
@@ -160,7 +162,7 @@ fn too_early(pod: &Pod, cache: &ModelCache, mounted: Option<&str>) -> Note {
             )
         }
     };
-    let remedy = match pod.owner_references().iter().find(|owner| owner.controller == Some(true)) {
+    let remedy = match controller(pod) {
         Some(owner) if owner.kind == "Job" => format!(
             "Delete the Job {} and make it again (deleting its pod alone counts as a failure of the Job)",
             owner.name
@@ -182,7 +184,7 @@ fn too_early(pod: &Pod, cache: &ModelCache, mounted: Option<&str>) -> Note {
 mod tests {
     use k8s_openapi::{
         api::core::v1::{PersistentVolumeClaimVolumeSource, PodSchedulingGate, PodSpec, Volume},
-        apimachinery::pkg::apis::meta::v1::{OwnerReference, Time},
+        apimachinery::pkg::apis::meta::v1::Time,
     };
     use pretty_assertions::assert_eq;
 

@@ -10,6 +10,7 @@ use kube::{
     runtime::{
         controller::Action,
         events::{Event, Recorder},
+        reflector::ObjectRef,
     },
 };
 use serde_json::json;
@@ -51,7 +52,7 @@ impl Context {
 #[tracing::instrument(skip_all, fields(namespace = pod.namespace(), pod = pod.name_any()))]
 pub async fn reconcile(pod: Arc<Pod>, context: Arc<Context>) -> Result<Action, PodError> {
     let action = look(&pod, &context).await?;
-    context.failures.forget(&pod);
+    context.failures.forget(&ObjectRef::from_obj(&*pod));
     Ok(action)
 }
 

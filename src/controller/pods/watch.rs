@@ -51,6 +51,7 @@ pub async fn run(area: &Area, context: &Arc<Context>, stop: Stop) {
                     let pod = ObjectRef::<Pod>::new(&gone.name)
                         .within(gone.namespace.as_deref().unwrap_or_default());
                     context.told.forget(&pod);
+                    context.failures.forget(&pod);
                 }
                 // `on_error` has told it.
                 Ok(_) | Err(kube::runtime::controller::Error::ReconcilerFailed(..)) => {}
@@ -76,13 +77,12 @@ struct Seen {
 
 impl Seen {
     fn of(cache: &ModelCache) -> Self {
-        let conditions = cache.status.as_ref().map_or(&[][..], |status| &status.conditions);
         Self {
             uid: cache.uid(),
             place: cache.place(),
             going: cache.metadata.deletion_timestamp.is_some(),
             ready: cache.is_ready(),
-            why: condition::find(conditions, Topic::Ready).map(|ready| ready.reason.clone()),
+            why: condition::find(cache.conditions(), Topic::Ready).map(|ready| ready.reason.clone()),
         }
     }
 }
