@@ -51,8 +51,8 @@ licences: ## List the licence of each dependency
 build: ## Build the release binary
 	cargo build --release --locked
 
-image: ## Build the operator's image without Docker, as an OCI archive in target/image
-	tests/operator-image target/image/modelcache.tar
+image: ## Build the image without Docker, as an OCI archive in target/image; ARCHITECTURES="amd64 arm64" for both
+	deploy/image/archive target/image/modelcache.tar $(ARCHITECTURES)
 
 clean: ## Remove what was built
 	cargo clean

@@ -50,7 +50,7 @@ kubernetes_dir() {
 # image_file NAME: where the archive of a base image lies, under a name that changes with its recipe.
 image_file() {
   local key
-  key=$(cat "$here/oci-image" "$here/images/$1"/* | sha256sum | cut -c1-12)
+  key=$(cat "$here/../../deploy/image/oci" "$here/images/$1"/* | sha256sum | cut -c1-12)
   echo "$cache/image-$1-$key.tar"
 }
 
