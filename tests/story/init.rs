@@ -14,7 +14,7 @@ use crate::{
     containers::{ended, init, report},
     samples::sample,
     volumes::{disk, drop_disk, free_folder},
-    world::{TOKEN, USER, hub, made, spec, team, with},
+    world::{TOKEN, USER, hub, made, served, spec, team, with},
 };
 
 const POD: &str = "embed-by-itself";
@@ -40,14 +40,6 @@ async fn apply(team: &Team, name: &str, repo: &str, adapt: impl Fn(&mut Value)) 
         adapt(&mut object);
         team.apply(object).await;
     }
-}
-
-/// The bytes of contents that were served for a repo. A redirect has a text of its own.
-fn served(repo: &str) -> u64 {
-    let contents = |request: &&standin_hub::Request| {
-        request.class != Class::Api && request.status < 300 && request.path.contains(repo)
-    };
-    hub().requests().iter().filter(contents).map(|request| request.bytes).sum()
 }
 
 /// The bytes of its contents, each once.

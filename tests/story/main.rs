@@ -28,5 +28,6 @@ mod samples;
 #[path = "../support/tls.rs"]
 mod tls;
 mod transfer;
+mod upgrade;
 mod volumes;
 mod world;

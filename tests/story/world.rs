@@ -8,7 +8,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use standin_hub::{Content, Gate, Options, Repo, StandinHub};
+use standin_hub::{Class, Content, Gate, Options, Repo, Request, StandinHub};
 
 use crate::cluster::{Cluster, Team};
 
@@ -108,6 +108,14 @@ pub fn made(kind: &str) -> PathBuf {
     let done = Command::new(make).arg(&out).args(["--only", kind]).stdout(Stdio::null()).status();
     assert!(done.expect("tests/models/make can be run").success());
     out.join(kind)
+}
+
+/// The bytes of contents that were served for a repo. A redirect has a text of its own.
+pub fn served(repo: &str) -> u64 {
+    let contents = |request: &&Request| {
+        request.class != Class::Api && request.status < 300 && request.path.contains(repo)
+    };
+    hub().requests().iter().filter(contents).map(|request| request.bytes).sum()
 }
 
 /// A small model behind a gate.
