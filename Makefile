@@ -1,6 +1,7 @@
 # make help lists the targets. Each does its own set-up.
 
-.PHONY: help demo picture demo-down test bench profile generate fmt lint book deny licences build image clean
+.PHONY: help demo picture demo-down test bench profile generate fmt lint book chart deny advisories build image \
+	release-check release-files release-push clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -31,28 +32,43 @@ generate: ## Write the generated files again from the types
 		mv docs/reference/$$page.md.new docs/reference/$$page.md || exit; \
 	done
 	@charts/render
+	@deploy/image/licences
 
 fmt: ## Format the code
 	cargo fmt --all
 
-lint: ## Check the format and the lints
+lint: ## Check formats, lints, scripts and workflows
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	@tests/tools/lint
 
 book: ## Build the documentation as a book in target/book/docs, and follow its links
 	@docs/build
 
+chart: ## Check the chart, without a cluster: lint, and what is rendered from it
+	@"$$(tests/tools/get helm)" lint --strict charts/modelcache
+	@charts/render && git diff --exit-code -- charts deploy tests/chart/rendered
+
 deny: ## Check the licences and sources of all dependencies
 	@"$$(tests/tools/crate cargo-deny 0.20.2)" --log-level error check bans licenses sources --hide-inclusion-graph
 
-licences: ## List the licence of each dependency
-	@"$$(tests/tools/crate cargo-deny 0.20.2)" list
+advisories: ## Check the dependencies for known vulnerabilities; asks the database on the internet
+	@"$$(tests/tools/crate cargo-deny 0.20.2)" check advisories
 
 build: ## Build the release binary
 	cargo build --release --locked
 
 image: ## Build the image without Docker, as an OCI archive in target/image; ARCHITECTURES="amd64 arm64" for both
 	deploy/image/archive target/image/modelcache.tar $(ARCHITECTURES)
+
+release-check: ## Say whether VERSION=1.2.3 can be released
+	@.ci/release check $(VERSION)
+
+release-files: ## Make all that a release consists of, in target/release-files
+	@.ci/release files $(VERSION)
+
+release-push: ## Push image and chart to REGISTRY as WHO with TOKEN, both from the environment
+	@.ci/release push $(VERSION)
 
 clean: ## Remove what was built
 	cargo clean
