@@ -10,3 +10,4 @@
 mod commands;
 mod life;
 mod rendered;
+mod values;

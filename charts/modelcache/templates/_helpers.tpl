@@ -1,5 +1,5 @@
 {{- define "modelcache.name" -}}
-{{- default .Chart.Name .Values.nameOverride | trunc 53 | trimSuffix "-" }}
+{{- .Values.nameOverride | default .Chart.Name }}
 {{- end }}
 
 {{- define "modelcache.fullname" -}}
@@ -12,16 +12,31 @@
 {{- end }}
 {{- end }}
 
+{{/* Several maps as one. The first that has a key wins. */}}
+{{- define "modelcache.merged" -}}
+{{- $merged := dict }}
+{{- range . }}
+{{- $merged = merge $merged (. | default dict) }}
+{{- end }}
+{{- toYaml $merged }}
+{{- end }}
+
+{{/* A version as the value of a label, which may hold no plus sign: Flux adds the digest of a chart behind one. */}}
+{{- define "modelcache.labelValue" -}}
+{{- . | replace "+" "_" | trunc 63 | trimAll "-_." }}
+{{- end }}
+
 {{- define "modelcache.selector" -}}
-app.kubernetes.io/name: {{ include "modelcache.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+{{- dict "app.kubernetes.io/name" (include "modelcache.name" .) "app.kubernetes.io/instance" .Release.Name | toYaml }}
 {{- end }}
 
 {{- define "modelcache.labels" -}}
-{{ include "modelcache.selector" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+{{- $selector := include "modelcache.selector" . | fromYaml }}
+{{- $release := dict
+  "app.kubernetes.io/version" (include "modelcache.labelValue" .Chart.AppVersion)
+  "app.kubernetes.io/managed-by" .Release.Service
+  "helm.sh/chart" (include "modelcache.labelValue" (printf "%s-%s" .Chart.Name .Chart.Version)) }}
+{{- include "modelcache.merged" (list $selector $release .Values.commonLabels) }}
 {{- end }}
 
 {{- define "modelcache.image" -}}
