@@ -12,6 +12,7 @@ fn helm_finds_nothing_and_unknown_values_are_refused() {
     for (values, sentence) in [
         ("--set image.tga=1", "additional properties 'tga' not allowed"),
         ("--set namespace={a}", "additional properties 'namespace' not allowed"),
+        ("--set image.tag=0.1.0+abc", "does not match pattern"),
         ("--set image.digest=sha256:1", "does not match pattern"),
         ("--set endpoints=null", "endpoints must name at least one Hub"),
         ("--set endpoints[0].url=https://user:pw@proxy", "does not match pattern"),

@@ -41,6 +41,25 @@ fn a_version_with_a_digest_changes_labels_and_never_the_pod() {
 }
 
 #[test]
+fn the_operator_and_its_jobs_run_the_image_that_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let packed = pack("0.1.0+0cc9a8446c95", folder.path());
+    let digest = format!("sha256:{}", "0".repeat(64));
+    for (chart, values, expected) in [
+        ("CHART", String::new(), "hub/modelcache:0.1.0".to_owned()),
+        (&packed, String::new(), "hub/modelcache:0.1.0_0cc9a8446c95".to_owned()),
+        (&packed, "--set image.tag=v1".to_owned(), "hub/modelcache:v1".to_owned()),
+        ("CHART", format!("--set image.digest={digest}"), format!("hub/modelcache@{digest}")),
+        ("CHART", format!("--set image.tag=v1,image.digest={digest}"), format!("hub/modelcache:v1@{digest}")),
+    ] {
+        let objects = objects(&format!("x {chart} --set image.repository=hub/modelcache {values}"));
+        let container = &one(&objects, "Deployment")["spec"]["template"]["spec"]["containers"][0];
+        assert_eq!(container["image"], expected);
+        assert_eq!(container["env"][0], json!({ "name": "MODELCACHE_IMAGE", "value": expected }));
+    }
+}
+
+#[test]
 fn labels_that_the_chart_needs_cannot_be_taken_from_it() {
     let objects = objects("x CHART --values tests/chart/values/labels.yaml");
     let deployment = one(&objects, "Deployment");

@@ -40,10 +40,10 @@
 {{- end }}
 
 {{- define "modelcache.image" -}}
-{{- if .Values.image.digest -}}
-{{ .Values.image.repository }}@{{ .Values.image.digest }}
-{{- else -}}
-{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- $own := .Chart.AppVersion | replace "+" "_" }}
+{{- with .Values.image }}
+{{- $tag := .tag | default (empty .digest | ternary $own "") }}
+{{- .repository }}{{ with $tag }}:{{ . }}{{ end }}{{ with .digest }}@{{ . }}{{ end }}
 {{- end }}
 {{- end }}
 
