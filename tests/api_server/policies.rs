@@ -50,19 +50,10 @@ pub async fn install(client: &Client) {
     }
 }
 
-/// A client that is the operator to the server, with its rights and their limits.
+/// A client that is the operator to the server. What it may do with pods, and the limits of that, come with the policies.
 pub async fn operator(server: &Server) -> Client {
-    let wanted = |kind: &str| {
-        [
-            "Namespace",
-            "ServiceAccount",
-            "ClusterRole",
-            "ClusterRoleBinding",
-            "ValidatingAdmissionPolicy",
-            "ValidatingAdmissionPolicyBinding",
-        ]
-        .contains(&kind)
-    };
+    let wanted =
+        |kind: &str| ["Namespace", "ServiceAccount", "ClusterRole", "ClusterRoleBinding"].contains(&kind);
     apply(&server.client, include_str!("../../deploy/operator.yaml"), wanted).await;
     let mut config = Config::infer().await.unwrap();
     config.auth_info.impersonate = Some(OPERATOR.to_owned());

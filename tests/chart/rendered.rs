@@ -2,35 +2,7 @@
 
 use std::{fs, process::Command};
 
-use crate::commands::{CLUSTER, helm, kubectl, root, told, tool};
-
-const OLD: &str = "template x CHART --kube-version 1.35.0";
-
-#[test]
-fn helm_finds_nothing_and_unknown_values_are_refused() {
-    helm("lint CHART --strict").unwrap();
-    for (values, sentence) in [
-        ("--set image.tga=1", "additional properties 'tga' not allowed"),
-        ("--set namespace={a}", "additional properties 'namespace' not allowed"),
-        ("--set image.tag=0.1.0+abc", "does not match pattern"),
-        ("--set image.digest=sha256:1", "does not match pattern"),
-        ("--set endpoints=null", "endpoints must name at least one Hub"),
-        ("--set endpoints[0].url=https://user:pw@proxy", "does not match pattern"),
-        ("--set-string pods.byLabel=yes", "must be one of 'auto', 'on', 'off'"),
-        ("--set serviceAccount.create=false", "serviceAccount.name is needed"),
-        ("--set-string pods.byLabel=on", "it needs Kubernetes 1.36"),
-    ] {
-        let refusal = helm(&format!("{OLD} {values}")).expect_err(values);
-        assert!(refusal.contains(sentence), "{values}: {refusal}");
-    }
-}
-
-#[test]
-fn a_cluster_without_the_policies_gets_all_the_rest() {
-    let rendered = helm(OLD).unwrap();
-    assert!(rendered.contains("kind: Deployment") && rendered.contains("name: x-modelcache-operator-rights"));
-    assert!(!rendered.contains("MutatingAdmissionPolicy"), "pods.byLabel is auto");
-}
+use crate::commands::{CLUSTER, kubectl, root, told, tool};
 
 #[test]
 fn each_alert_fires_when_it_should_and_not_before() {

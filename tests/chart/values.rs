@@ -1,11 +1,11 @@
 //! What the values make of the chart, and which of them are refused.
 
-use std::path::Path;
+use std::{fs, path::Path, process::Command};
 
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
 
-use crate::commands::helm;
+use crate::commands::{helm, root, told};
 
 /// The objects that Helm renders.
 fn objects(arguments: &str) -> Vec<Value> {
@@ -26,6 +26,99 @@ fn pack(version: &str, folder: &Path) -> String {
     let to = folder.display();
     helm(&format!("package CHART --version {version} --app-version {version} --destination {to}")).unwrap();
     format!("{to}/modelcache-{version}.tgz")
+}
+
+#[test]
+fn helm_finds_nothing_and_wrong_values_are_refused() {
+    helm("lint CHART --strict").unwrap();
+    for (values, sentence) in [
+        ("image.tga=1", "additional properties 'tga' not allowed"),
+        ("namespace={a}", "additional properties 'namespace' not allowed"),
+        ("image.tag=0.1.0+abc", "does not match pattern"),
+        ("image.digest=sha256:1", "does not match pattern"),
+        ("endpoints=null", "endpoints must name at least one Hub"),
+        ("endpoints[0].url=https://user:pw@proxy", "does not match pattern"),
+        ("pods.byLabel=false", "must be one of 'auto', 'always', 'never'"),
+        ("pods.byLabel=always", "it needs Kubernetes 1.36"),
+        ("serviceAccount.create=false", "serviceAccount.name is needed"),
+    ] {
+        let refusal =
+            helm(&format!("template x CHART --kube-version 1.35.0 --set {values}")).expect_err(values);
+        assert!(refusal.contains(sentence), "{values}: {refusal}");
+    }
+}
+
+#[test]
+fn pods_by_label_come_with_the_policies_and_with_their_rights() {
+    let old = "--kube-version 1.35.0";
+    let api = "--api-versions admissionregistration.k8s.io/v1/MutatingAdmissionPolicy";
+    for (flags, installed) in [
+        (old.to_owned(), false),
+        (format!("{old} {api}"), true),
+        (format!("{old} {api} --set pods.byLabel=always"), true),
+        ("--kube-version 1.36.1-gke.7".to_owned(), true),
+        ("--kube-version 1.36.0 --set pods.byLabel=always".to_owned(), true),
+        ("--kube-version 1.36.0 --set pods.byLabel=never".to_owned(), false),
+    ] {
+        let objects = objects(&format!("x CHART {flags}"));
+        one(&objects, "Deployment");
+        let named = |name| objects.iter().any(|object| object["metadata"]["name"] == name);
+        let may_change_pods = objects
+            .iter()
+            .flat_map(|object| object["rules"].as_array().into_iter().flatten())
+            .any(|rule| rule["resources"] == json!(["pods"]) && rule["verbs"] == json!(["patch", "delete"]));
+        let found = [named("x-modelcache-inject"), named("x-modelcache-operator-rights"), may_change_pods];
+        assert_eq!(found, [installed; 3], "{flags}");
+    }
+}
+
+#[test]
+fn a_tenant_can_install_it_without_any_object_of_the_cluster() {
+    let objects = objects(
+        "x CHART --namespace ours --set namespaces={a},pods.byLabel=never,crds.enabled=false,rbac.aggregate=false",
+    );
+    for object in &objects {
+        let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default();
+        assert!(["ours", "a"].contains(&namespace), "{object}");
+    }
+    assert_eq!(one(&objects, "Role")["metadata"]["namespace"], "a");
+}
+
+/// The notes. `helm template` leaves them out, so that they go into an object of a copy of the chart.
+fn notes(flags: &str) -> String {
+    let copy = tempfile::tempdir().unwrap();
+    let chart = copy.path().join("chart");
+    told(Command::new("cp").arg("-r").arg(root("charts/modelcache")).arg(&chart).output().unwrap()).unwrap();
+    let notes = fs::read_to_string(chart.join("templates/NOTES.txt")).unwrap();
+    let object = format!(
+        "{{{{ define \"notes\" }}}}{notes}{{{{ end }}}}\nnotes: {{{{ include \"notes\" . | quote }}}}"
+    );
+    fs::write(chart.join("templates/notes.yaml"), object).unwrap();
+    let object = objects(&format!("x {} --show-only templates/notes.yaml {flags}", chart.display()));
+    object[0]["notes"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn the_notes_say_why_pods_can_or_cannot_be_labelled() {
+    for (flags, sentence) in [
+        ("--kube-version 1.36.0", "Pods get it by the label modelcache.internal/mount"),
+        (
+            "--kube-version 1.36.0 --set pods.byLabel=never",
+            "Mounting by label is switched off (pods.byLabel: never).",
+        ),
+        (
+            "--kube-version 1.35.0",
+            "Mounting by label needs Kubernetes 1.36: once the cluster has it,\nrun `helm upgrade` again.",
+        ),
+    ] {
+        let notes = notes(flags);
+        assert!(notes.contains(sentence), "{flags}: {notes}");
+        assert_eq!(
+            notes.contains("modelcache mount gpt2"),
+            !sentence.starts_with("Pods"),
+            "{flags}: {notes}"
+        );
+    }
 }
 
 #[test]

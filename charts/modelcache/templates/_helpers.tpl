@@ -55,13 +55,54 @@
 {{- end }}
 {{- end }}
 
-{{/* Whether the API server can give models to pods by label. */}}
+{{/* Whether pods get models by label. A render away from the cluster knows the version and not the API. */}}
 {{- define "modelcache.byLabel" -}}
-{{- $there := .Capabilities.APIVersions.Has "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy" }}
-{{- if and (eq .Values.pods.byLabel "on") (not $there) }}
-{{- fail "pods.byLabel is on, but this API server has no MutatingAdmissionPolicy in admissionregistration.k8s.io/v1: it needs Kubernetes 1.36. Set it to off, and mount by hand (modelcache mount NAME)." }}
+{{- $there := or (semverCompare ">=1.36.0-0" .Capabilities.KubeVersion.Version)
+  (.Capabilities.APIVersions.Has "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy") }}
+{{- if and (eq .Values.pods.byLabel "always") (not $there) }}
+{{- fail "pods.byLabel is always, but this API server has no MutatingAdmissionPolicy in admissionregistration.k8s.io/v1: it needs Kubernetes 1.36. Set it to never, and mount by hand (modelcache mount NAME)." }}
 {{- end }}
-{{- if and (ne .Values.pods.byLabel "off") $there }}yes{{ end }}
+{{- if and (ne .Values.pods.byLabel "never") $there }}yes{{ end }}
+{{- end }}
+
+{{/* Rights of the operator, once for the whole cluster or once for each watched namespace: the chart, a name, and the rules. */}}
+{{- define "modelcache.grant" -}}
+{{- $chart := index . 0 }}
+{{- $name := index . 1 }}
+{{- $rules := index . 2 }}
+{{- $role := empty $chart.Values.namespaces | ternary "ClusterRole" "Role" }}
+{{- range $chart.Values.namespaces | default (list "") }}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: {{ $role }}
+metadata:
+  name: {{ $name }}
+  {{- with . }}
+  namespace: {{ . | quote }}
+  {{- end }}
+  labels:
+    {{- include "modelcache.labels" $chart | nindent 4 }}
+rules:
+  {{- $rules | trim | nindent 2 }}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: {{ $role }}Binding
+metadata:
+  name: {{ $name }}
+  {{- with . }}
+  namespace: {{ . | quote }}
+  {{- end }}
+  labels:
+    {{- include "modelcache.labels" $chart | nindent 4 }}
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: {{ $role }}
+  name: {{ $name }}
+subjects:
+  - kind: ServiceAccount
+    name: {{ include "modelcache.account" $chart | quote }}
+    namespace: {{ $chart.Release.Namespace | quote }}
+{{- end }}
 {{- end }}
 
 {{/* Which namespaces a policy is bound to. */}}
