@@ -188,3 +188,11 @@ fn the_definition_is_the_generated_one_and_stays_unless_told_otherwise() {
         assert_eq!(rendered, generated);
     }
 }
+
+#[test]
+fn the_network_policy_lets_out_to_every_endpoint_and_proxy() {
+    let objects = objects("x CHART --values tests/chart/values/network-policy.yaml");
+    let egress = &one(&objects, "NetworkPolicy")["spec"]["egress"];
+    let ports: Vec<_> = egress[1]["ports"].as_array().unwrap().iter().map(|it| &it["port"]).collect();
+    assert_eq!(ports, [16443, 3128, 443, 6443, 80, 8443]);
+}
