@@ -40,6 +40,8 @@ fn helm_finds_nothing_and_wrong_values_are_refused() {
         ("endpoints[0].url=https://user:pw@proxy", "does not match pattern"),
         ("pods.byLabel=false", "must be one of 'auto', 'always', 'never'"),
         ("pods.byLabel=always", "it needs Kubernetes 1.36"),
+        ("resources.memory=1Gi", "additional properties 'memory' not allowed"),
+        ("affinity.nodeSelectorTerms={}", "additional properties 'nodeSelectorTerms' not allowed"),
         ("serviceAccount.create=false", "serviceAccount.name is needed"),
     ] {
         let refusal =
