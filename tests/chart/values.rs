@@ -38,6 +38,8 @@ fn helm_finds_nothing_and_wrong_values_are_refused() {
         ("image.digest=sha256:1", "does not match pattern"),
         ("endpoints=null", "endpoints must name at least one Hub"),
         ("endpoints[0].url=https://user:pw@proxy", "does not match pattern"),
+        ("endpoints[0].caBundle=-----BEGIN-CERTIFICATE-----,endpoints[0].caBundleFile=/ca", "'not' failed"),
+        ("endpoints[0].url=https://hub,endpoints[1].url=https://hub/", "endpoints names https://hub twice"),
         ("pods.byLabel=false", "must be one of 'auto', 'always', 'never'"),
         ("pods.byLabel=always", "it needs Kubernetes 1.36"),
         ("resources.memory=1Gi", "additional properties 'memory' not allowed"),
