@@ -42,6 +42,11 @@ fn helm_finds_nothing_and_wrong_values_are_refused() {
         ("endpoints[0].url=https://hub,endpoints[1].url=https://hub/", "endpoints names https://hub twice"),
         ("pods.byLabel=false", "must be one of 'auto', 'always', 'never'"),
         ("pods.byLabel=always", "it needs Kubernetes 1.36"),
+        (
+            "metrics.podMonitor.enabled=true,metrics.serviceMonitor.enabled=true",
+            "would both scrape the one pod",
+        ),
+        ("metrics.podMonitor.intervall=1m", "additional properties 'intervall' not allowed"),
         ("resources.memory=1Gi", "additional properties 'memory' not allowed"),
         ("affinity.nodeSelectorTerms={}", "additional properties 'nodeSelectorTerms' not allowed"),
         ("serviceAccount.create=false", "serviceAccount.name is needed"),
