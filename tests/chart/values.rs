@@ -1,6 +1,6 @@
 //! What the values make of the chart, and which of them are refused.
 
-use std::{fs, path::Path, process::Command};
+use std::{collections::HashSet, fs, path::Path, process::Command};
 
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
@@ -34,6 +34,8 @@ fn helm_finds_nothing_and_wrong_values_are_refused() {
     for (values, sentence) in [
         ("image.tga=1", "additional properties 'tga' not allowed"),
         ("namespace={a}", "additional properties 'namespace' not allowed"),
+        ("nameOverride=Model", "does not match pattern"),
+        ("fullnameOverride=model.cache", "does not match pattern"),
         ("image.tag=0.1.0+abc", "does not match pattern"),
         ("image.digest=sha256:1", "does not match pattern"),
         ("endpoints=null", "endpoints must name at least one Hub"),
@@ -204,4 +206,32 @@ fn the_network_policy_lets_out_to_every_endpoint_and_proxy() {
     let egress = &one(&objects, "NetworkPolicy")["spec"]["egress"];
     let ports: Vec<_> = egress[1]["ports"].as_array().unwrap().iter().map(|it| &it["port"]).collect();
     assert_eq!(ports, [16443, 3128, 443, 6443, 80, 8443]);
+}
+
+#[test]
+fn every_name_fits_its_kind_and_stays_its_own() {
+    let longest = "a".repeat(53);
+    let mut names = HashSet::new();
+    for (release, expected) in [
+        ("modelcache", Some("modelcache")),
+        ("eu", Some("eu-modelcache")),
+        ("eu-modelcache-7", Some("eu-modelcache-7")),
+        ("a.b", None),
+        ("a-b", Some("a-b-modelcache")),
+        ("7", None),
+        ("r7", Some("r7-modelcache")),
+        (&longest, None),
+        (&longest[1..], None),
+    ] {
+        let flags = "--set crds.enabled=false,metrics.serviceMonitor.enabled=true,rbac.aggregate=true";
+        let objects = objects(&format!("{release} CHART {flags}"));
+        let service = one(&objects, "Service")["metadata"]["name"].as_str().unwrap().to_owned();
+        assert_eq!(service, expected.unwrap_or(&service));
+        assert!(service.starts_with(|first: char| first.is_ascii_lowercase()) && !service.contains('.'));
+        for object in &objects {
+            let name = object["metadata"]["name"].as_str().unwrap();
+            assert!(name.starts_with(&service) && name.len() <= 63, "{name}");
+        }
+        assert!(names.insert(service), "{release}");
+    }
 }

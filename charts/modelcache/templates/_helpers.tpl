@@ -2,13 +2,17 @@
 {{- .Values.nameOverride | default .Chart.Name }}
 {{- end }}
 
+{{/* A name that fits all kinds: a Service's begins with a letter and has no dot, and with the longest suffix there are 63 characters.
+One that had to be changed gets a hash of what it was, so that no two become the same. */}}
 {{- define "modelcache.fullname" -}}
-{{- if .Values.fullnameOverride }}
-{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" }}
-{{- else if contains (include "modelcache.name" .) .Release.Name }}
-{{- .Release.Name | trunc 40 | trimSuffix "-" }}
+{{- $name := include "modelcache.name" . }}
+{{- $long := contains $name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name $name) }}
+{{- $full := .Values.fullnameOverride | default $long }}
+{{- if regexMatch "^[a-z][-a-z0-9]{0,46}$" $full }}
+{{- $full }}
 {{- else }}
-{{- printf "%s-%s" .Release.Name (include "modelcache.name" .) | trunc 40 | trimSuffix "-" }}
+{{- $letter := regexMatch "^[a-z]" $full | ternary "" "r" }}
+{{- printf "%s%s" $letter $full | replace "." "-" | trunc 38 | trimSuffix "-" }}-{{ sha256sum $full | trunc 8 }}
 {{- end }}
 {{- end }}
 
