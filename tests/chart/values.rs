@@ -133,6 +133,30 @@ fn the_notes_say_why_pods_can_or_cannot_be_labelled() {
 }
 
 #[test]
+fn the_notes_warn_of_an_image_that_is_in_no_registry() {
+    assert!(notes("").contains("WARNING: the image localhost/modelcache:0.1.0 is in no registry."));
+    assert!(!notes("--set image.repository=registry.example.com/modelcache").contains("WARNING"));
+}
+
+#[test]
+fn a_chart_around_it_can_switch_it_on_and_off() {
+    let around = tempfile::tempdir().unwrap();
+    let charts = around.path().join("charts");
+    fs::create_dir(&charts).unwrap();
+    pack("0.1.0", &charts);
+    let dependency = json!({ "name": "modelcache", "version": "0.1.0", "condition": "modelcache.enabled" });
+    let chart =
+        json!({ "apiVersion": "v2", "name": "platform", "version": "1.0.0", "dependencies": [dependency] });
+    fs::write(around.path().join("Chart.yaml"), chart.to_string()).unwrap();
+    let made = |enabled: bool| {
+        let values = format!("--set modelcache.enabled={enabled},global.registry=registry.example.com");
+        objects(&format!("x {} {values}", around.path().display()))
+    };
+    one(&made(true), "Deployment");
+    assert_eq!(made(false), Vec::<Value>::new());
+}
+
+#[test]
 fn a_version_with_a_digest_changes_labels_and_never_the_pod() {
     let folder = tempfile::tempdir().unwrap();
     let chart = pack("0.1.0+0cc9a8446c95", folder.path());
