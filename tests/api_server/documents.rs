@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::Server;
+use crate::{definitions, support::Server};
 
 /// All pages, the README among them.
 fn pages() -> Vec<PathBuf> {
@@ -47,6 +47,7 @@ fn documents(page: &Path) -> Vec<Value> {
 #[ignore = "needs a cluster: make test"]
 async fn every_object_in_the_documentation_is_taken() {
     let server = Server::new().await;
+    definitions::install();
     let mut taken = 0;
     for page in pages() {
         for mut object in documents(&page) {

@@ -5,6 +5,8 @@
 // A test fails by panicking.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+#[path = "../support/definitions.rs"]
+mod definitions;
 mod documents;
 mod fixed;
 mod pods;

@@ -8,6 +8,8 @@
 )]
 
 mod commands;
+#[path = "../support/definitions.rs"]
+mod definitions;
 mod life;
 mod rendered;
 mod values;
