@@ -155,7 +155,7 @@ fn decide_on_claim(
     let Some(wanted) = &checked.wanted else {
         return Plan::new(not_checked(seen, checked), cached);
     };
-    if let Some(plan) = recall(seen, checked, claim, wanted, cached.as_ref(), image) {
+    if let Some(plan) = recall(seen, checked, claim, wanted, cached.as_ref(), image, now) {
         return plan;
     }
     let Some(commit) = commit(seen, checked) else {

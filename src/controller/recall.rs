@@ -1,7 +1,11 @@
 //! What is on a claim from an earlier life. A ModelCache that is made again, or that meets an operator which is installed
 //! again, stays at the commit that it had, without the Hub and without a download. Only the volume knows that commit: a
-//! Job asks it, before the Hub's answer may pin another one. Pure.
+//! Job asks it, before the Hub's answer may pin another one. Where no Hub can be reached, files are brought by hand, at
+//! any time: there the volume is asked again after each interval. Pure.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
 use k8s_openapi::{
     api::{batch::v1::Job, core::v1::PersistentVolumeClaim},
     apimachinery::pkg::apis::meta::v1::Time,
@@ -35,8 +39,10 @@ pub fn recall(
     wanted: &Wanted,
     cached: Option<&Cached>,
     image: &str,
+    now: Timestamp,
 ) -> Option<Plan> {
-    if seen.cache.spec.suspend || cached.is_some() || !is_of_an_earlier_life(seen, claim) {
+    let may_hold_something = is_of_an_earlier_life(seen, claim) || is_out_of_reach(checked);
+    if seen.cache.spec.suspend || cached.is_some() || !is_open(seen, claim) || !may_hold_something {
         return None;
     }
     let inputs = question(seen, wanted, claim);
@@ -63,6 +69,9 @@ pub fn recall(
     let (name, number) = (last.job.name_any(), attempt::number(&last.job));
     match attempt::standing(&last.job, last.pod.as_ref(), last.refusal.as_deref()) {
         Standing::Succeeded(report) => found(seen, checked, claim, wanted, report),
+        Standing::Failed { at, .. } if is_out_of_reach(checked) && is_due(seen, at, now) => {
+            Some(Plan { obsolete: vec![name], ..ask(build(number + 1)) })
+        }
         // Nothing complete is there, or it cannot be told: a download finds what can be used.
         Standing::Failed { .. } => None,
         Standing::Pending { .. } if is_outdated(last, &build(number)) => {
@@ -109,13 +118,29 @@ fn found(
     Some(Plan { pin: Pin::Found(Snapshot { commit, files, bytes, latest }), ..plan })
 }
 
-/// A claim that was there before the ModelCache, which knows of no commit yet. A volume that no pod has used is empty.
+/// No commit is known yet, and a pod can mount the claim. A volume that no pod has used is empty.
+fn is_open(seen: &Observation, claim: &PersistentVolumeClaim) -> bool {
+    claim::phase(claim) == "Bound" && checked::pinned(&seen.cache).is_none()
+}
+
+/// A claim that was there before the ModelCache.
 fn is_of_an_earlier_life(seen: &Observation, claim: &PersistentVolumeClaim) -> bool {
     let made = |time: Option<Time>| time.map(|time| time.0);
     let (theirs, ours) = (made(claim.creation_timestamp()), made(seen.cache.creation_timestamp()));
-    claim::phase(claim) == "Bound"
-        && checked::pinned(&seen.cache).is_none()
-        && theirs.zip(ours).is_some_and(|(theirs, ours)| theirs < ours)
+    theirs.zip(ours).is_some_and(|(theirs, ours)| theirs < ours)
+}
+
+/// Nothing can come from the Hub.
+fn is_out_of_reach(checked: &Checked) -> bool {
+    checked.first_unmet().is_some_and(|verdict| verdict.reason == Reason::HubUnreachable)
+}
+
+/// An interval after the last answer, or because a person asks for a look.
+fn is_due(seen: &Observation, last: Timestamp, now: Timestamp) -> bool {
+    let handled = seen.cache.status.as_ref().and_then(|status| status.last_handled_reconcile_at.as_ref());
+    let asked = seen.cache.annotations().get(api::ANNOTATION_RECONCILE_AT);
+    let pause = Duration::try_from(now.duration_since(last)).unwrap_or_default();
+    (asked.is_some() && asked != handled) || pause >= seen.cache.spec.interval.duration()
 }
 
 fn is_outdated(last: &Attempt, today: &Job) -> bool {
@@ -124,6 +149,8 @@ fn is_outdated(last: &Attempt, today: &Job) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use pretty_assertions::assert_eq;
 
     use super::*;
@@ -223,6 +250,31 @@ mod tests {
             claim_of(|claim| claim.status.as_mut().unwrap().phase = Some("Pending".to_owned())),
             fetches
         );
+    }
+
+    #[test]
+    fn where_no_hub_can_be_reached_the_volume_is_asked_again() {
+        let (mut seen, _) = again();
+        // The claim is younger: somebody brings the files later.
+        seen.claim.as_mut().unwrap().metadata.creation_timestamp = Some(Time(at(5)));
+        let away = refused(&seen.cache, Reason::HubUnreachable);
+        assert_eq!(plan(&seen, &refused(&seen.cache, Reason::TermsNotAccepted)).job, None);
+        let first = decide::decide(&seen, &away, "image", at(20)).job.unwrap();
+        seen.attempts = vec![ended(first.clone(), "Failed", Some(&report("HubUnreachable")), at(30))];
+
+        let within = decide::decide(&seen, &away, "image", at(30 + 3599));
+        assert_eq!((within.job, within.obsolete.len()), (None, 0));
+        let after = decide::decide(&seen, &away, "image", at(30 + 3600));
+        let second = after.job.unwrap();
+        assert_eq!(after.obsolete, [first.name_any()]);
+        assert_eq!((attempt::number(&second), arguments(&second)), (2, arguments(&first)));
+
+        // And at once where a person asks for a look, but only once for each.
+        let cache = Arc::make_mut(&mut seen.cache);
+        cache.annotations_mut().insert(api::ANNOTATION_RECONCILE_AT.to_owned(), "now".to_owned());
+        assert!(decide::decide(&seen, &away, "image", at(40)).job.is_some());
+        let seen = looked(seen, &away, at(40));
+        assert_eq!(decide::decide(&seen, &away, "image", at(41)).job, None);
     }
 
     #[test]

@@ -12,6 +12,7 @@
 
 mod access;
 mod after_ready;
+mod air_gap;
 mod audit;
 mod cluster;
 mod containers;
