@@ -27,7 +27,7 @@ profile: ## Print where the time of a fetch goes
 generate: ## Write the generated files again from the types
 	@cargo run --quiet --locked --bin modelcache -- crd > crds/modelcaches.modelcache.internal.yaml.new
 	@mv crds/modelcaches.modelcache.internal.yaml.new crds/modelcaches.modelcache.internal.yaml
-	@for page in cli reasons fields; do \
+	@for page in cli reasons fields metrics; do \
 		cargo run --quiet --locked --bin modelcache -- reference $$page > docs/reference/$$page.md.new && \
 		mv docs/reference/$$page.md.new docs/reference/$$page.md || exit; \
 	done

@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use clap::{Command, CommandFactory as _, ValueEnum};
 use clap_complete::Shell;
 
-use super::{Cli, fields, reasons, tell};
+use super::{Cli, fields, metrics, reasons, tell};
 use crate::reason::exit;
 
 /// As wide as the reference is, wherever it is made.
@@ -47,6 +47,8 @@ enum Page {
     Reasons,
     /// All fields of the resource
     Fields,
+    /// All metrics of the operator
+    Metrics,
 }
 
 impl Completions {
@@ -89,6 +91,7 @@ impl Reference {
             Page::Cli => reference(),
             Page::Reasons => reasons::page(),
             Page::Fields => fields::page(),
+            Page::Metrics => metrics::page(),
         };
         put(page.as_bytes())
     }

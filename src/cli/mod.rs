@@ -10,6 +10,7 @@ mod fields;
 mod generated;
 mod list;
 mod manifest;
+mod metrics;
 mod mount;
 mod place;
 mod prune;

@@ -4,5 +4,5 @@ pub mod logs;
 mod metrics;
 mod server;
 
-pub use metrics::{Metrics, Timer};
+pub use metrics::{DESCRIBED, Described, Metrics, Timer};
 pub use server::serve;
