@@ -13,17 +13,18 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct JobTemplate {
-    /// CPU and memory of the download; small ones where none are given.
+    /// CPU and memory of the download. The default requests 100m CPU and 64Mi memory, with a limit of 512Mi memory. What is
+    /// given here replaces the default as a whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<ResourceRequirements>,
 
-    /// Labels that a node must have. On storage that is bound to a zone or node, this decides where the volume is made:
+    /// Labels that a node must have. With storage that is bound to a zone or a node, this decides where the volume is made:
     /// choose the nodes that will load the model.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     pub node_selector: BTreeMap<String, String>,
 
-    /// Taints of nodes that do not keep the download away.
+    /// Taints of nodes that the download tolerates.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub tolerations: Vec<Toleration>,
@@ -47,7 +48,8 @@ pub struct JobTemplate {
     #[schemars(length(min = 1, max = 253))]
     pub service_account_name: Option<String>,
 
-    /// Secrets for pulling the image.
+    /// Secrets of this namespace for pulling the operator's image, which the Job runs. Those of the operator's own
+    /// namespace do not count here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub image_pull_secrets: Vec<LocalObjectReference>,
@@ -62,12 +64,13 @@ pub struct JobTemplate {
     #[schemars(extend("maxProperties" = 32))]
     pub annotations: BTreeMap<String, String>,
 
-    /// Security settings of the pod. They replace ours as a whole: give `fsGroup` and `runAsUser` as your volume needs them.
+    /// Security settings of the pod. They replace the default as a whole (user, group and `fsGroup` 65532, not root, seccomp
+    /// profile `RuntimeDefault`): set `fsGroup` and `runAsUser` as your volume needs them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_security_context: Option<PodSecurityContext>,
 
-    /// Further environment variables. What decides where bytes come from and where tokens go is the operator's: names
-    /// that begin with `HF_`, `SSL_CERT_` or `LD_`, those that end with `_PROXY`, and `MODELCACHE_CA_BUNDLE` are refused.
+    /// Further environment variables. Names that begin with `HF_`, `SSL_CERT_` or `LD_`, names that end with `_PROXY`, and
+    /// `MODELCACHE_CA_BUNDLE` are refused: the operator's owner decides where bytes come from and where tokens go.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub env: Vec<EnvVar>,

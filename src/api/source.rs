@@ -18,31 +18,32 @@ pub struct Source {
     #[serde(rename = "type", default)]
     pub kind: SourceType,
 
-    /// The branch, tag or commit to fetch. A branch or tag is pinned at its commit when it is first seen, so that all
-    /// replicas run the same bytes; change this field to move on.
+    /// The branch, tag or commit to fetch. A branch or tag is pinned at the commit that it stands for when it is first
+    /// seen, so that all replicas run the same bytes. Change this field to move to another commit. When you change a
+    /// branch to a commit, put the branch into `aliases`.
     #[serde(default = "main")]
     #[schemars(length(min = 1, max = 200))]
     pub revision: String,
 
-    /// Patterns of the files to fetch, in the Hub's own syntax: `*` stands for any characters, `/` among them.
-    /// All files where none is given.
+    /// Patterns of the files to fetch, in the Hub's own syntax: `*` matches any characters, also `/`. All files if none
+    /// is given.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 256)))]
     pub include: Vec<String>,
 
-    /// Patterns of files to leave out of those that `include` takes.
+    /// Patterns of files to leave out of those that `include` selects.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 256)))]
     pub exclude: Vec<String>,
 
-    /// Further branch or tag names that shall stand for the same commit on the volume. With `revision` set to a
-    /// commit, give `main` here, or programs that ask for no revision find nothing when they work offline.
+    /// Further branch or tag names that stand for the same commit on the volume. With `revision` set to a commit, put
+    /// `main` here: a commit alone writes no branch, and a program that loads the model offline by its ID asks for `main`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), inner(length(min = 1, max = 200)), extend("x-kubernetes-list-type" = "set"))]
     pub aliases: Vec<String>,
 
-    /// Address of the Hub, such as `https://huggingface.co`: one of those that the operator is set up for. Its first
-    /// one where none is given.
+    /// Address of the Hub, such as `https://huggingface.co`. It must be one of the operator's endpoints; the default is
+    /// the first of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub endpoint: Option<String>,

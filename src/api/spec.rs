@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Interval, JobTemplate, ModelCacheStatus, Source, Storage, TokenSecretRef};
 
-/// What shall be on the volume, and how it gets there.
+/// What to keep on the volume, and how it gets there.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "modelcache.internal",
@@ -37,7 +37,7 @@ pub struct ModelCacheSpec {
     #[serde(default)]
     pub storage: Storage,
 
-    /// How often the access and the newest commit are looked at again, such as `30m` or `24h`; at least `1m`.
+    /// How often the access and the newest commit are checked again, such as `30m` or `24h`; at least `1m`.
     #[serde(default)]
     pub interval: Interval,
 
@@ -45,7 +45,7 @@ pub struct ModelCacheSpec {
     #[serde(default)]
     pub job: JobTemplate,
 
-    /// Stop looking at the Hub and starting downloads. What is on the volume stays, and so does a running download.
+    /// Ask the Hub nothing and start no download. What is on the volume stays, and a running download continues.
     #[serde(default)]
     pub suspend: bool,
 }

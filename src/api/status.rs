@@ -1,4 +1,4 @@
-//! What the operator tells about a `ModelCache`.
+//! What the operator reports about a `ModelCache`.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
@@ -10,7 +10,7 @@ use super::{ModelCache, condition};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ModelCacheStatus {
-    /// The generation of the spec that this status was made for; -1 before the first look.
+    /// The generation of the spec that this status was made for; -1 before the operator has checked it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
@@ -27,7 +27,7 @@ pub struct ModelCacheStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cached: Option<Cached>,
 
-    /// The newest commit of the revision. Other than that of `cached`: an update waits.
+    /// The newest commit of the revision. If it differs from the one in `cached`, an update is available.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latest: Option<Latest>,
 
@@ -41,7 +41,7 @@ pub struct ModelCacheStatus {
 }
 
 impl ModelCache {
-    /// What is told about it; nothing before the first look.
+    /// Its conditions; none before the first look.
     #[must_use]
     pub fn conditions(&self) -> &[Condition] {
         self.status.as_ref().map_or(&[], |status| &status.conditions)
@@ -117,7 +117,7 @@ pub struct Latest {
     /// The commit.
     pub commit: String,
 
-    /// When the Hub first told it.
+    /// When the Hub first listed it.
     pub observed_at: Time,
 }
 

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Storage {
-    /// The claim to make, under the name of the ModelCache. Neither this nor `existingClaim`: a `ReadWriteOnce` claim of
-    /// the default storage class with the size that the Hub tells.
+    /// The PersistentVolumeClaim (the claim) to make, under the name of the ModelCache. With neither this nor
+    /// `existingClaim`, it is a `ReadWriteOnce` claim of the default storage class, as large as the files plus a tenth.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim: Option<ClaimTemplate>,
 
@@ -19,8 +19,8 @@ pub struct Storage {
     #[schemars(length(min = 1, max = 253))]
     pub existing_claim: Option<String>,
 
-    /// Folder in the volume that holds the Hub cache, such as `hub`; the root of the volume where none is given.
-    /// It cannot be changed.
+    /// Folder in the volume that holds the Hub cache, such as `hub`; the root of the volume if none is given. It cannot
+    /// be changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub sub_path: Option<String>,
@@ -30,19 +30,20 @@ pub struct Storage {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ClaimTemplate {
-    /// Storage class of the claim; the cluster's default class where none is given. It cannot be changed.
+    /// Storage class of the claim; the cluster's default class if none is given. It cannot be changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub storage_class_name: Option<String>,
 
-    /// How the volume may be mounted. Choose `ReadWriteMany` where pods on several nodes shall load the model.
-    /// It cannot be changed.
+    /// How the volume may be mounted. Choose `ReadWriteMany` if pods on several nodes load the model. It cannot be
+    /// changed.
     #[serde(default = "read_write_once")]
     #[schemars(length(min = 1, max = 4), extend("x-kubernetes-list-type" = "set"))]
     pub access_modes: Vec<AccessMode>,
 
-    /// Size of the volume, such as `40Gi`. From the Hub, with room to spare, where none is given. It counts when the claim
-    /// is made; a claim that exists is grown with `kubectl edit pvc`, where its storage class allows that.
+    /// Size of the volume, such as `40Gi`. The default is the size of the files plus a tenth, at least 64 MiB more: room
+    /// for one commit, not for two that differ much. It counts when the claim is made. To grow a claim that exists, use
+    /// `kubectl edit pvc`, if its storage class allows that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<Quantity>,
 }

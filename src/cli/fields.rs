@@ -23,8 +23,8 @@ pub(super) fn page() -> String {
     let mut text = String::from(
         "<!-- Generated from src/api by `make generate`: change it there. -->\n\n# ModelCache\n\n\
          `apiVersion: modelcache.internal/v1alpha1`, `kind: ModelCache`, in a namespace; `mcache` for short. \
-         `kubectl explain modelcache.spec` tells the same. A rule is checked by the API server, and its sentence is what a refused \
-         object gets.\n",
+         `kubectl explain modelcache.spec` shows the same. The API server checks each rule; its sentence is in the answer to a refused \
+         object.\n",
     );
     let version = api::crd().spec.versions.into_iter().next();
     let root = version.and_then(|version| version.schema?.open_api_v3_schema).unwrap_or_default();
