@@ -161,7 +161,7 @@ reasons! {
     AccessRejected: Person, NO_ACCESS;
     /// A fine-grained token lacks a permission that its account has.
     TokenLacksPermission: Person, NO_ACCESS;
-    /// The repo does not exist, or it is private and the account may not see it: the Hub does not tell which.
+    /// The repo does not exist, or it is private and the account may not see it: the Hub does not say which.
     RepoNotFoundOrPrivate: Person, NO_ACCESS;
     /// The Hub has disabled the repo.
     RepoDisabled: Person, NO_ACCESS;
@@ -189,7 +189,7 @@ reasons! {
     HubUnreachable: Retry, UNREACHABLE;
     /// The Hub asks to wait.
     RateLimited: Wait, RATE_LIMITED;
-    /// An earlier condition has to be True before this one is looked at.
+    /// An earlier condition has to be True before this one is checked.
     NotChecked: Wait, FAILURE;
 
     /// Every file is on the volume, and its hash is right.

@@ -197,12 +197,12 @@ mod tests {
     #[test]
     fn the_file_in_the_guide_can_be_used() {
         let page = include_str!("../../docs/guides/install.md");
-        let block = page.split("```").find(|block| block.contains("kind: ConfigMap")).unwrap();
-        let map: Value = serde_saphyr::from_str(block.trim_start_matches("yaml")).unwrap();
+        let block = page.split("```").find(|block| block.contains("kind: Secret")).unwrap();
+        let secret: Value = serde_saphyr::from_str(block.trim_start_matches("yaml")).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("ca.crt");
         std::fs::write(&file, AUTHORITY).unwrap();
-        let text = map["data"]["endpoints.yaml"].as_str().unwrap();
+        let text = secret["stringData"]["endpoints.yaml"].as_str().unwrap();
         let endpoints = parse(&text.replace("/etc/modelcache/ca.crt", file.to_str().unwrap())).unwrap();
         assert!(endpoints[0].proxy().is_some() && endpoints[1].ca_bundle().is_some());
     }

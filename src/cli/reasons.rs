@@ -13,7 +13,7 @@ const TOPICS: [(Topic, &str); 6] = [
     (Topic::Authorized, "May the token's account read this repo?"),
     (Topic::Resolved, "Is there such a revision, with files that match the patterns?"),
     (Topic::Downloaded, "Are the files on the volume, complete and verified?"),
-    (Topic::Ready, "All of it; the reason is that of the first condition that is not True."),
+    (Topic::Ready, "All of the above. The reason is that of the first condition that is not True."),
     (Topic::UpdateAvailable, "Is there a newer commit than the one on the volume?"),
 ];
 
@@ -21,11 +21,15 @@ const TOPICS: [(Topic, &str); 6] = [
 pub(super) fn page() -> String {
     let mut text = String::from(
         "<!-- Generated from src/reason.rs and src/reason/guide.rs by `make generate`: change it there. -->\n\n# Reasons\n\n\
-         One word for each cause: the `reason` of a condition and of an event, the label of a metric, the last line of the command \
-         line and the report of a Job. A word is never renamed.\n\n\
-         `Stalled` is True while a person must act, `Reconciling` while it goes on by itself; neither is there once `Ready` is \
-         True. Whatever is said here about trying again: a change of the spec, the Secret, the claim or the Job is acted on at once, and so is the \
-         annotation `modelcache.internal/reconcile-at` with a new value.\n",
+         There is one word for each cause. It is the `reason` of a condition and of an event, the label of a metric, the last line of \
+         the command line and part of a Job's report. A word is never renamed. To start from a symptom instead of a word, see \
+         [Troubleshooting](../guides/troubleshooting.md).\n\n\
+         `Stalled` is True while a person must act. `Reconciling` is True while the operator continues on its own. Neither exists once \
+         `Ready` is True.\n\n\
+         Beside the times below, the operator checks a ModelCache at once when its spec, its Secret, its claim or its Job changes, and when \
+         the annotation `modelcache.internal/reconcile-at` gets a new value. Two waits are not cut short by that: the time after which the \
+         operator asks a Hub again that is down or limits its rate, and the pause after a failed download. To start the next download \
+         now, delete the failed Job: `kubectl delete job -l modelcache.internal/name=NAME`.\n",
     );
     for (topic, question) in TOPICS {
         section(&mut text, topic.as_str(), question, Some(topic));
@@ -33,7 +37,7 @@ pub(super) fn page() -> String {
     section(
         &mut text,
         "Any condition",
-        "What says nothing about the question itself: the status is Unknown.",
+        "Reasons that do not answer the question itself. The status of the condition is Unknown.",
         None,
     );
     text
@@ -43,9 +47,9 @@ fn section(text: &mut String, title: &str, question: &str, topic: Option<Topic>)
     let _ = write!(text, "\n## {title}\n\n{question}\n");
     for reason in Reason::ALL.iter().filter(|reason| reason.topic() == topic) {
         let guide = reason.guide();
-        let _ = write!(text, "\n### {reason}\n\n{}\n\n- Seen: {}\n", reason.meaning(), guide.seen);
-        if let Some(action) = guide.action {
-            let _ = writeln!(text, "- To do: {action}");
+        let _ = write!(text, "\n### {reason}\n\n{}\n\n- Cause: {}\n", reason.meaning(), guide.cause);
+        if let Some(fix) = guide.fix {
+            let _ = writeln!(text, "- Fix: {fix}");
         }
         let _ = writeln!(text, "- {}", heals(*reason));
         if reason.remedy() != Remedy::None {
@@ -58,16 +62,16 @@ fn section(text: &mut String, title: &str, question: &str, topic: Option<Topic>)
 fn heals(reason: Reason) -> String {
     let by_itself = match reason.remedy() {
         Remedy::None => {
-            return "Nothing is wrong; access and newest commit are looked at again after `spec.interval`."
+            return "Nothing is wrong. Access and newest commit are checked again after `spec.interval`."
                 .to_owned();
         }
         Remedy::Person => "A person must act (`Stalled`)",
-        Remedy::Wait => "It goes on once what it waits for is there (`Reconciling`)",
-        Remedy::Retry => "It may pass by itself (`Reconciling`)",
+        Remedy::Wait => "Continues when what it waits for is there (`Reconciling`)",
+        Remedy::Retry => "Retried automatically (`Reconciling`)",
     };
     let again = match again(reason) {
-        Again::Interval => "looked at again when something changes, and after `spec.interval`".to_owned(),
-        Again::Every(pause) => format!("looked at again every {} s", pause.as_secs()),
+        Again::Interval => "checked again when something changes, and after `spec.interval`".to_owned(),
+        Again::Every(pause) => format!("checked again every {} s", pause.as_secs()),
         Again::Growing(pauses) => {
             format!(
                 "tried again after {} s, then after pauses that double up to {} s",

@@ -6,18 +6,18 @@ use super::Reason;
 /// The long form of a reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Guide {
-    /// By what it is told: the Hub's answer, or what is seen in the cluster.
-    pub seen: &'static str,
+    /// What leads to it: the Hub's answer, or what is so in the cluster.
+    pub cause: &'static str,
     /// What to do; none where there is nothing to do.
-    pub action: Option<&'static str>,
+    pub fix: Option<&'static str>,
 }
 
-const fn good(seen: &'static str) -> Guide {
-    Guide { seen, action: None }
+const fn good(cause: &'static str) -> Guide {
+    Guide { cause, fix: None }
 }
 
-const fn bad(seen: &'static str, action: &'static str) -> Guide {
-    Guide { seen, action: Some(action) }
+const fn bad(cause: &'static str, fix: &'static str) -> Guide {
+    Guide { cause, fix: Some(fix) }
 }
 
 impl Reason {
@@ -27,35 +27,35 @@ impl Reason {
     pub const fn guide(self) -> Guide {
         match self {
             Self::TokenValid => good(
-                "The Hub answered 200 to `whoami-v2`, or gave access to a repo that not everybody may read.",
+                "The Hub answered 200 to `whoami-v2`, or gave access to a repo that is private or gated.",
             ),
             Self::Anonymous => good("The spec names no Secret, and the Hub answered without a token."),
             Self::SecretNotFound => bad(
-                "The API server has no Secret of the name in `spec.tokenSecretRef.name` in the ModelCache's namespace; for the \
-                 command line, the token file is not there or cannot be read. The Hub is not asked.",
+                "The namespace of the ModelCache has no Secret with the name in `spec.tokenSecretRef.name`. On the command line: the \
+                 token file does not exist or cannot be read. The Hub is not asked.",
                 "Create the Secret: `kubectl create secret generic NAME --from-file=token=FILE`.",
             ),
             Self::SecretKeyNotFound => bad(
-                "The Secret is there, without the key in `spec.tokenSecretRef.key` (`token` unless given). The message lists the \
-                 keys that it has. The Hub is not asked.",
-                "Put the token under that key, or name the key in the spec.",
+                "The Secret exists, but it has no key with the name in `spec.tokenSecretRef.key` (default: `token`). The message lists \
+                 the keys that it has. The Hub is not asked.",
+                "Store the token under that key, or name the right key in the spec.",
             ),
             Self::TokenMalformed => bad(
-                "The value is empty, or has white space or control characters inside; around the token they are cut off. The Hub is not \
-                 asked.",
-                "Store the token alone, as the Hub showed it. A common slip is a token that was encoded in base64 twice.",
+                "The value is empty, or it has white space or control characters inside. White space around the token is cut off. The \
+                 Hub is not asked.",
+                "Store the token alone, as the Hub showed it. A common mistake is a token that was encoded in base64 twice.",
             ),
             Self::TokenInvalid => bad(
                 "401 `Invalid credentials in Authorization header`, 401 `User Access Token \"…\" is expired`, or a 401 that \
-                 `whoami-v2` confirms. On a public repo the Hub may also ignore the token: `whoami-v2` then tells.",
+                 `whoami-v2` confirms. For a public repo the Hub may ignore a bad token; `whoami-v2` then shows that it is bad.",
                 "Make a new token on the Hub's page for access tokens, and replace the one in the Secret.",
             ),
             Self::AccessGranted => good("The Hub answered 200 to `auth-check` for this repo."),
             Self::TokenRequired => bad(
-                "401 to a request without a token: with the code `GatedRepo` the repo is gated, without a code it is private or \
-                 missing.",
-                "For a gated repo accept its terms on its page. Give a token of an account that may read the repo, in a Secret that \
-                 `spec.tokenSecretRef` names.",
+                "401 to a request without a token. With the code `GatedRepo` the repo is gated; without a code it is private or \
+                 does not exist.",
+                "For a gated repo, accept its terms on its page. Put a token of an account that may read the repo into a Secret, and name \
+                 that Secret in `spec.tokenSecretRef`.",
             ),
             Self::TermsNotAccepted => bad(
                 "403 with the code `GatedRepo`: the account is not in the authorized list, or its access was reset.",
@@ -66,42 +66,42 @@ impl Reason {
                 "Wait for the repo's authors, or write to them on the repo's page.",
             ),
             Self::AccessRejected => bad(
-                "403 with the code `GatedRepo`: the request has been rejected. The Hub ignores a second one.",
-                "Talk to the authors, or use a token of another account.",
+                "403 with the code `GatedRepo`: the request has been rejected. The Hub ignores a second request.",
+                "Contact the authors, or use a token of another account.",
             ),
             Self::TokenLacksPermission => bad(
-                "403 that speaks of a fine-grained token, or of a token that an organization has revoked.",
-                "Edit the token: for gated repos enable “Read access to contents of all public gated repos you can access”; for \
-                 private ones give it the repo. Or use another token of the account.",
+                "403 that mentions a fine-grained token, or a token that an organization has revoked.",
+                "Edit the token. For gated repos enable “Read access to contents of all public gated repos you can access”; for a \
+                 private repo give the token access to it. Or use another token of the account.",
             ),
             Self::RepoNotFoundOrPrivate => bad(
-                "404 with the code `RepoNotFound` to a good token. The Hub does not tell a missing repo from one that the account may \
-                 not see.",
-                "Look for a typing error in `spec.source.repo` and `spec.source.type`; open the repo's page with the account of the token.",
+                "404 with the code `RepoNotFound` to a good token. The Hub gives the same answer for a repo that does not exist and for \
+                 one that the account may not see.",
+                "Check `spec.source.repo` and `spec.source.type` for a typing error. Open the repo's page with the account of the token.",
             ),
             Self::RepoDisabled => bad(
                 "403 `Access to this resource is disabled.`",
-                "See the repo's page; only its authors and the Hub can change this.",
+                "Read the repo's page. Only its authors and the Hub can change this.",
             ),
             Self::EndpointNotAllowed => bad(
                 "`spec.source.endpoint` is not one of the operator's endpoints. No request is made: a token goes only to addresses that \
-                 the operator's owner has named.",
-                "Use one of the endpoints in the message, or have the operator's owner add it.",
+                 the operator's owner has listed.",
+                "Use one of the endpoints in the message, or ask the operator's owner to add this one.",
             ),
             Self::AccessDenied => bad(
-                "Any other 401 or 403. The message has the answer's own words, without addresses' queries and tokens; without words it \
-                 may be a proxy's.",
+                "Any other 401 or 403. The message has the words of the answer, without query strings and tokens. An answer without \
+                 words may come from a proxy.",
                 "Follow the Hub's words. Open the repo's page with the account of the token.",
             ),
             Self::Resolved => {
-                good("The revision is a commit, and its listing has files that the patterns select.")
+                good("The revision stands for a commit, and the commit has files that the patterns select.")
             }
             Self::RevisionNotFound => bad(
                 "404 with the code `RevisionNotFound`.",
-                "Correct `spec.source.revision`; branches and tags are on the repo's page.",
+                "Correct `spec.source.revision`. The repo's page lists its branches and tags.",
             ),
             Self::NoMatchingFiles => bad(
-                "The listing has no file that `include` selects and `exclude` leaves. The message names some that it has.",
+                "No file of the commit matches `include` and is left by `exclude`. The message names some of the files.",
                 "Correct the patterns.",
             ),
             Self::InvalidRepo => bad(
@@ -113,100 +113,111 @@ impl Reason {
                 "Write the address alone, such as `https://huggingface.co`.",
             ),
             Self::InvalidPattern => bad(
-                "A pattern cannot be read, or is one that no file can match. The Hub is not asked.",
+                "A pattern cannot be parsed, or no file can ever match it. The Hub is not asked.",
                 "Correct the pattern; the message says what is wrong with it.",
             ),
             Self::UnsafeFileName => bad(
-                "The listing has a path that would leave its folder, has control characters, or is too long for file systems.",
+                "The repo lists a path that would leave its folder, has control characters, or is too long for file systems.",
                 "Leave the file out with `spec.source.exclude`, or ask the repo's authors to rename it.",
             ),
             Self::HubUnreachable => bad(
-                "No usable answer: the name does not resolve, the connection is refused, TLS fails, a proxy refuses, the time runs out, a \
-                 5xx, or a page that is not the Hub's. The message says which.",
-                "It may pass by itself. The message names where to look if it does not: DNS, firewall, certificates, proxy.",
+                "No usable answer: the name does not resolve, the connection is refused, TLS fails, a proxy refuses, the request times \
+                 out, the answer is a 5xx, or the page is not the Hub's. The message says which.",
+                "Nothing at first. If it stays, check what the message names: DNS, firewall, certificates or proxy.",
             ),
             Self::RateLimited => bad(
                 "429. The pause is the one that the Hub asks for, in `RateLimit` or `Retry-After`.",
-                "Nothing: it goes on by itself. A token raises the limit; so does a paid plan.",
+                "Nothing. A token raises the limit, and so does a paid plan.",
             ),
             Self::NotChecked => bad(
-                "An earlier condition is not True, or the resource is suspended.",
-                "See the first condition that is not True.",
+                "An earlier condition is not True, or the ModelCache is suspended.",
+                "Find the first condition that is not True, and fix that one.",
             ),
             Self::Verified => {
                 good("The download Job reported that every file is in place and has the right hash.")
             }
             Self::ClaimNotFound => bad(
-                "`spec.storage.existingClaim` names a claim that is not in the namespace.",
-                "Make the claim, or leave `existingClaim` out to have one made.",
+                "`spec.storage.existingClaim` names a claim that does not exist in the namespace.",
+                "Create the claim. Or make another ModelCache without `existingClaim`: the field cannot be changed.",
             ),
             Self::ClaimPending => bad(
-                "The claim has no volume yet. The message has the events' words where there are any.",
-                "Look at the storage class and the claim's events: `kubectl describe pvc NAME`.",
+                "The claim has no volume yet, or the API server refused to create the claim, for example because of a quota. The message \
+                 has the words of the scheduler or of the API server, if there are any.",
+                "Check the storage class and the claim's events: `kubectl describe pvc NAME`. For a quota, raise it or set a smaller \
+                 `spec.storage.claim.size`.",
             ),
             Self::ClaimConflict => bad(
-                "There is a claim of the ModelCache's name that was not made for it. It is never touched.",
-                "Name it in `spec.storage.existingClaim` of a ModelCache with another name, or delete it.",
+                "A claim with the name of the ModelCache exists, but it was not made for it. The operator does not touch it.",
+                "Use it with `spec.storage.existingClaim` in a ModelCache of another name, or delete it.",
             ),
             Self::ClaimTerminating => bad(
-                "The claim has a deletion time.",
-                "End the pods that use it. It is made again once it is gone.",
+                "The claim is being deleted, and something still uses it.",
+                "End the pods that use it: `kubectl describe pvc NAME` lists them. The operator makes its own claim again afterwards.",
             ),
             Self::ClaimLost => bad(
                 "The claim's phase is `Lost`: its volume is gone.",
-                "Delete the claim; the files are downloaded again.",
+                "Delete the claim. The operator makes it again and downloads the files; a claim of yours you make again yourself.",
             ),
             Self::VolumeFull => bad(
-                "The claim is smaller than the files, or the download found too little room.",
-                "Grow the claim, or choose fewer files with `spec.source.include`.",
+                "The claim is smaller than the files, or the download found too little free space. A claim that the operator sized has \
+                 room for one commit, not for two that differ much.",
+                "Grow the claim (`kubectl edit pvc NAME`, if its class allows it), choose fewer files with `spec.source.include`, or \
+                 remove old commits with `modelcache prune`.",
             ),
             Self::VolumeNotWritable => bad(
-                "The download could not write. The message says owner, mode, and the user and group of the Job.",
+                "The download cannot write to the volume. The message has the owner and the mode of the folder, and the user and group \
+                 of the Job.",
                 "Give the volume the group of the Job (`fsGroup`), set `spec.job.podSecurityContext`, or mount it writable.",
             ),
             Self::RefConflict => bad(
-                "Another, older ModelCache holds the same ref of the same repo on the same claim at another commit.",
-                "Give this one another claim or `spec.storage.subPath`, or both the same revision.",
+                "Another ModelCache on the same claim has the same ref of the same repo at another commit; the one whose data are \
+                 there, or else the older one, keeps it. Or two refs cannot be files beside each other, such as `pr` and `pr/1`.",
+                "Give both the same commit, write the ref in only one of them, or give this one another claim or `spec.storage.subPath` \
+                 (in a new ModelCache: both fields cannot be changed).",
             ),
             Self::JobRejected => bad(
-                "The API server refused the Job or its pod: a quota, a LimitRange, Pod Security, an admission policy. The message has its words.",
+                "The API server refused the Job or its pod: a quota, a LimitRange, Pod Security or an admission policy. The message has \
+                 its words.",
                 "Change what refuses it, or the resources and the security context in `spec.job`.",
             ),
             Self::JobPending => bad(
-                "The Job's pod is not running yet: it waits for a node, an image, or another Job of the same claim.",
-                "Nothing at first. The message has the scheduler's or the kubelet's words.",
+                "The Job's pod is not running yet. It waits for a node, a volume, an image, or another Job on the same claim.",
+                "Nothing at first. If it stays, the message has the words of the scheduler or the kubelet; `kubectl describe pod` \
+                 of the Job's pod has the rest. `ImagePullBackOff` means that the namespace needs `spec.job.imagePullSecrets`.",
             ),
             Self::Suspended => bad("`spec.suspend` is true.", "Set it to false."),
             Self::Downloading => {
-                bad("The Job's pod is running.", "Nothing: `status.progress` says how far it is.")
+                bad("The Job's pod is running.", "Nothing: `status.progress` has the progress.")
             }
             Self::TransferStalled => bad(
-                "No byte came for the whole time that is waited, and a new connection did not help.",
-                "Look at proxies and firewalls between the cluster and the Hub's storage.",
+                "No byte arrived for the whole timeout, and a new connection did not help.",
+                "Check the proxies and firewalls between the cluster and the Hub's storage hosts.",
             ),
             Self::HashMismatch => bad(
-                "A file's SHA-256, or git's SHA-1, is not the one in the listing, twice. The bytes were thrown away.",
-                "Look for a proxy or cache that changes content, and at the volume's health.",
+                "The SHA-256 of a file, or its git SHA-1, differs from the one that the Hub lists, twice. The bytes were thrown away.",
+                "Check for a proxy or cache that changes content, and check the health of the volume.",
             ),
             Self::DownloadFailed => bad(
                 "The Job ended in another way. The message has its last words.",
-                "Read the message, and the log of the Job's pod.",
+                "Read the message, and the log of the Job's pod: `kubectl logs -l modelcache.internal/name=NAME`.",
             ),
             Self::Stopped => bad(
-                "The Job's process got SIGTERM: a node was drained, or the Job was deleted.",
-                "Nothing: it goes on from the bytes that are there.",
+                "The Job's process received SIGTERM: a node was drained, or somebody deleted the Job.",
+                "Nothing: the next attempt continues with the bytes that are there.",
             ),
             Self::OutOfMemory => {
                 bad("The kubelet reports `OOMKilled`.", "Raise `spec.job.resources.limits.memory`.")
             }
             Self::Evicted => bad(
-                "The kubelet reports that it evicted the pod.",
-                "Look at the node's disk and memory; `spec.job.nodeSelector` chooses others.",
+                "The kubelet evicted the pod.",
+                "Check the disk and the memory of the node. `spec.job.nodeSelector` chooses other nodes.",
             ),
-            Self::Ready => good("`Downloaded` is True for the spec as it is now."),
+            Self::Ready => good("`Downloaded` is True for the current spec."),
             Self::NewCommit => good(
-                "The branch or tag is at another commit than the one on the volume, which stays as it is. Set \
-                 `spec.source.revision` to the new commit to move on.",
+                "The branch or tag stands for another commit than the one on the volume. The volume stays as it is. To move on, set \
+                 `spec.source.revision` to the new commit **and** put the branch into `spec.source.aliases`: without the alias, \
+                 programs that load the model by its ID alone keep reading the old commit. The guide \
+                 [Moving to a newer commit](../guides/updating.md) has the commands.",
             ),
         }
     }

@@ -38,8 +38,8 @@ async fn every_reason_has_a_section_that_says_what_to_do() {
         let sections: Vec<_> = kept.split(&heading).skip(1).collect();
         assert_eq!(sections.len(), 1, "{reason}");
         let section = sections[0].split("\n#").next().unwrap();
-        assert!(section.contains("\n- Seen: "), "{reason}");
-        assert_eq!(section.contains("\n- To do: "), reason.remedy() != Remedy::None, "{reason}");
+        assert!(section.contains("\n- Cause: "), "{reason}");
+        assert_eq!(section.contains("\n- Fix: "), reason.remedy() != Remedy::None, "{reason}");
     }
 }
 
