@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Storage {
-    /// The PersistentVolumeClaim (the claim) to make, under the name of the ModelCache. With neither this nor
+    /// The `PersistentVolumeClaim` (the claim) to make, under the name of the ModelCache. With neither this nor
     /// `existingClaim`, it is a `ReadWriteOnce` claim of the default storage class, as large as the files plus a tenth.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim: Option<ClaimTemplate>,

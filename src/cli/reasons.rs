@@ -27,9 +27,9 @@ pub(super) fn page() -> String {
          `Stalled` is True while a person must act. `Reconciling` is True while the operator continues on its own. Neither exists once \
          `Ready` is True.\n\n\
          Beside the times below, the operator checks a ModelCache at once when its spec, its Secret, its claim or its Job changes, and when \
-         the annotation `modelcache.internal/reconcile-at` gets a new value. Two waits are not cut short by that: the time after which the \
-         operator asks a Hub again that is down or limits its rate, and the pause after a failed download. To start the next download \
-         now, delete the failed Job: `kubectl delete job -l modelcache.internal/name=NAME`.\n",
+         the annotation `modelcache.internal/reconcile-at` gets a new value. That ends the pause after a failed download, too, and so do \
+         other settings of the Job. It does not cut short the time that the Hub itself has asked to wait, nor the time after which the \
+         operator asks a Hub again that is down.\n",
     );
     for (topic, question) in TOPICS {
         section(&mut text, topic.as_str(), question, Some(topic));

@@ -264,7 +264,11 @@ impl Download<'_> {
             Standing::Failed { reason, message, at, retry_after } => {
                 let pause = backoff::attempt(reason, number, retry_after, &name);
                 let waited = elapsed(at, self.now);
-                if waited >= pause || self.token_changed(last) {
+                // What a person has done may have mended it. The Hub's own wish to wait is kept all the same.
+                let mended = self.token_changed(last)
+                    || self.is_outdated(last)
+                    || (retry_after.is_none() && self.seen.cache.asks_for_a_check());
+                if waited >= pause || mended {
                     return self.start(number + 1);
                 }
                 let mut plan = Plan::waits(reason, message, self.cached);

@@ -135,12 +135,10 @@ fn is_out_of_reach(checked: &Checked) -> bool {
     checked.first_unmet().is_some_and(|verdict| verdict.reason == Reason::HubUnreachable)
 }
 
-/// An interval after the last answer, or because a person asks for a look.
+/// An interval after the last answer, or because a person asks.
 fn is_due(seen: &Observation, last: Timestamp, now: Timestamp) -> bool {
-    let handled = seen.cache.status.as_ref().and_then(|status| status.last_handled_reconcile_at.as_ref());
-    let asked = seen.cache.annotations().get(api::ANNOTATION_RECONCILE_AT);
     let pause = Duration::try_from(now.duration_since(last)).unwrap_or_default();
-    (asked.is_some() && asked != handled) || pause >= seen.cache.spec.interval.duration()
+    seen.cache.asks_for_a_check() || pause >= seen.cache.spec.interval.duration()
 }
 
 fn is_outdated(last: &Attempt, today: &Job) -> bool {

@@ -7,6 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
+use modelcache::reason::Reason;
 use serde_json::Value;
 
 use crate::{definitions, support::Server};
@@ -80,6 +81,22 @@ async fn every_object_in_the_documentation_is_taken() {
         }
     }
     assert!(taken >= 10, "only {taken} objects were found");
+}
+
+/// Who looks for a word finds what to do first, and from there the whole story.
+#[test]
+fn troubleshooting_has_a_place_for_every_reason() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/guides/troubleshooting.md");
+    let text = fs::read_to_string(page).unwrap();
+    let missing: Vec<_> = Reason::ALL
+        .iter()
+        .map(|reason| reason.as_str())
+        .filter(|word| {
+            let link = format!("[{word}](../reference/reasons.md#{})", word.to_lowercase());
+            text.matches(&link).count() != 1
+        })
+        .collect();
+    assert_eq!(missing, [] as [&str; 0]);
 }
 
 #[test]

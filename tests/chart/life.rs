@@ -116,7 +116,7 @@ async fn data_survive_whatever_becomes_of_the_release() {
     assert!(loaded > 0);
 
     // An upgrade with other settings, and back.
-    helm(&format!("upgrade modelcache CHART {SYSTEM} --reuse-values --set logLevel=debug --set rbac.watchSecrets=false --wait --timeout 3m")).unwrap();
+    helm(&format!("upgrade modelcache CHART {SYSTEM} --reset-then-reuse-values --set logLevel=debug --set rbac.watchSecrets=false --wait --timeout 3m")).unwrap();
     looks_again("upgraded").await;
     helm(&format!("rollback modelcache 1 {SYSTEM} --wait --timeout 3m")).unwrap();
     looks_again("back").await;
@@ -140,7 +140,7 @@ async fn data_survive_whatever_becomes_of_the_release() {
 
     // Who does not want to keep the definition says so.
     helm(&format!(
-        "upgrade modelcache CHART {SYSTEM} --reuse-values --set crds.keep=false --wait --timeout 3m"
+        "upgrade modelcache CHART {SYSTEM} --reset-then-reuse-values --set crds.keep=false --wait --timeout 3m"
     ))
     .unwrap();
     helm(&format!("uninstall modelcache {SYSTEM} --wait")).unwrap();

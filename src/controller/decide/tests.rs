@@ -213,6 +213,35 @@ fn a_corrected_secret_starts_the_next_attempt_at_once() {
 }
 
 #[test]
+fn what_a_person_does_starts_the_next_attempt_at_once() {
+    let (mut seen, checked) = bound(cache());
+    let job = next_job(&seen, &checked, at(0));
+    let failed = |report: &str| vec![ended(job.clone(), "Failed", Some(report), at(10))];
+    let attempt = |seen: &observe::Observation| {
+        decide(seen, &checked, IMAGE, at(11)).job.map(|job| job.labels()[api::LABEL_ATTEMPT].clone())
+    };
+    seen.attempts = failed(&report("OutOfMemory"));
+    assert_eq!(attempt(&seen), None);
+
+    let mut corrected = seen.clone();
+    let job = &mut Arc::make_mut(&mut corrected.cache).spec.job;
+    job.node_selector = [("pool".to_owned(), "large".to_owned())].into();
+    assert_eq!(attempt(&corrected).as_deref(), Some("2"));
+
+    let ask = |seen: &mut observe::Observation| {
+        let annotations = Arc::make_mut(&mut seen.cache).annotations_mut();
+        annotations.insert(api::ANNOTATION_RECONCILE_AT.to_owned(), "now".to_owned());
+    };
+    ask(&mut seen);
+    assert_eq!(attempt(&seen).as_deref(), Some("2"));
+    let asked = looked(seen.clone(), &checked, at(11));
+    assert_eq!(attempt(&asked), None, "once for each time that it is asked");
+    // The Hub has asked to wait: nobody else can say otherwise.
+    seen.attempts = failed(&report("RateLimited").replace(r#""files""#, r#""retryAfterSeconds":60,"files""#));
+    assert_eq!(attempt(&seen), None);
+}
+
+#[test]
 fn a_pod_without_a_report_is_told_by_what_kubernetes_knows() {
     let (mut seen, checked) = bound(cache());
     let job = next_job(&seen, &checked, at(0));
