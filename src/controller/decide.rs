@@ -302,6 +302,7 @@ impl Download<'_> {
             attempt,
             secret_version: self.seen.secret.version(),
             image: self.image,
+            node: self.seen.node.as_deref(),
             errand: Errand::Fetch(self.commit, self.checked.endpoint.as_ref()?),
         }))
     }

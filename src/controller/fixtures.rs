@@ -64,6 +64,7 @@ pub fn seen(cache: ModelCache) -> Observation {
         claim: None,
         attempts: Vec::new(),
         busy: None,
+        node: None,
         neighbours: Vec::new(),
         progress: None,
     }

@@ -17,7 +17,10 @@ use k8s_openapi::{
 };
 use kube::{Resource, ResourceExt};
 
-use super::inputs::{Inputs, short_hash};
+use super::{
+    inputs::{Inputs, short_hash},
+    placement,
+};
 use crate::{
     api::{self, ModelCache},
     hub::{CaBundle, Commit, Endpoint, Revision},
@@ -46,6 +49,8 @@ pub struct Order<'a> {
     pub secret_version: Option<&'a str>,
     /// The controller's own image.
     pub image: &'a str,
+    /// The only node that it can run on, if it is not free to run anywhere.
+    pub node: Option<&'a str>,
     /// What the Job is to do.
     pub errand: Errand<'a>,
 }
@@ -149,7 +154,10 @@ fn pod(order: Order<'_>) -> PodSpec {
         image_pull_secrets: given(job.image_pull_secrets.clone()),
         node_selector: given(job.node_selector.clone()),
         tolerations: given(job.tolerations.clone()),
-        affinity: job.affinity.clone(),
+        affinity: match order.node {
+            Some(node) => Some(placement::at(node, job.affinity.clone())),
+            None => job.affinity.clone(),
+        },
         priority_class_name: job.priority_class_name.clone(),
         runtime_class_name: job.runtime_class_name.clone(),
         security_context: Some(job.pod_security_context.clone().unwrap_or_else(restricted_pod)),

@@ -20,6 +20,7 @@ mod inputs;
 mod job;
 mod neighbour;
 mod observe;
+mod placement;
 mod plan;
 mod pods;
 mod preflight;

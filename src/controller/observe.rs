@@ -14,7 +14,7 @@ use kube::{
 };
 use tracing::debug;
 
-use super::{ObserveError, attempt, claim, job, neighbour::Neighbour, progress};
+use super::{ObserveError, attempt, claim, job, neighbour::Neighbour, placement, progress};
 use crate::{
     api::{self, ModelCache, Progress, TokenSecretRef},
     hub::{Token, TokenError},
@@ -82,6 +82,8 @@ pub struct Observation {
     pub attempts: Vec<Attempt>,
     /// The name of another resource's Job that is at work on the claim.
     pub busy: Option<String>,
+    /// The node of the pods that use the claim, where it attaches to one node at a time and there is something to do.
+    pub node: Option<String>,
     /// Other resources that use the claim.
     pub neighbours: Vec<Neighbour>,
     /// How far the running Job has come.
@@ -114,9 +116,11 @@ pub async fn observe(
         attempts.push(Attempt { job, pod, refusal });
     }
     attempts.sort_by_key(|attempt| attempt::number(&attempt.job));
-    let busy = match &claim {
-        Some(claim) => busy(client, &namespace, claim, &cache).await?,
-        None => None,
+    let (busy, node) = match &claim {
+        Some(claim) if !claim::is_shared(claim) => {
+            (busy(client, &namespace, claim, &cache).await?, node(client, &namespace, claim, &cache).await?)
+        }
+        _ => (None, None),
     };
     let progress = match attempts.last().and_then(|attempt| attempt.pod.as_ref().filter(|pod| runs(pod))) {
         Some(pod) => read_progress(client, &namespace, pod).await,
@@ -124,7 +128,7 @@ pub async fn observe(
     };
     let known: Vec<_> = caches.iter().flat_map(Store::state).collect();
     let neighbours = Neighbour::all(&known, &cache);
-    Ok(Observation { cache, secret, claim, attempts, busy, neighbours, progress })
+    Ok(Observation { cache, secret, claim, attempts, busy, node, neighbours, progress })
 }
 
 async fn secret(
@@ -230,9 +234,6 @@ async fn busy(
     claim: &PersistentVolumeClaim,
     cache: &ModelCache,
 ) -> Result<Option<String>, ObserveError> {
-    if claim::is_shared(claim) {
-        return Ok(None);
-    }
     let jobs: Api<Job> = Api::namespaced(client.clone(), namespace);
     let uid = claim.metadata.uid.as_deref().unwrap_or_default();
     let query = recent().labels(&format!("{}={uid}", api::LABEL_CLAIM_UID));
@@ -243,6 +244,21 @@ async fn busy(
         .filter(|job| !owned_by(job, cache) && attempt::is_active(job) && is_at_work(job))
         .map(ResourceExt::name_any)
         .min())
+}
+
+/// Where a Job would have to run. All pods of the namespace are listed for it, so not for a resource that is well.
+async fn node(
+    client: &Client,
+    namespace: &str,
+    claim: &PersistentVolumeClaim,
+    cache: &ModelCache,
+) -> Result<Option<String>, ObserveError> {
+    if cache.is_ready() {
+        return Ok(None);
+    }
+    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let found = pods.list(&recent()).await.map_err(|source| ObserveError::list("pods", source))?;
+    Ok(placement::node_of_users(&found.items, &claim.name_any()))
 }
 
 /// A Job whose pod cannot start must not keep others waiting for ever; one that was made just now has had no time to.

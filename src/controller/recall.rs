@@ -54,6 +54,7 @@ pub fn recall(
             attempt,
             secret_version: None,
             image,
+            node: seen.node.as_deref(),
             errand: Errand::Recall(&wanted.revision),
         })
     };

@@ -2,14 +2,15 @@
 //! and a provisioned one is made when the first pod wants it.
 
 use k8s_openapi::api::{
-    core::v1::{PersistentVolume, PersistentVolumeClaim},
+    batch::v1::Job,
+    core::v1::{PersistentVolume, PersistentVolumeClaim, Pod},
     storage::v1::StorageClass,
 };
 use kube::{
-    Api,
-    api::{DeleteParams, PostParams},
+    Api, ResourceExt,
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
-use modelcache::reason::Topic;
+use modelcache::{api::ModelCache, reason::Topic};
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -76,7 +77,7 @@ fn node_affinity(node: &str) -> Value {
 
 async fn node_name(team: &Team) -> String {
     let nodes: Api<k8s_openapi::api::core::v1::Node> = Api::all(team.client.clone());
-    let node = nodes.list(&kube::api::ListParams::default()).await.unwrap().items.remove(0);
+    let node = nodes.list(&ListParams::default()).await.unwrap().items.remove(0);
     node.metadata.labels.unwrap()["kubernetes.io/hostname"].clone()
 }
 
@@ -140,4 +141,35 @@ async fn a_volume_that_is_made_for_its_first_consumer_is_made_by_the_job() {
     let claim = team.api::<PersistentVolumeClaim>().get("disk").await.unwrap();
     assert_eq!(claim.spec.unwrap().storage_class_name.as_deref(), Some("local-path"));
     assert_eq!(team.python("disk", &load("acme/first-consumer")).await.trim(), FILES);
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make test"]
+async fn a_job_goes_to_the_node_where_the_claim_is_in_use() {
+    let (_cluster, team) = team("in-use").await;
+    hub().add(model("acme/in-use"));
+    team.cache("in-use", with(spec("acme/in-use"), json!({ "source": { "exclude": ["onnx/*"] } }))).await;
+    team.ready("in-use").await;
+    let sleeps =
+        "import signal; print('reads'); signal.signal(signal.SIGTERM, lambda *_: exit()); signal.pause()";
+    let server = team.start_python("in-use", sleeps).await;
+    let pod = team
+        .pod(&server, "the server to run", |pod| {
+            pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running")
+        })
+        .await;
+    let node = pod.spec.unwrap().node_name.unwrap();
+
+    let more = json!({ "spec": { "source": { "exclude": null } } });
+    team.api::<ModelCache>().patch("in-use", &PatchParams::default(), &Patch::Merge(&more)).await.unwrap();
+    team.ready("in-use").await;
+    let jobs = team.api::<Job>().list(&ListParams::default()).await.unwrap().items;
+    let newest = jobs.iter().max_by_key(|job| job.creation_timestamp()).unwrap();
+    let template = newest.spec.as_ref().unwrap().template.spec.as_ref().unwrap();
+    let rules = serde_json::to_value(&template.affinity).unwrap();
+    let terms = &rules["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"];
+    let here = json!([{ "key": "metadata.name", "operator": "In", "values": [node] }]);
+    assert_eq!(terms, &json!([{ "matchFields": here }]));
+    team.api::<Pod>().delete(&server, &DeleteParams::default()).await.unwrap();
+    assert_eq!(team.python("in-use", &load("acme/in-use")).await.trim(), FILES);
 }
