@@ -38,6 +38,7 @@ pub struct Source {
 
     /// Further branch or tag names that stand for the same commit on the volume. With `revision` set to a commit, put
     /// `main` here: a commit alone writes no branch, and a program that loads the model offline by its ID asks for `main`.
+    /// The first of them then also tells of newer commits (`UpdateAvailable`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), inner(length(min = 1, max = 200)), extend("x-kubernetes-list-type" = "set"))]
     pub aliases: Vec<String>,

@@ -28,7 +28,7 @@ pub struct ModelCacheStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cached: Option<Cached>,
 
-    /// The newest commit of the revision. If it differs from the one in `cached`, an update is available.
+    /// The newest commit of the revision; of the first alias, if the revision is a commit. If it differs from the one in `cached`, an update is available.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latest: Option<Latest>,
 

@@ -142,8 +142,16 @@ async fn ask(source: &Source) -> Preflight {
         let hub = Hub::connect(endpoint)?;
         let token = token.as_ref();
         let record = TokenRecord::default();
-        let question =
-            Question { repo, revision, patterns, pinned: None, token, record: &record, confirm: true };
+        let question = Question {
+            repo,
+            revision,
+            patterns,
+            pinned: None,
+            followed: None,
+            token,
+            record: &record,
+            confirm: true,
+        };
         Ok::<_, HubError>(preflight(&hub, &question).await)
     };
     asked.await.unwrap_or_else(|error| {

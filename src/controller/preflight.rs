@@ -183,6 +183,7 @@ impl Preflights {
                 revision: &wanted.revision,
                 patterns: &wanted.patterns,
                 pinned: pinned.as_ref(),
+                followed: wanted.aliases.first(),
                 token: secret.token(),
                 record: &record,
                 confirm: true,

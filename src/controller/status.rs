@@ -68,10 +68,18 @@ fn update(cache: &ModelCache, cached: Option<&Cached>, latest: Option<&Latest>) 
     if cached.commit == latest.commit {
         return None;
     }
+    let source = &cache.spec.source;
+    let is_commit = source.hub_revision().is_ok_and(|revision| revision.as_commit().is_some());
+    let (branch, remedy) = match source.aliases.first().filter(|_| is_commit) {
+        Some(alias) => (alias, "Set spec.source.revision to the new commit to move on."),
+        None => (
+            &source.revision,
+            "Set spec.source.revision to the new commit to move on, with the branch among spec.source.aliases.",
+        ),
+    };
     let message = format!(
-        "{} is at commit {} by now; this cache stays at {}. Set spec.source.revision to the new commit to move on, with the \
-         branch among spec.source.aliases.",
-        cache.spec.source.revision, latest.commit, cached.short_commit
+        "{branch} is at commit {} by now; this cache stays at {}. {remedy}",
+        latest.commit, cached.short_commit
     );
     Some(Verdict::yes(Topic::UpdateAvailable, Reason::NewCommit, message))
 }

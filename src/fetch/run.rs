@@ -190,6 +190,7 @@ impl Run<'_> {
             revision,
             patterns,
             pinned: None,
+            followed: None,
             token: token.as_ref(),
             record: &record,
             confirm: false,

@@ -21,6 +21,8 @@ pub struct Question<'a> {
     pub patterns: &'a Patterns,
     /// A commit to stay at, whatever the revision stands for by now.
     pub pinned: Option<&'a Commit>,
+    /// The branch or tag whose newest commit is told, where the revision is a commit and has no other.
+    pub followed: Option<&'a Revision>,
     /// Who asks.
     pub token: Option<&'a Token>,
     /// What is known of this very token by earlier answers, and where this one's is added.
@@ -48,7 +50,7 @@ pub struct Snapshot {
     pub bytes: u64,
     /// How many files the commit has, wanted or not.
     pub listed: usize,
-    /// The commit that the revision stands for now; differs from `commit` if that is pinned.
+    /// The commit that the revision, or the branch that is followed, stands for now. Differs from `commit` if that is pinned.
     pub latest: Commit,
 }
 
@@ -204,13 +206,14 @@ impl Round<'_> {
 
     async fn resolve(&self, info: Result<RevisionInfo, HubError>) -> Result<Snapshot, Stop> {
         let Question { repo, patterns, pinned, token, .. } = *self.question;
-        let latest = match (info, pinned) {
+        let now = match (info, pinned) {
             (Ok(info), _) => info.commit,
             // The branch is gone, but what is pinned stays.
             (Err(error), Some(pinned)) if error.reason() == Reason::RevisionNotFound => pinned.clone(),
             (Err(error), _) => return Err(self.late(error).await),
         };
-        let commit = pinned.cloned().unwrap_or_else(|| latest.clone());
+        let latest = self.newest(&now).await?;
+        let commit = pinned.cloned().unwrap_or(now);
         let listing = match self.hub.list(repo, &commit, token).await {
             Ok(listing) => listing,
             Err(error) => {
@@ -229,6 +232,19 @@ impl Round<'_> {
         let files: Vec<RepoFile> = listing.into_iter().filter(wanted).collect();
         let bytes = files.iter().fold(0, |sum: u64, file| sum.saturating_add(file.size));
         Ok(Snapshot { commit, files, bytes, listed, latest })
+    }
+
+    /// What is newer than a commit, only the branch can tell that it was taken from. One that the Hub does not have tells nothing.
+    async fn newest(&self, now: &Commit) -> Result<Commit, Stop> {
+        let Question { repo, revision, followed, token, .. } = *self.question;
+        let Some(branch) = followed.filter(|_| revision.as_commit().is_some()) else {
+            return Ok(now.clone());
+        };
+        match self.hub.revision(repo, branch, token).await {
+            Ok(info) => Ok(info.commit),
+            Err(error) if error.reason() == Reason::RevisionNotFound => Ok(now.clone()),
+            Err(error) => Err(self.late(error).await),
+        }
     }
 
     /// A failure after the access probe: a mirror's first word on access, or access that went away just now.

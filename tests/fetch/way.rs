@@ -37,6 +37,7 @@ async fn ask(endpoint: &Endpoint) -> Preflight {
         revision: &"main".parse().unwrap(),
         patterns: &Patterns::default(),
         pinned: None,
+        followed: None,
         token: None,
         record: &TokenRecord::default(),
         confirm: true,

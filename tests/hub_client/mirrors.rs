@@ -55,6 +55,7 @@ async fn ask_again(wire: &Wire, token: Option<&Token>, record: &TokenRecord) -> 
         revision: &"main".parse().unwrap(),
         patterns: &Patterns::default(),
         pinned: None,
+        followed: None,
         token,
         record,
         confirm: true,

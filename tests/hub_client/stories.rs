@@ -28,6 +28,7 @@ struct Ask {
     revision: Revision,
     patterns: Patterns,
     pinned: Option<Commit>,
+    followed: Option<Revision>,
     token: Option<Token>,
     record: Arc<TokenRecord>,
 }
@@ -43,6 +44,7 @@ fn ask(repo: &str) -> Ask {
         revision: Revision::default(),
         patterns: Patterns::default(),
         pinned: None,
+        followed: None,
         token: None,
         record: Arc::default(),
     }
@@ -93,6 +95,7 @@ impl Story {
             revision: &ask.revision,
             patterns: &ask.patterns,
             pinned: ask.pinned.as_ref(),
+            followed: ask.followed.as_ref(),
             token: ask.token.as_ref(),
             record: &ask.record,
             confirm: true,
@@ -278,6 +281,23 @@ async fn patterns_choose_files() {
         "No file of bob/public at main matches include `*.gguf`. It has 4 files, such as `README.md`, `config.json`, \
          `model.safetensors`."
     );
+}
+
+#[tokio::test]
+async fn a_commit_is_compared_with_the_branch_that_is_followed() {
+    let story = Story::begin().await;
+    let old: Commit = story.hub.commit("bob/public", "main").parse().unwrap();
+    story.hub.update("bob/public", |repo| repo.file("config.json", b"{ }".as_slice()).branch("main"));
+    let new: Commit = story.hub.commit("bob/public", "main").parse().unwrap();
+    let at = |followed: &str| Ask { followed: followed.parse().ok(), ..ask("bob/public").at(old.as_str()) };
+    for (followed, latest) in [("main", &new), ("only-on-the-volume", &old)] {
+        let snapshot = story.ask(&at(followed)).await.snapshot.unwrap();
+        assert_eq!((&snapshot.commit, &snapshot.latest), (&old, latest), "{followed}");
+    }
+    // A branch that is asked for tells all by itself.
+    let snapshot =
+        story.ask(&Ask { followed: old.as_str().parse().ok(), ..ask("bob/public") }).await.snapshot.unwrap();
+    assert_eq!((&snapshot.commit, &snapshot.latest), (&new, &new));
 }
 
 #[tokio::test]
