@@ -29,6 +29,7 @@ mod samples;
 #[path = "../support/tls.rs"]
 mod tls;
 mod transfer;
+mod update;
 mod upgrade;
 mod volumes;
 mod world;

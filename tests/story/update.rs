@@ -1,0 +1,71 @@
+//! Moving to a newer commit and back, as docs/guides/updating.md has it: two fields of the spec, and every pod that loads by
+//! ID follows.
+
+use kube::api::{Patch, PatchParams};
+use modelcache::{api::ModelCache, reason::Topic};
+use serde_json::{Value, json};
+
+use crate::{
+    cluster::{Team, holds, message, show},
+    world::{hub, model, served, spec, team},
+};
+
+const REPO: &str = "acme/update";
+
+/// The commit that a program gets which asks for the model by its ID alone.
+async fn loaded(team: &Team) -> String {
+    let code = format!("import huggingface_hub as h; print(h.snapshot_download('{REPO}').split('/')[-1])");
+    team.python("update", &code).await.trim().to_owned()
+}
+
+async fn patch(team: &Team, change: Value) {
+    team.api::<ModelCache>().patch("update", &PatchParams::default(), &Patch::Merge(&change)).await.unwrap();
+}
+
+async fn moved_to(team: &Team, commit: &str) {
+    patch(team, json!({ "spec": { "source": { "revision": commit, "aliases": ["main"] } } })).await;
+    let cached = |cache: &ModelCache| Some(cache.status.as_ref()?.cached.as_ref()?.commit.clone());
+    team.until("update", "at the commit", |cache| cached(cache).as_deref() == Some(commit)).await;
+    team.ready("update").await;
+}
+
+/// Another commit of the branch, and the ModelCache that tells of it.
+async fn newer(team: &Team, text: &str) -> String {
+    hub().update(REPO, |repo| repo.file("config.json", text).branch("main"));
+    let commit = hub().commit(REPO, "main");
+    patch(team, json!({ "metadata": { "annotations": { "modelcache.internal/reconcile-at": commit } } }))
+        .await;
+    let told = |cache: &ModelCache| message(cache, Topic::UpdateAvailable).contains(&commit);
+    let cache = team
+        .until("update", "told of the newer commit", |cache| {
+            holds(cache, Topic::UpdateAvailable) && told(cache)
+        })
+        .await;
+    assert!(message(&cache, Topic::UpdateAvailable).starts_with("main is at commit"), "{}", show(&cache));
+    commit
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make test"]
+async fn moving_on_and_back_is_two_fields_and_the_next_commit_is_told_again() {
+    let (_cluster, team) = team("update").await;
+    hub().add(model(REPO));
+    let first = hub().commit(REPO, "main");
+    team.cache("update", spec(REPO)).await;
+    team.ready("update").await;
+
+    let second = newer(&team, r#"{"model_type": "tiny", "version": 2}"#).await;
+    assert_eq!(loaded(&team).await, first, "told, and not followed");
+    moved_to(&team, &second).await;
+    assert_eq!(loaded(&team).await, second);
+    assert!(!holds(&team.get("update").await, Topic::UpdateAvailable));
+
+    // With a commit in the spec, its alias tells what is newer.
+    let third = newer(&team, r#"{"model_type": "tiny", "version": 3}"#).await;
+    assert_ne!(third, second);
+
+    let before = served(REPO);
+    moved_to(&team, &first).await;
+    assert_eq!(loaded(&team).await, first);
+    assert_eq!(served(REPO), before, "it is still there");
+}
