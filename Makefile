@@ -62,13 +62,13 @@ image: ## Build the image without Docker, as an OCI archive in target/image; ARC
 	deploy/image/archive target/image/modelcache.tar $(ARCHITECTURES)
 
 release-check: ## Say whether VERSION=1.2.3 can be released
-	@.ci/release check $(VERSION)
+	@.ci/release check "$$VERSION"
 
 release-files: ## Make all that a release consists of, in target/release-files
-	@.ci/release files $(VERSION)
+	@.ci/release files "$$VERSION"
 
 release-push: ## Push image and chart to REGISTRY as WHO with TOKEN, both from the environment
-	@.ci/release push $(VERSION)
+	@.ci/release push "$$VERSION"
 
 clean: ## Remove what was built
 	cargo clean

@@ -84,7 +84,7 @@ pub mod exit {
     pub const USAGE: u8 = 2;
     /// Bytes do not match their hash, or the Hub's listing is not usable (`EX_DATAERR`).
     pub const DATA: u8 = 65;
-    /// Repo, revision or files not found (`EX_NOINPUT`).
+    /// Revision or files not found (`EX_NOINPUT`).
     pub const NOT_FOUND: u8 = 66;
     /// The Hub cannot be reached (`EX_UNAVAILABLE`).
     pub const UNREACHABLE: u8 = 69;

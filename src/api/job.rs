@@ -8,8 +8,8 @@ use k8s_openapi::api::core::v1::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Settings of the Job that downloads the model. None of them decides what lies on the volume: a change takes effect
-/// with the next Job and starts none.
+/// Settings of the Job that downloads the model. None of them decides what lies on the volume: a change downloads
+/// nothing again. It starts the next attempt at once where the last one failed or its pod does not run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct JobTemplate {
@@ -29,7 +29,8 @@ pub struct JobTemplate {
     #[schemars(length(max = 32))]
     pub tolerations: Vec<Toleration>,
 
-    /// Rules for where the download may run, beyond `nodeSelector`.
+    /// Rules for where the download may run, beyond `nodeSelector`. With neither of them, the download of a claim that attaches to
+    /// one node at a time runs where the pods are that use the claim.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub affinity: Option<Affinity>,
 

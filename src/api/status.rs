@@ -1,7 +1,6 @@
 //! What the operator reports about a `ModelCache`.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use kube::ResourceExt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -42,14 +41,6 @@ pub struct ModelCacheStatus {
 }
 
 impl ModelCache {
-    /// Whether a person asks for a check now, by the annotation `modelcache.internal/reconcile-at`, that has not taken place.
-    #[must_use]
-    pub fn asks_for_a_check(&self) -> bool {
-        let asked = self.annotations().get(super::ANNOTATION_RECONCILE_AT);
-        let handled = self.status.as_ref().and_then(|status| status.last_handled_reconcile_at.as_ref());
-        asked.is_some() && asked != handled
-    }
-
     /// Its conditions; none before the first look.
     #[must_use]
     pub fn conditions(&self) -> &[Condition] {

@@ -9,7 +9,7 @@ use kube::ResourceExt;
 
 use super::{job, observe::Attempt};
 use crate::{
-    api,
+    api::{self, ModelCache},
     fetch::Report,
     reason::{Reason, exit},
 };
@@ -45,6 +45,13 @@ pub enum Standing {
 #[must_use]
 pub fn number(job: &Job) -> u32 {
     job.labels().get(api::LABEL_ATTEMPT).and_then(|text| text.parse().ok()).unwrap_or(1)
+}
+
+/// Whether a person has asked for a check since the Job was made, by the annotation.
+#[must_use]
+pub fn is_asked_since(cache: &ModelCache, job: &Job) -> bool {
+    let asked = cache.annotations().get(api::ANNOTATION_RECONCILE_AT);
+    asked.is_some() && asked != job.annotations().get(api::ANNOTATION_RECONCILE_AT)
 }
 
 /// Whether the Job has neither succeeded nor failed for good. Kubernetes announces an end (`FailureTarget`) before

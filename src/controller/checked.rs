@@ -21,8 +21,8 @@ pub struct Snapshot {
     pub files: u64,
     /// How many bytes they have.
     pub bytes: u64,
-    /// The newest commit of the revision.
-    pub latest: Commit,
+    /// The newest commit of the revision, or of the branch that is followed; none where that does not tell.
+    pub latest: Option<Commit>,
 }
 
 /// The answers to the questions that come before a download.

@@ -15,6 +15,7 @@ use super::{
     job::{self, Errand},
     neighbour,
     observe::{Attempt, Observation},
+    placement::Place,
     plan::{Plan, record, verified},
     recall::recall,
     source::Wanted,
@@ -234,7 +235,7 @@ impl Download<'_> {
         let name = last.job.name_any();
         match attempt::standing(&last.job, last.pod.as_ref(), last.refusal.as_deref()) {
             // What keeps a pod from running is often mended in the spec or by another image.
-            Standing::Pending { .. } if self.is_outdated(last) => {
+            Standing::Pending { .. } if self.is_outdated(last) || self.is_elsewhere(last) => {
                 let mut plan = self.start(number + 1);
                 plan.obsolete.push(name);
                 plan
@@ -266,8 +267,8 @@ impl Download<'_> {
                 let waited = elapsed(at, self.now);
                 // What a person has done may have mended it. The Hub's own wish to wait is kept all the same.
                 let mended = self.token_changed(last)
-                    || self.is_outdated(last)
-                    || (retry_after.is_none() && self.seen.cache.asks_for_a_check());
+                    || (retry_after.is_none()
+                        && (self.is_outdated(last) || attempt::is_asked_since(&self.seen.cache, &last.job)));
                 if waited >= pause || mended {
                     return self.start(number + 1);
                 }
@@ -291,6 +292,20 @@ impl Download<'_> {
             .is_some_and(|job| job.annotations().get(api::ANNOTATION_TEMPLATE) != then)
     }
 
+    /// Whether the Job waits for another node than the one where the claim is in use now.
+    fn is_elsewhere(&self, last: &Attempt) -> bool {
+        let place = self.seen.place.as_ref();
+        let node = last.pod.as_ref().and_then(|pod| pod.spec.as_ref()?.node_name.as_deref());
+        let moved = match (place, node) {
+            (Some(place), Some(node)) => place.node != node,
+            (_, None) => true,
+            // Who used the claim has gone meanwhile: the pod is about to start.
+            (None, Some(_)) => false,
+        };
+        let bound = last.job.spec.as_ref().and_then(|spec| spec.template.spec.as_ref()?.affinity.clone());
+        moved && Place::is_open(&self.seen.cache) && bound != place.map(Place::affinity)
+    }
+
     fn job(&self, attempt: u32) -> Option<Job> {
         if self.seen.cache.spec.suspend || !self.checked.granted() {
             return None;
@@ -302,7 +317,7 @@ impl Download<'_> {
             attempt,
             secret_version: self.seen.secret.version(),
             image: self.image,
-            node: self.seen.node.as_deref(),
+            place: self.seen.place.as_ref(),
             errand: Errand::Fetch(self.commit, self.checked.endpoint.as_ref()?),
         }))
     }

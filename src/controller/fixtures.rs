@@ -64,7 +64,7 @@ pub fn seen(cache: ModelCache) -> Observation {
         claim: None,
         attempts: Vec::new(),
         busy: None,
-        node: None,
+        place: None,
         neighbours: Vec::new(),
         progress: None,
     }
@@ -82,7 +82,7 @@ pub fn granted(cache: &ModelCache) -> Checked {
         ],
         wanted: Some(Wanted::parse(&cache.spec).unwrap()),
         endpoint: Some(endpoint()),
-        snapshot: Some(Snapshot { commit, files: 3, bytes: 100 * MIB, latest }),
+        snapshot: Some(Snapshot { commit, files: 3, bytes: 100 * MIB, latest: Some(latest) }),
         retry_after: None,
     }
 }

@@ -19,7 +19,7 @@ use kube::{Resource, ResourceExt};
 
 use super::{
     inputs::{Inputs, short_hash},
-    placement,
+    placement::Place,
 };
 use crate::{
     api::{self, ModelCache},
@@ -49,8 +49,8 @@ pub struct Order<'a> {
     pub secret_version: Option<&'a str>,
     /// The controller's own image.
     pub image: &'a str,
-    /// The only node that it can run on, if it is not free to run anywhere.
-    pub node: Option<&'a str>,
+    /// The only place where it can run, if there is one and the user has not chosen.
+    pub place: Option<&'a Place>,
     /// What the Job is to do.
     pub errand: Errand<'a>,
 }
@@ -76,7 +76,7 @@ impl Order<'_> {
 pub fn build(order: Order<'_>) -> Job {
     let Order { cache, inputs, attempt, .. } = order;
     let labels = beside(labels(order), &cache.spec.job.labels);
-    let template = PodTemplateSpec {
+    let mut template = PodTemplateSpec {
         metadata: Some(ObjectMeta {
             labels: Some(labels.clone()),
             annotations: given(cache.spec.job.annotations.clone()),
@@ -85,6 +85,14 @@ pub fn build(order: Order<'_>) -> Job {
         spec: Some(pod(order)),
     };
     let mut ours = BTreeMap::from([(api::ANNOTATION_TEMPLATE.to_owned(), template_hash(&template))]);
+    // Where other pods are is nobody's wish, and comes and goes: it is no part of what the hash stands for.
+    if let (Some(place), Some(pod)) = (order.place.filter(|_| Place::is_open(cache)), &mut template.spec) {
+        pod.affinity = Some(place.affinity());
+        pod.tolerations.get_or_insert_default().extend(place.tolerations.iter().cloned());
+    }
+    if let Some(asked) = cache.annotations().get(api::ANNOTATION_RECONCILE_AT) {
+        ours.insert(api::ANNOTATION_RECONCILE_AT.to_owned(), asked.clone());
+    }
     if let Some(version) = order.secret_version {
         ours.insert(api::ANNOTATION_SECRET_VERSION.to_owned(), version.to_owned());
     }
@@ -154,10 +162,7 @@ fn pod(order: Order<'_>) -> PodSpec {
         image_pull_secrets: given(job.image_pull_secrets.clone()),
         node_selector: given(job.node_selector.clone()),
         tolerations: given(job.tolerations.clone()),
-        affinity: match order.node {
-            Some(node) => Some(placement::at(node, job.affinity.clone())),
-            None => job.affinity.clone(),
-        },
+        affinity: job.affinity.clone(),
         priority_class_name: job.priority_class_name.clone(),
         runtime_class_name: job.runtime_class_name.clone(),
         security_context: Some(job.pod_security_context.clone().unwrap_or_else(restricted_pod)),

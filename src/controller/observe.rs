@@ -14,7 +14,7 @@ use kube::{
 };
 use tracing::debug;
 
-use super::{ObserveError, attempt, claim, job, neighbour::Neighbour, placement, progress};
+use super::{ObserveError, attempt, claim, job, neighbour::Neighbour, placement::Place, progress};
 use crate::{
     api::{self, ModelCache, Progress, TokenSecretRef},
     hub::{Token, TokenError},
@@ -82,8 +82,8 @@ pub struct Observation {
     pub attempts: Vec<Attempt>,
     /// The name of another resource's Job that is at work on the claim.
     pub busy: Option<String>,
-    /// The node of the pods that use the claim, where it attaches to one node at a time and there is something to do.
-    pub node: Option<String>,
+    /// Where a Job has to run, if one may be made.
+    pub place: Option<Place>,
     /// Other resources that use the claim.
     pub neighbours: Vec<Neighbour>,
     /// How far the running Job has come.
@@ -116,19 +116,23 @@ pub async fn observe(
         attempts.push(Attempt { job, pod, refusal });
     }
     attempts.sort_by_key(|attempt| attempt::number(&attempt.job));
-    let (busy, node) = match &claim {
-        Some(claim) if !claim::is_shared(claim) => {
-            (busy(client, &namespace, claim, &cache).await?, node(client, &namespace, claim, &cache).await?)
+    let running = attempts.last().and_then(|attempt| attempt.pod.as_ref().filter(|pod| runs(pod)));
+    let (busy, place) = match claim.as_ref().filter(|claim| !claim::is_shared(claim)) {
+        Some(claim) => {
+            let a_job_may_be_made =
+                running.is_none() && !cache.spec.suspend && !cache.is_ready() && Place::is_open(&cache);
+            let place = if a_job_may_be_made { place(client, &namespace, claim).await? } else { None };
+            (busy(client, &namespace, claim, &cache).await?, place)
         }
-        _ => (None, None),
+        None => (None, None),
     };
-    let progress = match attempts.last().and_then(|attempt| attempt.pod.as_ref().filter(|pod| runs(pod))) {
+    let progress = match running {
         Some(pod) => read_progress(client, &namespace, pod).await,
         None => None,
     };
     let known: Vec<_> = caches.iter().flat_map(Store::state).collect();
     let neighbours = Neighbour::all(&known, &cache);
-    Ok(Observation { cache, secret, claim, attempts, busy, node, neighbours, progress })
+    Ok(Observation { cache, secret, claim, attempts, busy, place, neighbours, progress })
 }
 
 async fn secret(
@@ -246,19 +250,15 @@ async fn busy(
         .min())
 }
 
-/// Where a Job would have to run. All pods of the namespace are listed for it, so not for a resource that is well.
-async fn node(
+/// Where a Job would have to run. All pods of the namespace are listed for it: nothing else tells who uses a claim.
+async fn place(
     client: &Client,
     namespace: &str,
     claim: &PersistentVolumeClaim,
-    cache: &ModelCache,
-) -> Result<Option<String>, ObserveError> {
-    if cache.is_ready() {
-        return Ok(None);
-    }
+) -> Result<Option<Place>, ObserveError> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let found = pods.list(&recent()).await.map_err(|source| ObserveError::list("pods", source))?;
-    Ok(placement::node_of_users(&found.items, &claim.name_any()))
+    Ok(Place::of_users(&found.items, &claim.name_any()))
 }
 
 /// A Job whose pod cannot start must not keep others waiting for ever; one that was made just now has had no time to.

@@ -4,25 +4,68 @@
 use std::cmp::Reverse;
 
 use k8s_openapi::api::core::v1::{
-    Affinity, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod,
+    Affinity, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod, Toleration,
 };
 use kube::ResourceExt;
 
-use crate::api;
+use crate::api::{self, ModelCache};
 
-/// The node of the pods that use a claim, those of our Jobs left out. Of several, that of a pod which runs.
-#[must_use]
-pub fn node_of_users(pods: &[Pod], claim_name: &str) -> Option<String> {
-    let phase = |pod: &Pod| pod.status.as_ref().and_then(|status| status.phase.clone());
-    pods.iter()
-        .filter(|pod| pod.labels().get(api::LABEL_MANAGED_BY).map(String::as_str) != Some(api::MANAGED_BY))
-        .filter(|pod| mounts(pod, claim_name))
-        .filter_map(|pod| match phase(pod).as_deref() {
-            Some("Succeeded" | "Failed") => None,
-            phase => Some((Reverse(phase == Some("Running")), pod.spec.as_ref()?.node_name.as_deref()?)),
-        })
-        .min()
-        .map(|(_, node)| node.to_owned())
+/// The only node that a Job can run on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Place {
+    /// The node's name.
+    pub node: String,
+    /// What a pod there tolerates: without that the node may take no pod of ours.
+    pub tolerations: Vec<Toleration>,
+}
+
+impl Place {
+    /// The place of the pods that use a claim, those of our Jobs and those that are ending left out. Of several, that of a
+    /// pod which runs.
+    #[must_use]
+    pub fn of_users(pods: &[Pod], claim_name: &str) -> Option<Self> {
+        let phase = |pod: &Pod| pod.status.as_ref().and_then(|status| status.phase.clone());
+        let users = pods.iter().filter(|pod| {
+            pod.labels().get(api::LABEL_MANAGED_BY).map(String::as_str) != Some(api::MANAGED_BY)
+                && pod.metadata.deletion_timestamp.is_none()
+                && mounts(pod, claim_name)
+        });
+        users
+            .filter_map(|pod| match phase(pod).as_deref() {
+                Some("Succeeded" | "Failed") => None,
+                phase => {
+                    let spec = pod.spec.as_ref()?;
+                    Some((Reverse(phase == Some("Running")), spec.node_name.clone()?, spec))
+                }
+            })
+            .min_by(|one, other| (one.0, &one.1).cmp(&(other.0, &other.1)))
+            .map(|(_, node, spec)| Self { node, tolerations: spec.tolerations.clone().unwrap_or_default() })
+    }
+
+    /// Whether a ModelCache leaves it to us where its Jobs run.
+    #[must_use]
+    pub fn is_open(cache: &ModelCache) -> bool {
+        cache.spec.job.node_selector.is_empty() && cache.spec.job.affinity.is_none()
+    }
+
+    /// The rule that there is no other place.
+    #[must_use]
+    pub fn affinity(&self) -> Affinity {
+        let here = NodeSelectorRequirement {
+            key: "metadata.name".to_owned(),
+            operator: "In".to_owned(),
+            values: Some(vec![self.node.clone()]),
+        };
+        let term = NodeSelectorTerm { match_fields: Some(vec![here]), ..NodeSelectorTerm::default() };
+        let required = NodeSelector { node_selector_terms: vec![term] };
+        Affinity {
+            node_affinity: Some(NodeAffinity {
+                required_during_scheduling_ignored_during_execution: Some(required),
+                ..NodeAffinity::default()
+            }),
+            ..Affinity::default()
+        }
+    }
 }
 
 fn mounts(pod: &Pod, claim_name: &str) -> bool {
@@ -32,44 +75,27 @@ fn mounts(pod: &Pod, claim_name: &str) -> bool {
         .any(|claim| claim.claim_name == claim_name)
 }
 
-/// Rules for where a pod may run, with one node as the only place in addition.
-#[must_use]
-pub fn at(node: &str, affinity: Option<Affinity>) -> Affinity {
-    let here = NodeSelectorRequirement {
-        key: "metadata.name".to_owned(),
-        operator: "In".to_owned(),
-        values: Some(vec![node.to_owned()]),
-    };
-    let mut affinity = affinity.unwrap_or_default();
-    let nodes = affinity.node_affinity.get_or_insert_with(NodeAffinity::default);
-    let required =
-        nodes.required_during_scheduling_ignored_during_execution.get_or_insert_with(NodeSelector::default);
-    // One of the terms is enough, so each of them has to hold it.
-    if required.node_selector_terms.is_empty() {
-        required.node_selector_terms.push(NodeSelectorTerm::default());
-    }
-    for term in &mut required.node_selector_terms {
-        term.match_fields.get_or_insert_with(Vec::new).push(here.clone());
-    }
-    affinity
-}
-
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use pretty_assertions::assert_eq;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
+    use crate::controller::fixtures::at;
 
     fn pod(claim: &str, node: Option<&str>, phase: &str) -> Pod {
         let volume = json!({ "name": "models", "persistentVolumeClaim": { "claimName": claim } });
-        let spec = json!({ "nodeName": node, "containers": [], "volumes": [{ "name": "tmp" }, volume] });
+        let spec = json!({
+            "nodeName": node, "containers": [], "volumes": [{ "name": "tmp" }, volume],
+            "tolerations": [{ "key": "gpu", "operator": "Exists" }],
+        });
         serde_json::from_value(json!({ "spec": spec, "status": { "phase": phase } })).unwrap()
     }
 
     #[test]
     fn the_claim_is_where_its_pods_are() {
-        let node = |pods: &[Pod]| node_of_users(pods, "models");
+        let node = |pods: &[Pod]| Place::of_users(pods, "models").map(|place| place.node);
         assert_eq!(node(&[]), None);
         for useless in [
             pod("others", Some("a"), "Running"),
@@ -79,31 +105,17 @@ mod tests {
         ] {
             assert_eq!(node(&[useless]), None);
         }
-        let waits = pod("models", Some("a"), "Pending");
-        assert_eq!(node(std::slice::from_ref(&waits)).as_deref(), Some("a"));
-        assert_eq!(node(&[waits.clone(), pod("models", Some("b"), "Running")]).as_deref(), Some("b"));
-
+        let waits = pod("models", Some("b"), "Pending");
+        assert_eq!(node(std::slice::from_ref(&waits)).as_deref(), Some("b"));
+        let runs = pod("models", Some("c"), "Running");
+        assert_eq!(node(&[waits.clone(), runs.clone()]).as_deref(), Some("c"));
+        // The pod of a node that does not answer stays Running until somebody deletes it for good.
+        let mut lost = runs;
+        lost.metadata.deletion_timestamp = Some(Time(at(0)));
+        assert_eq!(node(&[waits.clone(), lost]).as_deref(), Some("b"));
         // The pod of a Job that is to be replaced holds nobody.
         let mut ours = waits;
         ours.labels_mut().insert(api::LABEL_MANAGED_BY.to_owned(), api::MANAGED_BY.to_owned());
         assert_eq!(node(&[ours]), None);
-    }
-
-    #[test]
-    fn a_users_own_rules_hold_beside_it() {
-        let required = |affinity: Option<Value>| {
-            let affinity = at("a", affinity.map(|rules| serde_json::from_value(rules).unwrap()));
-            serde_json::to_value(affinity).unwrap()["nodeAffinity"]
-                ["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
-                .clone()
-        };
-        let here = json!([{ "key": "metadata.name", "operator": "In", "values": ["a"] }]);
-        assert_eq!(required(None), json!([{ "matchFields": here }]));
-        let term = |key: &str| json!({ "matchExpressions": [{ "key": key, "operator": "Exists" }] });
-        let both = |key: &str| json!({ "matchExpressions": [{ "key": key, "operator": "Exists" }], "matchFields": here });
-        let users = json!({ "nodeAffinity": { "requiredDuringSchedulingIgnoredDuringExecution": {
-            "nodeSelectorTerms": [term("ssd"), term("nvme")],
-        } } });
-        assert_eq!(required(Some(users)), json!([both("ssd"), both("nvme")]));
     }
 }

@@ -54,37 +54,42 @@ pub fn recall(
             attempt,
             secret_version: None,
             image,
-            node: seen.node.as_deref(),
+            place: seen.place.as_ref(),
             errand: Errand::Recall(&wanted.revision),
         })
     };
     let is_ours = |attempt: &&Attempt| {
         attempt.job.labels().get(api::LABEL_INPUTS).map(String::as_str) == Some(inputs.hash())
     };
-    let Some(last) = seen.attempts.iter().rfind(is_ours) else {
-        let Some(busy) = &seen.busy else { return Some(ask(build(1))) };
+    let (number, obsolete) = match seen.attempts.iter().rfind(is_ours) {
+        None => (1, Vec::new()),
+        Some(last) => {
+            let (name, number) = (last.job.name_any(), attempt::number(&last.job));
+            match attempt::standing(&last.job, last.pod.as_ref(), last.refusal.as_deref()) {
+                Standing::Succeeded(report) => return found(seen, checked, claim, wanted, report),
+                Standing::Failed { at, .. } if is_out_of_reach(checked) && is_due(seen, last, at, now) => {
+                    (number + 1, vec![name])
+                }
+                // Nothing complete is there, or it cannot be told: a download finds what can be used.
+                Standing::Failed { .. } => return None,
+                Standing::Pending { .. } if is_outdated(last, &build(number)) => (number + 1, vec![name]),
+                Standing::Pending { reason, message } => return Some(open(reason, message)),
+                Standing::Running => {
+                    let message = format!(
+                        "The Job {name} looks at what is on the claim {} from before.",
+                        claim.name_any()
+                    );
+                    return Some(open(Reason::JobPending, message));
+                }
+            }
+        }
+    };
+    if let Some(busy) = &seen.busy {
         let message = format!("The Job {busy} uses the same claim; this one comes next.");
         // No watch tells that another's Job has ended.
         return Some(Plan { look_again: Some(decide::WHILE_BUSY), ..open(Reason::JobPending, message) });
-    };
-    let (name, number) = (last.job.name_any(), attempt::number(&last.job));
-    match attempt::standing(&last.job, last.pod.as_ref(), last.refusal.as_deref()) {
-        Standing::Succeeded(report) => found(seen, checked, claim, wanted, report),
-        Standing::Failed { at, .. } if is_out_of_reach(checked) && is_due(seen, at, now) => {
-            Some(Plan { obsolete: vec![name], ..ask(build(number + 1)) })
-        }
-        // Nothing complete is there, or it cannot be told: a download finds what can be used.
-        Standing::Failed { .. } => None,
-        Standing::Pending { .. } if is_outdated(last, &build(number)) => {
-            Some(Plan { obsolete: vec![name], ..ask(build(number + 1)) })
-        }
-        Standing::Pending { reason, message } => Some(open(reason, message)),
-        Standing::Running => {
-            let message =
-                format!("The Job {name} looks at what is on the claim {} from before.", claim.name_any());
-            Some(open(Reason::JobPending, message))
-        }
     }
+    Some(Plan { obsolete, ..ask(build(number)) })
 }
 
 /// What the answer depends on. The revision is among the refs, also where it is a commit and no ref.
@@ -113,7 +118,7 @@ fn found(
 ) -> Option<Plan> {
     let commit: Commit = report.commit.as_deref()?.parse().ok()?;
     let (files, bytes) = (report.files, report.bytes);
-    let latest = checked.snapshot.as_ref().map_or_else(|| commit.clone(), |told| told.latest.clone());
+    let latest = checked.snapshot.as_ref().map_or_else(|| Some(commit.clone()), |told| told.latest.clone());
     let inputs = decide::inputs(seen, wanted, Some(commit.clone()), claim);
     let plan = plan::record(claim, &commit, &inputs, report);
     Some(Plan { pin: Pin::Found(Snapshot { commit, files, bytes, latest }), ..plan })
@@ -137,9 +142,9 @@ fn is_out_of_reach(checked: &Checked) -> bool {
 }
 
 /// An interval after the last answer, or because a person asks.
-fn is_due(seen: &Observation, last: Timestamp, now: Timestamp) -> bool {
-    let pause = Duration::try_from(now.duration_since(last)).unwrap_or_default();
-    seen.cache.asks_for_a_check() || pause >= seen.cache.spec.interval.duration()
+fn is_due(seen: &Observation, last: &Attempt, at: Timestamp, now: Timestamp) -> bool {
+    let pause = Duration::try_from(now.duration_since(at)).unwrap_or_default();
+    attempt::is_asked_since(&seen.cache, &last.job) || pause >= seen.cache.spec.interval.duration()
 }
 
 fn is_outdated(last: &Attempt, today: &Job) -> bool {
@@ -271,9 +276,14 @@ mod tests {
         // And at once where a person asks for a look, but only once for each.
         let cache = Arc::make_mut(&mut seen.cache);
         cache.annotations_mut().insert(api::ANNOTATION_RECONCILE_AT.to_owned(), "now".to_owned());
-        assert!(decide::decide(&seen, &away, "image", at(40)).job.is_some());
-        let seen = looked(seen, &away, at(40));
-        assert_eq!(decide::decide(&seen, &away, "image", at(41)).job, None);
+        let asked = decide::decide(&seen, &away, "image", at(40)).job.unwrap();
+        seen.attempts = vec![ended(asked, "Failed", Some(&report("HubUnreachable")), at(50))];
+        assert_eq!(decide::decide(&seen, &away, "image", at(51)).job, None);
+        // One Job at a time on the claim, also here.
+        Arc::make_mut(&mut seen.cache).annotations_mut().clear();
+        seen.busy = Some("other-job".to_owned());
+        let waits = decide::decide(&seen, &away, "image", at(50 + 3600));
+        assert_eq!((waits.job, waits.obsolete.len(), waits.downloaded.reason), (None, 0, Reason::JobPending));
     }
 
     #[test]

@@ -114,12 +114,12 @@ fn latest(
     snapshot: Option<&Snapshot>,
     now: Timestamp,
 ) -> Option<Latest> {
-    let Some(snapshot) = snapshot else {
+    let Some(newest) = snapshot.and_then(|snapshot| snapshot.latest.as_ref()) else {
         let same =
             old.resolved.as_ref().is_some_and(|resolved| resolved.revision == cache.spec.source.revision);
         return old.latest.clone().filter(|_| same);
     };
-    let commit = snapshot.latest.to_string();
+    let commit = newest.to_string();
     match &old.latest {
         Some(before) if before.commit == commit => Some(before.clone()),
         _ => Some(Latest { commit, observed_at: Time(condition::whole_seconds(now)) }),

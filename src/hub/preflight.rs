@@ -50,8 +50,9 @@ pub struct Snapshot {
     pub bytes: u64,
     /// How many files the commit has, wanted or not.
     pub listed: usize,
-    /// The commit that the revision, or the branch that is followed, stands for now. Differs from `commit` if that is pinned.
-    pub latest: Commit,
+    /// The commit that the revision, or the branch that is followed, stands for now. Differs from `commit` if that is pinned;
+    /// none where the branch does not tell.
+    pub latest: Option<Commit>,
 }
 
 /// The answers.
@@ -212,7 +213,7 @@ impl Round<'_> {
             (Err(error), Some(pinned)) if error.reason() == Reason::RevisionNotFound => pinned.clone(),
             (Err(error), _) => return Err(self.late(error).await),
         };
-        let latest = self.newest(&now).await?;
+        let latest = self.newest(&now).await;
         let commit = pinned.cloned().unwrap_or(now);
         let listing = match self.hub.list(repo, &commit, token).await {
             Ok(listing) => listing,
@@ -234,16 +235,17 @@ impl Round<'_> {
         Ok(Snapshot { commit, files, bytes, listed, latest })
     }
 
-    /// What is newer than a commit, only the branch can tell that it was taken from. One that the Hub does not have tells nothing.
-    async fn newest(&self, now: &Commit) -> Result<Commit, Stop> {
+    /// What is newer than a commit, only the branch can tell that it was taken from. Nothing else depends on it: where it does
+    /// not tell, that is no obstacle.
+    async fn newest(&self, now: &Commit) -> Option<Commit> {
         let Question { repo, revision, followed, token, .. } = *self.question;
         let Some(branch) = followed.filter(|_| revision.as_commit().is_some()) else {
-            return Ok(now.clone());
+            return Some(now.clone());
         };
         match self.hub.revision(repo, branch, token).await {
-            Ok(info) => Ok(info.commit),
-            Err(error) if error.reason() == Reason::RevisionNotFound => Ok(now.clone()),
-            Err(error) => Err(self.late(error).await),
+            Ok(info) => Some(info.commit),
+            Err(error) if error.reason() == Reason::RevisionNotFound => Some(now.clone()),
+            Err(_) => None,
         }
     }
 
@@ -276,7 +278,7 @@ impl Round<'_> {
     fn success(&self, snapshot: Snapshot) -> Preflight {
         let Snapshot { commit, latest, files, bytes, .. } = &snapshot;
         // Told only once it makes a difference: the first look at a branch and all later ones say the same.
-        let moved = commit != latest;
+        let moved = latest.as_ref().is_some_and(|latest| latest != commit);
         let message = advice::resolved(&self.subject, commit.short(), moved, files.len(), *bytes);
         Preflight {
             authenticated: self.yes(Topic::Authenticated),

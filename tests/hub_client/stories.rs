@@ -136,7 +136,7 @@ async fn a_public_repo_needs_no_token() {
     assert!(answers.holds() && answers.obstacle().is_none());
     let snapshot = answers.snapshot.unwrap();
     assert_eq!(snapshot.commit.as_str(), story.hub.commit("bob/public", "main"));
-    assert_eq!(snapshot.latest, snapshot.commit);
+    assert_eq!(snapshot.latest.as_ref(), Some(&snapshot.commit));
     let served = story.hub.files("bob/public", "main");
     let found: Vec<_> = snapshot
         .files
@@ -290,14 +290,19 @@ async fn a_commit_is_compared_with_the_branch_that_is_followed() {
     story.hub.update("bob/public", |repo| repo.file("config.json", b"{ }".as_slice()).branch("main"));
     let new: Commit = story.hub.commit("bob/public", "main").parse().unwrap();
     let at = |followed: &str| Ask { followed: followed.parse().ok(), ..ask("bob/public").at(old.as_str()) };
-    for (followed, latest) in [("main", &new), ("only-on-the-volume", &old)] {
+    for (followed, latest) in [("main", Some(&new)), ("only-on-the-volume", Some(&old))] {
         let snapshot = story.ask(&at(followed)).await.snapshot.unwrap();
-        assert_eq!((&snapshot.commit, &snapshot.latest), (&old, latest), "{followed}");
+        assert_eq!((&snapshot.commit, snapshot.latest.as_ref()), (&old, latest), "{followed}");
     }
+    // Where the branch cannot be asked about, the commit can be read all the same.
+    story.hub.fault(Fault::new(Harm::Status(503)).path("/revision/main"));
+    let snapshot = story.ask(&at("main")).await.snapshot.unwrap();
+    assert_eq!((&snapshot.commit, snapshot.latest), (&old, None));
+    story.hub.clear_faults();
     // A branch that is asked for tells all by itself.
     let snapshot =
         story.ask(&Ask { followed: old.as_str().parse().ok(), ..ask("bob/public") }).await.snapshot.unwrap();
-    assert_eq!((&snapshot.commit, &snapshot.latest), (&new, &new));
+    assert_eq!((&snapshot.commit, snapshot.latest.as_ref()), (&new, Some(&new)));
 }
 
 #[tokio::test]
@@ -308,10 +313,14 @@ async fn a_pinned_commit_stays_while_the_branch_moves_on() {
     let pinned = Ask { pinned: Some(old.clone()), ..ask("bob/public") };
     let snapshot = story.ask(&pinned).await.snapshot.unwrap();
     assert_eq!((&snapshot.commit, snapshot.listed), (&old, 4));
-    assert_eq!(snapshot.latest.as_str(), story.hub.commit("bob/public", "main"));
+    assert_eq!(snapshot.latest.unwrap().as_str(), story.hub.commit("bob/public", "main"));
 
     let snapshot = story.ask(&pinned.clone().at("gone")).await.snapshot.unwrap();
-    assert_eq!((&snapshot.commit, &snapshot.latest), (&old, &old), "what is pinned outlives its branch");
+    assert_eq!(
+        (&snapshot.commit, snapshot.latest.as_ref()),
+        (&old, Some(&old)),
+        "what is pinned outlives its branch"
+    );
 
     let never: Commit = "f".repeat(40).parse().unwrap();
     let answers = story.ask(&Ask { pinned: Some(never.clone()), ..pinned }).await;

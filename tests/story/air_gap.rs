@@ -30,7 +30,11 @@ async fn files_that_are_brought_later_are_found_when_a_person_asks() {
     team.reason("air-gap", "HubUnreachable").await;
     eventually("the volume to be asked in vain", || async {
         let jobs = team.api::<Job>().list(&ListParams::default()).await.unwrap().items;
-        jobs.iter().any(|job| job.status.as_ref().and_then(|it| it.failed) == Some(1)).then_some(())
+        let failed = |job: &Job| {
+            let conditions = job.status.as_ref().and_then(|status| status.conditions.as_ref());
+            conditions.is_some_and(|all| all.iter().any(|it| it.type_ == "Failed" && it.status == "True"))
+        };
+        jobs.iter().any(failed).then_some(())
     })
     .await;
 

@@ -221,14 +221,25 @@ fn what_an_earlier_crd_takes_is_taken_today() {
     }
     let schema = |text: &str| serde_saphyr::from_str::<Value>(text).unwrap();
     let old = schema(
-        "{properties: {a: {type: string, enum: [one, two]}, b: {type: integer}, c: {items: {type: string}}}}",
+        "{properties: {a: {type: string, enum: [one, two]}, b: {type: integer}, c: {items: {type: string}}, d: {maxLength: 9}, e: {}}}",
     );
-    let new =
-        schema("{properties: {a: {type: string, enum: [one]}, c: {items: {type: object}}}, required: [c]}");
+    let new = schema(
+        "{properties: {a: {type: string, enum: [one]}, c: {items: {type: object}}, d: {maxLength: 8}, e: {enum: [z]}}, required: [c]}",
+    );
     let mut wrong = Vec::new();
     narrower("", &old, &new, &mut wrong);
     wrong.sort();
-    assert_eq!(wrong, [" needs c", ".a has no two", ".b is gone", ".c[] was \"string\""]);
+    assert_eq!(
+        wrong,
+        [
+            " needs c",
+            ".a has no two",
+            ".b is gone",
+            ".c[] was \"string\"",
+            ".d has a narrower maxLength",
+            ".e took any word"
+        ]
+    );
 }
 
 fn crd(path: &Path) -> Value {
@@ -251,6 +262,29 @@ fn narrower(path: &str, old: &Value, new: &Value, wrong: &mut Vec<String>) {
     if new["enum"].is_array() {
         let gone = words(old, "enum").difference(&words(new, "enum")).cloned().collect::<Vec<_>>();
         wrong.extend(gone.iter().map(|word| format!("{path} has no {word}")));
+    }
+    if new["enum"].is_array() && !old["enum"].is_array() {
+        wrong.push(format!("{path} took any word"));
+    }
+    if !new["pattern"].is_null() && new["pattern"] != old["pattern"] {
+        wrong.push(format!("{path} has another pattern"));
+    }
+    for (limit, is_upper) in [
+        ("maxLength", true),
+        ("maxItems", true),
+        ("maxProperties", true),
+        ("maximum", true),
+        ("minLength", false),
+        ("minItems", false),
+        ("minimum", false),
+    ] {
+        let (before, now) = (old[limit].as_f64(), new[limit].as_f64());
+        let narrowed = now.is_some_and(|now| {
+            before.is_none_or(|before| if is_upper { now < before } else { now > before })
+        });
+        if narrowed {
+            wrong.push(format!("{path} has a narrower {limit}"));
+        }
     }
     let needed = words(new, "required").difference(&words(old, "required")).cloned().collect::<Vec<_>>();
     wrong.extend(needed.iter().map(|field| format!("{path} needs {field}")));

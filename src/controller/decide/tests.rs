@@ -11,10 +11,13 @@ use crate::{
         checked,
         fixtures::{self, *},
         neighbour::Neighbour,
-        observe, source,
+        observe,
+        placement::Place,
+        source,
     },
     reason::{Answer, Reason, Topic},
 };
+use k8s_openapi::api::core::v1::{PodSpec, Toleration};
 use kube::ResourceExt;
 
 const IMAGE: &str = "image";
@@ -234,11 +237,65 @@ fn what_a_person_does_starts_the_next_attempt_at_once() {
     };
     ask(&mut seen);
     assert_eq!(attempt(&seen).as_deref(), Some("2"));
-    let asked = looked(seen.clone(), &checked, at(11));
-    assert_eq!(attempt(&asked), None, "once for each time that it is asked");
+    let second = next_job(&seen, &checked, at(11));
+    let mut again = seen.clone();
+    again.attempts = vec![ended(second, "Failed", Some(&report("OutOfMemory")), at(11))];
+    assert_eq!(attempt(&again), None, "once for each time that it is asked");
     // The Hub has asked to wait: nobody else can say otherwise.
-    seen.attempts = failed(&report("RateLimited").replace(r#""files""#, r#""retryAfterSeconds":60,"files""#));
-    assert_eq!(attempt(&seen), None);
+    let limited = report("RateLimited").replace(r#""files""#, r#""retryAfterSeconds":60,"files""#);
+    for mut seen in [seen, corrected] {
+        seen.attempts = failed(&limited);
+        assert_eq!(attempt(&seen), None);
+    }
+}
+
+#[test]
+fn a_job_that_waits_follows_the_claim_and_a_failed_one_keeps_its_pause() {
+    let (mut seen, checked) = bound(cache());
+    let place = |node: &str| {
+        let tolerations = vec![Toleration { key: Some("gpu".to_owned()), ..Toleration::default() }];
+        Some(Place { node: node.to_owned(), tolerations })
+    };
+    seen.place = place("a");
+    let job = next_job(&seen, &checked, at(0));
+    let template = job.spec.clone().unwrap().template.spec.unwrap();
+    assert_eq!(template.affinity, Some(seen.place.as_ref().unwrap().affinity()));
+    assert_eq!(template.tolerations, Some(seen.place.as_ref().unwrap().tolerations.clone()));
+    let attempt = |seen: &observe::Observation| {
+        decide(seen, &checked, IMAGE, at(11)).job.map(|job| job.labels()[api::LABEL_ATTEMPT].clone())
+    };
+
+    let waits = |node: Option<&str>| {
+        let mut attempt = running(job.clone());
+        let pod = attempt.pod.as_mut().unwrap();
+        pod.status.as_mut().unwrap().phase = Some("Pending".to_owned());
+        pod.spec = Some(PodSpec { node_name: node.map(ToOwned::to_owned), ..PodSpec::default() });
+        vec![attempt]
+    };
+    for (place, node, followed) in [
+        (place("a"), None, None),
+        (place("a"), Some("a"), None),
+        (place("b"), None, Some("2")),
+        (place("b"), Some("a"), Some("2")),
+        (None, None, Some("2")),
+        (None, Some("a"), None),
+    ] {
+        seen.place = place;
+        seen.attempts = waits(node);
+        assert_eq!(attempt(&seen).as_deref(), followed, "{:?} {node:?}", seen.place);
+    }
+
+    seen.attempts = vec![ended(job.clone(), "Failed", Some(&report("HashMismatch")), at(10))];
+    for other in [None, place("b")] {
+        seen.place = other;
+        assert_eq!(attempt(&seen), None, "who uses the claim has mended nothing");
+    }
+
+    // A user's own rules are the only ones.
+    Arc::make_mut(&mut seen.cache).spec.job.node_selector = [("pool".to_owned(), "large".to_owned())].into();
+    seen.attempts = Vec::new();
+    let job = next_job(&seen, &checked, at(11));
+    assert_eq!(job.spec.unwrap().template.spec.unwrap().affinity, None);
 }
 
 #[test]
@@ -312,7 +369,7 @@ fn a_branch_stays_where_it_was_pinned() {
     let seen = looked(seen, &checked, at(0));
     let mut moved = checked.clone();
     let snapshot = moved.snapshot.as_mut().unwrap();
-    snapshot.latest = "f".repeat(40).parse().unwrap();
+    snapshot.latest = "f".repeat(40).parse().ok();
     let before = next_job(&seen, &checked, at(0)).name_any();
     assert_eq!(next_job(&seen, &moved, at(1)).name_any(), before);
 }
@@ -430,7 +487,7 @@ fn a_branch_that_moved_on_is_told_and_not_followed() {
     let (seen, mut checked) = downloaded();
     let before = seen.cache.status.clone().unwrap();
     assert!(condition::find(&before.conditions, Topic::UpdateAvailable).is_none());
-    checked.snapshot.as_mut().unwrap().latest = "f".repeat(40).parse().unwrap();
+    checked.snapshot.as_mut().unwrap().latest = "f".repeat(40).parse().ok();
     let after = looked(seen, &checked, at(20)).cache.status.clone().unwrap();
     assert!(condition::holds(&after.conditions, Topic::UpdateAvailable));
     assert!(condition::holds(&after.conditions, Topic::Ready));

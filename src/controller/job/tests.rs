@@ -34,7 +34,7 @@ fn built_at(cache: &ModelCache, endpoint: &Endpoint) -> serde_json::Value {
         attempt: 2,
         secret_version: Some("uid/7"),
         image: "modelcache:1",
-        node: None,
+        place: None,
         errand: Errand::Fetch(&commit, endpoint),
     });
     serde_json::to_value(job).unwrap()
