@@ -83,6 +83,27 @@ async fn every_object_in_the_documentation_is_taken() {
     assert!(taken >= 10, "only {taken} objects were found");
 }
 
+/// Who copies the files has what the guide explains.
+#[test]
+fn the_files_for_gitops_are_those_of_the_guide() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files = ["deploy/argocd/applications.yaml", "deploy/flux/operator.yaml"];
+    let given: Vec<Value> = files
+        .iter()
+        .flat_map(|file| {
+            let text = fs::read_to_string(root.join(file)).unwrap();
+            text.split("\n---\n")
+                .map(|document| serde_saphyr::from_str(document).unwrap())
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    let explained: Vec<Value> = documents(&root.join("docs/guides/gitops.md"))
+        .into_iter()
+        .filter(|object| !object["kind"].is_null())
+        .collect();
+    assert_eq!(given, explained);
+}
+
 /// Who looks for a word finds what to do first, and from there the whole story.
 #[test]
 fn troubleshooting_has_a_place_for_every_reason() {
