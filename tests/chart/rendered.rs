@@ -88,5 +88,6 @@ fn the_plain_install_is_a_base_for_kustomize() {
     }
     // A dry run makes no namespace for what comes after it.
     kubectl("create namespace modelcache-system").ok();
-    kubectl_with(&built, "apply --server-side --dry-run=server --validate=strict -f -").unwrap();
+    kubectl_with(&built, "apply --server-side --force-conflicts --dry-run=server --validate=strict -f -")
+        .unwrap();
 }
