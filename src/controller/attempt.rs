@@ -47,6 +47,12 @@ pub fn number(job: &Job) -> u32 {
     job.labels().get(api::LABEL_ATTEMPT).and_then(|text| text.parse().ok()).unwrap_or(1)
 }
 
+/// Whether a Job would be made otherwise today.
+#[must_use]
+pub fn is_outdated(job: &Job, today: &Job) -> bool {
+    job.annotations().get(api::ANNOTATION_TEMPLATE) != today.annotations().get(api::ANNOTATION_TEMPLATE)
+}
+
 /// Whether a person has asked for a check since the Job was made, by the annotation.
 #[must_use]
 pub fn is_asked_since(cache: &ModelCache, job: &Job) -> bool {

@@ -15,7 +15,6 @@ use super::{
     job::{self, Errand},
     neighbour,
     observe::{Attempt, Observation},
-    placement::Place,
     plan::{Plan, record, verified},
     recall::recall,
     source::Wanted,
@@ -287,23 +286,21 @@ impl Download<'_> {
 
     /// Whether the Job would be made otherwise today. A spec that is suspended, or that may not be read now, makes none.
     fn is_outdated(&self, last: &Attempt) -> bool {
-        let then = last.job.annotations().get(api::ANNOTATION_TEMPLATE);
-        self.job(attempt::number(&last.job))
-            .is_some_and(|job| job.annotations().get(api::ANNOTATION_TEMPLATE) != then)
+        self.job(attempt::number(&last.job)).is_some_and(|today| attempt::is_outdated(&last.job, &today))
     }
 
     /// Whether the Job waits for another node than the one where the claim is in use now.
     fn is_elsewhere(&self, last: &Attempt) -> bool {
-        let place = self.seen.place.as_ref();
         let node = last.pod.as_ref().and_then(|pod| pod.spec.as_ref()?.node_name.as_deref());
-        let moved = match (place, node) {
+        let moved = match (&self.seen.place, node) {
             (Some(place), Some(node)) => place.node != node,
             (_, None) => true,
             // Who used the claim has gone meanwhile: the pod is about to start.
             (None, Some(_)) => false,
         };
-        let bound = last.job.spec.as_ref().and_then(|spec| spec.template.spec.as_ref()?.affinity.clone());
-        moved && Place::is_open(&self.seen.cache) && bound != place.map(Place::affinity)
+        let bound =
+            |job: &Job| job.spec.as_ref().and_then(|spec| spec.template.spec.as_ref()?.affinity.clone());
+        moved && self.job(attempt::number(&last.job)).is_some_and(|today| bound(&today) != bound(&last.job))
     }
 
     fn job(&self, attempt: u32) -> Option<Job> {

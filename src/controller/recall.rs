@@ -72,7 +72,9 @@ pub fn recall(
                 }
                 // Nothing complete is there, or it cannot be told: a download finds what can be used.
                 Standing::Failed { .. } => return None,
-                Standing::Pending { .. } if is_outdated(last, &build(number)) => (number + 1, vec![name]),
+                Standing::Pending { .. } if attempt::is_outdated(&last.job, &build(number)) => {
+                    (number + 1, vec![name])
+                }
                 Standing::Pending { reason, message } => return Some(open(reason, message)),
                 Standing::Running => {
                     let message = format!(
@@ -145,10 +147,6 @@ fn is_out_of_reach(checked: &Checked) -> bool {
 fn is_due(seen: &Observation, last: &Attempt, at: Timestamp, now: Timestamp) -> bool {
     let pause = Duration::try_from(now.duration_since(at)).unwrap_or_default();
     attempt::is_asked_since(&seen.cache, &last.job) || pause >= seen.cache.spec.interval.duration()
-}
-
-fn is_outdated(last: &Attempt, today: &Job) -> bool {
-    last.job.annotations().get(api::ANNOTATION_TEMPLATE) != today.annotations().get(api::ANNOTATION_TEMPLATE)
 }
 
 #[cfg(test)]

@@ -285,6 +285,13 @@ fn a_job_that_waits_follows_the_claim_and_a_failed_one_keeps_its_pause() {
         assert_eq!(attempt(&seen).as_deref(), followed, "{:?} {node:?}", seen.place);
     }
 
+    // Nor is one taken away where none can be made in its place.
+    seen.place = place("b");
+    seen.attempts = waits(None);
+    let pinned = looked(seen.clone(), &checked, at(11));
+    let away = decide(&pinned, &refused(&pinned.cache, Reason::HubUnreachable), IMAGE, at(12));
+    assert_eq!((away.job, away.obsolete.len(), away.downloaded.reason), (None, 0, Reason::JobPending));
+
     seen.attempts = vec![ended(job.clone(), "Failed", Some(&report("HashMismatch")), at(10))];
     for other in [None, place("b")] {
         seen.place = other;
