@@ -3,8 +3,7 @@
 use std::process::Command;
 
 use k8s_openapi::api::batch::v1::Job;
-use kube::api::{ListParams, Patch, PatchParams};
-use modelcache::api::ModelCache;
+use kube::api::ListParams;
 use serde_json::json;
 
 use crate::{
@@ -53,7 +52,7 @@ async fn files_that_are_brought_later_are_found_when_a_person_asks() {
     run(Command::new("chown").args(["-R", "65532:65532"]).arg(volume.path().join("hub")));
 
     let ask = json!({ "metadata": { "annotations": { "modelcache.internal/reconcile-at": "brought" } } });
-    team.api::<ModelCache>().patch("air-gap", &PatchParams::default(), &Patch::Merge(&ask)).await.unwrap();
+    team.change("air-gap", ask).await;
     let cache = team.ready("air-gap").await;
     let status = cache.status.clone().unwrap();
     assert_eq!(status.cached.unwrap().commit, hub().commit("acme/air-gap", "main"), "{}", show(&cache));

@@ -219,6 +219,11 @@ impl Team {
         self.api::<ModelCache>().get(name).await.unwrap()
     }
 
+    /// Merges a change into a ModelCache, as `kubectl patch` does.
+    pub async fn change(&self, name: &str, change: Value) {
+        self.api::<ModelCache>().patch(name, &PatchParams::default(), &Patch::Merge(&change)).await.unwrap();
+    }
+
     /// Waits until the ModelCache is Ready.
     pub async fn ready(&self, name: &str) -> ModelCache {
         self.until(name, "Ready", |cache| holds(cache, Topic::Ready)).await

@@ -75,7 +75,7 @@ async fn the_data_stay_usable_when_the_token_is_revoked_and_when_the_operator_is
 
     hub().remove_token("hf_dave0123456789abcdefghijklmnopqr");
     let ask = json!({ "metadata": { "annotations": { "modelcache.internal/reconcile-at": "1" } } });
-    team.api::<ModelCache>().patch("revoked", &PatchParams::default(), &Patch::Merge(&ask)).await.unwrap();
+    team.change("revoked", ask).await;
     let cache = team
         .until("revoked", "unauthenticated", |cache| reason(cache, Topic::Authenticated) == "TokenInvalid")
         .await;
@@ -190,7 +190,7 @@ async fn patterns_and_aliases_decide_what_is_on_the_volume() {
     assert_eq!(files.trim(), "[('config.json', 22), ('onnx/config.json', 16)]");
 
     let all = json!({ "spec": { "source": { "include": [] } } });
-    team.api::<ModelCache>().patch("patterns", &PatchParams::default(), &Patch::Merge(&all)).await.unwrap();
+    team.change("patterns", all).await;
     team.ready("patterns").await;
     assert_eq!(team.python("patterns", &load("acme/patterns")).await.trim(), FILES);
 }
@@ -278,7 +278,7 @@ async fn a_job_that_cannot_run_is_made_again_when_the_spec_is_corrected() {
         .await;
     assert!(message(&cache, Topic::Downloaded).contains("node affinity/selector"), "{}", show(&cache));
     let mended = json!({ "spec": { "job": { "nodeSelector": null } } });
-    team.api::<ModelCache>().patch("job", &PatchParams::default(), &Patch::Merge(&mended)).await.unwrap();
+    team.change("job", mended).await;
     team.ready("job").await;
 }
 
@@ -296,9 +296,6 @@ async fn a_suspended_modelcache_is_told_and_goes_on_when_resumed() {
     assert!(!holds(&cache.await, Topic::Ready));
     assert!(!hub().requests().iter().any(|it| it.path.contains(&repo)), "the Hub is not asked");
     let resumed = json!({ "spec": { "suspend": false } });
-    team.api::<ModelCache>()
-        .patch("suspended", &PatchParams::default(), &Patch::Merge(&resumed))
-        .await
-        .unwrap();
+    team.change("suspended", resumed).await;
     team.ready("suspended").await;
 }

@@ -1,9 +1,8 @@
 //! Moving to a newer commit and back, as docs/guides/updating.md has it: two fields of the spec, and every pod that loads by
 //! ID follows.
 
-use kube::api::{Patch, PatchParams};
 use modelcache::{api::ModelCache, reason::Topic};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     cluster::{Team, holds, message, show},
@@ -18,12 +17,8 @@ async fn loaded(team: &Team) -> String {
     team.python("update", &code).await.trim().to_owned()
 }
 
-async fn patch(team: &Team, change: Value) {
-    team.api::<ModelCache>().patch("update", &PatchParams::default(), &Patch::Merge(&change)).await.unwrap();
-}
-
 async fn moved_to(team: &Team, commit: &str) {
-    patch(team, json!({ "spec": { "source": { "revision": commit, "aliases": ["main"] } } })).await;
+    team.change("update", json!({ "spec": { "source": { "revision": commit, "aliases": ["main"] } } })).await;
     let cached = |cache: &ModelCache| Some(cache.status.as_ref()?.cached.as_ref()?.commit.clone());
     team.until("update", "at the commit", |cache| cached(cache).as_deref() == Some(commit)).await;
     team.ready("update").await;
@@ -33,8 +28,11 @@ async fn moved_to(team: &Team, commit: &str) {
 async fn newer(team: &Team, text: &str) -> String {
     hub().update(REPO, |repo| repo.file("config.json", text).branch("main"));
     let commit = hub().commit(REPO, "main");
-    patch(team, json!({ "metadata": { "annotations": { "modelcache.internal/reconcile-at": commit } } }))
-        .await;
+    team.change(
+        "update",
+        json!({ "metadata": { "annotations": { "modelcache.internal/reconcile-at": commit } } }),
+    )
+    .await;
     let told = |cache: &ModelCache| message(cache, Topic::UpdateAvailable).contains(&commit);
     let cache = team
         .until("update", "told of the newer commit", |cache| {

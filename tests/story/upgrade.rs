@@ -98,7 +98,7 @@ async fn upgrade(cluster: &Cluster, team: &Team, leave: &Leave, version: &Path) 
     looked_at(team, "terms", "after the terms").await;
     team.ready("terms").await;
     let more = json!({ "spec": { "source": { "exclude": null } } });
-    team.api::<ModelCache>().patch("gated", &PatchParams::default(), &Patch::Merge(&more)).await.unwrap();
+    team.change("gated", more).await;
     team.ready("gated").await;
     let brought = served("before/") - earlier_bytes;
     assert_eq!(brought, 2 + 4096 + 4096, "the model that waited, and the one file that was left out");
@@ -126,7 +126,7 @@ async fn jobs(team: &Team) -> Vec<(String, Option<String>)> {
 /// Asks for a look, and waits for its end.
 async fn looked_at(team: &Team, name: &str, when: &str) -> ModelCache {
     let ask = json!({ "metadata": { "annotations": { "modelcache.internal/reconcile-at": when } } });
-    team.api::<ModelCache>().patch(name, &PatchParams::default(), &Patch::Merge(&ask)).await.unwrap();
+    team.change(name, ask).await;
     team.until(name, "looked at", |cache| {
         cache.status.as_ref().and_then(|it| it.last_handled_reconcile_at.as_deref()) == Some(when)
     })

@@ -8,9 +8,9 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, ResourceExt,
-    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, ListParams, PostParams},
 };
-use modelcache::{api::ModelCache, reason::Topic};
+use modelcache::reason::Topic;
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -161,7 +161,7 @@ async fn a_job_goes_to_the_node_where_the_claim_is_in_use() {
     let node = pod.spec.unwrap().node_name.unwrap();
 
     let more = json!({ "spec": { "source": { "exclude": null } } });
-    team.api::<ModelCache>().patch("in-use", &PatchParams::default(), &Patch::Merge(&more)).await.unwrap();
+    team.change("in-use", more).await;
     team.ready("in-use").await;
     let jobs = team.api::<Job>().list(&ListParams::default()).await.unwrap().items;
     let newest = jobs.iter().max_by_key(|job| job.creation_timestamp()).unwrap();
