@@ -11,6 +11,9 @@ mod documents;
 mod fixed;
 mod pods;
 mod policies;
+#[allow(dead_code, reason = "another test program uses the rest")]
+#[path = "../support/programs.rs"]
+mod programs;
 mod refused;
 mod served;
 mod support;

@@ -2,27 +2,16 @@
 
 use std::{
     io::Write as _,
-    path::PathBuf,
-    process::{Command, Output, Stdio},
+    process::{Command, Stdio},
     sync::OnceLock,
 };
 
 use tokio::sync::Mutex;
 
+use crate::programs::{root, said, told, tool};
+
 /// Held by each test that uses the cluster: they install and remove the same things.
 pub static CLUSTER: Mutex<()> = Mutex::const_new(());
-
-/// A path below the root of the repository.
-pub fn root(path: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
-}
-
-/// A tool that the tests build.
-pub fn tool(name: &str) -> String {
-    let output = Command::new(root("tests/tools/get")).arg(name).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
-}
 
 /// Runs Helm, and gives what it printed; the chart's folder stands for `CHART`.
 pub fn helm(arguments: &str) -> Result<String, String> {
@@ -32,7 +21,7 @@ pub fn helm(arguments: &str) -> Result<String, String> {
         "CHART" => chart.to_str().unwrap().to_owned(),
         word => word.to_owned(),
     });
-    told(Command::new(HELM.get_or_init(|| tool("helm"))).args(arguments).output().unwrap())
+    said(Command::new(HELM.get_or_init(|| tool("helm"))).args(arguments))
 }
 
 /// Runs kubectl with a text as its input, and gives what it printed.
@@ -51,10 +40,4 @@ pub fn kubectl_with(input: &str, arguments: &str) -> Result<String, String> {
 /// Runs kubectl, and gives what it printed.
 pub fn kubectl(arguments: &str) -> Result<String, String> {
     kubectl_with("", arguments)
-}
-
-pub fn told(output: Output) -> Result<String, String> {
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    let (stdout, stderr) = (text(output.stdout), text(output.stderr));
-    if output.status.success() { Ok(stdout) } else { Err(stdout + &stderr) }
 }

@@ -11,5 +11,7 @@ mod commands;
 #[path = "../support/definitions.rs"]
 mod definitions;
 mod life;
+#[path = "../support/programs.rs"]
+mod programs;
 mod rendered;
 mod values;

@@ -3,8 +3,9 @@
 use std::{fs, process::Command};
 
 use crate::{
-    commands::{CLUSTER, kubectl, kubectl_with, root, told, tool},
+    commands::{CLUSTER, kubectl, kubectl_with},
     definitions,
+    programs::{root, said, tool},
 };
 
 #[test]
@@ -12,7 +13,7 @@ fn each_alert_fires_when_it_should_and_not_before() {
     let promtool = |arguments: &[&str]| {
         let files =
             arguments.iter().map(|word| if word.ends_with(".yaml") { root(word) } else { (*word).into() });
-        told(Command::new(tool("promtool")).args(files).output().unwrap()).unwrap()
+        said(Command::new(tool("promtool")).args(files)).unwrap()
     };
     let checked = promtool(&["check", "rules", "--lint-fatal", "charts/modelcache/files/rules.yaml"]);
     assert!(checked.contains("SUCCESS: 4 rules found"), "{checked}");
@@ -31,15 +32,13 @@ fn everything_we_render_has_the_shape_that_kubernetes_describes() {
     let described = schemas.path().join("openapi.json");
     fs::write(&described, kubectl("get --raw /openapi/v2").unwrap()).unwrap();
     let script = root("tests/chart/schemas.py");
-    told(Command::new("python3").arg(script).arg(&described).arg(schemas.path()).output().unwrap()).unwrap();
+    said(Command::new("python3").arg(script).arg(&described).arg(schemas.path())).unwrap();
     let place = format!("{}/{{{{.ResourceKind}}}}{{{{.KindSuffix}}}}.json", schemas.path().display());
     let judge = |files: &[&str]| {
-        told(
+        said(
             Command::new(tool("kubeconform"))
                 .args(["-strict", "-summary", "-schema-location", &place])
-                .args(files.iter().map(|file| root(file)))
-                .output()
-                .unwrap(),
+                .args(files.iter().map(|file| root(file))),
         )
     };
     let summary = judge(&[

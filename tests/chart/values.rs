@@ -5,7 +5,10 @@ use std::{collections::HashSet, fs, path::Path, process::Command};
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
 
-use crate::commands::{helm, root, told};
+use crate::{
+    commands::helm,
+    programs::{root, said},
+};
 
 /// The objects that Helm renders.
 fn objects(arguments: &str) -> Vec<Value> {
@@ -99,7 +102,7 @@ fn a_tenant_can_install_it_without_any_object_of_the_cluster() {
 fn notes(flags: &str) -> String {
     let copy = tempfile::tempdir().unwrap();
     let chart = copy.path().join("chart");
-    told(Command::new("cp").arg("-r").arg(root("charts/modelcache")).arg(&chart).output().unwrap()).unwrap();
+    said(Command::new("cp").arg("-r").arg(root("charts/modelcache")).arg(&chart)).unwrap();
     let notes = fs::read_to_string(chart.join("templates/NOTES.txt")).unwrap();
     let object = format!(
         "{{{{ define \"notes\" }}}}{notes}{{{{ end }}}}\nnotes: {{{{ include \"notes\" . | quote }}}}"

@@ -7,23 +7,24 @@
     reason = "a story that cannot go on has to fail at that line, in the helpers as in the tests"
 )]
 
+#[path = "../support/programs.rs"]
+mod programs;
 mod registry;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, path::PathBuf, process::Command};
 
 use serde_json::Value;
 use standin_hub::{Content, Repo, StandinHub};
 
-use crate::registry::{Registry, said};
+use crate::{
+    programs::{root, said},
+    registry::Registry,
+};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 fn files() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/release-files")
+    root("target/release-files")
 }
 
 #[test]
@@ -83,12 +84,12 @@ async fn the_image_for_arm64_fetches_and_verifies() {
     let registry = Registry::start();
     registry.push().unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let (root, cache) = (folder.path().join("root"), folder.path().join("hub"));
-    fs::create_dir(&root).unwrap();
+    let (image_root, cache) = (folder.path().join("root"), folder.path().join("hub"));
+    fs::create_dir(&image_root).unwrap();
     let image = format!("{}/acme/modelcache:{VERSION}", registry.address());
     let archive = folder.path().join("root.tar");
     registry.crane(&["export", "--platform", "linux/arm64", &image, archive.to_str().unwrap()]).unwrap();
-    said(Command::new("tar").arg("-xf").arg(&archive).arg("-C").arg(&root)).unwrap();
+    said(Command::new("tar").arg("-xf").arg(&archive).arg("-C").arg(&image_root)).unwrap();
 
     let hub = StandinHub::start().await;
     hub.add(
@@ -100,8 +101,8 @@ async fn the_image_for_arm64_fetches_and_verifies() {
         said(
             Command::new("qemu-aarch64-static")
                 .arg("-L")
-                .arg(&root)
-                .arg(root.join("usr/bin/modelcache"))
+                .arg(&image_root)
+                .arg(image_root.join("usr/bin/modelcache"))
                 .args(arguments)
                 .env_clear()
                 .envs([("HF_ENDPOINT", hub.url()), ("HF_HUB_CACHE", cache.to_str().unwrap())]),
@@ -113,7 +114,7 @@ async fn the_image_for_arm64_fetches_and_verifies() {
     let file = cache.join(format!("models--acme--tiny/snapshots/{commit}/model.safetensors"));
     assert_eq!(fs::read(file).unwrap(), Content::random(3, 5 << 20).to_vec().unwrap());
     assert!(
-        fs::read_to_string(root.join("usr/share/doc/modelcache/THIRD-PARTY.md"))
+        fs::read_to_string(image_root.join("usr/share/doc/modelcache/THIRD-PARTY.md"))
             .unwrap()
             .contains("\n- reqwest ")
     );

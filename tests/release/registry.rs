@@ -5,11 +5,13 @@ use std::{
     fs::{self, File},
     iter,
     net::{Ipv4Addr, TcpListener, TcpStream},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
 };
 
 use tempfile::TempDir;
+
+use crate::programs::{root, said, tool};
 
 const WHO: &str = "releaser";
 const TOKEN: &str = "a-password-for-tests";
@@ -47,7 +49,7 @@ impl Registry {
 
     /// What the workflow does, with the capitals that an owner's name may have.
     pub fn push(&self) -> Result<String, String> {
-        let mut release = self.command(root_of(".ci/release"));
+        let mut release = self.command(root(".ci/release"));
         release.args(["push", env!("CARGO_PKG_VERSION")]);
         release.envs([("REGISTRY", &*format!("{}/Acme", self.address())), ("WHO", WHO), ("TOKEN", TOKEN)]);
         let told = said(&mut release)?;
@@ -69,7 +71,7 @@ impl Registry {
     /// A program that trusts the registry's certificate, and keeps what it knows in the registry's folder.
     fn command(&self, program: impl AsRef<Path>) -> Command {
         let mut command = Command::new(program.as_ref());
-        command.env("SSL_CERT_FILE", root_of("tests/hub_client/tls/ca.pem"));
+        command.env("SSL_CERT_FILE", root("tests/hub_client/tls/ca.pem"));
         for name in ["DOCKER_CONFIG", "XDG_RUNTIME_DIR", "HELM_CONFIG_HOME", "HELM_CACHE_HOME"] {
             command.env(name, self.folder.path());
         }
@@ -80,12 +82,12 @@ impl Registry {
 /// A registry that listens at a port; nothing if it ended before.
 fn serve(folder: &Path) -> Option<(Child, u16)> {
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
-    let (root, tls) = (folder.display(), root_of("tests/hub_client/tls"));
+    let (place, tls) = (folder.display(), root("tests/hub_client/tls"));
     let config = format!(
         "version: 0.1\n\
          log: {{level: error}}\n\
-         storage: {{filesystem: {{rootdirectory: {root}/storage}}}}\n\
-         auth: {{htpasswd: {{realm: tests, path: {root}/passwords}}}}\n\
+         storage: {{filesystem: {{rootdirectory: {place}/storage}}}}\n\
+         auth: {{htpasswd: {{realm: tests, path: {place}/passwords}}}}\n\
          http: {{addr: \"127.0.0.1:{port}\", secret: tests, tls: {{certificate: {tls}/server.pem, key: {tls}/server.key}}}}\n",
         tls = tls.display()
     );
@@ -115,25 +117,5 @@ impl Drop for Registry {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
-    }
-}
-
-fn root_of(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
-}
-
-/// A tool that the tests build.
-pub fn tool(name: &str) -> String {
-    said(Command::new(root_of("tests/tools/get")).arg(name)).unwrap().trim().to_owned()
-}
-
-/// What a command printed, or all that it said where it failed.
-pub fn said(command: &mut Command) -> Result<String, String> {
-    let output = command.output().unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    if output.status.success() {
-        Ok(text(&output.stdout))
-    } else {
-        Err(format!("{command:?}: {}{}", text(&output.stdout), text(&output.stderr)))
     }
 }

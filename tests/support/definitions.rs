@@ -8,12 +8,14 @@ use std::{
 
 use serde_json::Value;
 
+use crate::programs::{root, said};
+
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Installs them, and waits until the API server knows and describes each kind.
 pub fn install() {
-    let folder = run(&mut Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tools/definitions")));
-    let kubectl = |words: &[&str]| run(Command::new("kubectl").args(words));
+    let folder = said(&mut Command::new(root("tests/tools/definitions"))).unwrap();
+    let kubectl = |words: &[&str]| said(Command::new("kubectl").args(words)).unwrap();
     kubectl(&["apply", "--server-side", "--filename", folder.trim()]);
     kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "--filename", folder.trim()]);
     let found = kubectl(&["get", "--output", "json", "--filename", folder.trim()]);
@@ -38,10 +40,4 @@ fn described_as(crd: &Value) -> String {
     let versions = crd["spec"]["versions"].as_array().unwrap().iter();
     let newest = versions.clone().find(|it| it["storage"] == true).unwrap();
     format!("\"{}.{}.{}\"", group.join("."), text(&newest["name"]), text(&crd["spec"]["names"]["kind"]))
-}
-
-fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
 }
