@@ -81,8 +81,12 @@ fn shorten_job(job: &mut JSONSchemaProps) {
         // Dynamic resources would need a field of the pod that is not offered here.
         resources.properties.get_or_insert_default().remove("claims");
     });
-    at(job, "env", |env| keyed_by(env, "name"));
-    at(job, "env[].name", |name| name.max_length = Some(128));
+    at(job, "podSecurityContext", |context| {
+        // Settings of the kernel and of Windows: a download on Linux has no use for them.
+        let settings = context.properties.get_or_insert_default();
+        settings.remove("sysctls");
+        settings.remove("windowsOptions");
+    });
     at(job, "imagePullSecrets", |secrets| keyed_by(secrets, "name"));
     at(job, "imagePullSecrets[]", |secret| secret.required = Some(vec!["name".to_owned()]));
     at(job, "imagePullSecrets[].name", |name| {

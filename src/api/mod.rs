@@ -14,7 +14,7 @@ mod storage;
 
 pub use crd::{CrdError, crd, crd_yaml};
 pub use interval::Interval;
-pub use job::JobTemplate;
+pub use job::{JobTemplate, LogLevel};
 pub use source::{Source, SourceType, TokenSecretRef};
 pub use spec::{ModelCache, ModelCacheSpec};
 pub use status::{Cached, Latest, ModelCacheStatus, Progress, Resolved};

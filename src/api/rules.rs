@@ -189,21 +189,7 @@ const STORAGE: [Rule; 9] = [
 ];
 
 /// The rules on `spec.job`.
-const JOB: [Rule; 4] = [
-    own_keys!("spec.job.labels"),
-    own_keys!("spec.job.annotations"),
-    rule(
-        "spec.job.env[].name",
-        "self.matches('^[A-Za-z_][A-Za-z0-9_]*$')",
-        "spec.job.env[].name must be letters, digits and `_`, and not begin with a digit",
-    ),
-    rule(
-        "spec.job.env[].name",
-        "!self.upperAscii().matches('^(HF_|SSL_CERT_|LD_)|_PROXY$|^MODELCACHE_CA_BUNDLE$')",
-        "spec.job.env[].name must not begin with HF_, SSL_CERT_ or LD_, or end with _PROXY, nor be MODELCACHE_CA_BUNDLE: \
-            endpoints, proxies and certificates are set up in the operator, so that no token goes elsewhere",
-    ),
-];
+const JOB: [Rule; 2] = [own_keys!("spec.job.labels"), own_keys!("spec.job.annotations")];
 
 /// The fields that name another object.
 const NAMES: [Rule; 6] = names![

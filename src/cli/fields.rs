@@ -9,9 +9,8 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use crate::api;
 
 /// Fields whose inside is Kubernetes' own, and described there.
-const KUBERNETES: [&str; 6] = [
+const KUBERNETES: [&str; 5] = [
     "spec.job.affinity",
-    "spec.job.env[]",
     "spec.job.podSecurityContext",
     "spec.job.resources",
     "spec.job.tolerations[]",

@@ -8,9 +8,10 @@ use k8s_openapi::{
             Job, JobSpec, PodFailurePolicy, PodFailurePolicyOnPodConditionsPattern, PodFailurePolicyRule,
         },
         core::v1::{
-            Capabilities, Container, EnvVar, KeyToPath, PersistentVolumeClaimVolumeSource,
-            PodSecurityContext, PodSpec, PodTemplateSpec, ProjectedVolumeSource, ResourceRequirements,
-            SeccompProfile, SecretProjection, SecurityContext, Volume, VolumeMount, VolumeProjection,
+            Capabilities, Container, EnvVar, KeyToPath, PersistentVolumeClaimVolumeSource, PodDNSConfig,
+            PodDNSConfigOption, PodSecurityContext, PodSpec, PodTemplateSpec, ProjectedVolumeSource,
+            ResourceRequirements, SeccompProfile, SecretProjection, SecurityContext, Volume, VolumeMount,
+            VolumeProjection,
         },
     },
     apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta},
@@ -24,6 +25,7 @@ use super::{
 use crate::{
     api::{self, ModelCache},
     hub::{CaBundle, Commit, Endpoint, Revision},
+    telemetry::logs,
 };
 
 /// The container's name, needed to read its log.
@@ -166,6 +168,7 @@ fn pod(order: Order<'_>) -> PodSpec {
         priority_class_name: job.priority_class_name.clone(),
         runtime_class_name: job.runtime_class_name.clone(),
         security_context: Some(job.pod_security_context.clone().unwrap_or_else(restricted_pod)),
+        dns_config: Some(names_as_they_are()),
         containers: vec![container(order)],
         volumes: Some(volumes(order)),
         ..PodSpec::default()
@@ -175,6 +178,13 @@ fn pod(order: Order<'_>) -> PodSpec {
 /// An empty list or map is left out: Kubernetes would drop it, and the object would differ from itself.
 fn given<C: Default + PartialEq>(collection: C) -> Option<C> {
     (collection != C::default()).then_some(collection)
+}
+
+/// A name with a dot is looked up as it is before the cluster's search domains are tried. Otherwise `hub.example` is first
+/// the pod `hub` of a Service `example` in the Job's own namespace, which a tenant may create.
+fn names_as_they_are() -> PodDNSConfig {
+    let ndots = PodDNSConfigOption { name: Some("ndots".to_owned()), value: Some("1".to_owned()) };
+    PodDNSConfig { options: Some(vec![ndots]), ..PodDNSConfig::default() }
 }
 
 fn restricted_pod() -> PodSecurityContext {
@@ -209,7 +219,7 @@ fn container(order: Order<'_>) -> Container {
         name: CONTAINER.to_owned(),
         image: Some(order.image.to_owned()),
         image_pull_policy: Some("IfNotPresent".to_owned()),
-        args: Some(arguments(order)),
+        args: Some(arguments(order).iter().map(|text| literal(text)).collect()),
         env: given(env(order)),
         resources: Some(cache.spec.job.resources.clone().unwrap_or_else(small)),
         // Who the process is, is the pod's: a user's own security context there must be able to say root.
@@ -225,14 +235,20 @@ fn container(order: Order<'_>) -> Container {
     }
 }
 
-/// The user's variables, and after them those of the errand. The schema keeps users from the names of these; were one
-/// there, the last would count.
+/// A text that the kubelet hands to the program as it is. In arguments and in values of variables it replaces `$(NAME)` by
+/// the variable's value and `$$` by `$`; nothing else has a meaning.
+fn literal(text: &str) -> String {
+    text.replace('$', "$$")
+}
+
+/// The variables of the program: all of them are ours, with plain values.
 fn env(order: Order<'_>) -> Vec<EnvVar> {
-    let ours = match order.errand {
+    let level = order.cache.spec.job.log_level.map(|level| variable(logs::VARIABLE, level.as_str()));
+    let task = match order.errand {
         Errand::Fetch(_, endpoint) => way(endpoint),
-        Errand::Recall(_) => vec![variable("HF_HUB_OFFLINE", "1".to_owned())],
+        Errand::Recall(_) => vec![variable("HF_HUB_OFFLINE", "1")],
     };
-    [order.cache.spec.job.env.clone(), ours].concat()
+    level.into_iter().chain(task).collect()
 }
 
 /// The way to the endpoint: proxy and authorities. It counts for the storage behind the Hub as well, whatever its hosts
@@ -240,13 +256,13 @@ fn env(order: Order<'_>) -> Vec<EnvVar> {
 fn way(endpoint: &Endpoint) -> Vec<EnvVar> {
     let proxy = endpoint.proxy().into_iter();
     proxy
-        .flat_map(|proxy| ["HTTPS_PROXY", "HTTP_PROXY"].map(|name| variable(name, proxy.to_string())))
-        .chain(endpoint.ca_bundle().map(|bundle| variable(CaBundle::VARIABLE, bundle.as_pem().to_owned())))
+        .flat_map(|proxy| ["HTTPS_PROXY", "HTTP_PROXY"].map(|name| variable(name, &proxy.to_string())))
+        .chain(endpoint.ca_bundle().map(|bundle| variable(CaBundle::VARIABLE, bundle.as_pem())))
         .collect()
 }
 
-fn variable(name: &str, value: String) -> EnvVar {
-    EnvVar { name: name.to_owned(), value: Some(value), ..EnvVar::default() }
+fn variable(name: &str, value: &str) -> EnvVar {
+    EnvVar { name: name.to_owned(), value: Some(literal(value)), ..EnvVar::default() }
 }
 
 /// The command line is public (`kubectl describe`), so it names the token's file and never the token.

@@ -9,10 +9,13 @@ use tracing_subscriber::EnvFilter;
 
 use crate::fetch::above;
 
+/// The variable that says what is logged.
+pub const VARIABLE: &str = "MODELCACHE_LOG";
+
 /// Starts them. `MODELCACHE_LOG`, else `RUST_LOG`, says what is logged.
 pub fn start() {
     let terminal = io::stderr().is_terminal();
-    let given = ["MODELCACHE_LOG", "RUST_LOG"].into_iter().find_map(|name| env::var(name).ok());
+    let given = [VARIABLE, "RUST_LOG"].into_iter().find_map(|name| env::var(name).ok());
     // At a terminal the bars tell what goes on.
     let filter = given.as_deref().unwrap_or(if terminal { "warn" } else { "info" });
     let filter = EnvFilter::builder().parse_lossy(with_default(filter));

@@ -36,7 +36,7 @@ async fn good_objects_are_taken_and_can_be_read() {
             "labels": { "team": "ml" },
             "annotations": { "sidecar.istio.io/inject": "false" },
             "podSecurityContext": { "runAsUser": 1000, "fsGroup": 1000, "seccompProfile": { "type": "RuntimeDefault" } },
-            "env": [{ "name": "RUST_LOG", "value": "debug" }, { "name": "NODE", "valueFrom": { "fieldRef": { "fieldPath": "spec.nodeName" } } }],
+            "logLevel": "Debug",
         } }),
         // What templates write for values that are not set.
         json!({ "job": null, "storage": { "claim": { "size": null, "storageClassName": null }, "subPath": null }, "interval": null, "suspend": null }),

@@ -1,5 +1,8 @@
 //! The official client's own functions as the judge of ours: generated cases, all of them in one Python process.
 
+#[path = "chance.rs"]
+mod chance;
+
 use std::{
     io::Write as _,
     process::{Command, Stdio},
@@ -8,23 +11,8 @@ use std::{
 
 use serde_json::Value;
 
+pub use self::chance::{chance, text};
 use super::common::{root, venv};
-
-/// The cases are the same in each run. Another seed makes others.
-const SEED: u64 = 0x6d6f_6465_6c63_6163;
-
-/// The source of chance for a test, and a line that tells how to get the same again.
-pub fn chance(test: &str) -> fastrand::Rng {
-    let seed = std::env::var("MODELCACHE_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(SEED);
-    println!("{test}: MODELCACHE_TEST_SEED={seed}");
-    fastrand::Rng::with_seed(seed)
-}
-
-/// A text of up to `longest` pieces.
-pub fn text(chance: &mut fastrand::Rng, pieces: &[&str], longest: usize) -> String {
-    let length = chance.usize(..=longest);
-    (0..length).map(|_| chance.choice(pieces).copied().unwrap()).collect()
-}
 
 /// What the official client says to each case.
 pub fn ask(question: &str, cases: &[Value]) -> Vec<Value> {

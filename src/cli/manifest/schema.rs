@@ -168,7 +168,7 @@ mod tests {
         let all = "source: {repo: a/b, type: Dataset, revision: v1, include: ['*.json'], exclude: [x], aliases: [main]}\n\
                    tokenSecretRef: {name: hf, key: token}\n\
                    storage: {claim: {size: 40Gi, accessModes: [ReadWriteMany]}}\n\
-                   job: {nodeSelector: {a: b}, resources: {limits: {cpu: 2, memory: 1Gi}}, env: [{name: A, value: b}]}\n\
+                   job: {nodeSelector: {a: b}, resources: {limits: {cpu: 2, memory: 1Gi}}, logLevel: Debug}\n\
                    interval: 1h\nsuspend: false\n";
         assert_eq!(found(all), []);
     }

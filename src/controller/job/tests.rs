@@ -1,5 +1,7 @@
 //! Jobs as a whole.
 
+mod expansion;
+
 use pretty_assertions::assert_eq;
 use serde_json::json;
 
@@ -82,6 +84,7 @@ fn a_job_as_a_whole() {
                     "restartPolicy": "Never",
                     "automountServiceAccountToken": false,
                     "enableServiceLinks": false,
+                    "dnsConfig": { "options": [{ "name": "ndots", "value": "1" }] },
                     "securityContext": {
                         "runAsNonRoot": true,
                         "runAsUser": 65532,
@@ -162,10 +165,9 @@ fn the_users_settings_are_taken_and_our_labels_win() {
 }
 
 #[test]
-fn the_way_to_the_endpoint_comes_after_the_users_variables_and_changes_no_name() {
+fn the_way_to_the_endpoint_is_in_variables_and_changes_no_name() {
     let mut cache = cache();
-    cache.spec.job.env =
-        vec![EnvVar { name: "A".to_owned(), value: Some("1".to_owned()), ..EnvVar::default() }];
+    cache.spec.job.log_level = Some(api::LogLevel::Debug);
     let plain = built(&cache);
     let authority = include_str!("../../../tests/hub_client/tls/ca.pem");
     let endpoint = endpoint()
@@ -174,7 +176,7 @@ fn the_way_to_the_endpoint_comes_after_the_users_variables_and_changes_no_name()
     let job = built_at(&cache, &endpoint);
     let env = &job["spec"]["template"]["spec"]["containers"][0]["env"];
     let expected = json!([
-        { "name": "A", "value": "1" },
+        { "name": "MODELCACHE_LOG", "value": "debug" },
         { "name": "HTTPS_PROXY", "value": "http://proxy.example:3128" },
         { "name": "HTTP_PROXY", "value": "http://proxy.example:3128" },
         { "name": "MODELCACHE_CA_BUNDLE", "value": authority },
