@@ -9,3 +9,7 @@ pub mod hub;
 pub mod reason;
 pub mod telemetry;
 pub mod units;
+
+#[cfg(test)]
+#[path = "../tests/support/chance.rs"]
+mod chance;

@@ -2,11 +2,13 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use modelcache::{cli::Cli, telemetry::logs};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::read() {
+        Ok(cli) => cli,
+        Err(code) => return ExitCode::from(code),
+    };
     logs::start();
     // The one crypto provider of the whole program. It can only be there already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();

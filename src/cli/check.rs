@@ -10,7 +10,7 @@ use super::{
     table, tell,
 };
 use crate::{
-    hub::{Commit, Hub, HubError, Preflight, Question, RepoType, TokenRecord, advice, preflight, printable},
+    hub::{Commit, Hub, HubError, Preflight, Question, RepoType, TokenRecord, advice, preflight},
     reason::{Answer, Reason, Topic, Verdict, exit},
     units,
 };
@@ -126,8 +126,8 @@ fn row(wanted: &Wanted, answer: &Preflight) -> [String; 7] {
     let or_none = |cell: Option<String>| cell.unwrap_or_else(|| "-".to_owned());
     [
         or_none(wanted.name.clone()),
-        printable(&wanted.repo),
-        printable(&wanted.revision),
+        wanted.repo.clone(),
+        wanted.revision.clone(),
         or_none(snapshot.map(|snapshot| snapshot.commit.short().to_owned())),
         or_none(snapshot.map(|snapshot| snapshot.files.len().to_string())),
         or_none(snapshot.map(|snapshot| units::size(snapshot.bytes))),

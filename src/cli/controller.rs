@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::ValueEnum;
 
-use super::{endpoints, stop::stopped, tell};
+use super::{arguments, endpoints, stop::stopped, tell};
 use crate::{
     controller::{self, Namespace, Secrets, Settings},
     hub::{Endpoint, EndpointError},
@@ -41,7 +41,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "HOW", env = "MODELCACHE_SECRETS", default_value = "watch")]
     secrets: SecretsArg,
     /// Where probes and metrics are served
-    #[arg(long, env = "MODELCACHE_LISTEN", default_value = "0.0.0.0:8080")]
+    #[arg(long, env = "MODELCACHE_LISTEN", default_value = "0.0.0.0:8080", value_parser = arguments::listen)]
     listen: SocketAddr,
 }
 
@@ -92,14 +92,12 @@ impl Args {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser as _;
-
     use super::*;
     use crate::cli::{Cli, Command};
 
     fn given(arguments: &[&str]) -> Result<Args, String> {
         let words = [&["modelcache", "controller", "--image", "i"], arguments].concat();
-        match Cli::try_parse_from(words).map_err(|error| error.to_string())?.command {
+        match Cli::read_from(words).map_err(|error| error.to_string())?.command {
             Command::Controller(args) => Ok(args),
             other => panic!("{other:?}"),
         }

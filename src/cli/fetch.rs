@@ -6,13 +6,13 @@ use std::{
     sync::Arc,
 };
 
-use clap::builder::RangedU64ValueParser;
 use futures::FutureExt as _;
 use serde::Serialize;
 use tokio::select;
 
 use super::{
     Output,
+    arguments::connections,
     env::Env,
     json, print,
     source::{FILES_HELP, Source, SourceArgs, Wanted},
@@ -22,7 +22,6 @@ use super::{
 use crate::{
     cache::{CacheDir, Links},
     fetch::{FetchRequest, Limits, Progress, Report, can_draw, fetch, show},
-    hub::printable,
     reason::{Reason, exit},
 };
 
@@ -65,7 +64,7 @@ struct Way {
     #[arg(long)]
     no_xet: bool,
     /// Connections at the same time
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = RangedU64ValueParser::<usize>::new().range(1..=64))]
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = connections)]
     max_workers: usize,
 }
 
@@ -133,9 +132,7 @@ async fn fill(
     match wanted.source {
         Ok(source) => with_progress(&request(source, env, cache.clone(), way), stop).await,
         Err(error) => {
-            // What is wrong may also be endless, and a report must stay short.
-            let (repo, revision) = (printable(&wanted.repo), printable(&wanted.revision));
-            Report::new(&repo, wanted.kind, &revision, error.reason(), format!("{error}."))
+            Report::new(&wanted.repo, wanted.kind, &wanted.revision, error.reason(), format!("{error}."))
         }
     }
 }

@@ -2,10 +2,10 @@
 
 use std::io::{self, Write as _};
 
-use clap::{Command, CommandFactory as _, ValueEnum};
+use clap::{Command, ValueEnum};
 use clap_complete::Shell;
 
-use super::{Cli, fields, metrics, reasons, tell};
+use super::{arguments::definition, fields, metrics, reasons, tell};
 use crate::reason::exit;
 
 /// As wide as the reference is, wherever it is made.
@@ -97,10 +97,9 @@ impl Reference {
     }
 }
 
-/// The command line, told the same in every environment.
+/// The command line, the same in every environment.
 fn command() -> Command {
-    let plain = |command: Command| command.mut_args(|arg| arg.hide_env_values(true));
-    plain(Cli::command()).mut_subcommands(plain).term_width(WIDTH)
+    definition().term_width(WIDTH)
 }
 
 fn reference() -> String {

@@ -1,5 +1,6 @@
 //! The command line: what is given becomes a request to the other rooms, and their answers become text and exit codes.
 
+mod arguments;
 mod check;
 mod controller;
 mod crd;

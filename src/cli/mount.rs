@@ -5,7 +5,11 @@ use std::path::PathBuf;
 use kube::{Api, Client, Config, ResourceExt as _};
 use serde_json::{Value, json};
 
-use super::{manifest::Manifest, print, tell};
+use super::{
+    arguments::{InvalidValue, object_name},
+    manifest::Manifest,
+    print, tell,
+};
 use crate::{
     api::{ModelCache, condition, mount},
     reason::{Topic, exit},
@@ -22,9 +26,10 @@ use crate::{
     kubectl patch deployment server --patch \"$(modelcache mount llama --patch)\"")]
 pub(super) struct Args {
     /// Name of the ModelCache
+    #[arg(value_parser = object_name)]
     name: String,
     /// Namespace of it in the cluster; that of the current context unless given
-    #[arg(short, long, conflicts_with = "filename")]
+    #[arg(short, long, conflicts_with = "filename", value_parser = object_name)]
     namespace: Option<String>,
     /// Files or folders to read it from, instead of the cluster
     #[arg(short, long, value_name = "FILE")]
@@ -109,10 +114,10 @@ impl Args {
 }
 
 /// A path that a container can have.
-fn mount_path(given: &str) -> Result<String, &'static str> {
+fn mount_path(given: &str) -> Result<String, InvalidValue> {
     let path = given.trim_end_matches('/');
     let good = path.starts_with('/') && !path.contains(':') && !path.split('/').any(|part| part == "..");
-    if good { Ok(path.to_owned()) } else { Err("it must be absolute, without `:` and `..`") }
+    if good { Ok(path.to_owned()) } else { Err(InvalidValue("it must be absolute, without `:` and `..`")) }
 }
 
 /// What to know beside the block.

@@ -5,7 +5,9 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use super::{
-    Output, json,
+    Output,
+    arguments::InvalidValue,
+    json,
     place::{PlaceArgs, failed},
     print, tell,
 };
@@ -50,9 +52,9 @@ pub(super) struct Args {
     output: Output,
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
-    let duration: SignedDuration = text.parse().map_err(|_| "give a time such as `10m`".to_owned())?;
-    duration.try_into().map_err(|_| "a time cannot be negative".to_owned())
+fn duration(text: &str) -> Result<Duration, InvalidValue> {
+    let duration: SignedDuration = text.parse().map_err(|_| InvalidValue("give a time such as `10m`"))?;
+    duration.try_into().map_err(|_| InvalidValue("a time cannot be negative"))
 }
 
 impl Args {

@@ -1,6 +1,6 @@
 //! What is wanted from the Hub: the arguments that `fetch` and `check` share, or files with `ModelCache` objects.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, str::FromStr};
 
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 
@@ -11,7 +11,7 @@ use super::{
 use crate::{
     api::ModelCache,
     hub::{
-        CaBundle, CaBundleError, Endpoint, EndpointError, InvalidPattern, NameError, Patterns, Repo,
+        CaBundle, CaBundleError, Endpoint, EndpointError, InvalidPattern, NameError, Patterns, Repo, RepoId,
         RepoType, Revision, TokenSource, printable,
     },
     reason::Reason,
@@ -79,7 +79,9 @@ pub(super) struct Wanted {
     /// The name of the `ModelCache`, where it comes from one.
     pub(super) name: Option<String>,
     pub(super) kind: RepoType,
+    /// The repo's ID; `?` where it cannot be one.
     pub(super) repo: String,
+    /// The revision; `?` where it cannot be one.
     pub(super) revision: String,
     pub(super) source: Result<Source, SourceError>,
 }
@@ -101,6 +103,9 @@ pub(super) enum SourceError {
     /// A name that the Hub cannot have.
     #[error(transparent)]
     Name(#[from] NameError),
+    /// The same of an alias, with its number.
+    #[error("alias {0}: {1}")]
+    Alias(usize, NameError),
     /// A pattern that cannot be used.
     #[error(transparent)]
     Pattern(#[from] InvalidPattern),
@@ -133,7 +138,7 @@ impl SourceError {
     /// The published word for it.
     pub(super) const fn reason(&self) -> Reason {
         match self {
-            Self::Name(error) => error.reason(),
+            Self::Name(error) | Self::Alias(_, error) => error.reason(),
             Self::Pattern(error) => error.reason(),
             Self::Endpoint(_) | Self::CaBundle(_) => Reason::InvalidEndpoint,
             Self::OtherEndpoint { .. } => Reason::EndpointNotAllowed,
@@ -154,13 +159,13 @@ impl SourceArgs {
             Ok(Source {
                 repo: Repo { kind: self.kind.kind, id: repo.parse()? },
                 revision: self.revision.parse()?,
-                aliases: aliases.iter().map(|alias| alias.parse()).collect::<Result<_, _>>()?,
+                aliases: parsed(aliases)?,
                 patterns: Patterns::parse(&self.include, &self.exclude)?,
                 endpoint: trusting(endpoint(self.endpoint.as_deref())?, env)?,
                 token: self.token(env),
             })
         };
-        let (repo, revision) = (repo.clone(), self.revision.clone());
+        let (repo, revision) = (shown::<RepoId>(repo), shown::<Revision>(&self.revision));
         Ok(vec![Wanted { name: None, kind: self.kind.kind, repo, revision, source: read() }])
     }
 
@@ -180,7 +185,7 @@ impl SourceArgs {
             Ok(Source {
                 repo: source.hub_repo()?,
                 revision: source.hub_revision()?,
-                aliases: source.aliases.iter().map(|alias| alias.parse()).collect::<Result<_, _>>()?,
+                aliases: parsed(&source.aliases)?,
                 patterns: Patterns::parse(&source.include, &source.exclude)?,
                 endpoint: trusting(theirs, env)?,
                 token,
@@ -189,8 +194,8 @@ impl SourceArgs {
         Wanted {
             name: Some(name_of(cache)),
             kind: source.kind.into(),
-            repo: source.repo.clone(),
-            revision: source.revision.clone(),
+            repo: shown::<RepoId>(&source.repo),
+            revision: shown::<Revision>(&source.revision),
             source: read(),
         }
     }
@@ -219,6 +224,18 @@ impl SourceArgs {
     fn token(&self, env: &Env) -> TokenSource {
         self.token_file.clone().map_or_else(|| env.token(), TokenSource::File)
     }
+}
+
+/// Further refs.
+fn parsed(aliases: &[String]) -> Result<Vec<Revision>, SourceError> {
+    let read =
+        |(number, alias): (usize, &String)| alias.parse().map_err(|error| SourceError::Alias(number, error));
+    (1..).zip(aliases).map(read).collect()
+}
+
+/// A name as reports have it. What is not a name may be a secret in the wrong place, and endless.
+fn shown<N: FromStr>(given: &str) -> String {
+    given.parse::<N>().map_or_else(|_| "?".to_owned(), |_| given.to_owned())
 }
 
 /// The same, with the authorities that the environment names.

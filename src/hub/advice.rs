@@ -52,17 +52,18 @@ pub fn token(error: &TokenError) -> String {
         TokenError::Malformed { why } => {
             format!("The token cannot be one of the Hub: {why}. Store the token alone, as the Hub showed it.")
         }
-        TokenError::Missing { path } => format!(
-            "The token file {} does not exist. Put the token there, or name no token file.",
-            path.display()
-        ),
-        TokenError::Unreadable { path, kind: io::ErrorKind::PermissionDenied } => format!(
-            "The token file {} cannot be read by the user of this process. Look at its owner and mode; in a pod, set \
-             `fsGroup`, or the mode of the volume that it lies on.",
-            path.display()
-        ),
-        TokenError::Unreadable { path, kind } => {
-            format!("The token file {} cannot be read: {kind}. Name a file that can be.", path.display())
+        TokenError::Missing => {
+            "The token file does not exist. Check what --token-file, HF_TOKEN_PATH or HF_HOME names: it must be a file \
+             that holds the token, not the token itself."
+                .to_owned()
+        }
+        TokenError::Unreadable { kind: io::ErrorKind::PermissionDenied } => {
+            "The token file cannot be read by the user of this process. Look at its owner and mode; in a pod, set \
+             `fsGroup`, or the mode of the volume that it lies on."
+                .to_owned()
+        }
+        TokenError::Unreadable { kind } => {
+            format!("The token file cannot be read: {kind}. Name a file that can be.")
         }
     }
 }

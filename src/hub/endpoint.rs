@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::Url;
 
-use super::{CaBundle, Commit, Proxy, Repo, RepoPath, Revision, repo::printable};
+use super::{CaBundle, Commit, Proxy, Repo, RepoPath, Revision};
 
 /// All but the unreserved characters of RFC 3986: a revision is one segment, its `/` included.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
@@ -20,11 +20,10 @@ pub struct Endpoint {
     ca_bundle: Option<CaBundle>,
 }
 
-/// An address that cannot be an endpoint.
+/// An address that cannot be an endpoint. It is not repeated: a password may be anywhere in it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{given}` is not an endpoint: {why}")]
+#[error("the address is not an endpoint: {why}")]
 pub struct EndpointError {
-    given: String,
     why: &'static str,
 }
 
@@ -121,16 +120,6 @@ pub(super) fn host_of(url: &Url) -> String {
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
-/// An address without what may be secret in it: user name, password, query and fragment. Where an address cannot be
-/// taken apart, neither can a password be told from the rest of it.
-pub(super) fn bare(given: &str) -> String {
-    match Url::parse(given) {
-        Ok(url) if url.has_host() => format!("{}://{}{}", url.scheme(), host_of(&url), url.path()),
-        _ if given.contains('@') => "…".to_owned(),
-        _ => given.split(['?', '#']).next().unwrap_or_default().to_owned(),
-    }
-}
-
 impl Default for Endpoint {
     /// The Hub that everybody means.
     fn default() -> Self {
@@ -150,7 +139,7 @@ impl FromStr for Endpoint {
 
     fn from_str(given: &str) -> Result<Self, EndpointError> {
         let given = given.trim();
-        let refuse = |why| Err(EndpointError { given: printable(&bare(given)), why });
+        let refuse = |why| Err(EndpointError { why });
         let Ok(mut url) = Url::parse(given) else {
             return refuse("it is not an address such as https://huggingface.co");
         };
@@ -208,12 +197,10 @@ mod tests {
         ] {
             assert!(bad.parse::<Endpoint>().is_err(), "{bad:?} was taken");
         }
-        let error = |given: &str| given.parse::<Endpoint>().unwrap_err().to_string();
         assert_eq!(
-            error("https://user:pass@host/a"),
-            "`https://host/a` is not an endpoint: it must not hold a user name or password"
+            "https://user:pass@host/a".parse::<Endpoint>().unwrap_err().to_string(),
+            "the address is not an endpoint: it must not hold a user name or password"
         );
-        assert!(error("hub\u{1b}[31m").starts_with("`hub\\u{1b}[31m` "));
     }
 
     #[test]

@@ -46,19 +46,15 @@ use crate::reason::Reason;
 /// A name that cannot be one on the Hub, or cannot be written to a volume.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// Not a repo ID.
-    #[error("`{id}` is not a repo name: {why}")]
+    /// Not a repo ID. It is not repeated: what is none may be a secret in the wrong place.
+    #[error("not a repo name: {why}")]
     Repo {
-        /// What was given, made printable.
-        id: String,
         /// The rule that it breaks.
         why: &'static str,
     },
-    /// Not a revision.
-    #[error("`{name}` is not a revision: {why}")]
+    /// Not a revision. It is not repeated either.
+    #[error("not a revision: {why}")]
     Revision {
-        /// What was given, made printable.
-        name: String,
         /// The rule that it breaks.
         why: &'static str,
     },

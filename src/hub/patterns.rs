@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::{RepoPath, repo::printable};
+use super::RepoPath;
 use crate::reason::Reason;
 
 /// The most patterns in one list.
@@ -24,18 +24,18 @@ pub struct Patterns {
     exclude: Vec<Pattern>,
 }
 
-/// A pattern that cannot be used.
+/// A pattern that cannot be used, named by its list and its number in it. Its text is not repeated.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidPattern {
     /// It has no characters.
     #[error("an empty pattern matches nothing: remove it")]
     Empty,
     /// It has too many.
-    #[error("the pattern `{0}` is longer than 256 characters")]
-    TooLong(String),
+    #[error("pattern {1} of {0} is longer than 256 characters")]
+    TooLong(&'static str, usize),
     /// It has characters that no file name may have.
-    #[error("the pattern `{0}` has control characters")]
-    Control(String),
+    #[error("pattern {1} of {0} has control characters")]
+    Control(&'static str, usize),
     /// There are too many patterns.
     #[error("{0} patterns are too many: at most 64 in each of include and exclude")]
     TooMany(usize),
@@ -56,7 +56,7 @@ impl Patterns {
         I: IntoIterator<Item: AsRef<str>>,
         E: IntoIterator<Item: AsRef<str>>,
     {
-        Ok(Self { include: canonical(include)?, exclude: canonical(exclude)? })
+        Ok(Self { include: canonical("include", include)?, exclude: canonical("exclude", exclude)? })
     }
 
     /// Whether every file is wanted.
@@ -84,7 +84,10 @@ impl Patterns {
     }
 }
 
-fn canonical(given: impl IntoIterator<Item: AsRef<str>>) -> Result<Vec<Pattern>, InvalidPattern> {
+fn canonical(
+    list: &'static str,
+    given: impl IntoIterator<Item: AsRef<str>>,
+) -> Result<Vec<Pattern>, InvalidPattern> {
     let mut texts = BTreeSet::new();
     let mut count = 0;
     for text in given {
@@ -94,10 +97,10 @@ fn canonical(given: impl IntoIterator<Item: AsRef<str>>) -> Result<Vec<Pattern>,
             return Err(InvalidPattern::Empty);
         }
         if text.chars().count() > MAX_LENGTH {
-            return Err(InvalidPattern::TooLong(printable(text)));
+            return Err(InvalidPattern::TooLong(list, count));
         }
         if text.chars().any(char::is_control) {
-            return Err(InvalidPattern::Control(printable(text)));
+            return Err(InvalidPattern::Control(list, count));
         }
         let text = text.replace('\\', "/");
         let all_below = if text.ends_with('/') { "*" } else { "" };
@@ -305,9 +308,12 @@ mod tests {
     fn unusable_patterns_are_refused() {
         let none = [""; 0];
         assert_eq!(Patterns::parse([""], none), Err(InvalidPattern::Empty));
-        assert!(matches!(Patterns::parse(["x".repeat(257)], none), Err(InvalidPattern::TooLong(_))));
+        assert!(matches!(
+            Patterns::parse(["x".repeat(257)], none),
+            Err(InvalidPattern::TooLong("include", 1))
+        ));
         assert!(Patterns::parse(["x".repeat(256)], none).is_ok());
-        assert!(matches!(Patterns::parse(none, ["a\nb"]), Err(InvalidPattern::Control(_))));
+        assert!(matches!(Patterns::parse(none, ["a\nb"]), Err(InvalidPattern::Control("exclude", 1))));
         assert_eq!(Patterns::parse(vec!["x"; 65], none), Err(InvalidPattern::TooMany(65)));
     }
 }

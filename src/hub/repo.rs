@@ -70,7 +70,7 @@ impl FromStr for RepoId {
     type Err = NameError;
 
     fn from_str(id: &str) -> Result<Self, NameError> {
-        let refuse = |why| Err(NameError::Repo { id: printable(id), why });
+        let refuse = |why| Err(NameError::Repo { why });
         if id.is_empty() {
             return refuse("it is empty");
         }
@@ -197,7 +197,7 @@ impl FromStr for Revision {
 
     /// The rules of `git check-ref-format --allow-onelevel`, and a length that every file system takes.
     fn from_str(name: &str) -> Result<Self, NameError> {
-        let refuse = |why| Err(NameError::Revision { name: printable(name), why });
+        let refuse = |why| Err(NameError::Revision { why });
         if name.is_empty() || name.len() > 200 {
             return refuse("it must have 1 to 200 characters");
         }

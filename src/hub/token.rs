@@ -98,10 +98,8 @@ impl TokenSource {
                     Ok(text) => Token::parse(text).map(Some),
                     Err(_) => Err(TokenError::Malformed { why: "it is not text" }),
                 },
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    Err(TokenError::Missing { path: path.clone() })
-                }
-                Err(error) => Err(TokenError::Unreadable { path: path.clone(), kind: error.kind() }),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Err(TokenError::Missing),
+                Err(error) => Err(TokenError::Unreadable { kind: error.kind() }),
             },
         }
     }
@@ -116,17 +114,12 @@ pub enum TokenError {
         /// The rule that it breaks.
         why: &'static str,
     },
-    /// The file is not there.
-    #[error("the token file {} does not exist", path.display())]
-    Missing {
-        /// Where it should be.
-        path: PathBuf,
-    },
+    /// The file is not there. Its name is not repeated: it may be the token, given in place of its file.
+    #[error("the token file does not exist")]
+    Missing,
     /// The file is there, but cannot be read.
-    #[error("the token file {} cannot be read: {kind}", path.display())]
+    #[error("the token file cannot be read: {kind}")]
     Unreadable {
-        /// Where it is.
-        path: PathBuf,
         /// The system's answer.
         kind: io::ErrorKind,
     },
@@ -138,7 +131,7 @@ impl TokenError {
     pub const fn reason(&self) -> Reason {
         match self {
             Self::Malformed { .. } => Reason::TokenMalformed,
-            Self::Missing { .. } | Self::Unreadable { .. } => Reason::SecretNotFound,
+            Self::Missing | Self::Unreadable { .. } => Reason::SecretNotFound,
         }
     }
 }

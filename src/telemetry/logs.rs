@@ -15,10 +15,14 @@ pub const VARIABLE: &str = "MODELCACHE_LOG";
 /// Starts them. `MODELCACHE_LOG`, else `RUST_LOG`, says what is logged.
 pub fn start() {
     let terminal = io::stderr().is_terminal();
-    let given = [VARIABLE, "RUST_LOG"].into_iter().find_map(|name| env::var(name).ok());
+    let given =
+        [VARIABLE, "RUST_LOG"].into_iter().find_map(|name| env::var(name).ok().map(|value| (name, value)));
     // At a terminal the bars tell what goes on.
-    let filter = given.as_deref().unwrap_or(if terminal { "warn" } else { "info" });
-    let filter = EnvFilter::builder().parse_lossy(with_default(filter));
+    let usual = if terminal { "warn" } else { "info" };
+    let asked = given.as_ref().map_or(usual, |(_, value)| value);
+    let read = filter(asked);
+    let is_wrong = read.is_none();
+    let filter = read.unwrap_or_else(|| EnvFilter::new(with_default(usual)));
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(|| Stderr)
@@ -29,6 +33,19 @@ pub fn start() {
     } else {
         logs.json().flatten_event(true).init();
     }
+    if let Some((variable, _)) = given.filter(|_| is_wrong) {
+        tracing::warn!(
+            variable,
+            used = usual,
+            "the log filter is not one, such as `info` or `modelcache=debug,warn`; the usual one is used"
+        );
+    }
+}
+
+/// The filter for a text. None where it is no filter: the parser's own error repeats the text, which may be a secret in
+/// the wrong place.
+fn filter(text: &str) -> Option<EnvFilter> {
+    EnvFilter::builder().parse(with_default(text)).ok()
 }
 
 /// A line goes above the bars, where there are any.
@@ -75,7 +92,7 @@ mod tests {
     fn heard(filter: &str) -> String {
         let sink = Sink::default();
         let writer = sink.clone();
-        let filter = EnvFilter::builder().parse_lossy(with_default(filter));
+        let filter = super::filter(filter).unwrap();
         let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(move || writer.clone());
         tracing::subscriber::with_default(logs.finish(), || {
             tracing::error!(target: "xet_client::cas_client", "official");

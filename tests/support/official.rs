@@ -1,8 +1,5 @@
 //! The official client's own functions as the judge of ours: generated cases, all of them in one Python process.
 
-#[path = "chance.rs"]
-mod chance;
-
 use std::{
     io::Write as _,
     process::{Command, Stdio},
@@ -11,7 +8,7 @@ use std::{
 
 use serde_json::Value;
 
-pub use self::chance::{chance, text};
+pub use super::chance::{chance, text};
 use super::common::{root, venv};
 
 /// What the official client says to each case.

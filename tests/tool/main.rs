@@ -1,6 +1,8 @@
 //! The command-line tool and the rooms that it shows, judged by the official client.
 #![allow(clippy::unwrap_used, reason = "tests fail by it")]
 
+#[path = "../support/chance.rs"]
+mod chance;
 #[path = "../hub/tests/common/mod.rs"]
 mod common;
 #[path = "../support/listing.rs"]
@@ -11,6 +13,7 @@ mod official;
 #[allow(dead_code, reason = "another test program uses the rest")]
 mod support;
 
+mod arguments;
 mod files;
 mod generated;
 mod layout;

@@ -60,7 +60,7 @@ fn patterns_select_what_the_official_client_selects() {
 #[test]
 fn what_the_client_would_take_and_we_do_not_is_told() {
     let none = [""; 0];
-    assert!(matches!(Patterns::parse(["a\nb"], none), Err(InvalidPattern::Control(_))));
-    assert!(matches!(Patterns::parse(none, ["a".repeat(257)]), Err(InvalidPattern::TooLong(_))));
+    assert!(matches!(Patterns::parse(["a\nb"], none), Err(InvalidPattern::Control("include", 1))));
+    assert!(matches!(Patterns::parse(none, ["a".repeat(257)]), Err(InvalidPattern::TooLong("exclude", 1))));
     assert!(matches!(Patterns::parse(vec!["a"; 65], none), Err(InvalidPattern::TooMany(65))));
 }

@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::Env;
 use crate::{
+    chance,
     cli::source::endpoint,
     hub::{Token, TokenSource},
 };

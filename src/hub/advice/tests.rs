@@ -131,14 +131,12 @@ fn each_kind_of_trouble_is_named() {
     assert!(say(&HubError::Storage { host: "cdn".into(), status: 403 }).contains("cdn"));
     let name = NameError::Path { path: "../x".into(), why: "a part of it is empty, `.` or `..`" };
     assert!(say(&HubError::Name(name)).contains("`../x`"));
-    let missing = TokenError::Missing { path: "/run/token".into() };
-    assert!(
-        say(&HubError::Token(missing)).starts_with("The token file /run/token does not exist. Put the token")
-    );
-    let unreadable = |kind| say(&HubError::Token(TokenError::Unreadable { path: "/run/token".into(), kind }));
+    let missing = say(&HubError::Token(TokenError::Missing));
+    assert!(missing.starts_with("The token file does not exist. Check what --token-file"), "{missing}");
+    let unreadable = |kind| say(&HubError::Token(TokenError::Unreadable { kind }));
     assert_eq!(
         unreadable(io::ErrorKind::PermissionDenied),
-        "The token file /run/token cannot be read by the user of this process. Look at its owner and mode; in a pod, \
+        "The token file cannot be read by the user of this process. Look at its owner and mode; in a pod, \
          set `fsGroup`, or the mode of the volume that it lies on."
     );
     assert!(unreadable(io::ErrorKind::IsADirectory).contains("cannot be read: is a directory."));

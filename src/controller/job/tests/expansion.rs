@@ -1,8 +1,5 @@
 //! What the kubelet makes of a Job's arguments and variables, on generated specs.
 
-#[path = "../../../../tests/support/chance.rs"]
-mod chance;
-
 use std::collections::BTreeMap;
 
 use fastrand::Rng;
@@ -11,6 +8,7 @@ use pretty_assertions::assert_eq;
 use super::{COMMIT, Commit, Endpoint, Errand, Inputs, Order, Revision, build, cache, endpoint};
 use crate::{
     api::LogLevel,
+    chance,
     controller::fixtures::with_token,
     hub::{Patterns, Repo, RepoType},
 };
@@ -49,7 +47,7 @@ const PIECES: &[&str] = &[
 ];
 const NAMES: &[&str] = &["TOKEN", "PATH", "A", "B", "", "$(A", "HTTPS_PROXY"];
 
-/// `Expand` of k8s.io/kubernetes/third_party/forked/golang/expansion, byte by byte. A name that is not in the environment
+/// `Expand` of `k8s.io/kubernetes/third_party/forked/golang/expansion`, byte by byte. A name that is not in the environment
 /// stays as it is written, as in `MappingFuncFor`.
 fn expand(text: &str, environment: &BTreeMap<String, String>) -> Vec<u8> {
     let input = text.as_bytes();
