@@ -75,6 +75,7 @@ impl Inputs {
 }
 
 /// Ten hexadecimal digits of the SHA-256.
+#[must_use]
 pub fn short_hash(bytes: &[u8]) -> String {
     let mut hex = Digest::Sha256(Sha256::digest(bytes).into()).to_string();
     hex.truncate(HASH_DIGITS);

@@ -9,6 +9,7 @@
 mod definitions;
 mod documents;
 mod fixed;
+mod operator;
 mod pods;
 mod policies;
 #[allow(dead_code, reason = "another test program uses the rest")]

@@ -50,10 +50,13 @@ pub async fn install(client: &Client) {
     }
 }
 
-/// A client that is the operator to the server. What it may do with pods, and the limits of that, come with the policies.
+/// A client that is the operator to the server, with the rights that ship and their limits. What it may do with pods comes with
+/// the policies for pods.
 pub async fn operator(server: &Server) -> Client {
-    let wanted =
-        |kind: &str| ["Namespace", "ServiceAccount", "ClusterRole", "ClusterRoleBinding"].contains(&kind);
+    let wanted = |kind: &str| {
+        let rights = ["Namespace", "ServiceAccount", "ClusterRole", "ClusterRoleBinding"];
+        rights.contains(&kind) || kind.starts_with("ValidatingAdmissionPolicy")
+    };
     apply(&server.client, include_str!("../../deploy/operator.yaml"), wanted).await;
     let mut config = Config::infer().await.unwrap();
     config.auth_info.impersonate = Some(OPERATOR.to_owned());
@@ -73,7 +76,44 @@ pub async fn operator(server: &Server) -> Client {
             error.to_string().contains("only pods that wait for a model").then_some(())
         })
         .await;
+    let (jobs, claims) =
+        (kind("batch/v1", "Job", "jobs"), kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims"));
+    let mine = |kind| Api::<DynamicObject>::namespaced_with(client.clone(), server.namespace(), kind);
+    for (api, object) in [(mine(&jobs), free_job()), (mine(&claims), free_claim())] {
+        server
+            .eventually("the limits of what the operator may make", async || {
+                let dry = PostParams { dry_run: true, ..PostParams::default() };
+                let error = api.create(&dry, &object).await.err()?;
+                error.to_string().contains("the operator").then_some(())
+            })
+            .await;
+    }
     client
+}
+
+fn kind(version: &str, kind: &str, plural: &str) -> ApiResource {
+    let (group, version) = version.split_once('/').unwrap_or(("", version));
+    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural)
+}
+
+/// A Job of nobody.
+pub fn free_job() -> DynamicObject {
+    serde_json::from_value(json!({
+        "metadata": { "name": "free" },
+        "spec": { "template": { "spec": {
+            "restartPolicy": "Never", "containers": [{ "name": "free", "image": "free" }],
+        } } },
+    }))
+    .unwrap()
+}
+
+/// A claim of nobody.
+fn free_claim() -> DynamicObject {
+    serde_json::from_value(json!({
+        "metadata": { "name": "free" },
+        "spec": { "accessModes": ["ReadWriteOnce"], "resources": { "requests": { "storage": "1Gi" } } },
+    }))
+    .unwrap()
 }
 
 async fn apply(client: &Client, yaml: &str, wanted: impl Fn(&str) -> bool) {

@@ -78,11 +78,13 @@ fn the_plain_install_is_a_base_for_kustomize() {
     let built = kubectl(&format!("kustomize {}", folder.path().display())).unwrap();
     assert_eq!(
         built.matches("registry.example/modelcache:0.1.0").count(),
-        2,
-        "for the operator and its Jobs"
+        3,
+        "for the operator, its Jobs, and the policy on them"
     );
     assert!(!built.contains("localhost/"), "{built}");
-    for kind in ["CustomResourceDefinition", "Deployment", "MutatingAdmissionPolicy"] {
+    for kind in
+        ["CustomResourceDefinition", "Deployment", "MutatingAdmissionPolicy", "ValidatingAdmissionPolicy"]
+    {
         assert!(built.contains(&format!("\nkind: {kind}\n")), "{kind}");
     }
     // A dry run makes no namespace for what comes after it.

@@ -89,7 +89,7 @@ fn pods_by_label_come_with_the_policies_and_with_their_rights() {
 #[test]
 fn a_tenant_can_install_it_without_any_object_of_the_cluster() {
     let objects = objects(
-        "x CHART --namespace ours --set namespaces={a},pods.byLabel=never,crds.enabled=false,rbac.aggregate=false",
+        "x CHART --namespace ours --set namespaces={a},pods.byLabel=never,crds.enabled=false,rbac.aggregate=false,operatorPolicy.enabled=false",
     );
     for object in &objects {
         let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default();
@@ -187,6 +187,10 @@ fn the_operator_and_its_jobs_run_the_image_that_is_named() {
         let container = &one(&objects, "Deployment")["spec"]["template"]["spec"]["containers"][0];
         assert_eq!(container["image"], expected);
         assert_eq!(container["env"][0], json!({ "name": "MODELCACHE_IMAGE", "value": expected }));
+        let policy =
+            objects.iter().find(|it| it["metadata"]["name"] == "x-modelcache-operator-jobs").unwrap();
+        let images = json!({ "name": "images", "expression": format!("['{expected}']") });
+        assert_eq!(policy["spec"]["variables"][0], images);
     }
 }
 

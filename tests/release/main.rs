@@ -66,7 +66,7 @@ fn a_release_is_pushed_once_and_never_overwritten() {
     // The chart names the image for which it was made.
     let rendered = registry.helm(&["template", "x", &registry.chart(), "--version", VERSION]).unwrap();
     let uses = rendered.matches(&format!("registry.example/modelcache:{VERSION}")).count();
-    assert_eq!(uses, 2, "for the operator, and for its Jobs");
+    assert_eq!(uses, 3, "for the operator, for its Jobs, and in the policy on them");
 
     // The same again changes nothing; other files under the same version are refused.
     assert_eq!(registry.push().unwrap(), names);
