@@ -8,6 +8,7 @@ pub mod fetch;
 pub mod hub;
 pub mod reason;
 pub mod telemetry;
+pub mod text;
 pub mod units;
 
 #[cfg(test)]

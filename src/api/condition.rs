@@ -6,7 +6,10 @@ use k8s_openapi::{
 };
 use schemars::{Schema, SchemaGenerator, json_schema};
 
-use crate::reason::{Answer, Reason, Topic, Verdict};
+use crate::{
+    reason::{Answer, Reason, Topic, Verdict},
+    text,
+};
 
 /// The longest message that is written, in characters. The schema takes 32,768, as Kubernetes does; a person reads less.
 const MAX_MESSAGE: usize = 2_000;
@@ -43,7 +46,7 @@ pub fn conditions(
             type_: verdict.topic.as_str().to_owned(),
             status: verdict.status.as_str().to_owned(),
             reason: verdict.reason.as_str().to_owned(),
-            message: bounded(&verdict.message),
+            message: text::line(&verdict.message, MAX_MESSAGE),
             observed_generation: Some(generation),
             last_transition_time: find(old, verdict.topic)
                 .filter(|before| before.status == verdict.status.as_str())
@@ -81,15 +84,6 @@ pub fn verdict(conditions: &[Condition], topic: Topic) -> Option<Verdict> {
 #[must_use]
 pub fn whole_seconds(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
-}
-
-/// The message, cut at the bound.
-fn bounded(message: &str) -> String {
-    match message.char_indices().nth(MAX_MESSAGE) {
-        None => message.to_owned(),
-        // One character is left out for the sign that there was more.
-        Some(_) => message.chars().take(MAX_MESSAGE - 1).chain(['…']).collect(),
-    }
 }
 
 /// The schema of Kubernetes' own condition, with the bounds that its Go type has and the generated Rust type lacks.
@@ -148,7 +142,10 @@ mod tests {
     use pretty_assertions::assert_eq;
 
     use super::*;
-    use crate::reason::Reason;
+    use crate::{
+        reason::Reason,
+        text::testing::{assert_safe, nasty},
+    };
 
     fn at(second: i64) -> Timestamp {
         Timestamp::new(second, 123_456_789).unwrap()
@@ -210,12 +207,16 @@ mod tests {
     }
 
     #[test]
-    fn messages_are_cut_between_characters() {
-        let exact = "ä".repeat(MAX_MESSAGE);
-        assert_eq!(bounded(&exact), exact);
-        let cut = bounded(&format!("{exact}!"));
-        assert_eq!(cut.chars().count(), MAX_MESSAGE);
-        assert!(cut.ends_with("ä…"));
+    fn what_others_write_is_safe_and_bounded_in_a_message() {
+        for (case, words) in nasty(300) {
+            let said = |words: &str, old: &[Condition]| {
+                conditions(old, &[Verdict::no(Topic::Ready, Reason::Downloading, words)], 1, at(1))
+            };
+            let made = said(&words, &[]);
+            assert_safe(&made[0].message, MAX_MESSAGE, case);
+            let again = verdict(&made, Topic::Ready).unwrap();
+            assert_eq!(said(&again.message, &made), made, "case {case} moves by itself");
+        }
     }
 
     #[test]

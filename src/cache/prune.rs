@@ -23,7 +23,10 @@ use super::{
     lock::Courtesy,
     survey::{self, Survey, linked_below, name, own_bytes},
 };
-use crate::hub::{Commit, RepoId, RepoType};
+use crate::{
+    hub::{Commit, RepoId, RepoType},
+    text::serialize_path,
+};
 
 /// How many contents are aside at the same time, each with two open files.
 const AT_ONCE: usize = 128;
@@ -60,6 +63,7 @@ pub struct Item {
     /// What it is.
     pub kind: Kind,
     /// The file or folder, seen from the root of the cache.
+    #[serde(serialize_with = "serialize_path")]
     pub path: PathBuf,
     /// The bytes that this frees.
     pub bytes: u64,

@@ -3,7 +3,10 @@
 use std::{fs, path::Path};
 
 use super::{disk, error::CacheError, layout::RepoDir};
-use crate::hub::{Commit, Revision};
+use crate::{
+    hub::{Commit, Revision},
+    text::of_path,
+};
 
 /// Refuses refs that no file can be made for, since another ref is a folder above or a file below it.
 pub fn check_refs(dir: &RepoDir, refs: &[Revision]) -> Result<(), CacheError> {
@@ -17,7 +20,7 @@ pub fn check_refs(dir: &RepoDir, refs: &[Revision]) -> Result<(), CacheError> {
             .map(|other| dir.reference(other))
             .find(|other| *other != path && other.starts_with(&path));
         if let Some(other) = above.map(Path::to_owned).or(below).or(asked) {
-            let other = other.strip_prefix(&root).unwrap_or(&other).display().to_string();
+            let other = of_path(other.strip_prefix(&root).unwrap_or(&other));
             return Err(CacheError::RefInTheWay { wanted: revision.to_string(), other, repo: dir.path() });
         }
     }

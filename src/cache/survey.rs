@@ -16,7 +16,10 @@ use super::{
     leftovers::is_incomplete,
     record::Record,
 };
-use crate::hub::{Commit, Digest};
+use crate::{
+    hub::{Commit, Digest},
+    text::of_path,
+};
 
 /// One file on the volume, whatever its names.
 pub(super) type Identity = (u64, u64);
@@ -195,7 +198,7 @@ pub(super) fn refs(dir: &RepoDir) -> Result<BTreeMap<String, String>, CacheError
     let mut refs = BTreeMap::new();
     for path in found {
         let text = fs::read_to_string(&path).map_err(|error| unreadable(&path, error))?;
-        let name = path.strip_prefix(&root).unwrap_or(&path).display().to_string();
+        let name = of_path(path.strip_prefix(&root).unwrap_or(&path));
         refs.insert(name, text.trim().to_owned());
     }
     Ok(refs)

@@ -17,7 +17,10 @@ use super::{
     record::Record,
     survey::{Identity, identity},
 };
-use crate::hub::{Digest, Repo};
+use crate::{
+    hub::{Digest, Repo},
+    text::{of_path, serialize_path},
+};
 
 /// What a look at every file of a repo has shown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -39,6 +42,7 @@ pub struct Checked {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {
     /// The file, seen from the root of the cache.
+    #[serde(serialize_with = "serialize_path")]
     pub path: PathBuf,
     /// What is wrong with it.
     pub fault: Fault,
@@ -46,7 +50,7 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = self.path.display();
+        let path = of_path(&self.path);
         match &self.fault {
             Fault::Missing => write!(f, "{path} is missing"),
             Fault::Mismatch => write!(f, "{path} does not have the content that its hash says"),

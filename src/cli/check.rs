@@ -5,13 +5,14 @@ use serde::Serialize;
 use super::{
     Output,
     env::Env,
-    json, print,
+    json, print, show,
     source::{FILES_HELP, Source, SourceArgs, SourceError, Wanted},
     table, tell,
 };
 use crate::{
     hub::{Commit, Hub, HubError, Preflight, Question, RepoType, TokenRecord, advice, preflight},
     reason::{Answer, Reason, Topic, Verdict, exit},
+    text::printable,
     units,
 };
 
@@ -55,10 +56,7 @@ impl Args {
     pub(super) async fn run(self) -> u8 {
         let wanted = match self.source.wanted(&Env::of_process(), &[]) {
             Ok(wanted) => wanted,
-            Err(error) => {
-                tell(&format!("error: {error}"));
-                return exit::USAGE;
-            }
+            Err(error) => return error.refuse(),
         };
         let mut answers = Vec::new();
         for one in &wanted {
@@ -79,7 +77,8 @@ impl Args {
         for (one, answer) in all {
             let last = last_word(answer);
             if one.name.is_none() || !answer.holds() {
-                let whose = one.name.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();
+                let whose =
+                    one.name.as_ref().map(|name| format!("{}: ", printable(name))).unwrap_or_default();
                 tell(&format!("{whose}{}: {}", last.reason, last.message));
             }
             if code == exit::OK && !answer.holds() {
@@ -111,13 +110,13 @@ fn found<'a>(wanted: &'a Wanted, answer: &'a Preflight) -> Found<'a> {
 fn text(all: &[(&Wanted, &Preflight)]) {
     if let [(Wanted { name: None, .. }, answer)] = all {
         for verdict in answer.verdicts() {
-            print(&line(verdict));
+            show(&line(verdict));
         }
         return;
     }
     let rows: Vec<_> = all.iter().map(|(wanted, answer)| row(wanted, answer)).collect();
     for line in table::lines(["NAME", "REPO", "REVISION", "COMMIT", "FILES", "SIZE", "REASON"], &rows) {
-        print(&line);
+        show(&line);
     }
 }
 

@@ -7,11 +7,14 @@ use std::{
 
 use serde_json::{Map, Value};
 
-use crate::hub::{CaBundle, CaBundleError, Endpoint, EndpointError, ProxyError, printable};
+use crate::{
+    hub::{CaBundle, CaBundleError, Endpoint, EndpointError, ProxyError},
+    text::{of_path, printable},
+};
 
 /// A file with no endpoints that can be used. Of what is in it only addresses are repeated, without what may be secret.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot use the endpoints file {}: {why}", file.display())]
+#[error("cannot use the endpoints file {}: {why}", of_path(file))]
 pub(super) struct EndpointsError {
     file: PathBuf,
     why: Flaw,
@@ -47,9 +50,9 @@ enum EntryFlaw {
     TwoBundles,
     #[error("caBundle is not usable: {0}")]
     Bundle(#[from] CaBundleError),
-    #[error("caBundleFile {} cannot be read: {}", .0.display(), .1.kind())]
+    #[error("caBundleFile {} cannot be read: {}", of_path(.0), .1.kind())]
     UnreadableBundle(PathBuf, io::Error),
-    #[error("caBundleFile {} is not usable: {why}", .0.display(), why = .1)]
+    #[error("caBundleFile {} is not usable: {why}", of_path(.0), why = .1)]
     BundleFile(PathBuf, CaBundleError),
 }
 

@@ -23,6 +23,7 @@ use crate::{
     cache::{CacheDir, Links},
     fetch::{FetchRequest, Limits, Progress, Report, can_draw, fetch, show},
     reason::{Reason, exit},
+    text::{of_path, printable},
 };
 
 const EXAMPLES: &str = "Examples:\n  \
@@ -84,10 +85,7 @@ impl Args {
         let cache = CacheDir::new(self.cache_dir.clone().unwrap_or_else(|| env.cache()));
         let wanted = match self.source.wanted(&env, &self.aliases) {
             Ok(wanted) => wanted,
-            Err(error) => {
-                tell(&format!("error: {error}"));
-                return exit::USAGE;
-            }
+            Err(error) => return error.refuse(),
         };
         let stop = stopped().shared();
         let mut code = exit::OK;
@@ -109,7 +107,7 @@ impl Args {
         if let Some(path) = &self.report
             && let Err(error) = report.write(path)
         {
-            tracing::error!(path = %path.display(), %error, "cannot write the report");
+            tracing::error!(path = of_path(path), %error, "cannot write the report");
         }
         match (self.output, &report.path) {
             (Output::Json, _) if name.is_some() => print(&json(&Named { name, report })),
@@ -117,7 +115,7 @@ impl Args {
             (Output::Text, Some(path)) => print(&cache.root().join(path).display().to_string()),
             (Output::Text, None) => {}
         }
-        let whose = name.map(|name| format!("{name}: ")).unwrap_or_default();
+        let whose = name.map(|name| format!("{}: ", printable(name))).unwrap_or_default();
         tell(&format!("{whose}{}: {}", report.reason, report.message));
     }
 }

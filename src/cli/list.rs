@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::{
     Output, json,
     place::{Place, PlaceArgs, failed},
-    print, table, tell,
+    print, show, table, tell,
 };
 use crate::{
     cache::{Amount, Listed, ListedRevision, Listing, Trust, list},
@@ -60,7 +60,7 @@ fn text(listing: &Listing, now: Timestamp) {
     let rows: Vec<_> = listing.repos.iter().flat_map(|repo| rows(repo, now)).collect();
     let head = ["REPO", "TYPE", "COMMIT", "REFS", "FILES", "SIZE", "VERIFIED"];
     for line in table::lines(head, &rows) {
-        print(&line);
+        show(&line);
     }
 }
 

@@ -25,6 +25,8 @@ use std::io::{self, Write as _};
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::text::{self, json};
+
 /// Fills volumes with models from the Hugging Face Hub, and says what is wrong when it cannot.
 #[derive(Debug, Parser)]
 #[command(
@@ -89,19 +91,19 @@ enum Output {
     Json,
 }
 
-/// A line for whoever uses the result. A reader that is gone is no reason to fail.
+/// What a program reads, exactly: JSON, a path, a file of ours. A reader that is gone is no reason to fail.
 fn print(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
 }
 
-/// A line for whoever watches.
-fn tell(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
+/// A line of the result for a person.
+fn show(line: &str) {
+    print(&text::line(line, text::LINE));
 }
 
-/// A value as one line of JSON.
-fn json(value: &impl serde::Serialize) -> String {
-    serde_json::to_string(value).unwrap_or_default()
+/// A line for whoever watches.
+fn tell(line: &str) {
+    let _ = writeln!(io::stderr(), "{}", text::line(line, text::LINE));
 }
 
 #[cfg(test)]

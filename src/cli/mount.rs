@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     arguments::{InvalidValue, object_name},
-    manifest::Manifest,
+    manifest::{Manifest, ManifestError},
     print, tell,
 };
 use crate::{
@@ -52,7 +52,7 @@ impl Args {
         let cache = match found {
             Ok(cache) => cache,
             Err(error) => {
-                tell(&format!("{error}."));
+                error.lines().iter().for_each(|line| tell(&format!("{line}.")));
                 return error.exit_code();
             }
         };
@@ -70,8 +70,7 @@ impl Args {
     }
 
     fn in_files(&self) -> Result<ModelCache, MountError> {
-        let Manifest { caches, .. } =
-            Manifest::read(&self.filename).map_err(|error| MountError::Files(error.to_string()))?;
+        let Manifest { caches, .. } = Manifest::read(&self.filename)?;
         let names: Vec<_> = caches.iter().map(kube::ResourceExt::name_any).collect();
         caches
             .into_iter()
@@ -137,8 +136,8 @@ fn state(cache: &ModelCache) -> String {
 #[derive(Debug, thiserror::Error)]
 enum MountError {
     /// The files cannot be used.
-    #[error("{0}")]
-    Files(String),
+    #[error(transparent)]
+    Files(#[from] ManifestError),
     /// It is not in the files.
     #[error("no ModelCache {name} in the files; they have {names}")]
     NotInFiles { name: String, names: String },
@@ -151,6 +150,14 @@ enum MountError {
 }
 
 impl MountError {
+    /// The error as lines for a person.
+    fn lines(&self) -> Vec<String> {
+        match self {
+            Self::Files(error) => error.lines(),
+            other => vec![other.to_string()],
+        }
+    }
+
     const fn exit_code(&self) -> u8 {
         match self {
             Self::Files(_) => exit::USAGE,

@@ -7,6 +7,7 @@ use crate::{
     cache::{CacheDir, CacheError, RepoDir},
     hub::Repo,
     reason::{Reason, exit},
+    text::of_path,
 };
 
 /// Arguments that name a cache, or one repo of it.
@@ -30,7 +31,7 @@ pub(super) struct Place {
 impl Place {
     /// Where the cache is, for a sentence.
     pub(super) fn root(&self) -> String {
-        self.cache.root().display().to_string()
+        of_path(self.cache.root())
     }
 }
 

@@ -9,11 +9,12 @@ use super::{
     arguments::InvalidValue,
     json,
     place::{PlaceArgs, failed},
-    print, tell,
+    print, show, tell,
 };
 use crate::{
     cache::{Kind, PruneRules, Pruned, prune, prune_all},
     reason::exit,
+    text::of_path,
     units,
 };
 
@@ -91,7 +92,7 @@ fn text(pruned: &Pruned) {
             Kind::Content => "no snapshot needs it",
             Kind::Unfinished => "nobody writes it any more",
         };
-        print(&format!("{}   {}   {why}", item.path.display(), units::size(item.bytes)));
+        show(&format!("{}   {}   {why}", of_path(&item.path), units::size(item.bytes)));
     }
 }
 

@@ -12,9 +12,10 @@ use crate::{
     api::ModelCache,
     hub::{
         CaBundle, CaBundleError, Endpoint, EndpointError, InvalidPattern, NameError, Patterns, Repo, RepoId,
-        RepoType, Revision, TokenSource, printable,
+        RepoType, Revision, TokenSource,
     },
     reason::Reason,
+    text::printable,
 };
 
 /// How files are understood: said in the help of each command that takes them.

@@ -1,13 +1,21 @@
-//! Tables as `kubectl` prints them: columns apart by spaces, no lines, cut by nobody.
+//! Tables as `kubectl` prints them: columns apart by spaces, no lines. A cell is cleaned, and cut where it is endless.
+
+use crate::text;
 
 /// A table with a head, one line for each row. The columns are as wide as they need to be.
 pub(super) fn lines<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> Vec<String> {
     let head = head.map(str::to_owned);
-    let all = || std::iter::once(&head).chain(rows);
+    let rows: Vec<_> =
+        rows.iter().map(|row| row.each_ref().map(|cell| text::line(cell, text::CELL))).collect();
+    let all = || std::iter::once(&head).chain(&rows);
     let widths: [usize; N] =
-        std::array::from_fn(|column| all().map(|row| row[column].chars().count()).max().unwrap_or_default());
+        std::array::from_fn(|column| all().map(|row| text::width(&row[column])).max().unwrap_or_default());
     let line = |row: &[String; N]| {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        let cells = row.iter().zip(widths).map(|(cell, width)| {
+            // Not by `{:width$}`: it counts characters, and panics above 65,535 of them.
+            let space = " ".repeat(width - text::width(cell));
+            format!("{cell}{space}")
+        });
         cells.collect::<Vec<_>>().join("   ").trim_end().to_owned()
     };
     all().map(line).collect()
@@ -16,10 +24,34 @@ pub(super) fn lines<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> Ve
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text::testing::{assert_safe, nasty};
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
         let rows = [["a/b".to_owned(), "größe".to_owned()], ["long/name".to_owned(), String::new()]];
         assert_eq!(lines(["REPO", "X"], &rows), ["REPO        X", "a/b         größe", "long/name"]);
+        let rows = [["模型", "x"], ["e\u{301}", "y"]].map(|row| row.map(str::to_owned));
+        assert_eq!(lines(["A", "B"], &rows), ["A      B", "模型   x", "e\u{301}      y"]);
+    }
+
+    #[test]
+    fn no_cell_is_too_long_to_be_padded() {
+        for length in [text::CELL, 65_535, 65_536, 1 << 20] {
+            let rows = [["x".repeat(length), "end".to_owned()], ["y".to_owned(), "end".to_owned()]];
+            for line in &lines(["A", "B"], &rows)[1..] {
+                assert!(line.ends_with("   end"), "{length}: {line}");
+                assert_eq!(text::width(line), text::CELL + 6, "{length}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_others_write_stays_in_its_cell() {
+        for (case, cell) in nasty(200) {
+            let lines = lines(["A", "B"], &[[cell, "end".to_owned()]]);
+            assert_eq!(lines.len(), 2);
+            assert_safe(&lines[1], text::CELL + 6, case);
+            assert!(lines[1].ends_with("   end"), "case {case}: {}", lines[1]);
+        }
     }
 }

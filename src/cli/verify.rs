@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{Output, json, place::PlaceArgs, print, tell};
+use super::{Output, json, place::PlaceArgs, print, show, tell};
 use crate::{
     cache::{Checked, verify, verify_all},
     reason::{Reason, exit},
@@ -60,14 +60,14 @@ impl Args {
 
 fn text(checked: &Checked) {
     for problem in &checked.problems {
-        print(&format!("✗ {problem}"));
+        show(&format!("✗ {problem}"));
     }
     let mark = match checked {
         Checked { problems, .. } if !problems.is_empty() => '✗',
         Checked { files: 0, .. } | Checked { unchecked: 1.., .. } => '?',
         _ => '✓',
     };
-    print(&format!("{mark} {}: {}, {}", checked.repo, files(checked.files), units::size(checked.bytes)));
+    show(&format!("{mark} {}: {}, {}", checked.repo, files(checked.files), units::size(checked.bytes)));
 }
 
 fn conclusion(root: &str, checked: &[Checked]) -> (Reason, String) {

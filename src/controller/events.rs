@@ -6,6 +6,7 @@ use kube::runtime::events::{Event, EventType};
 use crate::{
     api::condition,
     reason::{Reason, Remedy, Topic},
+    text,
 };
 
 /// Notes longer than 1,024 bytes are refused by the API server.
@@ -57,8 +58,30 @@ fn event(topic: Topic, reason: Reason, message: &str) -> Event {
     }
 }
 
-/// The message, cut at what the API server takes.
+/// The message, cleaned, and cut at what the API server takes.
 pub fn bounded(message: &str) -> String {
-    let end = (0..=message.len().min(NOTE_LIMIT)).rev().find(|end| message.is_char_boundary(*end));
-    message[..end.unwrap_or(0)].to_owned()
+    const MARK: &str = "…";
+    let mut note = text::line(message, NOTE_LIMIT);
+    if note.len() > NOTE_LIMIT {
+        let end = (0..=NOTE_LIMIT - MARK.len()).rev().find(|end| note.is_char_boundary(*end));
+        note.truncate(end.unwrap_or_default());
+        note.push_str(MARK);
+    }
+    note
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::testing::{assert_safe, nasty};
+
+    #[test]
+    fn a_note_is_safe_and_never_longer_than_the_api_server_takes() {
+        for (case, words) in nasty(300).chain([(0, "x".repeat(NOTE_LIMIT)), (1, "模".repeat(NOTE_LIMIT))]) {
+            let note = bounded(&words);
+            assert_safe(&note, NOTE_LIMIT, case);
+            assert!(note.len() <= NOTE_LIMIT, "case {case}: {} bytes", note.len());
+        }
+        assert_eq!(bounded(&"x".repeat(NOTE_LIMIT)), "x".repeat(NOTE_LIMIT));
+    }
 }

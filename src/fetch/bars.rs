@@ -14,7 +14,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rustix::termios::tcgetwinsize;
 
 use super::{Current, Event, Progress};
-use crate::units;
+use crate::{text, units};
 
 /// How often the lines change.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -182,7 +182,7 @@ fn picture<F: AsFile>(event: &Event, files: &[F], rates: &Rates, width: usize, h
     let mut lines = vec![overall(event, rates.all.per_second(), width)];
     let room = FILES.min(height.saturating_sub(3));
     let shown = if files.len() > room { room.saturating_sub(1) } else { files.len() };
-    let names = files.iter().take(shown).map(|file| measure(file.path())).max().unwrap_or_default();
+    let names = files.iter().take(shown).map(|file| text::width(file.path())).max().unwrap_or_default();
     lines.extend(files.iter().take(shown).map(|file| of_file(file, rates.of(file.path()), names, width)));
     if shown < files.len() {
         lines.push(cut(&format!("  and {} more", files.len() - shown), width));
@@ -198,9 +198,9 @@ fn overall(event: &Event, rate: Option<u64>, width: usize) -> String {
     let words = fitting(
         // In the order in which they are read, with the place of each in the order in which they are given up.
         &[(0, percent(done, total)), (3, of), (1, speed(rate)), (2, left(total.saturating_sub(done), rate))],
-        width.saturating_sub(measure(&files) + 1),
+        width.saturating_sub(text::width(&files) + 1),
     );
-    let room = width.saturating_sub(measure(&files) + measure(&words) + 2);
+    let room = width.saturating_sub(text::width(&files) + text::width(&words) + 2);
     let bar = if room >= NARROW { format!(" {}", bar(done, total, room.min(40))) } else { String::new() };
     cut(&format!("{files}{bar} {words}"), width)
 }
@@ -214,9 +214,9 @@ fn of_file(file: &impl AsFile, rate: Option<u64>, longest: usize, width: usize) 
         &[(0, percent(done, total)), (3, of), (1, speed(rate)), (2, left(total - done, rate))],
         width.saturating_sub(name + 4),
     );
-    let room = width.saturating_sub(measure(&words) + 4).min(longest);
+    let room = width.saturating_sub(text::width(&words) + 4).min(longest);
     let name = shortened(file.path(), room);
-    let space = " ".repeat(room.saturating_sub(measure(&name)));
+    let space = " ".repeat(room.saturating_sub(text::width(&name)));
     cut(&format!("  {name}{space}  {words}"), width)
 }
 
@@ -226,7 +226,7 @@ fn fitting<const N: usize>(words: &[(usize, String); N], width: usize) -> String
     let mut used = 0;
     for rank in 0..N {
         for ((own, word), kept) in words.iter().zip(&mut kept) {
-            let needed = measure(word) + if used == 0 { 0 } else { 2 };
+            let needed = text::width(word) + if used == 0 { 0 } else { 2 };
             if *own == rank && used + needed <= width {
                 *kept = true;
                 used += needed;
@@ -281,31 +281,14 @@ fn bar(done: u64, total: u64, width: usize) -> String {
 
 /// The end of a long path, which tells more than its beginning.
 fn shortened(path: &str, width: usize) -> String {
-    if measure(path) <= width {
+    if text::width(path) <= width {
         return path.to_owned();
     }
-    let mut room = width.saturating_sub(1);
-    let fits = |c: &char| room.checked_sub(columns(*c)).inspect(|rest| room = *rest).is_some();
-    let end: Vec<_> = path.chars().rev().take_while(fits).collect();
-    format!("…{}", end.into_iter().rev().collect::<String>())
+    format!("…{}", text::ending(path, width.saturating_sub(1)))
 }
 
 fn cut(line: &str, width: usize) -> String {
-    let mut room = width;
-    let fits = |c: &char| room.checked_sub(columns(*c)).inspect(|rest| room = *rest).is_some();
-    line.chars().take_while(fits).collect::<String>().trim_end().to_owned()
-}
-
-fn measure(text: &str) -> usize {
-    text.chars().map(columns).sum()
-}
-
-/// The columns of a character at most: from the Hangul on, many take two.
-fn columns(c: char) -> usize {
-    match c {
-        '\u{1100}'..='\u{115f}' | '\u{2e80}'.. => 2,
-        _ => 1,
-    }
+    text::beginning(line, width).trim_end().to_owned()
 }
 
 #[cfg(test)]
@@ -313,6 +296,7 @@ mod tests {
     use pretty_assertions::assert_eq;
 
     use super::*;
+    use crate::text::testing::{assert_safe, nasty};
 
     struct File(&'static str, u64, u64);
 
@@ -370,12 +354,25 @@ mod tests {
             let lines = drawn(width, 24, &files);
             assert_eq!(lines.len(), 3);
             for line in lines {
-                assert!(measure(&line) < width, "{width}: {line:?}");
+                assert!(text::width(&line) < width, "{width}: {line:?}");
                 assert!(line.contains(" %"), "{width}: {line:?}");
             }
         }
         for width in 0..20 {
-            assert!(drawn(width, 24, &files).iter().all(|line| measure(line) <= width));
+            assert!(drawn(width, 24, &files).iter().all(|line| text::width(line) <= width));
+        }
+    }
+
+    #[test]
+    fn what_others_write_neither_steers_nor_widens_a_line() {
+        for (case, path) in nasty(200) {
+            let all = std::sync::Arc::new(Progress::default());
+            let file = all.file(&path, 30 * MIB, 1);
+            file.resume(20 * MIB);
+            for line in picture(&event(1, 2), &all.current(), &Rates::default(), 60, 24) {
+                assert_safe(&line, 60 * 5, case);
+                assert!(text::width(&line) < 60, "case {case}: {line:?}");
+            }
         }
     }
 
@@ -436,7 +433,7 @@ mod tests {
     fn long_paths_keep_their_end() {
         assert_eq!(shortened("a/b.bin", 36), "a/b.bin");
         let long = format!("{}/model.bin", "ä".repeat(60));
-        assert_eq!(measure(&shortened(&long, 36)), 36);
+        assert_eq!(text::width(&shortened(&long, 36)), 36);
         assert!(shortened(&long, 36).ends_with("ä/model.bin"));
     }
 }

@@ -57,7 +57,7 @@ impl Downloads<'_> {
     pub(super) async fn bring(&self, missing: &Missing<'_>) -> Result<(), FetchError> {
         let Missing { file, copies, spoiled } = missing;
         let permit = self.permit().await?;
-        let progress = self.progress.file(file.path.to_string(), file.size, *copies);
+        let progress = self.progress.file(file.path.as_str(), file.size, *copies);
         if file.size <= SMALL {
             if !spoiled && self.is_there(file).await? {
                 progress.finish();

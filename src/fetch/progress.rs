@@ -10,6 +10,8 @@ use std::{
 
 use serde::Serialize;
 
+use crate::text;
+
 /// How often a line is printed at most.
 const PAUSE: Duration = Duration::from_secs(2);
 
@@ -30,7 +32,7 @@ pub struct Progress {
 /// A file that is being downloaded now.
 #[derive(Debug)]
 pub struct Current {
-    /// Its path in the repo.
+    /// Its path in the repo, for a person.
     pub path: String,
     /// Its size.
     pub size: u64,
@@ -71,7 +73,8 @@ impl Progress {
     }
 
     /// Begins a file. It is listed among the current ones until the value is dropped.
-    pub(super) fn file(self: &Arc<Self>, path: String, size: u64, copies: u64) -> FileProgress {
+    pub(super) fn file(self: &Arc<Self>, path: &str, size: u64, copies: u64) -> FileProgress {
+        let path = text::line(path, text::LINE);
         let file = Arc::new(Current { path, size, done: AtomicU64::new(0) });
         self.current.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&file));
         FileProgress { all: Arc::clone(self), file, copies }
@@ -176,7 +179,7 @@ mod tests {
     fn the_line_is_what_the_controller_reads() {
         let progress = Arc::new(Progress::default());
         progress.begin(1000, 5, 400, 2);
-        let file = progress.file("a".to_owned(), 100, 2);
+        let file = progress.file("a", 100, 2);
         file.add(60);
         file.restart();
         file.resume(20);
@@ -200,7 +203,7 @@ mod tests {
     fn what_was_told_never_shrinks() {
         let progress = Arc::new(Progress::default());
         progress.begin(100, 2, 50, 1);
-        let file = progress.file("a".to_owned(), 50, 1);
+        let file = progress.file("a", 50, 1);
         file.add(40);
         assert_eq!(progress.event().downloaded_bytes, 90);
         file.restart();

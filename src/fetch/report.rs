@@ -5,7 +5,7 @@ use std::{fs::OpenOptions, io, io::Write as _, path::Path};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{hub::RepoType, reason::Reason};
+use crate::{hub::RepoType, reason::Reason, text};
 
 /// Kubernetes keeps the last 4,096 bytes of a termination message, and a cut JSON object is none.
 const LONGEST: usize = 4095;
@@ -82,23 +82,29 @@ impl Report {
         }
     }
 
-    /// Reads what a pod has left. `None` where it is not a report: pods die in other ways too.
+    /// Reads what a pod has left. `None` where it is not a report: pods die in other ways too, and whoever may make pods can
+    /// write anything there. What is a text for a person is cleaned; what is a name is taken by who compares it.
     #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let report: Self = serde_json::from_str(text.trim()).ok()?;
-        (report.version == VERSION).then_some(report)
+    pub fn parse(left: &str) -> Option<Self> {
+        let report: Self = serde_json::from_str(left.trim()).ok()?;
+        (report.version == VERSION).then(|| Self {
+            message: text::line(&report.message, LONGEST),
+            path: report.path.map(|path| text::line(&path, LONGEST)),
+            ..report
+        })
     }
 
-    /// One line of JSON, never longer than Kubernetes keeps: the message gives way.
+    /// One line of JSON, safe to show, and never longer than Kubernetes keeps: the message gives way.
     #[must_use]
     pub fn to_json(&self) -> String {
-        let json = serde_json::to_string(self).unwrap_or_default();
-        if json.len() <= LONGEST || self.message.is_empty() {
+        let message = text::line(&self.message, LONGEST);
+        let json = text::json(&Self { message: message.clone(), ..self.clone() });
+        if json.len() <= LONGEST || message.is_empty() {
             return json;
         }
         let bare = Self { message: String::new(), ..self.clone() };
-        let room = LONGEST.saturating_sub(serde_json::to_string(&bare).unwrap_or_default().len());
-        Self { message: cut(&self.message, room), ..bare }.to_json()
+        let room = LONGEST.saturating_sub(text::json(&bare).len());
+        Self { message: cut(&message, room), ..bare }.to_json()
     }
 
     /// Writes it into a file as it is: Kubernetes mounts the file itself, so it cannot be replaced by another.
@@ -114,7 +120,7 @@ fn cut(text: &str, room: usize) -> String {
     let mut left = room.saturating_sub(MARK.len_utf8());
     let fits = |c: &char| {
         // Without the quotes around it.
-        let length = serde_json::to_string(c).map_or(usize::MAX, |json| json.len() - 2);
+        let length = text::json(c).len() - 2;
         left.checked_sub(length).inspect(|rest| left = *rest).is_some()
     };
     let mut short: String = text.chars().take_while(fits).collect();
@@ -127,9 +133,10 @@ fn cut(text: &str, room: usize) -> String {
 #[cfg(test)]
 mod tests {
     use pretty_assertions::assert_eq;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
+    use crate::text::testing::{assert_safe, nasty};
 
     fn report(message: String) -> Report {
         Report::new(&"org/name", RepoType::Dataset, &"main", Reason::HubUnreachable, message)
@@ -167,10 +174,29 @@ mod tests {
             let json = report(message.clone()).to_json();
             assert!((4080..4096).contains(&json.len()), "{}", json.len());
             let cut = Report::parse(&json).unwrap().message;
+            let message = text::line(&message, usize::MAX);
             assert!(message.starts_with(cut.strip_suffix('…').unwrap()));
         }
         let long = report("x".repeat(3000));
         assert_eq!(Report::parse(&long.to_json()), Some(long));
+    }
+
+    #[test]
+    fn what_others_write_is_safe_in_a_report_and_from_a_forged_one() {
+        for (case, words) in nasty(300) {
+            let ours = report(words.clone()).to_json();
+            assert_safe(&ours, LONGEST, case);
+            assert!(ours.len() <= LONGEST, "case {case}");
+            let written: Value = serde_json::from_str(&ours).unwrap();
+            assert_safe(written["message"].as_str().unwrap(), LONGEST, case);
+            let forged = json!({
+                "version": 1, "repo": "a/b", "type": "model", "revision": "main", "reason": "Verified",
+                "message": words, "path": words,
+            });
+            let read = Report::parse(&forged.to_string()).unwrap();
+            assert_safe(&read.message, LONGEST, case);
+            assert_safe(&read.path.unwrap(), LONGEST, case);
+        }
     }
 
     #[test]

@@ -148,7 +148,7 @@ pub(super) fn tree_page(body: &[u8]) -> Result<Vec<RepoFile>, Unusable> {
                 return Err(Unusable::Masked);
             }
             let unusable = |hash: &str| {
-                Unusable::Wrong(format!("the hash of {path} is not one: {}", super::repo::printable(hash)))
+                Unusable::Wrong(format!("the hash of {path} is not one: {}", crate::text::printable(hash)))
             };
             let git: Digest = entry.oid.parse().map_err(|_| unusable(&entry.oid))?;
             let Some(lfs) = entry.lfs else {

@@ -4,7 +4,8 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{NameError, repo::printable};
+use super::NameError;
+use crate::text::printable;
 
 /// A path inside a repo that is safe below a snapshot folder: relative, no `..`, no control characters, and within
 /// the limits of file systems (255 bytes a part, 4,096 in all, less what the cache's own folders take).

@@ -35,7 +35,6 @@ pub use proxy::{Proxy, ProxyError};
 pub use record::TokenRecord;
 pub use refusal::{Evidence, Refusal, TokenState};
 pub use remote::RemoteFile;
-pub(crate) use repo::printable;
 pub use repo::{Commit, Repo, RepoId, RepoType, Revision};
 pub use token::{Token, TokenError, TokenSource};
 #[cfg(feature = "xet")]

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use super::Token;
-use crate::reason::Reason;
+use crate::{reason::Reason, text};
 
 /// The longest text of the Hub that is passed on, in characters.
 const MAX_WORDS: usize = 300;
@@ -184,12 +184,14 @@ fn plain_text(body: &str) -> Option<String> {
     (!text.is_empty() && !text.starts_with(['<', '{', '['])).then(|| text.to_owned())
 }
 
-/// A foreign text made fit for a message: one line, no characters that steer a terminal, no query strings or
-/// credentials of addresses, nothing that looks like a token, and not endless.
+/// A foreign text made fit for a message: one line, safe to show, no query strings or credentials of addresses, nothing
+/// that looks like a token, and not endless.
 #[must_use]
 pub(super) fn clean(text: &str) -> String {
     let mut words = String::new();
-    let visible: String = text.chars().take(8 * MAX_WORDS).map(|c| if steers(c) { ' ' } else { c }).collect();
+    // Not as numbers: what hides between two words must not join them, or a token would look like none.
+    let visible: String =
+        text.chars().take(8 * MAX_WORDS).map(|c| if text::is_unseen(c) { ' ' } else { c }).collect();
     let mut after_bearer = false;
     for word in visible.split_whitespace() {
         if !words.is_empty() {
@@ -198,17 +200,7 @@ pub(super) fn clean(text: &str) -> String {
         words.push_str(&if after_bearer { "…".to_owned() } else { mask_tokens(&bare_address(word)) });
         after_bearer = is_bearer(word);
     }
-    if words.chars().count() > MAX_WORDS {
-        words = words.chars().take(MAX_WORDS).collect();
-        words.push('…');
-    }
-    words
-}
-
-/// Control characters, and the invisible ones that turn or hide text.
-fn steers(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+    text::line(&words, MAX_WORDS)
 }
 
 /// An address without user name, query and fragment.

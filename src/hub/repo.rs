@@ -5,6 +5,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 use super::NameError;
+use crate::text::printable;
 
 /// The kind of a repo on the Hub.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -219,15 +220,6 @@ impl FromStr for Revision {
     }
 }
 
-/// A rejected name made fit for a message: no control characters, and not endless.
-pub(crate) fn printable(name: &str) -> String {
-    let mut text: String = name.chars().take(120).flat_map(char::escape_debug).collect();
-    if name.chars().nth(120).is_some() {
-        text.push('…');
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -264,11 +256,5 @@ mod tests {
         assert_eq!(hash.parse::<Revision>().unwrap().as_commit().unwrap().short(), "0123456");
         assert!("main".parse::<Revision>().unwrap().as_commit().is_none());
         assert!(hash.to_uppercase().parse::<Commit>().is_err());
-    }
-
-    #[test]
-    fn a_rejected_name_is_printable() {
-        assert_eq!(printable("a\u{1b}[31m\n"), "a\\u{1b}[31m\\n");
-        assert!(printable(&"x".repeat(500)).chars().count() <= 121);
     }
 }

@@ -1,13 +1,19 @@
 //! Logs: to stderr, as text for a person at a terminal and as JSON for everything else.
 
 use std::{
-    env,
+    env, fmt,
     io::{self, IsTerminal as _},
 };
 
-use tracing_subscriber::EnvFilter;
+use serde_json::Value;
+use tracing::field::{Field, Visit};
+use tracing_subscriber::{
+    EnvFilter,
+    field::RecordFields,
+    fmt::{FormatFields, format::Writer},
+};
 
-use crate::fetch::above;
+use crate::{fetch::above, text};
 
 /// The variable that says what is logged.
 pub const VARIABLE: &str = "MODELCACHE_LOG";
@@ -29,9 +35,9 @@ pub fn start() {
         // A line that cannot be written would be told with `eprintln!`, which panics when nobody reads stderr any more.
         .log_internal_errors(false);
     if terminal {
-        logs.without_time().with_target(false).init();
+        logs.fmt_fields(Fields).without_time().with_target(false).init();
     } else {
-        logs.json().flatten_event(true).init();
+        logs.json().flatten_event(true).map_writer(|writer| move || Json(writer())).init();
     }
     if let Some((variable, _)) = given.filter(|_| is_wrong) {
         tracing::warn!(
@@ -61,6 +67,83 @@ impl io::Write for Stderr {
     }
 }
 
+/// The fields of a line for a person, each cleaned: `message name=value`. The colours around them are our own.
+struct Fields;
+
+impl<'writer> FormatFields<'writer> for Fields {
+    fn format_fields<R: RecordFields>(&self, writer: Writer<'writer>, fields: R) -> fmt::Result {
+        let mut line = Line { writer, space: "", result: Ok(()) };
+        fields.record(&mut line);
+        line.result
+    }
+}
+
+struct Line<'writer> {
+    writer: Writer<'writer>,
+    space: &'static str,
+    result: fmt::Result,
+}
+
+impl Visit for Line<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        // Where a line of the crate `log` comes from is no part of what it says.
+        if self.result.is_err() || field.name().starts_with("log.") {
+            return;
+        }
+        let (space, value) = (self.space, text::line(&format!("{value:?}"), text::LINE));
+        self.result = match field.name() {
+            "message" => write!(self.writer, "{space}{value}"),
+            name => write!(self.writer, "{space}{}={value}", name.trim_start_matches("r#")),
+        };
+        self.space = " ";
+    }
+}
+
+/// Takes whole lines of JSON and makes them safe to show. Programs read from them what was there before; only what is
+/// endless is cut.
+struct Json<W>(W);
+
+impl<W: io::Write> io::Write for Json<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(line);
+        self.0.write_all(format!("{}\n", shown(text.trim_end_matches('\n'))).as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+fn shown(line: &str) -> String {
+    if line.len() <= text::LINE {
+        return text::escaped_json(line);
+    }
+    match serde_json::from_str(line) {
+        Ok(mut value) => {
+            shorten(&mut value);
+            text::json(&value)
+        }
+        // Never seen: the lines are made by a serializer.
+        Err(_) => text::json(&text::line(line, text::LINE)),
+    }
+}
+
+/// Cuts each text of a value at the length of a line.
+fn shorten(value: &mut Value) {
+    match value {
+        Value::String(long) => {
+            if let Some((end, _)) = long.char_indices().nth(text::LINE - 1) {
+                long.truncate(end);
+                long.push('…');
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(shorten),
+        Value::Object(fields) => fields.values_mut().for_each(shorten),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
 /// What is logged where nothing else is said. The official Xet client is silent: it tells of each request, and of addresses
 /// and tokens in places. What goes wrong there is told by who asked it.
 fn with_default(filter: &str) -> String {
@@ -75,6 +158,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::text::testing::{assert_safe, nasty};
 
     #[derive(Clone, Default)]
     struct Sink(Arc<Mutex<Vec<u8>>>);
@@ -101,6 +185,53 @@ mod tests {
         });
         let bytes = sink.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
+    }
+
+    /// What is written where every text of an event and of its span comes from others.
+    fn written(words: &str, json: bool) -> String {
+        let sink = Sink::default();
+        let writer = sink.clone();
+        let logs = tracing_subscriber::fmt().without_time();
+        let subscriber: Box<dyn tracing::Subscriber + Send + Sync> = if json {
+            Box::new(logs.json().flatten_event(true).with_writer(move || Json(writer.clone())).finish())
+        } else {
+            Box::new(logs.fmt_fields(Fields).with_ansi(false).with_writer(move || writer.clone()).finish())
+        };
+        tracing::subscriber::with_default(subscriber, || {
+            let span = tracing::info_span!("span", object = words, more = tracing::field::Empty);
+            span.record("more", words);
+            let _entered = span.enter();
+            let error = io::Error::other(words.to_owned());
+            tracing::warn!(text = words, shown = %words, debug = ?words, error = &error as &dyn std::error::Error, "{words}");
+        });
+        let bytes = sink.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn what_others_write_is_one_safe_line_for_a_person() {
+        for (case, words) in nasty(300) {
+            let line = written(&words, false);
+            assert_safe(line.strip_suffix('\n').unwrap(), 8 * text::LINE, case);
+        }
+        assert_eq!(
+            written("größe 模型 🤗", false),
+            " WARN span{object=\"größe 模型 🤗\" more=\"größe 模型 🤗\"}: modelcache::telemetry::logs::tests: größe 模型 🤗 \
+             text=\"größe 模型 🤗\" shown=größe 模型 🤗 debug=\"größe 模型 🤗\" error=größe 模型 🤗\n"
+        );
+    }
+
+    #[test]
+    fn what_others_write_is_one_safe_line_for_a_program_and_read_back() {
+        for (case, words) in nasty(300) {
+            let line = written(&words, true);
+            assert_safe(line.strip_suffix('\n').unwrap(), 200 * text::LINE, case);
+            let read: Value = serde_json::from_str(&line).unwrap();
+            let field = read["text"].as_str().unwrap();
+            let kept = field.strip_suffix('…').unwrap_or(field);
+            assert!(words.starts_with(kept) && field.chars().count() <= words.chars().count(), "case {case}");
+            assert!(field.chars().count() <= text::LINE);
+        }
     }
 
     #[test]

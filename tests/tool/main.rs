@@ -13,8 +13,12 @@ mod official;
 #[allow(dead_code, reason = "another test program uses the rest")]
 mod support;
 
+#[path = "../../src/text/testing.rs"]
+mod nasty;
+
 mod arguments;
 mod files;
+mod foreign;
 mod generated;
 mod layout;
 mod list;

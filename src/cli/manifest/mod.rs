@@ -14,9 +14,12 @@ use node::{Node, Shape};
 use schema::{Flaw, flaws};
 use serde::de::DeserializeOwned;
 
+use super::tell;
 use crate::{
     api::{self, GROUP, ModelCache, TokenSecretRef},
-    hub::{TokenSource, printable},
+    hub::TokenSource,
+    reason::exit,
+    text::of_path,
 };
 
 /// What files hold, as far as it matters here.
@@ -37,11 +40,33 @@ pub(super) enum ManifestError {
     #[error("{file}:{line}: this is not valid YAML")]
     Syntax { file: String, line: u64 },
     /// An object is not what its kind says.
-    #[error("{}", .flaws.iter().map(|flaw| format!("{file}:{}: {}", flaw.line, flaw.text)).collect::<Vec<_>>().join("\n"))]
+    #[error("{}", lines_of(file, flaws).join("; "))]
     Invalid { file: String, flaws: Vec<Flaw> },
     /// There is nothing to do.
     #[error("no ModelCache in {0}")]
     Empty(String),
+}
+
+impl ManifestError {
+    /// The error as lines for a person: one for each flaw. What a name in the files holds makes no further lines.
+    pub(super) fn lines(&self) -> Vec<String> {
+        match self {
+            Self::Invalid { file, flaws } => lines_of(file, flaws),
+            other => vec![other.to_string()],
+        }
+    }
+
+    /// Says what is wrong, and gives the exit code.
+    pub(super) fn refuse(&self) -> u8 {
+        for (number, line) in self.lines().iter().enumerate() {
+            tell(&format!("{}{line}", if number == 0 { "error: " } else { "" }));
+        }
+        exit::USAGE
+    }
+}
+
+fn lines_of(file: &str, flaws: &[Flaw]) -> Vec<String> {
+    flaws.iter().map(|flaw| format!("{file}:{}: {}", flaw.line, flaw.text)).collect()
 }
 
 /// What becomes of a reference to a Secret.
@@ -65,7 +90,7 @@ impl Manifest {
             }
         }
         if manifest.caches.is_empty() {
-            let files: Vec<_> = given.iter().map(|path| path.display().to_string()).collect();
+            let files: Vec<_> = given.iter().map(|path| of_path(path)).collect();
             return Err(ManifestError::Empty(files.join(", ")));
         }
         Ok(manifest)
@@ -132,7 +157,7 @@ pub(super) fn name_of(cache: &ModelCache) -> String {
     let name = cache.metadata.name.as_ref().or(cache.metadata.generate_name.as_ref());
     let name = name.map_or(cache.spec.source.repo.as_str(), String::as_str);
     let namespace = cache.metadata.namespace.iter().map(String::as_str);
-    printable(&namespace.chain([name]).collect::<Vec<_>>().join("/"))
+    namespace.chain([name]).collect::<Vec<_>>().join("/")
 }
 
 /// What the API server would refuse.
@@ -174,7 +199,7 @@ fn take<T: DeserializeOwned>(object: &Node, into: &mut Vec<T>) -> Vec<Flaw> {
 /// The texts of a file or of a folder, each with a name for it.
 fn texts(path: &Path) -> Result<Vec<(String, String)>, ManifestError> {
     let unreadable = |path: &Path| {
-        let file = path.display().to_string();
+        let file = of_path(path);
         move |source| ManifestError::Unreadable { file, source }
     };
     if path == Path::new("-") {
@@ -193,9 +218,7 @@ fn texts(path: &Path) -> Result<Vec<(String, String)>, ManifestError> {
     } else {
         vec![path.to_owned()]
     };
-    let read = |file: &PathBuf| {
-        Ok((file.display().to_string(), fs::read_to_string(file).map_err(unreadable(file))?))
-    };
+    let read = |file: &PathBuf| Ok((of_path(file), fs::read_to_string(file).map_err(unreadable(file))?));
     files.iter().map(read).collect()
 }
 

@@ -6,6 +6,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use serde_json::Value;
 
 use super::node::{Node, Shape};
+use crate::text::printable;
 
 /// What is wrong, and in which line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,7 +66,7 @@ fn check(node: &Node, schema: &JSONSchemaProps, path: &str, flaws: &mut Vec<Flaw
                 }
             }
             for (name, line, node) in fields {
-                let path = format!("{path}.{name}");
+                let path = format!("{path}.{}", printable(name));
                 match (
                     schema.properties.as_ref().and_then(|all| all.get(name)),
                     &schema.additional_properties,

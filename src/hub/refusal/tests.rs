@@ -1,6 +1,7 @@
 //! Every recorded refusal, in the words of the Hub, for a model and for a dataset.
 
 use super::*;
+use crate::text::testing::{assert_safe, nasty};
 use TokenState::{Bad, Good, NotSent, Unclear};
 
 fn token() -> Token {
@@ -264,10 +265,12 @@ fn foreign_words_are_made_harmless() {
         ("token hf_abcdefghijklmnopqrstuv bad", "token hf_… bad"),
         ("hf_transfer is fine", "hf_transfer is fine"),
         ("hf_x=hf_abc_def-ghi.jkl-mno,hf_abcdefghijklmnopq", "hf_x=hf_…,hf_…"),
+        ("Bearer\u{200b}of-a-mirror", "Bearer …"),
         ("Authorization:Bearer of-a-mirror \"bearer: other", "Authorization:Bearer … \"bearer: …"),
     ] {
         assert_eq!(clean(given), shown);
     }
-    let long = clean(&"word ".repeat(1000));
-    assert!(long.chars().count() <= MAX_WORDS + 1 && long.ends_with('…'));
+    for (case, words) in nasty(300).chain([(0, "word ".repeat(1000))]) {
+        assert_safe(&clean(&words), MAX_WORDS, case);
+    }
 }
