@@ -1,6 +1,6 @@
 # make help lists the targets. Each does its own set-up.
 
-.PHONY: help demo picture demo-down test bench profile generate fmt lint book chart deny advisories build image \
+.PHONY: help demo picture demo-down test fresh bench profile generate fmt lint book chart deny advisories build image \
 	release-check release-files release-push clean
 
 help: ## List the targets
@@ -17,6 +17,9 @@ demo-down: ## Remove all that the demo started
 
 test: ## Run all checks and tests; ends with `N passed, N failed, N skipped`
 	@tests/run
+
+fresh: ## Play demo and test on a Debian made new for it, with empty caches; takes an hour. ARGS="test" for one of them
+	@tests/fresh $(ARGS)
 
 bench: ## Measure against hf download, curl and cp, and write docs/benchmarks.md; ARGS="--rounds 7" for more
 	@tests/bench/run $(ARGS)
@@ -50,10 +53,10 @@ chart: ## Check the chart, without a cluster: lint, and what is rendered from it
 	@charts/render && git diff --exit-code -- charts deploy tests/chart/rendered
 
 deny: ## Check the licences and sources of all dependencies
-	@"$$(tests/tools/crate cargo-deny 0.20.2)" --log-level error check bans licenses sources --hide-inclusion-graph
+	@"$$(tests/tools/crate cargo-deny)" --log-level error check bans licenses sources --hide-inclusion-graph
 
 advisories: ## Check the dependencies for known vulnerabilities; asks the database on the internet
-	@"$$(tests/tools/crate cargo-deny 0.20.2)" check advisories
+	@"$$(tests/tools/crate cargo-deny)" check advisories
 
 build: ## Build the release binary
 	cargo build --release --locked
