@@ -1,5 +1,6 @@
 //! modelcache: fills volumes with models from the Hugging Face Hub, and says what is wrong when it cannot.
 
+pub mod activity;
 pub mod api;
 pub mod cache;
 pub mod cli;

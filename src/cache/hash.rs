@@ -9,7 +9,7 @@ use std::{
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 
-use crate::hub::Digest;
+use crate::{activity, hub::Digest};
 
 /// How much of a file is read at once.
 const PIECE: usize = 1024 * 1024;
@@ -35,6 +35,7 @@ impl Hasher {
 
     /// Takes the next piece of the content.
     pub fn update(&mut self, piece: &[u8]) {
+        activity::mark();
         match self {
             Self::Sha256(state) => state.update(piece),
             Self::GitSha1(state) => state.update(piece),

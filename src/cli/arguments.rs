@@ -1,11 +1,13 @@
 //! Reads the command line. No error repeats what was given: in a Job, and in a pipeline, it may be a secret in the wrong place.
 
-use std::{ffi::OsString, net::SocketAddr};
+use std::{ffi::OsString, net::SocketAddr, time::Duration};
 
 use clap::{
     Command, CommandFactory as _, FromArgMatches as _,
     error::{ContextKind, ContextValue, ErrorKind},
 };
+
+use jiff::SignedDuration;
 
 use super::Cli;
 
@@ -82,4 +84,10 @@ pub(super) fn object_name(given: &str) -> Result<String, InvalidValue> {
         "give the name of an object: lower-case letters, digits, `-` and `.`, with a letter or digit at both ends of \
          each part",
     ))
+}
+
+/// A time such as `10m`.
+pub(super) fn duration(text: &str) -> Result<Duration, InvalidValue> {
+    let duration: SignedDuration = text.parse().map_err(|_| InvalidValue("give a time such as `10m`"))?;
+    duration.try_into().map_err(|_| InvalidValue("a time cannot be negative"))
 }

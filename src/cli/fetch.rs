@@ -2,8 +2,10 @@
 
 use std::{
     future::{Future, pending},
+    io,
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use futures::FutureExt as _;
@@ -12,7 +14,7 @@ use tokio::select;
 
 use super::{
     Output,
-    arguments::connections,
+    arguments::{connections, duration},
     env::Env,
     json, print,
     source::{FILES_HELP, Source, SourceArgs, Wanted},
@@ -20,6 +22,7 @@ use super::{
     tell,
 };
 use crate::{
+    activity,
     cache::{CacheDir, Links},
     fetch::{FetchRequest, Limits, Progress, Report, can_draw, fetch, show},
     reason::{Reason, exit},
@@ -53,6 +56,9 @@ pub(super) struct Args {
     /// Write how it ended to this file, as JSON of less than 4 KiB
     #[arg(long, value_name = "FILE", conflicts_with = "filename")]
     report: Option<PathBuf>,
+    /// End where nothing is downloaded, hashed or waited for during this time
+    #[arg(long, value_name = "TIME", default_value = "30m", hide = true, value_parser = duration)]
+    watchdog: Duration,
     /// What is printed in the end: the path of the snapshot, or the report
     #[arg(short, long, default_value = "text")]
     output: Output,
@@ -68,6 +74,9 @@ struct Way {
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = connections)]
     max_workers: usize,
 }
+
+/// What is being brought now, by the name of its ModelCache, and the report for the case that it never ends.
+type Current = Arc<Mutex<Option<(Option<String>, Report)>>>;
 
 /// A report of one of several.
 #[derive(Debug, Serialize)]
@@ -88,11 +97,19 @@ impl Args {
             Err(error) => return error.refuse(),
         };
         let stop = stopped().shared();
+        let args = Arc::new(self);
+        let current = Arc::new(Mutex::new(None));
+        if let Err(error) = args.watch(&cache, &current) {
+            tracing::warn!(%error, "no watchdog: a volume that does not answer is waited for");
+        }
         let mut code = exit::OK;
         for one in wanted {
             let name = one.name.clone();
-            let report = fill(one, &env, &cache, &self.way, stop.clone()).await;
-            self.tell(name.as_deref(), &cache, &report);
+            let begun =
+                Report::new(&one.repo, one.kind, &one.revision, Reason::TransferStalled, String::new());
+            *current.lock().unwrap_or_else(PoisonError::into_inner) = Some((name.clone(), begun));
+            let report = fill(one, &env, &cache, &args.way, stop.clone()).await;
+            args.tell(name.as_deref(), &cache, &report);
             if code == exit::OK {
                 code = report.reason.exit_code();
             }
@@ -101,6 +118,23 @@ impl Args {
             }
         }
         code
+    }
+
+    /// Ends the process with a report where it gets nowhere, whatever its other threads hang in.
+    fn watch(self: &Arc<Self>, cache: &CacheDir, current: &Current) -> io::Result<()> {
+        let (args, cache, current) = (Arc::clone(self), cache.clone(), Arc::clone(current));
+        activity::watch(self.watchdog, move || {
+            let begun = current.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some((name, report)) = begun {
+                let message = format!(
+                    "Nothing was downloaded, hashed or written for {} s: the volume or the network does not answer. What is \
+                     there is kept, and the next run continues with it.",
+                    args.watchdog.as_secs()
+                );
+                args.tell(name.as_deref(), &cache, &Report { message, ..report });
+            }
+            std::process::exit(Reason::TransferStalled.exit_code().into());
+        })
     }
 
     fn tell(&self, name: Option<&str>, cache: &CacheDir, report: &Report) {

@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use jiff::SignedDuration;
-
 use super::{
     Output,
-    arguments::InvalidValue,
+    arguments::duration,
     json,
     place::{PlaceArgs, failed},
     print, show, tell,
@@ -51,11 +49,6 @@ pub(super) struct Args {
     /// What is printed: a line for each thing that goes, or a JSON object for each repo
     #[arg(short, long, default_value = "text")]
     output: Output,
-}
-
-fn duration(text: &str) -> Result<Duration, InvalidValue> {
-    let duration: SignedDuration = text.parse().map_err(|_| InvalidValue("give a time such as `10m`"))?;
-    duration.try_into().map_err(|_| InvalidValue("a time cannot be negative"))
 }
 
 impl Args {

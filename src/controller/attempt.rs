@@ -7,12 +7,19 @@ use k8s_openapi::api::{
 };
 use kube::ResourceExt;
 
-use super::{job, observe::Attempt};
+use super::{
+    job,
+    observe::Attempt,
+    verdict::{self, ReportError},
+};
 use crate::{
     api::{self, ModelCache},
     fetch::Report,
     reason::{Reason, exit},
 };
+
+/// The word of Kubernetes for a Job that took longer than its deadline.
+const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
 
 /// How an attempt stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,26 +77,22 @@ pub fn is_active(job: &Job) -> bool {
 /// How the attempt stands. `refusal` is what the API server said when the Job's pod could not be made.
 #[must_use]
 pub fn standing(job: &Job, pod: Option<&Pod>, refusal: Option<&str>) -> Standing {
-    let end = pod.and_then(terminated);
-    let report = end.and_then(|end| Report::parse(end.message.as_deref()?));
-    if let Some((at, message)) = ended(job, "Failed") {
+    let report =
+        pod.and_then(terminated).ok_or(ReportError::Missing).and_then(|end| verdict::report(job, end));
+    if let Some(end) = ended(job, "Failed") {
         return match report {
             // A container that somebody's policy put beside ours may fail the Job after the work is done.
-            Some(report)
-                if report.reason == Reason::Verified && end.is_some_and(|end| end.exit_code == 0) =>
-            {
-                Standing::Succeeded(report)
-            }
-            report => failed(pod, report, at, message.as_deref()),
+            Ok(report) if report.reason == Reason::Verified => succeeded(report, end.at),
+            report => failed(pod, report, &end),
         };
     }
-    if let Some((at, _)) = ended(job, "Complete") {
+    if let Some(End { at, .. }) = ended(job, "Complete") {
         return match report {
-            Some(report) => Standing::Succeeded(report),
-            None => Standing::Failed {
+            // Another reason does not count with an exit code of 0.
+            Ok(report) => succeeded(report, at),
+            Err(error) => Standing::Failed {
                 reason: Reason::DownloadFailed,
-                message: "The Job completed, but its report is gone. It is run again to check the volume."
-                    .to_owned(),
+                message: format!("The Job completed with {error}. It is run again to check the volume."),
                 at,
                 retry_after: None,
             },
@@ -108,7 +111,7 @@ pub fn standing(job: &Job, pod: Option<&Pod>, refusal: Option<&str>) -> Standing
                 format!("The Job's pod is ending on {node}; another one is made after it."),
             )
         }
-        Some(pod) if phase(pod) == "Pending" => pending(Reason::JobPending, waits_for(pod)),
+        Some(pod) if phase(pod) == "Pending" => waits_for(pod),
         Some(pod) if phase(pod) == "Failed" => disrupted(pod),
         Some(_) => Standing::Running,
     }
@@ -125,43 +128,66 @@ pub fn is_refused(attempt: &Attempt) -> bool {
 /// When the Job ended, if it has.
 #[must_use]
 pub fn ended_at(job: &Job) -> Option<Timestamp> {
-    ["Complete", "Failed"].into_iter().find_map(|end| ended(job, end)).map(|(at, _)| at)
+    ["Complete", "Failed"].into_iter().find_map(|end| ended(job, end)).map(|end| end.at)
 }
 
-fn ended(job: &Job, type_: &str) -> Option<(Timestamp, Option<String>)> {
+/// How Kubernetes says that a Job ended.
+struct End<'a> {
+    at: Timestamp,
+    reason: Option<&'a str>,
+    message: Option<&'a str>,
+}
+
+fn ended<'a>(job: &'a Job, type_: &str) -> Option<End<'a>> {
     let conditions = job.status.as_ref()?.conditions.as_ref()?;
     let end = conditions.iter().find(|condition| condition.type_ == type_ && condition.status == "True")?;
     let at = end.last_transition_time.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
-    Some((at, end.message.clone()))
+    Some(End { at, reason: end.reason.as_deref(), message: end.message.as_deref() })
 }
 
-fn failed(pod: Option<&Pod>, report: Option<Report>, at: Timestamp, words: Option<&str>) -> Standing {
-    if let Some(report) = report {
-        let Report { reason, message, retry_after_seconds: retry_after, .. } = report;
-        return Standing::Failed { reason, message, at, retry_after };
+/// A time of the pod's own clock that lies after the end of the Job is not believed.
+fn succeeded(mut report: Report, at: Timestamp) -> Standing {
+    report.verified_at = report.verified_at.map(|time| time.min(at));
+    Standing::Succeeded(report)
+}
+
+fn failed(pod: Option<&Pod>, report: Result<Report, ReportError>, end: &End<'_>) -> Standing {
+    let at = end.at;
+    // Its container was stopped by it, and says no more than that.
+    if end.reason == Some(DEADLINE_EXCEEDED) {
+        let message = "The Job did not end within its deadline, and was ended. Its pod may have waited for a node, an image or \
+                       the volume all the time, or the volume or the network does not answer. Another one is made."
+            .to_owned();
+        return Standing::Failed { reason: Reason::TransferStalled, message, at, retry_after: None };
     }
+    let error = match report {
+        Err(error) => error,
+        Ok(report) => {
+            let Report { reason, message, retry_after_seconds: retry_after, .. } = report;
+            return Standing::Failed { reason, message, at, retry_after };
+        }
+    };
     let status = pod.and_then(|pod| pod.status.as_ref());
     let evicted = pod.is_some_and(is_evicted);
-    let end = pod.and_then(terminated);
-    let (reason, message) = match end {
+    let (reason, message) = match pod.and_then(terminated) {
         _ if evicted => {
             let why = status.and_then(|status| status.message.clone()).unwrap_or_default();
             (Reason::Evicted, format!("The node evicted the Job's pod: {why}"))
         }
-        Some(end) if end.reason.as_deref() == Some("OOMKilled") => (
+        Some(container) if container.reason.as_deref() == Some("OOMKilled") => (
             Reason::OutOfMemory,
             "The download ran out of memory. Raise spec.job.resources.limits.memory.".to_owned(),
         ),
-        Some(end) => (
+        Some(container) => (
             Reason::DownloadFailed,
             format!(
-                "The download ended with exit code {} and no report. Its log may tell more.",
-                end.exit_code
+                "The download ended with exit code {} and {error}. Its log may tell more.",
+                container.exit_code
             ),
         ),
         None => (
             Reason::DownloadFailed,
-            format!("The Job failed without a pod: {}", words.unwrap_or("no reason is given")),
+            format!("The Job failed without a pod: {}", end.message.unwrap_or("no reason is given")),
         ),
     };
     Standing::Failed { reason, message, at, retry_after: None }
@@ -198,13 +224,13 @@ fn phase(pod: &Pod) -> &str {
 }
 
 /// What a pending pod waits for, in the words of the scheduler or the kubelet.
-fn waits_for(pod: &Pod) -> String {
+fn waits_for(pod: &Pod) -> Standing {
     let status = pod.status.clone().unwrap_or_default();
     let unscheduled =
         status.conditions.iter().flatten().find(|c| c.type_ == "PodScheduled" && c.status == "False");
     if let Some(condition) = unscheduled {
         let words = condition.message.as_deref().unwrap_or("no reason is given");
-        return format!("The Job's pod is not scheduled: {words}");
+        return pending(Reason::JobPending, format!("The Job's pod is not scheduled: {words}"));
     }
     let waiting = status
         .container_statuses
@@ -214,13 +240,22 @@ fn waits_for(pod: &Pod) -> String {
         .find(|waiting| waiting.reason.as_deref().is_some_and(|reason| reason != "ContainerCreating"));
     if let Some(waiting) = waiting {
         let reason = waiting.reason.as_deref().unwrap_or_default();
-        return match waiting.message.as_deref() {
+        let said = match waiting.message.as_deref() {
             Some(words) => format!("The Job's container does not start: {reason}: {words}"),
             None => format!("The Job's container does not start: {reason}"),
         };
+        // The node makes the folder where there is none, and refuses what is no folder.
+        if waiting.message.as_deref().is_some_and(|words| words.contains("subPath")) {
+            let remedy = "Make spec.storage.subPath a folder on the volume that the Job's user can write.";
+            return pending(Reason::VolumeNotWritable, format!("{said}. {remedy}"));
+        }
+        return pending(Reason::JobPending, said);
     }
-    match node(pod) {
-        Some(node) => format!("The Job's pod is starting on node {node}."),
-        None => "The Job's pod waits to be scheduled.".to_owned(),
-    }
+    pending(
+        Reason::JobPending,
+        match node(pod) {
+            Some(node) => format!("The Job's pod is starting on node {node}."),
+            None => "The Job's pod waits to be scheduled.".to_owned(),
+        },
+    )
 }

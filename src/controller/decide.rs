@@ -316,6 +316,7 @@ impl Download<'_> {
             image: self.image,
             place: self.seen.place.as_ref(),
             errand: Errand::Fetch(self.commit, self.checked.endpoint.as_ref()?),
+            bytes: self.checked.snapshot.as_ref().map(|snapshot| snapshot.bytes),
         }))
     }
 

@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     api::{ModelCache, ModelCacheSpec, Source, TokenSecretRef},
+    fetch::Report,
     hub::Endpoint,
     reason::{Reason, Topic, Verdict},
 };
@@ -135,8 +136,9 @@ pub fn ended(mut job: Job, condition: &str, message: Option<&str>, when: Timesta
         }]),
         ..Default::default()
     });
+    let reported = message.and_then(Report::parse).map(|report| i32::from(report.reason.exit_code()));
     let terminated = ContainerStateTerminated {
-        exit_code: i32::from(condition != "Complete"),
+        exit_code: if condition == "Complete" { 0 } else { reported.filter(|&code| code > 0).unwrap_or(1) },
         message: message.map(ToOwned::to_owned),
         ..Default::default()
     };

@@ -34,6 +34,10 @@ pub const CONTAINER: &str = "fetch";
 const NONROOT: i64 = 65_532;
 const CACHE_MOUNT: &str = "/cache";
 const TOKEN_MOUNT: &str = "/var/run/secrets/modelcache.internal";
+/// What a Job may take beside the transfer, in seconds.
+const DEADLINE: i64 = 6 * 3600;
+/// Taken for the size of files that nobody has listed: more than the Hub's largest repos have.
+const UNKNOWN_SIZE: u64 = 4 << 40;
 const TERMINATION_LOG: &str = "/dev/termination-log";
 
 /// What a Job is made from, all of it settled before.
@@ -55,6 +59,8 @@ pub struct Order<'a> {
     pub place: Option<&'a Place>,
     /// What the Job is to do.
     pub errand: Errand<'a>,
+    /// The bytes of all files, where they are known: they decide how long it may take.
+    pub bytes: Option<u64>,
 }
 
 /// What a Job does on the claim.
@@ -110,12 +116,25 @@ pub fn build(order: Order<'_>) -> Job {
         spec: Some(JobSpec {
             // Every retry is the controller's own, so that there is one retry machine and not two.
             backoff_limit: Some(0),
+            active_deadline_seconds: Some(deadline(order)),
             pod_failure_policy: Some(PodFailurePolicy { rules: vec![ignore_disruptions()] }),
             template,
             ..JobSpec::default()
         }),
         status: None,
     }
+}
+
+/// The seconds after which Kubernetes ends the Job, whatever its pod does or waits for: a backstop, so that one that hangs,
+/// even with its node, does not keep the claim busy forever. No hindrance to a slow one: hours to be scheduled, to pull the
+/// image and to attach the volume, and a second for each MiB. It is no part of the template's hash: a Job is not made again
+/// for it.
+fn deadline(order: Order<'_>) -> i64 {
+    let bytes = match order.errand {
+        Errand::Fetch(..) => order.bytes.unwrap_or(UNKNOWN_SIZE),
+        Errand::Recall(_) => 0,
+    };
+    i64::try_from(bytes >> 20).map_or(i64::MAX, |seconds| seconds.saturating_add(DEADLINE))
 }
 
 /// Tells whether a Job would be made otherwise today. The attempt's number is a label of the template: the hash is
@@ -205,6 +224,8 @@ fn container(order: Order<'_>) -> Container {
     let mut mounts = vec![VolumeMount {
         name: "cache".to_owned(),
         mount_path: CACHE_MOUNT.to_owned(),
+        // The Job sees its own folder of a volume that others use too, and nothing beside it.
+        sub_path: order.inputs.sub_path.clone(),
         ..Default::default()
     }];
     if order.with_token() {
@@ -241,6 +262,12 @@ fn literal(text: &str) -> String {
     text.replace('$', "$$")
 }
 
+/// The text that was made a literal.
+#[must_use]
+pub fn written(literal: &str) -> String {
+    literal.replace("$$", "$")
+}
+
 /// The variables of the program: all of them are ours, with plain values.
 fn env(order: Order<'_>) -> Vec<EnvVar> {
     let level = order.cache.spec.job.log_level.map(|level| variable(logs::VARIABLE, level.as_str()));
@@ -267,7 +294,7 @@ fn variable(name: &str, value: &str) -> EnvVar {
 
 /// The command line is public (`kubectl describe`), so it names the token's file and never the token.
 fn arguments(order: Order<'_>) -> Vec<String> {
-    let Inputs { repo, refs, patterns, sub_path, .. } = order.inputs;
+    let Inputs { repo, refs, patterns, .. } = order.inputs;
     let mut args = vec!["fetch".to_owned(), repo.id.to_string(), format!("--type={}", repo.kind)];
     match order.errand {
         Errand::Fetch(commit, endpoint) => {
@@ -276,10 +303,7 @@ fn arguments(order: Order<'_>) -> Vec<String> {
         Errand::Recall(revision) => args.push(format!("--revision={revision}")),
     }
     args.extend([format!("--report={TERMINATION_LOG}"), "--output=json".to_owned()]);
-    args.push(match sub_path {
-        Some(path) => format!("--cache-dir={CACHE_MOUNT}/{path}"),
-        None => format!("--cache-dir={CACHE_MOUNT}"),
-    });
+    args.push(format!("--cache-dir={CACHE_MOUNT}"));
     args.extend(refs.iter().map(|name| format!("--alias={name}")));
     args.extend(patterns.include().map(|pattern| format!("--include={pattern}")));
     args.extend(patterns.exclude().map(|pattern| format!("--exclude={pattern}")));

@@ -30,6 +30,7 @@ mod reconcile;
 mod secrets;
 mod source;
 mod status;
+mod verdict;
 mod watch;
 
 pub use area::{Namespace, NamespaceError};

@@ -56,6 +56,7 @@ pub fn recall(
             image,
             place: seen.place.as_ref(),
             errand: Errand::Recall(&wanted.revision),
+            bytes: None,
         })
     };
     let is_ours = |attempt: &&Attempt| {
@@ -179,7 +180,15 @@ mod tests {
 
     /// What the Job leaves that found the old commit.
     fn told() -> String {
-        report("Verified").replace(fixtures::COMMIT, OLD)
+        let asked = format!(r#""revision":"{OLD}""#);
+        report("Verified").replace(fixtures::COMMIT, OLD).replace(&asked, r#""revision":"main""#)
+    }
+
+    /// What the Job leaves that found nothing.
+    fn in_vain() -> String {
+        let (asked, found) =
+            (format!(r#""revision":"{}""#, fixtures::COMMIT), format!(r#""commit":"{}","#, fixtures::COMMIT));
+        report("HubUnreachable").replace(&asked, r#""revision":"main""#).replace(&found, "")
     }
 
     fn arguments(job: &Job) -> Vec<String> {
@@ -223,7 +232,7 @@ mod tests {
     fn an_answer_in_vain_leaves_it_to_the_hub() {
         let (mut seen, checked) = again();
         let job = next_job(&seen, &checked, at(0));
-        seen.attempts = vec![ended(job, "Failed", Some(&report("HubUnreachable")), at(10))];
+        seen.attempts = vec![ended(job, "Failed", Some(&in_vain()), at(10))];
         let fetch = plan(&seen, &checked);
         let job = fetch.job.unwrap();
         assert!(arguments(&job).contains(&format!("--revision={}", fixtures::COMMIT)));
@@ -262,7 +271,7 @@ mod tests {
         let away = refused(&seen.cache, Reason::HubUnreachable);
         assert_eq!(plan(&seen, &refused(&seen.cache, Reason::TermsNotAccepted)).job, None);
         let first = decide::decide(&seen, &away, "image", at(20)).job.unwrap();
-        seen.attempts = vec![ended(first.clone(), "Failed", Some(&report("HubUnreachable")), at(30))];
+        seen.attempts = vec![ended(first.clone(), "Failed", Some(&in_vain()), at(30))];
 
         let within = decide::decide(&seen, &away, "image", at(30 + 3599));
         assert_eq!((within.job, within.obsolete.len()), (None, 0));
@@ -275,7 +284,7 @@ mod tests {
         let cache = Arc::make_mut(&mut seen.cache);
         cache.annotations_mut().insert(api::ANNOTATION_RECONCILE_AT.to_owned(), "now".to_owned());
         let asked = decide::decide(&seen, &away, "image", at(40)).job.unwrap();
-        seen.attempts = vec![ended(asked, "Failed", Some(&report("HubUnreachable")), at(50))];
+        seen.attempts = vec![ended(asked, "Failed", Some(&in_vain()), at(50))];
         assert_eq!(decide::decide(&seen, &away, "image", at(51)).job, None);
         // One Job at a time on the claim, also here.
         Arc::make_mut(&mut seen.cache).annotations_mut().clear();

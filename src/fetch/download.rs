@@ -24,6 +24,7 @@ use super::{
     writer::Alive,
 };
 use crate::{
+    activity,
     cache::{Adopted, CacheError, Courtesy, Partial, RepoDir, Silence, adopt, on_its_way, prove, store},
     hub::{Commit, Hub, HubError, RemoteFile, RepoFile, Revision, Token, TokenSource, Trouble, advice},
 };
@@ -115,6 +116,7 @@ impl Downloads<'_> {
             waited.get_or_insert_with(|| {
                 tracing::info!(path = %file.path, "waiting for another download of the same content");
             });
+            activity::mark();
             sleep(LOCK_PAUSE).await;
             idle += LOCK_PAUSE;
         }

@@ -10,6 +10,8 @@ use std::{
 
 use serde::Serialize;
 
+use crate::activity;
+
 use crate::text;
 
 /// How often a line is printed at most.
@@ -136,6 +138,7 @@ pub(super) struct FileProgress {
 impl FileProgress {
     /// More bytes came.
     pub(super) fn add(&self, bytes: u64) {
+        activity::mark();
         self.file.done.fetch_add(bytes, Relaxed);
         self.all.done.fetch_add(bytes * self.copies, Relaxed);
         self.all.fetched.fetch_add(bytes, Relaxed);
@@ -155,6 +158,7 @@ impl FileProgress {
 
     /// The file is in place, whoever brought it.
     pub(super) fn finish(&self) {
+        activity::mark();
         let left = self.file.size.saturating_sub(self.file.done.swap(self.file.size, Relaxed));
         self.all.done.fetch_add(left * self.copies, Relaxed);
         self.all.files.fetch_add(self.copies, Relaxed);

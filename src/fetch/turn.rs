@@ -17,6 +17,7 @@ use tokio::{
 };
 
 use crate::{
+    activity,
     cache::{Courtesy, RepoDir, Selection},
     hub::Commit,
 };
@@ -64,6 +65,7 @@ impl Turn {
                         tracing::info!("another run fills the same: waiting for it");
                     }
                     waited = true;
+                    activity::mark();
                     sleep(PAUSE.min(patience)).await;
                     idle += PAUSE.min(patience);
                     continue;

@@ -190,8 +190,8 @@ impl Reason {
                 bad("The Job's pod is running.", "Nothing: `status.progress` has the progress.")
             }
             Self::TransferStalled => bad(
-                "No byte arrived for the whole timeout, and a new connection did not help.",
-                "Check the proxies and firewalls between the cluster and the Hub's storage hosts.",
+                "No byte arrived for the whole timeout, and a new connection did not help. Or the Job did not end within its deadline.",
+                "Check the proxies and firewalls between the cluster and the Hub's storage hosts, and the health of the volume.",
             ),
             Self::HashMismatch => bad(
                 "The SHA-256 of a file, or its git SHA-1, differs from the one that the Hub lists, twice. The bytes were thrown away.",

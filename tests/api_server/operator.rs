@@ -65,6 +65,7 @@ fn built(cache: &ModelCache, errand: impl Fn(&Commit, &Endpoint, &Order<'_>) -> 
         image: IMAGE,
         place: Some(&place),
         errand: Errand::Fetch(&commit, &endpoint),
+        bytes: Some(1),
     };
     serde_json::to_value(errand(&commit, &endpoint, &order)).unwrap()
 }

@@ -188,3 +188,27 @@ async fn a_name_that_would_leave_the_folder_is_refused() {
         assert!(!stage.cache().exists());
     }
 }
+
+/// The watchdog is told to wait less than a connection is waited for: nothing else can end this.
+#[tokio::test]
+async fn a_fetch_that_gets_nowhere_ends_itself_with_a_report() {
+    let stage = harmed(Fault::new(Harm::Stall(1 << 20))).await;
+    let path = stage.root.path().join("report");
+    let report_to = format!("--report={}", path.display());
+    let mut command = stage.modelcache(&["fetch", "acme/tiny", "--watchdog=2s", &report_to]);
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let report = crate::support::report(&path);
+    assert_eq!(report.reason, Reason::TransferStalled, "{output:?}");
+    assert!(
+        report.message.starts_with("Nothing was downloaded, hashed or written for 2 s"),
+        "{}",
+        report.message
+    );
+    assert_eq!(output.status.code(), Some(i32::from(Reason::TransferStalled.exit_code())));
+    stage.assert_nothing_visible();
+
+    stage.hub.clear_faults();
+    let mut again = stage.modelcache(&["fetch", "acme/tiny"]);
+    assert!(tokio::task::spawn_blocking(move || again.status().unwrap()).await.unwrap().success());
+    stage.assert_loads(|_| true);
+}

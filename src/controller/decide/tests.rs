@@ -8,7 +8,7 @@ use super::decide;
 use crate::{
     api::{self, condition},
     controller::{
-        checked,
+        attempt, checked,
         fixtures::{self, *},
         neighbour::Neighbour,
         observe,
@@ -499,4 +499,86 @@ fn a_branch_that_moved_on_is_told_and_not_followed() {
     assert!(condition::holds(&after.conditions, Topic::UpdateAvailable));
     assert!(condition::holds(&after.conditions, Topic::Ready));
     assert_eq!(after.cached, before.cached);
+}
+
+#[test]
+fn a_report_that_is_not_the_jobs_own_counts_for_nothing() {
+    let (mut seen, checked) = bound(cache());
+    let job = next_job(&seen, &checked, at(0));
+    let forged = report("Verified").replace(COMMIT, "89abcdef0123456789abcdef0123456789abcdef");
+    let mut lying = ended(job.clone(), "Failed", Some(&report("Verified")), at(10));
+    let statuses = lying.pod.as_mut().unwrap().status.as_mut().unwrap().container_statuses.as_mut().unwrap();
+    statuses[0].state.as_mut().unwrap().terminated.as_mut().unwrap().exit_code = 137;
+    let (hash, ready) = (report("HashMismatch"), report("Ready"));
+    let mut attempts = vec![(lying, "exit code 137 and a report that does not count")];
+    for (condition, message, said) in [
+        ("Complete", Some(&forged), "it is about another revision"),
+        ("Complete", Some(&hash), "the container ended well"),
+        ("Complete", None, "no report"),
+        ("Failed", Some(&ready), "its reason is none of a download"),
+    ] {
+        attempts.push((ended(job.clone(), condition, message.map(String::as_str), at(10)), said));
+    }
+    for (attempt, said) in attempts {
+        seen.attempts = vec![attempt];
+        let plan = decide(&seen, &checked, IMAGE, at(11));
+        assert_eq!(plan.downloaded.reason, Reason::DownloadFailed, "{}", plan.downloaded.message);
+        assert!(plan.downloaded.message.contains(said), "{}", plan.downloaded.message);
+        assert_eq!(plan.cached, None);
+        assert!(plan.look_again.is_some(), "it is run again");
+        assert_eq!(attempt::number(&next_job(&seen, &checked, at(100))), 2);
+    }
+}
+
+#[test]
+fn a_time_in_the_future_is_not_believed() {
+    let (mut seen, checked) = bound(cache());
+    let job = next_job(&seen, &checked, at(0));
+    let future = report("Verified").replace("2026-01-01T12:00:09Z", "2999-01-01T00:00:00Z");
+    seen.attempts = vec![ended(job, "Complete", Some(&future), at(10))];
+    let plan = decide(&seen, &checked, IMAGE, at(11));
+    assert_eq!(plan.cached.unwrap().verified_at.unwrap().0, at(10));
+}
+
+#[test]
+fn a_job_that_hangs_is_ended_and_made_again() {
+    let (mut seen, checked) = bound(cache());
+    let job = next_job(&seen, &checked, at(0));
+    let deadline = job.spec.as_ref().unwrap().active_deadline_seconds;
+    assert_eq!(deadline, Some(6 * 3600 + 100), "six hours and a second for each MiB");
+    // With a report of the stopped container, and without a pod.
+    let stopped = ended(job.clone(), "Failed", Some(&report("Stopped")), at(10));
+    let mut gone = ended(job, "Failed", None, at(10));
+    gone.pod = None;
+    for mut attempt in [stopped, gone] {
+        let status = attempt.job.status.as_mut().unwrap();
+        status.conditions.as_mut().unwrap()[0].reason = Some("DeadlineExceeded".to_owned());
+        seen.attempts = vec![attempt];
+        let plan = decide(&seen, &checked, IMAGE, at(11));
+        assert_eq!(plan.downloaded.reason, Reason::TransferStalled);
+        assert!(plan.downloaded.message.contains("deadline"), "{}", plan.downloaded.message);
+        assert_eq!(attempt::number(&next_job(&seen, &checked, at(100))), 2);
+    }
+}
+
+#[test]
+fn a_folder_that_the_node_cannot_mount_is_a_condition_with_a_remedy() {
+    let (mut seen, checked) = bound(cache());
+    let mut attempt = running(next_job(&seen, &checked, at(0)));
+    let words = "failed to create subPath directory for volumeMount \"cache\" of container \"fetch\"";
+    let waiting = serde_json::json!({
+        "phase": "Pending",
+        "containerStatuses": [{
+            "name": "fetch", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+            "state": { "waiting": { "reason": "CreateContainerConfigError", "message": words } },
+        }],
+    });
+    attempt.pod.as_mut().unwrap().status = Some(serde_json::from_value(waiting).unwrap());
+    seen.attempts = vec![attempt];
+    let plan = decide(&seen, &checked, IMAGE, at(11));
+    assert_eq!(plan.downloaded.reason, Reason::VolumeNotWritable);
+    for part in [words, "Make spec.storage.subPath a folder"] {
+        assert!(plan.downloaded.message.contains(part), "{}", plan.downloaded.message);
+    }
+    assert!(plan.look_again.is_some());
 }

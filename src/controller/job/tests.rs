@@ -38,6 +38,7 @@ fn built_at(cache: &ModelCache, endpoint: &Endpoint) -> serde_json::Value {
         image: "modelcache:1",
         place: None,
         errand: Errand::Fetch(&commit, endpoint),
+        bytes: Some(100 << 20),
     });
     serde_json::to_value(job).unwrap()
 }
@@ -74,6 +75,7 @@ fn a_job_as_a_whole() {
         },
         "spec": {
             "backoffLimit": 0,
+            "activeDeadlineSeconds": 6 * 3600 + 100,
             "podFailurePolicy": { "rules": [{
                 "action": "Ignore",
                 "onPodConditions": [{ "type": "DisruptionTarget", "status": "True" }],
@@ -105,7 +107,7 @@ fn a_job_as_a_whole() {
                             "--endpoint=https://huggingface.co",
                             "--report=/dev/termination-log",
                             "--output=json",
-                            "--cache-dir=/cache/hub",
+                            "--cache-dir=/cache",
                             "--alias=latest",
                             "--alias=main",
                             "--include=*.json",
@@ -123,7 +125,7 @@ fn a_job_as_a_whole() {
                         },
                         "terminationMessagePath": "/dev/termination-log",
                         "volumeMounts": [
-                            { "name": "cache", "mountPath": "/cache" },
+                            { "name": "cache", "mountPath": "/cache", "subPath": "hub" },
                             { "name": "token", "mountPath": "/var/run/secrets/modelcache.internal", "readOnly": true },
                         ],
                     }],

@@ -117,11 +117,13 @@ async fn a_job_that_is_refused_makes_the_operator_ask_too() {
     seen.secret = SecretState::Present("hf_alice".parse().unwrap(), "1".to_owned());
     let (good, _) = preflights.check(&seen, Timestamp::now()).await;
     let job = next_job(&seen, &good, Timestamp::now());
+    let commit = good.snapshot.as_ref().unwrap().commit.as_str();
+    let message = report("TokenInvalid").replace(COMMIT, commit);
 
     hub.remove_token("hf_alice");
     seen.attempts = vec![running(job.clone())];
     assert_eq!(preflights.check(&seen, Timestamp::now()).await.0, good, "nothing tells that it changed");
-    seen.attempts = vec![ended(job, "Failed", Some(&report("TokenInvalid")), Timestamp::now())];
+    seen.attempts = vec![ended(job, "Failed", Some(&message), Timestamp::now())];
     let (refused, _) = preflights.check(&seen, Timestamp::now()).await;
     assert_eq!(refused.first_unmet().unwrap().reason, Reason::TokenInvalid);
     let asked = hub.requests().len();

@@ -164,6 +164,7 @@ fn no_text_of_a_spec_means_anything_to_the_kubelet() {
             image: "image",
             place: None,
             errand: if fetches { Errand::Fetch(&commit, &endpoint) } else { Errand::Recall(&revision) },
+            bytes: None,
         });
         let container = job.spec.unwrap().template.spec.unwrap().containers.remove(0);
 
