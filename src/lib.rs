@@ -6,6 +6,7 @@ pub mod cache;
 pub mod cli;
 pub mod controller;
 pub mod fetch;
+pub mod files;
 pub mod hub;
 pub mod reason;
 pub mod telemetry;

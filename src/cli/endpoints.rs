@@ -1,16 +1,17 @@
 //! The file with the operator's endpoints: a list in YAML, each with the way there.
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
 use crate::{
+    files::{self, Unread},
     hub::{CaBundle, CaBundleError, Endpoint, EndpointError, ProxyError},
     text::{of_path, printable},
 };
+
+/// The longest file that is read, in bytes: of endpoints, and of authorities.
+const LONGEST: u64 = 1 << 20;
 
 /// A file with no endpoints that can be used. Of what is in it only addresses are repeated, without what may be secret.
 #[derive(Debug, thiserror::Error)]
@@ -22,8 +23,8 @@ pub(super) struct EndpointsError {
 
 #[derive(Debug, thiserror::Error)]
 enum Flaw {
-    #[error("it cannot be read: {}", .0.kind())]
-    Unreadable(io::Error),
+    #[error("it cannot be read: {0}")]
+    Unreadable(Unread),
     #[error("line {0} is not YAML")]
     Syntax(u64),
     #[error("it must be a list with at least one endpoint, such as `- url: https://huggingface.co`")]
@@ -50,15 +51,15 @@ enum EntryFlaw {
     TwoBundles,
     #[error("caBundle is not usable: {0}")]
     Bundle(#[from] CaBundleError),
-    #[error("caBundleFile {} cannot be read: {}", of_path(.0), .1.kind())]
-    UnreadableBundle(PathBuf, io::Error),
+    #[error("caBundleFile {} cannot be read: {why}", of_path(.0), why = .1)]
+    UnreadableBundle(PathBuf, Unread),
     #[error("caBundleFile {} is not usable: {why}", of_path(.0), why = .1)]
     BundleFile(PathBuf, CaBundleError),
 }
 
 /// Reads the endpoints, the default one first.
 pub(super) fn read(file: &Path) -> Result<Vec<Endpoint>, EndpointsError> {
-    let text = std::fs::read_to_string(file).map_err(Flaw::Unreadable);
+    let text = files::read_given(file, LONGEST).and_then(files::text).map_err(Flaw::Unreadable);
     text.and_then(|text| parse(&text)).map_err(|why| EndpointsError { file: file.to_owned(), why })
 }
 
@@ -110,8 +111,8 @@ fn text<'a>(entry: &'a Map<String, Value>, key: &'static str) -> Result<Option<&
 }
 
 fn bundle_in(file: &Path) -> Result<CaBundle, EntryFlaw> {
-    let text =
-        std::fs::read_to_string(file).map_err(|error| EntryFlaw::UnreadableBundle(file.to_owned(), error))?;
+    let text = files::read(file, LONGEST).and_then(files::text);
+    let text = text.map_err(|error| EntryFlaw::UnreadableBundle(file.to_owned(), error))?;
     text.parse().map_err(|error| EntryFlaw::BundleFile(file.to_owned(), error))
 }
 

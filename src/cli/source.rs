@@ -23,7 +23,8 @@ pub(super) const FILES_HELP: &str = "Files (-f):\n  \
     ModelCache objects are taken from YAML or JSON, and held against their\n  \
     schema before anything is done. Other kinds are passed over, and so is\n  \
     what only a cluster needs, such as storage and job. Several are worked\n  \
-    through one after another; the exit code is that of the first that failed.\n\n  \
+    through one after another; the exit code is that of the first that failed.\n  \
+    A file has at most 16 MiB. Pipes and devices in a folder are refused.\n\n  \
     As in a cluster, a token is sent only for a ModelCache with a\n  \
     tokenSecretRef. It comes from that Secret where it is in the files, else\n  \
     from --token-file or the environment. It goes to no other Hub than that of\n  \

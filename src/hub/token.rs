@@ -5,12 +5,17 @@ use std::{fmt, io, path::PathBuf, str::FromStr};
 
 use reqwest::header::HeaderValue;
 
-use crate::reason::Reason;
+use crate::{
+    files::{self, Unread},
+    reason::Reason,
+};
 
 /// A shorter one could be a part of common words, and is no secret.
 const MIN_MASKED: usize = 6;
 /// Longer than any token of the Hub; a file beyond it is something else.
 const MAX_LENGTH: usize = 8 * 1024;
+/// With all the white space that may stand around it.
+const MAX_FILE: u64 = 64 * 1024;
 
 /// A token that may be sent: visible ASCII, neither empty nor endless.
 #[derive(Clone, PartialEq, Eq)]
@@ -93,13 +98,13 @@ impl TokenSource {
             Self::None => Ok(None),
             Self::Fixed(token) => Ok(Some(token.clone())),
             Self::Malformed(error) => Err(error.clone()),
-            Self::File(path) => match std::fs::read(path) {
-                Ok(bytes) => match std::str::from_utf8(&bytes) {
-                    Ok(text) => Token::parse(text).map(Some),
-                    Err(_) => Err(TokenError::Malformed { why: "it is not text" }),
-                },
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Err(TokenError::Missing),
-                Err(error) => Err(TokenError::Unreadable { kind: error.kind() }),
+            Self::File(path) => match files::read_given(path, MAX_FILE).and_then(files::text) {
+                Ok(text) => Token::parse(&text).map(Some),
+                Err(Unread::NoText) => Err(TokenError::Malformed { why: "it is not text" }),
+                Err(Unread::Large(_)) => Err(TokenError::Malformed { why: "its file is longer than 64 KiB" }),
+                Err(Unread::Kind(_)) => Err(TokenError::Malformed { why: "what holds it is no file" }),
+                Err(Unread::Io(error)) if error.kind() == io::ErrorKind::NotFound => Err(TokenError::Missing),
+                Err(Unread::Io(error)) => Err(TokenError::Unreadable { kind: error.kind() }),
             },
         }
     }

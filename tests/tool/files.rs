@@ -2,7 +2,8 @@
 
 use std::{
     fs,
-    io::Write as _,
+    io::{Read as _, Write as _},
+    os::unix::fs::symlink,
     process::{Command, Output, Stdio},
 };
 
@@ -213,4 +214,89 @@ async fn what_the_api_server_would_refuse_is_refused_before_anything_is_done() {
         .map(|line| text(&serde_json::from_str::<Value>(line).unwrap()["name"]))
         .collect();
     assert!(names.len() > 2, "{output:?}");
+}
+
+/// A command that runs another.
+fn with_the_rest(mut outer: Command, inner: &Command) -> Command {
+    outer.arg(inner.get_program()).args(inner.get_args());
+    for (name, value) in inner.get_envs() {
+        match value {
+            Some(value) => outer.env(name, value),
+            None => outer.env_remove(name),
+        };
+    }
+    outer
+}
+
+#[tokio::test]
+async fn what_never_ends_is_refused_at_once_and_a_pipe_of_the_command_is_read() {
+    let stage = stage().await;
+    let folder = stage.root.path().join("given");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("a.yaml"), public()).unwrap();
+    let path = |name: &str| folder.join(name);
+    // Each would hang, or fill the memory, where it is just opened and read.
+    let made = Command::new("mkfifo").arg(path("pipe.yaml")).status().unwrap();
+    assert!(made.success());
+    symlink("/dev/zero", path("zero.yaml")).unwrap();
+    symlink("/dev/stdin", path("stdin.yaml")).unwrap();
+    fs::File::create(path("sparse.yaml")).unwrap().set_len(1 << 40).unwrap();
+    let within = |arguments: &[&str]| {
+        let mut command = Command::new("timeout");
+        command.arg("20");
+        let mut command = with_the_rest(command, &stage.modelcache(arguments));
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // Open, and nothing comes.
+        let _open = child.stdin.take();
+        let mut said = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        let status = child.wait().unwrap();
+        (status.code(), said)
+    };
+    for (name, why) in [
+        ("pipe.yaml", "it is a pipe, and not a file"),
+        ("zero.yaml", "it is a device, and not a file"),
+        ("sparse.yaml", "it has more than 16777216 bytes"),
+    ] {
+        let file = path(name);
+        let (code, said) = within(&["check", "-f", file.to_str().unwrap()]);
+        assert_eq!(
+            (code, said.trim_end()),
+            (Some(2), format!("error: cannot read {}: {why}", file.display()).as_str())
+        );
+        let (code, said) = within(&["check", "acme/gated", "--token-file", file.to_str().unwrap()]);
+        assert!(code == Some(77) && said.contains("TokenMalformed"), "{name}: {code:?}: {said}");
+    }
+    for name in ["pipe.yaml", "zero.yaml", "sparse.yaml", "stdin.yaml"] {
+        let (code, said) = within(&["check", "-f", folder.to_str().unwrap()]);
+        assert!(code == Some(2) && said.starts_with("error: cannot read "), "{name}: {code:?}: {said}");
+        // They are told one by one, in the order of their names.
+        let told =
+            ["pipe.yaml", "sparse.yaml", "stdin.yaml", "zero.yaml"].iter().find(|name| said.contains(*name));
+        fs::remove_file(path(told.unwrap())).unwrap();
+    }
+    assert_eq!(within(&["check", "-f", folder.to_str().unwrap()]).0, Some(0));
+
+    let script = "exec \"$0\" \"$@\" <(sleep 0.2; cat a.yaml)";
+    let mut piped = Command::new("bash");
+    piped.args(["-c", script]);
+    let mut piped = with_the_rest(piped, &stage.modelcache(&["check", "-f"]));
+    piped.current_dir(&folder);
+    let output = piped.output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+
+    // As much as memory has room for, and as deep as no stack is.
+    for (text, word) in [
+        ("x: y\n".repeat(4 << 20), "more than 16777216 bytes"),
+        ("[".repeat(1 << 20), "this is not valid YAML"),
+        ("- ".repeat(1 << 20), "this is not valid YAML"),
+        ("---\n".repeat(1 << 20), "this is not valid YAML"),
+        (format!("a: &a [x]\n{}", "b: [*a, *a, *a]\n".repeat(1 << 16)), "this is not valid YAML"),
+    ] {
+        fs::write(path("a.yaml"), text).unwrap();
+        let output = stage.modelcache(&["check", "-f"]).arg(path("a.yaml")).output().unwrap();
+        let said = told(&output);
+        assert!(output.status.code() == Some(2) && said.contains(word), "{said}");
+    }
 }

@@ -4,8 +4,7 @@ mod node;
 mod schema;
 
 use std::{
-    fs,
-    io::{self, Read as _},
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -17,10 +16,16 @@ use serde::de::DeserializeOwned;
 use super::tell;
 use crate::{
     api::{self, GROUP, ModelCache, TokenSecretRef},
+    files::{self, Unread},
     hub::TokenSource,
     reason::exit,
     text::of_path,
 };
+
+/// The longest file that is read, in bytes. How deep it may be and of how many values the parser bounds, at 64 and 250,000.
+const LONGEST: u64 = 16 << 20;
+/// The most flaws of a file that are told.
+const FLAWS: usize = 100;
 
 /// What files hold, as far as it matters here.
 #[derive(Debug, Default)]
@@ -35,7 +40,7 @@ pub(super) struct Manifest {
 pub(super) enum ManifestError {
     /// A file or folder cannot be read.
     #[error("cannot read {file}: {source}")]
-    Unreadable { file: String, source: io::Error },
+    Unreadable { file: String, source: Unread },
     /// It is not YAML.
     #[error("{file}:{line}: this is not valid YAML")]
     Syntax { file: String, line: u64 },
@@ -66,7 +71,12 @@ impl ManifestError {
 }
 
 fn lines_of(file: &str, flaws: &[Flaw]) -> Vec<String> {
-    flaws.iter().map(|flaw| format!("{file}:{}: {}", flaw.line, flaw.text)).collect()
+    let mut lines: Vec<_> =
+        flaws.iter().take(FLAWS).map(|flaw| format!("{file}:{}: {}", flaw.line, flaw.text)).collect();
+    if flaws.len() > FLAWS {
+        lines.push(format!("{file}: and {} more", flaws.len() - FLAWS));
+    }
+    lines
 }
 
 /// What becomes of a reference to a Secret.
@@ -85,8 +95,18 @@ impl Manifest {
     pub(super) fn read(given: &[PathBuf]) -> Result<Self, ManifestError> {
         let mut manifest = Self::default();
         for path in given {
-            for (file, text) in texts(path)? {
-                manifest.add(&file, &text)?;
+            let unreadable = |file: String| move |source| ManifestError::Unreadable { file, source };
+            if path == Path::new("-") {
+                let text = files::bounded(io::stdin(), LONGEST).and_then(files::text);
+                manifest.add("-", &text.map_err(unreadable("the standard input".to_owned()))?)?;
+                continue;
+            }
+            // What lies in a folder was put there by anybody; a pipe that is named came with the command.
+            let read = if path.is_dir() { files::read } else { files::read_given };
+            for file in files_of(path)? {
+                let name = of_path(&file);
+                let text = read(&file, LONGEST).and_then(files::text).map_err(unreadable(name.clone()))?;
+                manifest.add(&name, &text)?;
             }
         }
         if manifest.caches.is_empty() {
@@ -196,30 +216,18 @@ fn take<T: DeserializeOwned>(object: &Node, into: &mut Vec<T>) -> Vec<Flaw> {
     vec![Flaw { line: object.line, text: format!("this is not a {kind} that the API server would take") }]
 }
 
-/// The texts of a file or of a folder, each with a name for it.
-fn texts(path: &Path) -> Result<Vec<(String, String)>, ManifestError> {
-    let unreadable = |path: &Path| {
-        let file = of_path(path);
-        move |source| ManifestError::Unreadable { file, source }
-    };
-    if path == Path::new("-") {
-        let mut text = String::new();
-        io::stdin().read_to_string(&mut text).map_err(unreadable(Path::new("the standard input")))?;
-        return Ok(vec![("-".to_owned(), text)]);
+/// The files of a path: itself, or those of a folder that kubectl would take.
+fn files_of(path: &Path) -> Result<Vec<PathBuf>, ManifestError> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
     }
-    let files = if path.is_dir() {
-        let entries = fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>);
-        let mut files: Vec<_> = entries.map_err(unreadable(path))?.iter().map(fs::DirEntry::path).collect();
-        files.retain(|file| {
-            file.extension().is_some_and(|end| end == "yaml" || end == "yml" || end == "json")
-        });
-        files.sort_unstable();
-        files
-    } else {
-        vec![path.to_owned()]
-    };
-    let read = |file: &PathBuf| Ok((of_path(file), fs::read_to_string(file).map_err(unreadable(file))?));
-    files.iter().map(read).collect()
+    let entries = fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+    let entries =
+        entries.map_err(|error| ManifestError::Unreadable { file: of_path(path), source: error.into() })?;
+    let mut files: Vec<_> = entries.iter().map(fs::DirEntry::path).collect();
+    files.retain(|file| file.extension().is_some_and(|end| end == "yaml" || end == "yml" || end == "json"));
+    files.sort_unstable();
+    Ok(files)
 }
 
 #[cfg(test)]
