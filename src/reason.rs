@@ -200,6 +200,8 @@ reasons! {
     ClaimPending: Wait, FAILURE;
     /// A claim of this name exists and was not made for this ModelCache: it is never touched.
     ClaimConflict: Person, FAILURE;
+    /// Pods of others write to the claim, and nobody who may change it has allowed the operator to write there, too.
+    ClaimInUse: Person, FAILURE;
     /// The claim is being deleted.
     ClaimTerminating: Wait, FAILURE;
     /// The claim has lost its volume.
@@ -270,6 +272,7 @@ impl Reason {
             | Self::ClaimNotFound
             | Self::ClaimPending
             | Self::ClaimConflict
+            | Self::ClaimInUse
             | Self::ClaimTerminating
             | Self::ClaimLost
             | Self::VolumeFull

@@ -50,5 +50,12 @@ pub const LABEL_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// The value of [`LABEL_MANAGED_BY`].
 pub const MANAGED_BY: &str = "modelcache";
 
+/// Label on a Secret: with `true` it is for ModelCaches, and their status may list its keys.
+pub const LABEL_TOKEN: &str = "modelcache.internal/token";
+
+/// Annotation on a claim: with `true`, the operator may write to it although pods of others do, too; with any other value, it
+/// never does. For whoever may change the claim.
+pub const ANNOTATION_ALLOW_WRITES: &str = "modelcache.internal/allow-writes";
+
 /// Annotation on a `ModelCache`: a new value asks for a look at the Hub now. Echoed in `status.lastHandledReconcileAt`.
 pub const ANNOTATION_RECONCILE_AT: &str = "modelcache.internal/reconcile-at";

@@ -14,7 +14,8 @@ pub struct Storage {
     pub claim: Option<ClaimTemplate>,
 
     /// Name of a claim of yours in the same namespace, instead of `claim`. Several ModelCaches may share it; it is
-    /// never resized or deleted. It cannot be changed.
+    /// never resized or deleted. It cannot be changed. If pods of others write to the claim, it needs the annotation
+    /// `modelcache.internal/allow-writes: "true"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub existing_claim: Option<String>,

@@ -18,6 +18,8 @@ const INTERRUPTED: Growing = Growing::new(10, 600);
 
 /// A safety net below the watches, for what no event tells of a claim or a Job.
 pub const WAITING: Duration = Duration::from_secs(30);
+/// A claim that pods of others write to: that they have ended is no event.
+pub const IN_USE: Duration = Duration::from_secs(300);
 /// Where no event tells that a Secret came: looked at again after this time at the latest.
 pub const WITHOUT_TOKEN: Duration = Duration::from_secs(300);
 
@@ -78,6 +80,7 @@ pub fn again(reason: Reason) -> Again {
             ..,
         ) => Again::Interval,
         (R::SecretNotFound | R::SecretKeyNotFound | R::TokenMalformed, ..) => Again::Every(WITHOUT_TOKEN),
+        (R::ClaimInUse, ..) => Again::Every(IN_USE),
         (R::ClaimConflict | R::ClaimLost | R::RefConflict, ..) => Again::Every(WAITING),
         (_, Some(Topic::Downloaded), Remedy::Wait) => Again::Every(WAITING),
         (_, Some(Topic::Downloaded), remedy) => Again::Growing(of_attempts(remedy)),

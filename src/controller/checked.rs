@@ -62,25 +62,30 @@ impl Checked {
                      kubectl create secret generic {name} --from-file={key}=FILE; the cache continues by itself."
                 ),
             ),
-            SecretState::KeyNotFound { keys } if keys.is_empty() => (
-                Reason::SecretKeyNotFound,
-                format!(
-                    "The Secret {name} is empty. Put the token under the key {key}; the cache continues by itself."
-                ),
-            ),
             SecretState::KeyNotFound { keys } => (
                 Reason::SecretKeyNotFound,
-                format!(
-                    "The Secret {name} has no key {key}; it has {}. Put the token there, or name the key in \
-                     spec.tokenSecretRef.key.",
-                    keys.join(", ")
-                ),
+                match keys.as_deref() {
+                    None => format!(
+                        "The Secret {name} has no key {key}. Put the token there, or name the key in \
+                         spec.tokenSecretRef.key. Its keys: kubectl describe secret {name} -n {}",
+                        cache.namespace().unwrap_or_default()
+                    ),
+                    Some([]) => format!(
+                        "The Secret {name} is empty. Put the token under the key {key}; the cache continues by itself."
+                    ),
+                    Some(keys) => format!(
+                        "The Secret {name} has no key {key}; it has {}. Put the token there, or name the key in \
+                         spec.tokenSecretRef.key.",
+                        keys.join(", ")
+                    ),
+                },
             ),
-            SecretState::Malformed(error) => (
+            // Not which rule the value breaks: that would tell what it looks like.
+            SecretState::Malformed => (
                 Reason::TokenMalformed,
                 format!(
-                    "The key {key} of the Secret {name} holds no token: {error}. Put a token of the Hub there; the \
-                     cache continues by itself."
+                    "The key {key} of the Secret {name} holds no token: a token is one word of visible ASCII characters. \
+                     Put a token of the Hub there; the cache continues by itself."
                 ),
             ),
         };

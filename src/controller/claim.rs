@@ -52,9 +52,19 @@ pub fn build(cache: &ModelCache, bytes: u64) -> PersistentVolumeClaim {
 /// Whether the claim was made for this ModelCache, now or in an earlier life of it.
 #[must_use]
 pub fn is_ours(claim: &PersistentVolumeClaim, cache: &ModelCache) -> bool {
-    let labels = claim.labels();
-    labels.get(api::LABEL_MANAGED_BY).is_some_and(|by| by == api::MANAGED_BY)
-        && labels.get(api::LABEL_NAME) == Some(&cache.name_any())
+    is_made_by_operator(claim) && claim.labels().get(api::LABEL_NAME) == Some(&cache.name_any())
+}
+
+/// Whether the operator made the claim, for this ModelCache or for another one.
+#[must_use]
+pub fn is_made_by_operator(claim: &PersistentVolumeClaim) -> bool {
+    claim.labels().get(api::LABEL_MANAGED_BY).is_some_and(|by| by == api::MANAGED_BY)
+}
+
+/// What the claim itself says about writes of the operator; none where it says nothing.
+#[must_use]
+pub fn allows_writes(claim: &PersistentVolumeClaim) -> Option<bool> {
+    claim.annotations().get(api::ANNOTATION_ALLOW_WRITES).map(|value| value == "true")
 }
 
 /// Whether pods of several nodes can write the volume at once.

@@ -10,7 +10,7 @@ use super::{
     attempt::{self, Standing},
     backoff,
     checked::Checked,
-    claim,
+    claim, consent,
     inputs::Inputs,
     job::{self, Errand},
     neighbour,
@@ -327,6 +327,9 @@ impl Download<'_> {
         let Some(job) = self.job(number) else {
             return Plan::new(not_checked(self.seen, self.checked), self.cached);
         };
+        if let Some(plan) = consent::missing(self.seen, self.claim, self.cached.as_ref()) {
+            return plan;
+        }
         let name = self.claim.name_any();
         if let Some(snapshot) = &self.checked.snapshot
             && let Some(size) = claim::capacity(self.claim).filter(|size| *size < snapshot.bytes)

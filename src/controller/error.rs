@@ -2,7 +2,7 @@
 //!
 //! What a user can mend is never an error here: it is a verdict on the resource.
 
-use super::area::Area;
+use super::{area::Area, listing::ListingError};
 use crate::hub::HubError;
 
 /// The controller cannot run.
@@ -76,6 +76,15 @@ pub enum ObserveError {
         /// Why not.
         #[source]
         source: kube::Error,
+    },
+    /// A list of which little is kept.
+    #[error("cannot list {kind}: {source}")]
+    Fold {
+        /// What they are.
+        kind: &'static str,
+        /// Why not.
+        #[source]
+        source: ListingError,
     },
 }
 

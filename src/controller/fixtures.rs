@@ -66,6 +66,7 @@ pub fn seen(cache: ModelCache) -> Observation {
         attempts: Vec::new(),
         busy: None,
         place: None,
+        writer: None,
         neighbours: Vec::new(),
         progress: None,
     }

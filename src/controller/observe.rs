@@ -14,10 +14,16 @@ use kube::{
 };
 use tracing::debug;
 
-use super::{ObserveError, attempt, claim, job, neighbour::Neighbour, placement::Place, progress};
+use super::{
+    ObserveError, attempt, claim, consent, job, listing,
+    neighbour::Neighbour,
+    placement::Place,
+    progress,
+    users::{ClaimUsers, PodUse},
+};
 use crate::{
     api::{self, ModelCache, Progress, TokenSecretRef},
-    hub::{Token, TokenError},
+    hub::Token,
 };
 
 /// The Secret that a ModelCache refers to, as far as it matters.
@@ -29,16 +35,36 @@ pub enum SecretState {
     NotFound,
     /// The Secret has other keys.
     KeyNotFound {
-        /// The keys that it has, sorted.
-        keys: Vec<String>,
+        /// The keys that it has, sorted, where it is a Secret for ModelCaches. Who names another one has not shown that they may
+        /// know what is in it.
+        keys: Option<Vec<String>>,
     },
     /// The value cannot be a token.
-    Malformed(TokenError),
+    Malformed,
     /// A token, and the version of the Secret that it is from.
     Present(Token, String),
 }
 
 impl SecretState {
+    /// What a Secret has under a key.
+    fn of(secret: Secret, key: &str) -> Self {
+        let for_models = secret.labels().get(api::LABEL_TOKEN).is_some_and(|value| value == "true");
+        let Secret { data, metadata, .. } = secret;
+        let data = data.unwrap_or_default();
+        let Some(value) = data.get(key) else {
+            return Self::KeyNotFound { keys: for_models.then(|| data.into_keys().collect()) };
+        };
+        // Bytes that are no text become a character that no token has, and are refused as such.
+        match Token::parse(&String::from_utf8_lossy(&value.0)) {
+            Ok(token) => {
+                let (uid, version) =
+                    (metadata.uid.unwrap_or_default(), metadata.resource_version.unwrap_or_default());
+                Self::Present(token, format!("{uid}/{version}"))
+            }
+            Err(_) => Self::Malformed,
+        }
+    }
+
     /// The token, where there is one.
     #[must_use]
     pub fn token(&self) -> Option<&Token> {
@@ -84,6 +110,8 @@ pub struct Observation {
     pub busy: Option<String>,
     /// Where a Job has to run, if one may be made.
     pub place: Option<Place>,
+    /// A pod of others that writes to the claim, if a Job may be made and the claim needs consent for it.
+    pub writer: Option<String>,
     /// Other resources that use the claim.
     pub neighbours: Vec<Neighbour>,
     /// How far the running Job has come.
@@ -117,22 +145,29 @@ pub async fn observe(
     }
     attempts.sort_by_key(|attempt| attempt::number(&attempt.job));
     let running = attempts.last().and_then(|attempt| attempt.pod.as_ref().filter(|pod| runs(pod)));
-    let (busy, place) = match claim.as_ref().filter(|claim| !claim::is_shared(claim)) {
-        Some(claim) => {
-            let a_job_may_be_made =
-                running.is_none() && !cache.spec.suspend && !cache.is_ready() && Place::is_open(&cache);
-            let place = if a_job_may_be_made { place(client, &namespace, claim).await? } else { None };
-            (busy(client, &namespace, claim, &cache).await?, place)
+    let known: Vec<_> = caches.iter().flat_map(Store::state).collect();
+    let a_job_may_be_made = running.is_none() && !cache.spec.suspend && !cache.is_ready();
+    let (mut busy, mut place, mut writer) = (None, None, None);
+    if let Some(claim) = &claim {
+        let one_node = !claim::is_shared(claim);
+        let asks_place = a_job_may_be_made && one_node && Place::is_open(&cache);
+        let asks_consent =
+            a_job_may_be_made && consent::depends_on_pods(claim, is_filled(&known, &cache, claim));
+        if asks_place || asks_consent {
+            let users = users(client, &namespace, claim).await?;
+            place = users.place().filter(|_| asks_place).cloned();
+            writer = users.writer().filter(|_| asks_consent).map(ToOwned::to_owned);
         }
-        None => (None, None),
-    };
+        if one_node {
+            busy = at_work(client, &namespace, claim, &cache).await?;
+        }
+    }
     let progress = match running {
         Some(pod) => read_progress(client, &namespace, pod).await,
         None => None,
     };
-    let known: Vec<_> = caches.iter().flat_map(Store::state).collect();
     let neighbours = Neighbour::all(&known, &cache);
-    Ok(Observation { cache, secret, claim, attempts, busy, place, neighbours, progress })
+    Ok(Observation { cache, secret, claim, attempts, busy, place, writer, neighbours, progress })
 }
 
 async fn secret(
@@ -146,21 +181,7 @@ async fn secret(
         .get_opt(&wanted.name)
         .await
         .map_err(|source| ObserveError::read("Secret", &wanted.name, source))?;
-    let Some(secret) = found else { return Ok(SecretState::NotFound) };
-    let data = secret.data.clone().unwrap_or_default();
-    let Some(value) = data.get(&wanted.key) else {
-        return Ok(SecretState::KeyNotFound { keys: data.into_keys().collect() });
-    };
-    let version = format!(
-        "{}/{}",
-        secret.metadata.uid.as_deref().unwrap_or_default(),
-        secret.metadata.resource_version.as_deref().unwrap_or_default()
-    );
-    // Bytes that are no text become a character that no token has, and are refused as such.
-    Ok(match Token::parse(&String::from_utf8_lossy(&value.0)) {
-        Ok(token) => SecretState::Present(token, version),
-        Err(error) => SecretState::Malformed(error),
-    })
+    Ok(found.map_or(SecretState::NotFound, |secret| SecretState::of(secret, &wanted.key)))
 }
 
 async fn found_claim(
@@ -232,7 +253,7 @@ async fn refusal(client: &Client, namespace: &str, job: &Job) -> Option<String> 
 }
 
 /// Two Jobs on one volume are safe but no faster, and a volume that attaches to one node may keep the second waiting.
-async fn busy(
+async fn at_work(
     client: &Client,
     namespace: &str,
     claim: &PersistentVolumeClaim,
@@ -250,15 +271,26 @@ async fn busy(
         .min())
 }
 
-/// Where a Job would have to run. All pods of the namespace are listed for it: nothing else tells who uses a claim.
-async fn place(
+/// What pods do with the claim. All pods of the namespace are listed for it: nothing else tells who uses a claim.
+async fn users(
     client: &Client,
     namespace: &str,
     claim: &PersistentVolumeClaim,
-) -> Result<Option<Place>, ObserveError> {
-    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
-    let found = pods.list(&recent()).await.map_err(|source| ObserveError::list("pods", source))?;
-    Ok(Place::of_users(&found.items, &claim.name_any()))
+) -> Result<ClaimUsers, ObserveError> {
+    let mut users = ClaimUsers::of(claim.name_any());
+    listing::fold::<Pod, PodUse>(client, namespace, |pod| users.add(pod))
+        .await
+        .map_err(|source| ObserveError::Fold { kind: "pods", source })?;
+    Ok(users)
+}
+
+/// Whether a ModelCache of the namespace has a model on the claim: once it was taken, it stays so.
+fn is_filled(known: &[Arc<ModelCache>], cache: &ModelCache, claim: &PersistentVolumeClaim) -> bool {
+    let holds = |other: &ModelCache| {
+        let cached = other.status.as_ref().and_then(|status| status.cached.as_ref());
+        cached.is_some_and(|cached| Some(&cached.claim_uid) == claim.metadata.uid.as_ref())
+    };
+    holds(cache) || known.iter().any(|other| other.namespace() == cache.namespace() && holds(other))
 }
 
 /// A Job whose pod cannot start must not keep others waiting for ever; one that was made just now has had no time to.
@@ -285,5 +317,63 @@ async fn read_progress(client: &Client, namespace: &str, pod: &Pod) -> Option<Pr
             debug!(pod = pod.name_any(), %error, "no progress: the log cannot be read");
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        controller::{
+            checked::Checked,
+            fixtures::{cache, with_token},
+            source::Wanted,
+        },
+        reason::{Reason, Topic},
+    };
+
+    /// The reason and message for a Secret with these labels and values.
+    fn said(labels: &serde_json::Value, data: &serde_json::Value) -> Option<(Reason, String)> {
+        let secret: Secret = serde_json::from_value(json!({
+            "metadata": { "name": "hf", "labels": labels }, "data": data,
+        }))
+        .unwrap();
+        let cache = with_token(cache());
+        let wanted = Wanted::parse(&cache.spec).unwrap();
+        let checked = Checked::without_token(&cache, &SecretState::of(secret, "token"), &wanted)?;
+        let verdict = checked.verdicts.into_iter().find(|it| it.topic == Topic::Authenticated)?;
+        Some((verdict.reason, verdict.message))
+    }
+
+    #[test]
+    fn the_keys_of_a_secret_are_listed_only_where_it_is_for_models() {
+        let data = json!({ "admin-password": "eA==", "tls.key": "eA==" });
+        for labels in [json!({}), json!({ api::LABEL_TOKEN: "false" }), json!({ "app": "postgres" })] {
+            let (reason, message) = said(&labels, &data).unwrap();
+            assert_eq!(reason, Reason::SecretKeyNotFound);
+            assert!(!message.contains("password") && !message.contains("tls"), "{message}");
+            assert!(message.ends_with("kubectl describe secret hf -n team"), "{message}");
+            // Nor how many there are.
+            assert_eq!(said(&labels, &json!({})).unwrap().1, message);
+        }
+        let ours = json!({ api::LABEL_TOKEN: "true" });
+        assert!(said(&ours, &data).unwrap().1.contains("it has admin-password, tls.key."));
+        assert!(said(&ours, &json!({})).unwrap().1.contains("is empty"));
+    }
+
+    #[test]
+    fn what_no_token_looks_like_is_not_described() {
+        let mut messages = Vec::new();
+        // Empty, two words, a line of PEM, and bytes that are no text.
+        for value in ["", "dHdvIHdvcmRz", "LS0tLS1CRUdJTiBQUklWQVRFIEtFWS0tLS0tCng=", "/v8="] {
+            let (reason, message) = said(&json!({}), &json!({ "token": value })).unwrap();
+            assert_eq!(reason, Reason::TokenMalformed);
+            messages.push(message);
+        }
+        messages.dedup();
+        assert_eq!(messages.len(), 1, "{messages:?}");
+        assert_eq!(said(&json!({}), &json!({ "token": "aGZfYWJjZGVmZ2hpamtsbW5vcA==" })), None);
     }
 }

@@ -15,7 +15,7 @@ use kube::ResourceExt;
 use super::{
     attempt::{self, Standing},
     checked::{self, Checked, Snapshot},
-    claim, decide,
+    claim, consent, decide,
     inputs::Inputs,
     job::{self, Errand},
     observe::{Attempt, Observation},
@@ -87,6 +87,9 @@ pub fn recall(
             }
         }
     };
+    if let Some(plan) = consent::missing(seen, claim, None) {
+        return Some(Plan { pin: Pin::Open, ..plan });
+    }
     if let Some(busy) = &seen.busy {
         let message = format!("The Job {busy} uses the same claim; this one comes next.");
         // No watch tells that another's Job has ended.

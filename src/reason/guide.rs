@@ -37,8 +37,8 @@ impl Reason {
             ),
             Self::SecretKeyNotFound => bad(
                 "The Secret exists, but it has no key with the name in `spec.tokenSecretRef.key` (default: `token`). The message lists \
-                 the keys that it has. The Hub is not asked.",
-                "Store the token under that key, or name the right key in the spec.",
+                 the keys that it has if the Secret has the label `modelcache.internal/token: \"true\"`. The Hub is not asked.",
+                "Store the token under that key, or name the right key in the spec. `kubectl describe secret NAME` lists the keys.",
             ),
             Self::TokenMalformed => bad(
                 "The value is empty, or it has white space or control characters inside. White space around the token is cut off. The \
@@ -149,6 +149,12 @@ impl Reason {
             Self::ClaimConflict => bad(
                 "A claim with the name of the ModelCache exists, but it was not made for it. The operator does not touch it.",
                 "Use it with `spec.storage.existingClaim` in a ModelCache of another name, or delete it.",
+            ),
+            Self::ClaimInUse => bad(
+                "A pod that is none of ours mounts the claim of `spec.storage.existingClaim` writable, so that the volume may hold other \
+                 data. Or the claim has the annotation `modelcache.internal/allow-writes` with another value than `true`.",
+                "If the volume is meant for models, allow it: `kubectl annotate pvc NAME modelcache.internal/allow-writes=true`. Otherwise \
+                 use another claim. Pods that only read mount it with `readOnly: true`.",
             ),
             Self::ClaimTerminating => bad(
                 "The claim is being deleted, and something still uses it.",

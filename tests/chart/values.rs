@@ -240,6 +240,39 @@ fn the_network_policy_lets_out_to_every_endpoint_and_proxy() {
 }
 
 #[test]
+fn the_network_policy_is_there_by_default_and_lets_in_who_has_to_ask() {
+    let spec = |flags: &str| one(&objects(&format!("x CHART {flags}")), "NetworkPolicy")["spec"].clone();
+    let default = spec("");
+    assert_eq!(default["policyTypes"], json!(["Ingress", "Egress"]));
+    assert_eq!(default["ingress"], json!([]));
+    assert_eq!(
+        default["podSelector"]["matchLabels"],
+        json!({
+            "app.kubernetes.io/name": "modelcache", "app.kubernetes.io/instance": "x",
+        })
+    );
+    let metrics = json!([{ "port": "metrics", "protocol": "TCP" }]);
+    for monitor in ["podMonitor", "serviceMonitor"] {
+        assert_eq!(
+            spec(&format!("--set metrics.{monitor}.enabled=true"))["ingress"],
+            json!([{ "ports": metrics }])
+        );
+    }
+    let from = spec("--set networkPolicy.ingressFrom[0].podSelector.matchLabels.app=prometheus");
+    let peers = json!([{ "podSelector": { "matchLabels": { "app": "prometheus" } } }]);
+    assert_eq!(from["ingress"], json!([{ "ports": metrics, "from": peers }]));
+    // What the chart does not see it does not shut out.
+    assert_eq!(spec("--set endpointsSecret=mine")["egress"], json!([{}]));
+    let given = spec("--set endpointsSecret=mine,networkPolicy.egressPorts={9443}");
+    assert!(
+        given["egress"][1]["ports"].as_array().unwrap().contains(&json!({ "port": 9443, "protocol": "TCP" }))
+    );
+    assert!(
+        objects("x CHART --set networkPolicy.enabled=false").iter().all(|it| it["kind"] != "NetworkPolicy")
+    );
+}
+
+#[test]
 fn every_name_fits_its_kind_and_stays_its_own() {
     let longest = "a".repeat(53);
     let mut names = HashSet::new();

@@ -25,6 +25,7 @@ mod tls;
 #[path = "../story/world.rs"]
 mod world;
 
+mod claims;
 mod namespaces;
 mod operator;
 mod rights;

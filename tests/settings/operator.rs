@@ -171,6 +171,13 @@ impl Operator {
         lines.sum()
     }
 
+    /// The most memory that it has had, in bytes.
+    pub fn peak(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+    }
+
     /// Asks it to end, and waits until it has.
     pub fn stop(mut self) {
         kill_process(Pid::from_child(&self.process), Signal::TERM).unwrap();

@@ -147,7 +147,10 @@ fn rows() -> Vec<Row> {
             secret: None,
             ..bad_token("no-secret", "SecretNotFound", "kubectl create secret generic no-secret")
         },
-        Row { secret: Some(("other", TOKEN)), ..bad_token("no-key", "SecretKeyNotFound", "it has other") },
+        Row {
+            secret: Some(("other", TOKEN)),
+            ..bad_token("no-key", "SecretKeyNotFound", "kubectl describe secret no-key")
+        },
         Row { secret: Some(("token", TWO)), ..bad_token("malformed", "TokenMalformed", "holds no token") },
         Row { secret: Some(("token", UNKNOWN)), ..bad_token("unknown", "TokenInvalid", "/settings/tokens") },
         Row {

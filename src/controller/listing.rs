@@ -1,0 +1,90 @@
+//! Lists objects of which little is kept: page by page, with a bound on what is in memory at one time, however many and
+//! however large they are. Knows nothing of what is listed.
+
+use futures::{AsyncReadExt as _, io};
+use k8s_openapi::NamespaceResourceScope;
+use kube::{Client, Resource, api::ListParams, core::Request};
+use serde::{Deserialize, de::DeserializeOwned};
+use tokio::sync::Semaphore;
+
+/// Objects asked for at a time.
+const PAGE: u32 = 50;
+/// Bytes of an answer that are taken at a time. etcd stores at most 1.5 MiB of an object; as JSON, with every character
+/// escaped, these are 9 MiB.
+const PAGE_BYTES: u64 = 12 << 20;
+/// Who lists at one time, of all reconciles. Others wait: one after another is as fast for the API server.
+static TURNS: Semaphore = Semaphore::const_new(2);
+
+/// A list cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ListingError {
+    /// The API server's answer, or none.
+    #[error(transparent)]
+    Ask(#[from] kube::Error),
+    /// The answer breaks off.
+    #[error("the answer breaks off: {0}")]
+    Read(#[from] io::Error),
+    /// The answer is no list.
+    #[error("the answer is no list: {0}")]
+    Parse(#[from] serde_json::Error),
+    /// One object alone has too many bytes.
+    #[error("an object has more than {} MiB", PAGE_BYTES >> 20)]
+    TooLarge,
+    /// The program ends.
+    #[error("the program ends")]
+    Closed(#[from] tokio::sync::AcquireError),
+}
+
+/// As much of a list as is needed to go on. An empty list of Go may be null.
+#[derive(Deserialize)]
+#[serde(bound = "T: DeserializeOwned")]
+struct Page<T> {
+    #[serde(default)]
+    metadata: PageMeta,
+    items: Option<Vec<T>>,
+}
+
+#[derive(Default, Deserialize)]
+struct PageMeta {
+    #[serde(rename = "continue")]
+    next: Option<String>,
+}
+
+/// Gives each object of a kind in a namespace to `each`, read as `T`: what `T` does not have is never kept.
+///
+/// No resource version is given. With `resourceVersion=0` the API server answers from its cache and takes no notice of the
+/// limit (<https://kubernetes.io/docs/reference/using-api/api-concepts/#semantics-for-get-and-list>).
+pub async fn fold<K, T>(client: &Client, namespace: &str, mut each: impl FnMut(T)) -> Result<(), ListingError>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    T: DeserializeOwned,
+{
+    let _turn = TURNS.acquire().await?;
+    let list = Request::new(K::url_path(&(), Some(namespace)));
+    let (mut limit, mut next) = (PAGE, None::<String>);
+    loop {
+        let mut query = ListParams::default().limit(limit);
+        query.continue_token.clone_from(&next);
+        let request = list.list(&query).map_err(kube::Error::BuildRequest)?;
+        let mut answer = Vec::new();
+        let body = client.request_stream(request).await?;
+        body.take(PAGE_BYTES + 1).read_to_end(&mut answer).await?;
+        if answer.len() as u64 > PAGE_BYTES {
+            // The same page again, with fewer objects.
+            limit = match limit {
+                1 => return Err(ListingError::TooLarge),
+                many => (many / 4).max(1),
+            };
+            continue;
+        }
+        let page: Page<T> = serde_json::from_slice(&answer)?;
+        if answer.len() as u64 <= PAGE_BYTES / 8 {
+            limit = (limit * 2).min(PAGE);
+        }
+        page.items.into_iter().flatten().for_each(&mut each);
+        match page.metadata.next {
+            Some(token) if !token.is_empty() => next = Some(token),
+            _ => return Ok(()),
+        }
+    }
+}
