@@ -116,7 +116,10 @@ async fn what_the_command_line_does_not_mean_is_told_too() {
     let pod = team.pod(POD, "the fetch to be refused", |pod| ended(pod).is_some()).await;
     let end = ended(&pod).unwrap();
     assert_eq!(end.exit_code, 2);
-    assert!(end.message.as_ref().is_some_and(|it| it.contains("a similar argument exists: '--report'")), "{end:?}");
+    assert!(
+        end.message.as_ref().is_some_and(|it| it.contains("a similar argument exists: '--report'")),
+        "{end:?}"
+    );
 }
 
 /// Kills the process of a container from its node, as the kernel does when memory runs out.
