@@ -93,6 +93,7 @@ const fn is_an_end(reason: Reason) -> bool {
         R::ClaimNotFound
             | R::ClaimPending
             | R::ClaimConflict
+            | R::ClaimInUse
             | R::ClaimTerminating
             | R::ClaimLost
             | R::JobRejected
@@ -112,6 +113,7 @@ mod tests {
     use crate::{
         chance,
         controller::fixtures::{COMMIT, at, bound, cache, next_job},
+        reason::Topic,
     };
 
     const CASES: usize = 600;
@@ -147,6 +149,24 @@ mod tests {
         assert_eq!((verified.reason, verified.bytes), (Reason::Verified, 4));
         let failed = report(&job(), &ended(&good(Reason::HashMismatch), 65)).unwrap();
         assert_eq!(failed.reason, Reason::HashMismatch);
+    }
+
+    /// Each new reason of a download's topic has to be told here: can a Job end for it, or is it the operator's own?
+    #[test]
+    fn a_job_ends_for_no_reason_of_the_operators_own() {
+        let is_of_jobs = |reason: &&Reason| reason.topic() == Some(Topic::Downloaded) && is_an_end(**reason);
+        let ends: Vec<_> = Reason::ALL.iter().filter(is_of_jobs).copied().collect();
+        let expected = [
+            Reason::VolumeFull,
+            Reason::VolumeNotWritable,
+            Reason::RefConflict,
+            Reason::TransferStalled,
+            Reason::HashMismatch,
+            Reason::DownloadFailed,
+            Reason::Stopped,
+            Reason::OutOfMemory,
+        ];
+        assert_eq!(ends, expected);
     }
 
     /// A report with one wrong thing in it, and how its container ended.
