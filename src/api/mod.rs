@@ -59,3 +59,12 @@ pub const ANNOTATION_ALLOW_WRITES: &str = "modelcache.internal/allow-writes";
 
 /// Annotation on a `ModelCache`: a new value asks for a look at the Hub now. Echoed in `status.lastHandledReconcileAt`.
 pub const ANNOTATION_RECONCILE_AT: &str = "modelcache.internal/reconcile-at";
+
+/// Whether a text has the form of a DNS label, of whatever length: lower-case letters, digits and `-`, with a letter or digit at
+/// both ends. Names of namespaces are one, and other names are several with dots between them
+/// (<https://kubernetes.io/docs/concepts/overview/working-with-objects/names/>).
+#[must_use]
+pub fn is_dns_label(text: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    !text.is_empty() && text.bytes().all(inner) && !text.starts_with('-') && !text.ends_with('-')
+}

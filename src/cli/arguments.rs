@@ -6,10 +6,10 @@ use clap::{
     Command, CommandFactory as _, FromArgMatches as _,
     error::{ContextKind, ContextValue, ErrorKind},
 };
-
 use jiff::SignedDuration;
 
 use super::Cli;
+use crate::api::is_dns_label;
 
 /// What stands in an error where a value was given.
 const HIDDEN: &str = "…";
@@ -75,11 +75,7 @@ pub(super) fn listen(given: &str) -> Result<SocketAddr, InvalidValue> {
 
 /// The name of an object of Kubernetes.
 pub(super) fn object_name(given: &str) -> Result<String, InvalidValue> {
-    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    let part = |part: &str| {
-        !part.is_empty() && part.bytes().all(inner) && !part.starts_with('-') && !part.ends_with('-')
-    };
-    let good = given.len() <= 253 && given.split('.').all(part);
+    let good = given.len() <= 253 && given.split('.').all(is_dns_label);
     good.then(|| given.to_owned()).ok_or(InvalidValue(
         "give the name of an object: lower-case letters, digits, `-` and `.`, with a letter or digit at both ends of \
          each part",

@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use tracing::{info, warn};
 
 use super::{backoff, error::AreaError, secrets::Secrets};
-use crate::api::ModelCache;
+use crate::api::{ModelCache, is_dns_label};
 
 /// The name of a namespace: a DNS label.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,11 +33,7 @@ impl FromStr for Namespace {
     type Err = NamespaceError;
 
     fn from_str(name: &str) -> Result<Self, NamespaceError> {
-        let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-        let good = (1..=63).contains(&name.len())
-            && name.chars().all(inner)
-            && !name.starts_with('-')
-            && !name.ends_with('-');
+        let good = name.len() <= 63 && is_dns_label(name);
         good.then(|| Self(name.to_owned())).ok_or(NamespaceError)
     }
 }
