@@ -10,9 +10,7 @@ use std::{
 
 use serde::Serialize;
 
-use crate::activity;
-
-use crate::text;
+use crate::{activity, text};
 
 /// How often a line is printed at most.
 const PAUSE: Duration = Duration::from_secs(2);

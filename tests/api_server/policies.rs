@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::{
+    batch::v1::Job,
+    core::v1::{PersistentVolumeClaim, Pod},
+};
 use kube::{
     Api, Client, Config,
     api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
@@ -76,8 +79,7 @@ pub async fn operator(server: &Server) -> Client {
             error.to_string().contains("only pods that wait for a model").then_some(())
         })
         .await;
-    let (jobs, claims) =
-        (kind("batch/v1", "Job", "jobs"), kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims"));
+    let (jobs, claims) = (ApiResource::erase::<Job>(&()), ApiResource::erase::<PersistentVolumeClaim>(&()));
     let mine = |kind| Api::<DynamicObject>::namespaced_with(client.clone(), server.namespace(), kind);
     for (api, object) in [(mine(&jobs), free_job()), (mine(&claims), free_claim())] {
         server
@@ -89,11 +91,6 @@ pub async fn operator(server: &Server) -> Client {
             .await;
     }
     client
-}
-
-fn kind(version: &str, kind: &str, plural: &str) -> ApiResource {
-    let (group, version) = version.split_once('/').unwrap_or(("", version));
-    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural)
 }
 
 /// A Job of nobody.
