@@ -233,6 +233,8 @@ reasons! {
     /// The node evicted the Job's pod.
     Evicted: Retry, FAILURE;
 
+    /// This version of the operator cannot use the ModelCache: a field has a value or a shape that it does not know.
+    InvalidSpec: Person, USAGE;
     /// The model is complete and verified on the volume.
     Ready: None, OK;
     /// The Hub has a newer commit than the one on the volume.
@@ -288,7 +290,7 @@ impl Reason {
             | Self::Stopped
             | Self::OutOfMemory
             | Self::Evicted => Topic::Downloaded,
-            Self::Ready => Topic::Ready,
+            Self::InvalidSpec | Self::Ready => Topic::Ready,
             Self::NewCommit => Topic::UpdateAvailable,
         })
     }

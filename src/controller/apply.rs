@@ -8,14 +8,18 @@ use kube::{
 use serde_json::json;
 use tracing::info;
 
-use super::{ApplyError, observe, plan::Plan};
+use super::{
+    ApplyError, observe,
+    plan::Plan,
+    watcher::{Guarded, Metadata},
+};
 use crate::{
     api::{ModelCache, ModelCacheStatus, Progress},
     reason::{Reason, Topic, Verdict},
 };
 
 /// One field manager for each place that writes: a field left out by one does not remove what another wrote.
-const STATUS_MANAGER: &str = "modelcache-status";
+pub(super) const STATUS_MANAGER: &str = "modelcache-status";
 const PROGRESS_MANAGER: &str = "modelcache-progress";
 const CLAIM_MANAGER: &str = "modelcache-claim";
 const JOB_MANAGER: &str = "modelcache-job";
@@ -52,6 +56,7 @@ pub async fn carry_out(
             Made::New => return Ok(None),
             Made::Refused(words) => format!("The API server refuses the Job {name}: {words}"),
             Made::Exists => {
+                let jobs: Api<Metadata<Job>> = Api::namespaced(client.clone(), &namespace);
                 let found = jobs.get_opt(&name).await.map_err(ApplyError::MakeJob)?;
                 if found.is_none_or(|found| observe::owned_by(&found, cache)) {
                     return Ok(None);
@@ -131,7 +136,9 @@ async fn patch_status(
     status: &serde_json::Value,
     manager: &str,
 ) -> Result<(), ApplyError> {
-    let caches: Api<ModelCache> = Api::namespaced(client.clone(), &cache.namespace().unwrap_or_default());
+    // The answer may hold what cannot be parsed, as in the status of a newer version.
+    let caches: Api<Guarded<ModelCache>> =
+        Api::namespaced(client.clone(), &cache.namespace().unwrap_or_default());
     let patch = json!({
         "apiVersion": <ModelCache as kube::Resource>::api_version(&()),
         "kind": <ModelCache as kube::Resource>::kind(&()),

@@ -6,6 +6,7 @@ use std::{
     str::FromStr,
 };
 
+use futures::Stream;
 use k8s_openapi::{
     NamespaceResourceScope,
     api::{
@@ -13,12 +14,20 @@ use k8s_openapi::{
         core::v1::{PersistentVolumeClaim, Pod, Secret},
     },
 };
-use kube::{Api, Client, Resource, api::ListParams};
+use kube::{Api, Client, Resource, api::ListParams, runtime::watcher::Event};
 use serde::de::DeserializeOwned;
 use tracing::{info, warn};
 
-use super::{backoff, error::AreaError, secrets::Secrets};
-use crate::api::{ModelCache, is_dns_label};
+use super::{
+    backoff,
+    error::AreaError,
+    secrets::Secrets,
+    watcher::{self, Metadata},
+};
+use crate::{
+    api::{ModelCache, is_dns_label},
+    telemetry::Contacts,
+};
 
 /// The name of a namespace: a DNS label.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,6 +71,24 @@ impl Area {
             Some(namespace) => Api::namespaced(client.clone(), &namespace.0),
             None => Api::all(client.clone()),
         }
+    }
+
+    /// Watches the objects of one kind in it.
+    pub fn watch<K>(
+        &self,
+        client: &Client,
+        query: ListParams,
+        contacts: &Contacts,
+    ) -> impl Stream<Item = Event<K>> + Send + use<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + DeserializeOwned
+            + Debug
+            + Send
+            + 'static,
+    {
+        watcher::events(self.api::<K>(client), query, contacts.add(K::plural(&())))
     }
 
     /// It, in a sentence.
@@ -109,9 +136,9 @@ impl Area {
 
     async fn list<K>(&self, client: &Client) -> Result<(), AreaError>
     where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + Debug,
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
     {
-        let listed = self.api::<K>(client).list_metadata(&ListParams::default().limit(1)).await;
+        let listed = self.api::<Metadata<K>>(client).list(&ListParams::default().limit(1)).await;
         let failed = |source| AreaError { what: K::plural(&()).into(), area: self.clone(), source };
         listed.map(|_| ()).map_err(failed)
     }

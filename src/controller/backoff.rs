@@ -75,6 +75,7 @@ pub fn again(reason: Reason) -> Again {
             | R::InvalidRepo
             | R::InvalidEndpoint
             | R::InvalidPattern
+            | R::InvalidSpec
             | R::Suspended
             | R::NotChecked,
             ..,

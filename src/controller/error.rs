@@ -2,7 +2,9 @@
 //!
 //! What a user can mend is never an error here: it is a verdict on the resource.
 
-use super::{area::Area, listing::ListingError};
+use std::sync::Arc;
+
+use super::{area::Area, listing::ListingError, watcher::Invalid};
 use crate::hub::HubError;
 
 /// The controller cannot run.
@@ -67,6 +69,17 @@ pub enum ObserveError {
         /// Why not.
         #[source]
         source: kube::Error,
+    },
+    /// One object has a field that is not understood.
+    #[error("cannot use the {kind} {name}: {source}")]
+    Parse {
+        /// What it is.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+        /// Which field.
+        #[source]
+        source: Arc<Invalid>,
     },
     /// A list of objects.
     #[error("cannot list {kind}: {source}")]

@@ -1,11 +1,17 @@
 //! Lists objects of which little is kept: page by page, with a bound on what is in memory at one time, however many and
-//! however large they are. Knows nothing of what is listed.
+//! however large they are. What cannot be parsed is left out.
 
 use futures::{AsyncReadExt as _, io};
 use k8s_openapi::NamespaceResourceScope;
-use kube::{Client, Resource, api::ListParams, core::Request};
+use kube::{Api, Client, Resource, ResourceExt as _, api::ListParams, core::Request};
 use serde::{Deserialize, de::DeserializeOwned};
 use tokio::sync::Semaphore;
+use tracing::warn;
+
+use super::{
+    ObserveError,
+    watcher::{Guarded, Parse},
+};
 
 /// Objects asked for at a time.
 const PAGE: u32 = 50;
@@ -87,4 +93,41 @@ where
             _ => return Ok(()),
         }
     }
+}
+
+/// Hands each object of a list over. What is kept of them is all that stays in memory.
+pub async fn each<K: Parse>(
+    api: &Api<Guarded<K>>,
+    mut query: ListParams,
+    kind: &'static str,
+    mut keep: impl FnMut(K),
+) -> Result<(), ObserveError> {
+    query.limit = Some(PAGE);
+    loop {
+        let page = api.list(&query).await.map_err(|source| ObserveError::list(kind, source))?;
+        for object in page.items {
+            let (name, namespace) = (object.name_any(), object.namespace());
+            match object.into_inner() {
+                Ok(object) => keep(object),
+                Err(invalid) => {
+                    warn!(kind, namespace, name, error = %invalid, "left out what cannot be parsed")
+                }
+            }
+        }
+        query.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
+        if query.continue_token.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+/// One object, if it is there.
+pub async fn one<K: Parse>(
+    api: &Api<Guarded<K>>,
+    name: &str,
+    kind: &'static str,
+) -> Result<Option<K>, ObserveError> {
+    let found = api.get_opt(name).await.map_err(|source| ObserveError::read(kind, name, source))?;
+    let parsed = found.map(Guarded::into_inner).transpose();
+    parsed.map_err(|source| ObserveError::Parse { kind, name: name.to_owned(), source })
 }

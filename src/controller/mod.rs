@@ -32,9 +32,11 @@ mod reconcile;
 mod secrets;
 mod source;
 mod status;
+mod unreadable;
 mod users;
 mod verdict;
 mod watch;
+mod watcher;
 
 pub use area::{Namespace, NamespaceError};
 pub use backoff::{Again, Growing, again};
@@ -42,3 +44,4 @@ pub use error::{ApplyError, ControllerError, ObserveError, PodError, PreflightEr
 pub use listing::ListingError;
 pub use secrets::Secrets;
 pub use watch::{Settings, run};
+pub use watcher::{Guarded, Invalid, Parse};

@@ -1,6 +1,6 @@
 //! Gathers all that exists around one ModelCache into one plain value. Reads only; decides nothing.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::{
@@ -20,6 +20,7 @@ use super::{
     placement::Place,
     progress,
     users::{ClaimUsers, PodUse},
+    watcher::Guarded,
 };
 use crate::{
     api::{self, ModelCache, Progress, TokenSecretRef},
@@ -121,7 +122,7 @@ pub struct Observation {
 /// Gathers the observation of one resource.
 pub async fn observe(
     client: &Client,
-    caches: &[Store<ModelCache>],
+    caches: &[Store<Guarded<ModelCache>>],
     cache: Arc<ModelCache>,
 ) -> Result<Observation, ObserveError> {
     let namespace = cache.namespace().unwrap_or_default();
@@ -129,14 +130,13 @@ pub async fn observe(
     let (secret, claim, jobs) = futures::try_join!(
         secret(client, &namespace, cache.spec.token_secret_ref.as_ref()),
         found_claim(client, &namespace, &claim_name),
-        ours::<Job>(client, &namespace, &cache, "Jobs"),
+        found_jobs(client, &namespace, &cache),
     )?;
-    // After the Jobs: a Job that has ended shall not be seen with a pod that has not.
-    let pods =
-        if jobs.is_empty() { Vec::new() } else { ours::<Pod>(client, &namespace, &cache, "pods").await? };
+    // After the Jobs: a Job that has ended must not be seen with a pod that has not.
+    let mut pods = newest_pods(client, &namespace, &cache, &jobs).await?;
     let mut attempts = Vec::with_capacity(jobs.len());
-    for job in jobs.into_iter().filter(|job| owned_by(job, &cache)) {
-        let pod = newest_pod(&pods, &job);
+    for job in jobs {
+        let pod = job.uid().and_then(|uid| pods.remove(&uid));
         let refusal = match pod {
             None if attempt::is_active(&job) => refusal(client, &namespace, &job).await,
             _ => None,
@@ -145,7 +145,8 @@ pub async fn observe(
     }
     attempts.sort_by_key(|attempt| attempt::number(&attempt.job));
     let running = attempts.last().and_then(|attempt| attempt.pod.as_ref().filter(|pod| runs(pod)));
-    let known: Vec<_> = caches.iter().flat_map(Store::state).collect();
+    let known = caches.iter().flat_map(Store::state);
+    let known: Vec<_> = known.filter_map(|cache| cache.parsed().cloned()).collect();
     let a_job_may_be_made = running.is_none() && !cache.spec.suspend && !cache.is_ready();
     let (mut busy, mut place, mut writer) = (None, None, None);
     if let Some(claim) = &claim {
@@ -176,11 +177,8 @@ async fn secret(
     wanted: Option<&TokenSecretRef>,
 ) -> Result<SecretState, ObserveError> {
     let Some(wanted) = wanted else { return Ok(SecretState::NotAsked) };
-    let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
-    let found = secrets
-        .get_opt(&wanted.name)
-        .await
-        .map_err(|source| ObserveError::read("Secret", &wanted.name, source))?;
+    let secrets: Api<Guarded<Secret>> = Api::namespaced(client.clone(), namespace);
+    let found = listing::one(&secrets, &wanted.name, "Secret").await?;
     Ok(found.map_or(SecretState::NotFound, |secret| SecretState::of(secret, &wanted.key)))
 }
 
@@ -189,48 +187,60 @@ async fn found_claim(
     namespace: &str,
     name: &str,
 ) -> Result<Option<PersistentVolumeClaim>, ObserveError> {
-    let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), namespace);
-    claims.get_opt(name).await.map_err(|source| ObserveError::read("claim", name, source))
+    let claims: Api<Guarded<PersistentVolumeClaim>> = Api::namespaced(client.clone(), namespace);
+    listing::one(&claims, name, "claim").await
 }
 
-async fn ours<K>(
+/// The Jobs of a resource.
+async fn found_jobs(client: &Client, namespace: &str, cache: &ModelCache) -> Result<Vec<Job>, ObserveError> {
+    let jobs: Api<Guarded<Job>> = Api::namespaced(client.clone(), namespace);
+    let mut found = Vec::new();
+    listing::each(&jobs, labelled(cache), "Jobs", |job: Job| {
+        if owned_by(&job, cache) {
+            found.push(job);
+        }
+    })
+    .await?;
+    Ok(found)
+}
+
+/// The newest pod of each Job, by the UID of the Job. Anybody can give a pod our label: none other is kept.
+async fn newest_pods(
     client: &Client,
     namespace: &str,
     cache: &ModelCache,
-    what: &'static str,
-) -> Result<Vec<K>, ObserveError>
-where
-    K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
-        + Clone
-        + serde::de::DeserializeOwned
-        + std::fmt::Debug,
-{
-    let selector = format!("{}={}", api::LABEL_NAME, cache.name_any());
-    let found = Api::<K>::namespaced(client.clone(), namespace)
-        .list(&recent().labels(&selector))
-        .await
-        .map_err(|source| ObserveError::list(what, source))?;
-    Ok(found.items)
+    jobs: &[Job],
+) -> Result<HashMap<String, Pod>, ObserveError> {
+    let mut newest = HashMap::<String, Pod>::new();
+    if jobs.is_empty() {
+        return Ok(newest);
+    }
+    let pods: Api<Guarded<Pod>> = Api::namespaced(client.clone(), namespace);
+    listing::each(&pods, labelled(cache), "pods", |pod: Pod| {
+        let is_of =
+            |job: &&Job| pod.owner_references().iter().any(|owner| Some(&owner.uid) == job.uid().as_ref());
+        let Some(job) = jobs.iter().find(is_of).and_then(Job::uid) else { return };
+        let made = |pod: &Pod| pod.creation_timestamp().map(|time| time.0);
+        if newest.get(&job).is_none_or(|known| made(known) <= made(&pod)) {
+            newest.insert(job, pod);
+        }
+    })
+    .await?;
+    Ok(newest)
 }
 
-/// A list as the API server has it in its cache: what the watches saw or newer, and cheaper than a consistent one. A Job that
-/// is not in it yet is not made twice: its name is taken.
+fn labelled(cache: &ModelCache) -> ListParams {
+    ListParams::default().labels(&format!("{}={}", api::LABEL_NAME, cache.name_any()))
+}
+
+/// A list as the API server has it in its cache: what the watches saw or newer, and cheaper than a consistent one.
 fn recent() -> ListParams {
     ListParams::default().match_any()
 }
 
 /// A label can be given by anyone, and outlives a resource of the same name; an owner reference says whose it is.
-pub fn owned_by(job: &Job, cache: &ModelCache) -> bool {
+pub fn owned_by(job: &impl ResourceExt, cache: &ModelCache) -> bool {
     job.owner_references().iter().any(|owner| Some(&owner.uid) == cache.metadata.uid.as_ref())
-}
-
-fn newest_pod(pods: &[Pod], job: &Job) -> Option<Pod> {
-    pods.iter()
-        .filter(|pod| {
-            pod.owner_references().iter().any(|owner| Some(&owner.uid) == job.metadata.uid.as_ref())
-        })
-        .max_by_key(|pod| pod.creation_timestamp().map(|time| time.0))
-        .cloned()
 }
 
 fn runs(pod: &Pod) -> bool {
@@ -240,16 +250,16 @@ fn runs(pod: &Pod) -> bool {
 /// Quota, limits and pod security act on the pod, after the Job was taken: the Job controller tells in an event only.
 /// Without the right to read events only these words are missing.
 async fn refusal(client: &Client, namespace: &str, job: &Job) -> Option<String> {
-    let events: Api<Event> = Api::namespaced(client.clone(), namespace);
+    let events: Api<Guarded<Event>> = Api::namespaced(client.clone(), namespace);
     let uid = job.metadata.uid.as_deref().unwrap_or_default();
-    let query = recent().fields(&format!("involvedObject.uid={uid},reason=FailedCreate"));
-    match events.list(&query).await {
-        Ok(found) => found.items.into_iter().filter_map(|event| event.message).next_back(),
-        Err(error) => {
-            debug!(job = job.name_any(), %error, "no word on why there is no pod: events cannot be read");
-            None
-        }
+    let query = ListParams::default().fields(&format!("involvedObject.uid={uid},reason=FailedCreate"));
+    let mut message = None;
+    let read =
+        listing::each(&events, query, "events", |event: Event| message = event.message.or(message.take()));
+    if let Err(error) = read.await {
+        debug!(job = job.name_any(), %error, "no word on why there is no pod: events cannot be read");
     }
+    message
 }
 
 /// Two Jobs on one volume are safe but no faster, and a volume that attaches to one node may keep the second waiting.
@@ -259,16 +269,18 @@ async fn at_work(
     claim: &PersistentVolumeClaim,
     cache: &ModelCache,
 ) -> Result<Option<String>, ObserveError> {
-    let jobs: Api<Job> = Api::namespaced(client.clone(), namespace);
+    let jobs: Api<Guarded<Job>> = Api::namespaced(client.clone(), namespace);
     let uid = claim.metadata.uid.as_deref().unwrap_or_default();
-    let query = recent().labels(&format!("{}={uid}", api::LABEL_CLAIM_UID));
-    let found = jobs.list(&query).await.map_err(|source| ObserveError::list("Jobs", source))?;
-    Ok(found
-        .items
-        .iter()
-        .filter(|job| !owned_by(job, cache) && attempt::is_active(job) && is_at_work(job))
-        .map(ResourceExt::name_any)
-        .min())
+    let query = ListParams::default().labels(&format!("{}={uid}", api::LABEL_CLAIM_UID));
+    let mut first: Option<String> = None;
+    listing::each(&jobs, query, "Jobs", |job: Job| {
+        if !owned_by(&job, cache) && attempt::is_active(&job) && is_at_work(&job) {
+            let name = job.name_any();
+            first = Some(first.take().map_or(name.clone(), |other| other.min(name)));
+        }
+    })
+    .await?;
+    Ok(first)
 }
 
 /// What pods do with the claim. All pods of the namespace are listed for it: nothing else tells who uses a claim.

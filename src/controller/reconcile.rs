@@ -22,12 +22,13 @@ use super::{
     plan::Plan,
     preflight::Preflights,
     secrets::Secrets,
-    status,
+    status, unreadable,
+    watcher::Guarded,
 };
 use crate::{
     api::{ModelCache, Progress},
     reason::Reason,
-    telemetry::Metrics,
+    telemetry::{Contacts, Metrics},
 };
 
 /// While a resource is suspended only changes are followed, with a safety net below the watches.
@@ -38,7 +39,9 @@ pub struct Context {
     /// The API server.
     pub client: Client,
     /// All known ModelCaches, by what is watched as one.
-    pub caches: Vec<Store<ModelCache>>,
+    pub caches: Vec<Store<Guarded<ModelCache>>>,
+    /// Whether the watches are open.
+    pub contacts: Contacts,
     /// The Hub's answers.
     pub preflights: Preflights,
     /// Writes events, and aggregates repeated ones.
@@ -46,7 +49,7 @@ pub struct Context {
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Looks that failed in a row.
-    pub failures: Failures<ModelCache>,
+    pub failures: Failures<Guarded<ModelCache>>,
     /// How changes of Secrets are noticed.
     pub secrets: Secrets,
     /// The controller's own image, for the Jobs.
@@ -55,9 +58,15 @@ pub struct Context {
 
 /// Looks at one resource. Running it again on an unchanged state writes nothing.
 #[tracing::instrument(skip_all, fields(namespace = cache.namespace(), name = cache.name_any()))]
-pub async fn reconcile(cache: Arc<ModelCache>, context: Arc<Context>) -> Result<Action, ReconcileError> {
+pub async fn reconcile(
+    cache: Arc<Guarded<ModelCache>>,
+    context: Arc<Context>,
+) -> Result<Action, ReconcileError> {
     let timer = context.metrics.reconcile_started();
-    let result = Box::pin(look(cache.clone(), &context)).await;
+    let result = match cache.get() {
+        Ok(parsed) => Box::pin(look(parsed.clone(), &context)).await,
+        Err(invalid) => unreadable::report(&context.client, &context.recorder, invalid).await,
+    };
     timer.ended(result.is_ok());
     if result.is_ok() {
         context.failures.forget(&ObjectRef::from_obj(&*cache));

@@ -13,12 +13,10 @@ use k8s_openapi::api::{
 use kube::{
     Api, Client, ResourceExt,
     api::ListParams,
-    core::PartialObjectMeta,
     runtime::{
         controller::{Action, Config, Controller},
         events::{Recorder, Reporter},
-        reflector::{ObjectRef, Store},
-        watcher,
+        reflector::{self, ObjectRef, Store, store::Writer},
     },
 };
 use tokio::select;
@@ -32,11 +30,12 @@ use super::{
     pods,
     preflight::Preflights,
     reconcile::{Context, reconcile},
+    watcher::{Guarded, Metadata, kept, touched},
 };
 use crate::{
     api::{self, ModelCache},
     hub::Endpoint,
-    telemetry::{self, Metrics},
+    telemetry::{self, Contacts, Metrics},
 };
 
 /// Changes that come together are looked at together; and our own write has come back before the next look.
@@ -61,6 +60,9 @@ pub struct Settings {
     pub listen: SocketAddr,
 }
 
+/// The API server answers within this time, or another connection is tried.
+const CONNECT: Duration = Duration::from_secs(5);
+
 /// The end of all watches.
 pub(super) type Stop = Shared<BoxFuture<'static, ()>>;
 
@@ -71,31 +73,27 @@ pub async fn run(
 ) -> Result<(), ControllerError> {
     let client = connect().await?;
     if settings.namespaces.is_empty() {
-        let caches: Api<ModelCache> = Api::all(client.clone());
+        let caches: Api<Metadata<ModelCache>> = Api::all(client.clone());
         caches.list(&ListParams::default().limit(1)).await.map_err(ControllerError::NoCrd)?;
     } else {
         client.apiserver_version().await.map_err(ControllerError::Connect)?;
     }
 
-    let watched: Vec<_> = Area::of(&settings.namespaces)
-        .into_iter()
-        .map(|area| {
-            let controller = Controller::new(area.api(&client), watcher::Config::default())
-                .with_config(Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY));
-            (area, controller)
-        })
-        .collect();
-    let known: Vec<_> = watched.iter().map(|(_, controller)| controller.store()).collect();
-    let metrics = Arc::new(Metrics::new(known.clone()));
-    telemetry::serve(settings.listen, metrics.clone())
+    let watched: Vec<_> =
+        Area::of(&settings.namespaces).into_iter().map(|area| (area, reflector::store())).collect();
+    let known: Vec<_> = watched.iter().map(|(_, (known, _))| known.clone()).collect();
+    let contacts = Contacts::default();
+    let metrics = Arc::new(Metrics::new(known.clone(), contacts.clone()));
+    telemetry::serve(settings.listen, metrics.clone(), contacts.clone())
         .await
         .map_err(|source| ControllerError::Listen { address: settings.listen, source })?;
     let reporter = Reporter { controller: REPORTER.to_owned(), instance: std::env::var("POD_NAME").ok() };
     let recorder = Recorder::new(client.clone(), reporter);
-    let waiting_pods = Arc::new(pods::Context::new(client.clone(), recorder.clone()));
+    let waiting_pods = Arc::new(pods::Context::new(client.clone(), recorder.clone(), contacts.clone()));
     let context = Arc::new(Context {
         client,
         caches: known,
+        contacts,
         preflights: Preflights::new(&settings.endpoints)?,
         recorder,
         metrics,
@@ -105,7 +103,7 @@ pub async fn run(
     });
     info!(version = env!("CARGO_PKG_VERSION"), "the controller starts");
     let stop = stop.boxed().shared();
-    join_all(watched.into_iter().map(|(area, controller)| {
+    join_all(watched.into_iter().map(|(area, (known, writer))| {
         let (context, waiting_pods, stop) = (context.clone(), waiting_pods.clone(), stop.clone());
         async move {
             select! {
@@ -113,7 +111,7 @@ pub async fn run(
                 () = stop.clone() => return,
             }
             tokio::join!(
-                caches_of(&area, controller, &context, stop.clone()),
+                caches_of(&area, known, writer, &context, stop.clone()),
                 pods::run(&area, &waiting_pods, stop)
             );
         }
@@ -124,20 +122,30 @@ pub async fn run(
 }
 
 /// Looks at the ModelCaches of an area until the end.
-async fn caches_of(area: &Area, controller: Controller<ModelCache>, context: &Arc<Context>, stop: Stop) {
-    let client = &context.client;
-    let known = controller.store();
-    let mut controller = controller
-        .owns(area.api::<Job>(client), labelled())
-        .watches(area.api::<Pod>(client), labelled(), of_label)
-        .watches(area.api::<PersistentVolumeClaim>(client), watcher::Config::default(), {
+async fn caches_of(
+    area: &Area,
+    known: Store<Guarded<ModelCache>>,
+    writer: Writer<Guarded<ModelCache>>,
+    context: &Arc<Context>,
+    stop: Stop,
+) {
+    let (client, contacts) = (&context.client, &context.contacts);
+    let caches = area.watch::<Guarded<ModelCache>>(client, ListParams::default(), contacts);
+    let caches = touched(kept(writer, caches));
+    let claims = area.watch::<Metadata<PersistentVolumeClaim>>(client, ListParams::default(), contacts);
+    // Metadata only, wherever an object says no more than that something around a ModelCache has changed: what is in the
+    // Secrets of the cluster never comes into this process by the watch.
+    let mut controller = Controller::for_stream(caches, known.clone())
+        .with_config(Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY))
+        .owns_stream(touched(area.watch::<Metadata<Job>>(client, labelled(), contacts)))
+        .watches_stream(touched(area.watch::<Metadata<Pod>>(client, labelled(), contacts)), of_label)
+        .watches_stream(touched(claims), {
             let known = known.clone();
             move |changed| using(&known, &changed, |cache| Some(cache.claim_name()))
         });
     if context.secrets == Secrets::Watch {
-        // Metadata only: what is in the Secrets of the cluster never comes into this process by the watch.
-        let secrets = area.api::<PartialObjectMeta<Secret>>(client);
-        controller = controller.watches(secrets, watcher::Config::default(), move |changed| {
+        let secrets = area.watch::<Metadata<Secret>>(client, ListParams::default(), contacts);
+        controller = controller.watches_stream(touched(secrets), move |changed| {
             using(&known, &changed, |cache| Some(cache.spec.token_secret_ref.as_ref()?.name.clone()))
         });
     }
@@ -161,39 +169,41 @@ async fn caches_of(area: &Area, controller: Controller<ModelCache>, context: &Ar
 }
 
 async fn connect() -> Result<Client, ControllerError> {
-    let config = kube::Config::infer().await?;
+    let mut config = kube::Config::infer().await?;
+    config.connect_timeout = Some(CONNECT);
     Client::try_from(config).map_err(ControllerError::Connect)
 }
 
-fn labelled() -> watcher::Config {
-    watcher::Config::default().labels(&format!("{}={}", api::LABEL_MANAGED_BY, api::MANAGED_BY))
+fn labelled() -> ListParams {
+    ListParams::default().labels(&format!("{}={}", api::LABEL_MANAGED_BY, api::MANAGED_BY))
 }
 
 // The signatures of both functions below are the runtime's.
 #[allow(clippy::needless_pass_by_value)]
-fn of_label(pod: Pod) -> Option<ObjectRef<ModelCache>> {
+fn of_label(pod: Metadata<Pod>) -> Option<ObjectRef<Guarded<ModelCache>>> {
     let name = pod.labels().get(api::LABEL_NAME)?;
     Some(ObjectRef::new(name).within(&pod.namespace()?))
 }
 
 /// The ModelCaches of the same namespace that refer to the changed object by name.
 fn using<K: ResourceExt>(
-    known: &Store<ModelCache>,
+    known: &Store<Guarded<ModelCache>>,
     changed: &K,
     refers_to: impl Fn(&ModelCache) -> Option<String>,
-) -> Vec<ObjectRef<ModelCache>> {
+) -> Vec<ObjectRef<Guarded<ModelCache>>> {
     let (namespace, name) = (changed.namespace(), changed.name_any());
     known
         .state()
         .iter()
-        .filter(|cache| cache.namespace() == namespace && refers_to(cache).as_ref() == Some(&name))
+        .filter(|cache| cache.namespace() == namespace)
+        .filter(|cache| cache.parsed().is_some_and(|cache| refers_to(cache).as_ref() == Some(&name)))
         .map(|cache| ObjectRef::from_obj(&**cache))
         .collect()
 }
 
 /// An error here is between us and the API server: what a user can mend is a verdict on the resource.
 #[allow(clippy::needless_pass_by_value)]
-fn on_error(cache: Arc<ModelCache>, error: &ReconcileError, context: Arc<Context>) -> Action {
+fn on_error(cache: Arc<Guarded<ModelCache>>, error: &ReconcileError, context: Arc<Context>) -> Action {
     let pause = backoff::look(context.failures.count(&cache), &cache.name_any());
     warn!(namespace = cache.namespace(), name = cache.name_any(), %error, ?pause, "a look failed");
     Action::requeue(pause)

@@ -218,6 +218,12 @@ impl Reason {
                 "The kubelet evicted the pod.",
                 "Check the disk and the memory of the node. `spec.job.nodeSelector` chooses other nodes.",
             ),
+            Self::InvalidSpec => bad(
+                "The definition in the cluster allows what this version of the operator does not know. That happens when a newer version \
+                 was installed and an older one came back. The message names the field. The Hub is not asked, nothing is made or deleted, \
+                 and all other ModelCaches are served. Pods that wait for this one go on waiting.",
+                "Install the newer version again, or change the field to a value that this version knows.",
+            ),
             Self::Ready => good("`Downloaded` is True for the current spec."),
             Self::NewCommit => good(
                 "The branch or tag stands for another commit than the one on the volume. The volume stays as it is. To move on, set \

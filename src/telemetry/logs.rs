@@ -146,8 +146,11 @@ fn shorten(value: &mut Value) {
 
 /// What is logged where nothing else is said. The official Xet client is silent: it tells of each request, and of addresses
 /// and tokens in places. What goes wrong there is told by who asked it.
+///
+/// The client of Kubernetes logs every answer that it cannot parse, with all that is in it, also of Secrets: it never is heard,
+/// whoever asks for it. Its errors are returned to us as well.
 fn with_default(filter: &str) -> String {
-    format!("xet=off,{filter}")
+    format!("xet=off,{filter},kube_client::client=off")
 }
 
 #[cfg(test)]
@@ -182,6 +185,8 @@ mod tests {
             tracing::error!(target: "xet_client::cas_client", "official");
             tracing::error!(target: "xet::xet_session", "official");
             tracing::error!(target: "modelcache::hub::xet", "ours");
+            tracing::warn!(target: "kube_client::client", "contents");
+            tracing::trace!(target: "kube_client::client", "contents");
         });
         let bytes = sink.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
@@ -235,10 +240,13 @@ mod tests {
     }
 
     #[test]
-    fn the_official_xet_client_is_heard_only_by_who_asks_for_it() {
+    fn the_official_xet_client_is_heard_only_by_who_asks_for_it_and_contents_of_objects_by_nobody() {
         for filter in ["info", "debug", "trace", "modelcache=debug,info"] {
             let heard = heard(filter);
             assert!(heard.contains("ours") && !heard.contains("official"), "{filter}: {heard}");
+        }
+        for filter in ["info", "trace", "kube_client=trace", "info,kube_client::client=trace"] {
+            assert!(!heard(filter).contains("contents"), "{filter}");
         }
         assert_eq!(heard("info,xet_client=debug").matches("official").count(), 1);
     }

@@ -16,9 +16,11 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use super::Contacts;
 use crate::{
     api::{ModelCache, condition},
-    reason::Topic,
+    controller::Guarded,
+    reason::{Reason, Topic, Verdict},
 };
 
 /// A metric, as it is registered and as its reference has it.
@@ -55,8 +57,15 @@ const SECONDS: Described = Described {
 const ACTIVE: Described =
     Described { name: "active_workers", kind: MetricType::Gauge, labels: "", help: "Checks that run now" };
 
+const WATCHES: Described = Described {
+    name: "watch_connected",
+    kind: MetricType::Gauge,
+    labels: "`kind`: the plural of the watched kind, such as `modelcaches` or `secrets`",
+    help: "1 while every watch of the kind is open, 0 while the changes of one are not seen",
+};
+
 /// All of them.
-pub const DESCRIBED: [&Described; 4] = [&RESOURCES, &RECONCILES, &SECONDS, &ACTIVE];
+pub const DESCRIBED: [&Described; 5] = [&RESOURCES, &RECONCILES, &SECONDS, &ACTIVE, &WATCHES];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {
@@ -75,7 +84,7 @@ pub struct Metrics {
 impl Metrics {
     /// Registers all of them. The resources are counted when the page is asked for.
     #[must_use]
-    pub fn new(caches: Vec<Store<ModelCache>>) -> Self {
+    pub fn new(caches: Vec<Store<Guarded<ModelCache>>>, contacts: Contacts) -> Self {
         let mut registry = Registry::with_prefix("modelcache");
         let reconciles = Family::<Outcome, Counter>::default();
         let seconds = Histogram::new(exponential_buckets(0.005, 2.0, 14));
@@ -85,6 +94,7 @@ impl Metrics {
         registry.register(SECONDS.name, SECONDS.help, seconds.clone());
         registry.register(ACTIVE.name, ACTIVE.help, active.clone());
         registry.register_collector(Box::new(Resources(caches)));
+        registry.register_collector(Box::new(Watches(contacts)));
         Self { registry, reconciles, seconds, active }
     }
 
@@ -127,13 +137,17 @@ impl Drop for Timer {
 
 /// Counts the resources by the reason of their Ready condition, from what the watches know.
 #[derive(Debug)]
-struct Resources(Vec<Store<ModelCache>>);
+struct Resources(Vec<Store<Guarded<ModelCache>>>);
 
 impl Collector for Resources {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let mut counts = BTreeMap::<(&str, &str, &str), i64>::new();
         for cache in self.0.iter().flat_map(Store::state) {
-            let key = condition::verdict(cache.conditions(), Topic::Ready)
+            let ready = match cache.get() {
+                Ok(cache) => condition::verdict(cache.conditions(), Topic::Ready),
+                Err(_) => Some(Verdict::no(Topic::Ready, Reason::InvalidSpec, "")),
+            };
+            let key = ready
                 .map(|ready| (ready.status.as_str(), ready.reason.as_str(), ready.reason.remedy().as_str()));
             *counts.entry(key.unwrap_or_default()).or_default() += 1;
         }
@@ -150,6 +164,21 @@ impl Collector for Resources {
     }
 }
 
+/// Tells which watches are open.
+#[derive(Debug)]
+struct Watches(Contacts);
+
+impl Collector for Watches {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let mut family = encoder.encode_descriptor(WATCHES.name, WATCHES.help, None, WATCHES.kind)?;
+        for (kind, lost) in self.0.lost() {
+            let gauge = ConstGauge::new(i64::from(lost.is_zero()));
+            gauge.encode(family.encode_family(&[("kind", kind.as_str())])?)?;
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -160,7 +189,7 @@ mod tests {
 
     #[test]
     fn every_metric_that_is_served_is_described() {
-        let metrics = Arc::new(Metrics::new(Vec::new()));
+        let metrics = Arc::new(Metrics::new(Vec::new(), Contacts::default()));
         metrics.reconcile_started().ended(true);
         let page = metrics.render().unwrap();
         let served: BTreeSet<_> = page

@@ -1,8 +1,10 @@
 //! What an operator's owner looks at from outside: logs, metrics and probes. Knows nothing of how a download works.
 
+mod contact;
 pub mod logs;
 mod metrics;
 mod server;
 
+pub use contact::{Contact, Contacts};
 pub use metrics::{DESCRIBED, Described, Metrics, Timer};
 pub use server::serve;

@@ -14,6 +14,8 @@
 #[allow(dead_code, reason = "shared with the story")]
 #[path = "../story/cluster.rs"]
 mod cluster;
+#[path = "../support/cut.rs"]
+mod cut;
 #[path = "../support/proxy.rs"]
 mod proxy;
 #[allow(dead_code, reason = "shared with the tests of fetching")]
@@ -28,5 +30,6 @@ mod world;
 mod claims;
 mod namespaces;
 mod operator;
+mod outage;
 mod rights;
 mod way;

@@ -104,13 +104,29 @@ impl<'a> Account<'a> {
     }
 
     /// The kubeconfig of the test with this account's token in the place of the administrator's.
-    fn kubeconfig(&self) -> String {
-        let ours = fs::read_to_string(env::var("KUBECONFIG").unwrap()).unwrap();
-        let mut config: Value = serde_saphyr::from_str(&ours).unwrap();
+    fn kubeconfig(&self, through: Option<SocketAddr>) -> String {
+        let mut config = our_kubeconfig();
         let name = config["contexts"][0]["context"]["user"].clone();
         config["users"] = json!([{ "name": name, "user": { "token": self.token } }]);
+        if let Some(relay) = through {
+            let cluster = &mut config["clusters"][0]["cluster"];
+            cluster["tls-server-name"] = api_server().ip().to_string().into();
+            cluster["server"] = format!("https://{relay}").into();
+        }
         config.to_string()
     }
+}
+
+fn our_kubeconfig() -> Value {
+    let ours = fs::read_to_string(env::var("KUBECONFIG").unwrap()).unwrap();
+    serde_saphyr::from_str(&ours).unwrap()
+}
+
+/// Where the API server of the test cluster listens.
+pub fn api_server() -> SocketAddr {
+    let config = our_kubeconfig();
+    let server = config["clusters"][0]["cluster"]["server"].as_str().unwrap().to_owned();
+    server.trim_start_matches("https://").parse().expect("the kubeconfig has an IP address and a port")
 }
 
 /// A running operator; it ends with the test.
@@ -128,9 +144,18 @@ impl Operator {
 
     /// Starts one with endpoints of its own.
     pub async fn with_endpoints(account: &Account<'_>, arguments: &[&str]) -> Self {
+        Self::with_kubeconfig(&account.kubeconfig(None), arguments).await
+    }
+
+    /// Starts one that reaches the API server through a relay.
+    pub async fn through(account: &Account<'_>, relay: SocketAddr, arguments: &[&str]) -> Self {
+        Self::with_kubeconfig(&account.kubeconfig(Some(relay)), arguments).await
+    }
+
+    async fn with_kubeconfig(kubeconfig: &str, arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("kubeconfig");
-        fs::write(&config, account.kubeconfig()).unwrap();
+        fs::write(&config, kubeconfig).unwrap();
         // Free a moment ago, and soon taken again.
         let listen = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let process = Command::new(env!("CARGO_BIN_EXE_modelcache"))
@@ -152,11 +177,16 @@ impl Operator {
 
     /// The lines of the log that are warnings or worse.
     pub fn warnings(&self) -> Vec<String> {
-        let log = fs::read_to_string(self.path_of_log()).unwrap();
+        let log = self.log();
         log.lines().filter(|line| !line.contains(r#""level":"INFO""#)).map(ToOwned::to_owned).collect()
     }
 
-    fn page(&self, path: &str) -> Option<String> {
+    /// All of the log.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.path_of_log()).unwrap()
+    }
+
+    pub fn page(&self, path: &str) -> Option<String> {
         let mut stream = TcpStream::connect(self.listen).ok()?;
         write!(stream, "GET {path} HTTP/1.0\r\n\r\n").ok()?;
         let mut page = String::new();

@@ -8,6 +8,7 @@ use kube::{ResourceExt, runtime::events::EventType};
 
 use crate::{
     api::{ModelCache, condition, mount},
+    controller::{unreadable, watcher::Invalid},
     reason::{Reason, Remedy, Topic},
 };
 
@@ -113,6 +114,17 @@ fn patience(pod: &Pod, cache: &ModelCache, now: Timestamp) -> Duration {
     let span =
         |from: Timestamp, to: Timestamp| Duration::try_from(to.duration_since(from)).unwrap_or_default();
     span(ready, made).min(LONGEST).saturating_sub(span(made, now))
+}
+
+/// The ModelCache is there, but cannot be parsed.
+#[must_use]
+pub fn unreadable(name: &str, invalid: &Invalid) -> Note {
+    let verdict = unreadable::verdict(invalid);
+    Note {
+        type_: Weight::Warning,
+        reason: verdict.reason.as_str().to_owned(),
+        message: format!("Waits for the ModelCache {name}: {}", verdict.message),
+    }
 }
 
 fn not_found(name: &str) -> Note {

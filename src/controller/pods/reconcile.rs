@@ -22,7 +22,8 @@ use super::{
 };
 use crate::{
     api::{ModelCache, mount},
-    controller::{error::PodError, events, failures::Failures},
+    controller::{error::PodError, events, failures::Failures, watcher::Guarded},
+    telemetry::Contacts,
 };
 
 const MANAGER: &str = "modelcache-gate";
@@ -38,20 +39,28 @@ pub struct Context {
     /// What was told already.
     pub told: Told,
     /// Looks that failed in a row.
-    pub failures: Failures<Pod>,
+    pub failures: Failures<Guarded<Pod>>,
+    /// Whether the watches are open.
+    pub contacts: Contacts,
 }
 
 impl Context {
     /// With nothing told yet.
-    pub fn new(client: Client, recorder: Recorder) -> Self {
-        Self { client, recorder, told: Told::default(), failures: Failures::default() }
+    pub fn new(client: Client, recorder: Recorder, contacts: Contacts) -> Self {
+        Self { client, recorder, told: Told::default(), failures: Failures::default(), contacts }
     }
 }
 
 /// Looks at one pod: takes off the gates of models that are there, and tells why it waits for the others.
 #[tracing::instrument(skip_all, fields(namespace = pod.namespace(), pod = pod.name_any()))]
-pub async fn reconcile(pod: Arc<Pod>, context: Arc<Context>) -> Result<Action, PodError> {
-    let action = look(&pod, &context).await?;
+pub async fn reconcile(pod: Arc<Guarded<Pod>>, context: Arc<Context>) -> Result<Action, PodError> {
+    let action = match pod.get() {
+        Ok(parsed) => look(parsed, &context).await?,
+        Err(error) => {
+            warn!(%error, "cannot use a pod; it goes on waiting");
+            Action::await_change()
+        }
+    };
     context.failures.forget(&ObjectRef::from_obj(&*pod));
     Ok(action)
 }
@@ -61,12 +70,19 @@ async fn look(pod: &Pod, context: &Context) -> Result<Action, PodError> {
         return Ok(Action::await_change());
     }
     let namespace = pod.namespace().unwrap_or_default();
-    let caches: Api<ModelCache> = Api::namespaced(context.client.clone(), &namespace);
+    let caches: Api<Guarded<ModelCache>> = Api::namespaced(context.client.clone(), &namespace);
     let mut free = Vec::new();
     let mut remake: Option<Duration> = None;
     for name in decide::waits_for(pod) {
         let cache = caches.get_opt(name).await.map_err(PodError::Read)?;
-        match decide::decide(pod, name, cache.as_ref(), Timestamp::now()) {
+        let cache = match cache.as_ref().map(Guarded::get).transpose() {
+            Ok(cache) => cache,
+            Err(invalid) => {
+                tell(context, pod, name, decide::unreadable(name, invalid)).await;
+                continue;
+            }
+        };
+        match decide::decide(pod, name, cache.map(|cache| &**cache), Timestamp::now()) {
             Step::Release => free.push(name),
             Step::Remake(after) => remake = Some(remake.map_or(after, |other| other.min(after))),
             Step::Wait(note) => tell(context, pod, name, note).await,

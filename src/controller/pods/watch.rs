@@ -6,13 +6,13 @@ use std::{
 };
 
 use futures::StreamExt as _;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, PodSpec, Volume};
 use kube::{
     ResourceExt,
+    api::ListParams,
     runtime::{
         controller::{Action, Config, Controller},
-        reflector::{ObjectRef, Store},
-        watcher,
+        reflector::{self, ObjectRef, Store},
     },
 };
 use tracing::warn;
@@ -23,7 +23,13 @@ use super::{
 };
 use crate::{
     api::{ModelCache, condition, mount},
-    controller::{area::Area, backoff, error::PodError, watch::Stop},
+    controller::{
+        area::Area,
+        backoff,
+        error::PodError,
+        watch::Stop,
+        watcher::{Guarded, kept, touched},
+    },
     reason::Topic,
 };
 
@@ -34,24 +40,23 @@ const CONCURRENCY: u16 = 32;
 pub async fn run(area: &Area, context: &Arc<Context>, stop: Stop) {
     let client = &context.client;
     // Who waits has no node yet: pods that run are never held in memory, however many there are.
-    let waiting = watcher::Config::default().labels(mount::LABEL_MOUNT).fields("spec.nodeName=");
-    let controller = Controller::new(area.api::<Pod>(client), waiting)
-        .with_config(Config::default().concurrency(CONCURRENCY));
-    let pods = controller.store();
+    let query = ListParams::default().labels(mount::LABEL_MOUNT).fields("spec.nodeName=");
+    let (pods, writer) = reflector::store();
+    let waiting = area.watch::<Guarded<Pod>>(client, query, &context.contacts);
+    let waiting = kept(writer, waiting.map(|event| event.modify(reduce)));
+    let caches = area.watch::<Guarded<ModelCache>>(client, ListParams::default(), &context.contacts);
     let known = Known::default();
-    controller
-        .watches(area.api::<ModelCache>(client), watcher::Config::default(), move |cache| {
-            known.concerned(&pods, &cache)
-        })
+    Controller::for_stream(touched(waiting), pods.clone())
+        .with_config(Config::default().concurrency(CONCURRENCY))
+        .watches_stream(touched(caches), move |cache| known.concerned(&pods, &cache))
         .graceful_shutdown_on(stop)
         .run(reconcile, on_error, context.clone())
         .for_each(|result| async {
             match result {
                 Err(kube::runtime::controller::Error::ObjectNotFound(gone)) => {
-                    let pod = ObjectRef::<Pod>::new(&gone.name)
-                        .within(gone.namespace.as_deref().unwrap_or_default());
-                    context.told.forget(&pod);
-                    context.failures.forget(&pod);
+                    let namespace = gone.namespace.as_deref().unwrap_or_default();
+                    context.told.forget(&ObjectRef::new(&gone.name).within(namespace));
+                    context.failures.forget(&ObjectRef::new(&gone.name).within(namespace));
                 }
                 // `on_error` has told it.
                 Ok(_) | Err(kube::runtime::controller::Error::ReconcilerFailed(..)) => {}
@@ -61,9 +66,25 @@ pub async fn run(area: &Area, context: &Arc<Context>, stop: Stop) {
         .await;
 }
 
+/// Leaves of a waiting pod what is decided on. The rest may be large, and is there once for each replica.
+fn reduce(pod: &mut Guarded<Pod>) {
+    let Some(pod) = pod.parsed_mut() else { return };
+    pod.status = None;
+    let Some(spec) = pod.spec.take() else { return };
+    let volumes = spec.volumes.map(|volumes| {
+        let reduced = volumes.into_iter().map(|volume| Volume {
+            name: volume.name,
+            persistent_volume_claim: volume.persistent_volume_claim,
+            ..Volume::default()
+        });
+        reduced.collect()
+    });
+    pod.spec = Some(PodSpec { scheduling_gates: spec.scheduling_gates, volumes, ..PodSpec::default() });
+}
+
 /// What the waiting pods were last looked at for, by ModelCache: a download's progress concerns none of them.
 #[derive(Debug, Default)]
-struct Known(Mutex<HashMap<ObjectRef<ModelCache>, Seen>>);
+struct Known(Mutex<HashMap<ObjectRef<Guarded<ModelCache>>, Option<Seen>>>);
 
 /// All of a ModelCache that a waiting pod goes by.
 #[derive(Debug, PartialEq)]
@@ -89,12 +110,17 @@ impl Seen {
 
 impl Known {
     /// The pods that wait for a ModelCache, if something about it has changed that they wait for.
-    fn concerned(&self, pods: &Store<Pod>, cache: &ModelCache) -> Vec<ObjectRef<Pod>> {
+    fn concerned(
+        &self,
+        pods: &Store<Guarded<Pod>>,
+        cache: &Guarded<ModelCache>,
+    ) -> Vec<ObjectRef<Guarded<Pod>>> {
         let (namespace, name) = (cache.namespace(), cache.name_any());
         let waiting: Vec<_> = pods
             .state()
             .iter()
-            .filter(|pod| pod.namespace() == namespace && decide::waits_for(pod).any(|one| one == name))
+            .filter(|pod| pod.namespace() == namespace)
+            .filter(|pod| pod.parsed().is_some_and(|pod| decide::waits_for(pod).any(|one| one == name)))
             .map(|pod| ObjectRef::from_obj(&**pod))
             .collect();
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -103,7 +129,7 @@ impl Known {
             known.remove(&key);
             return waiting;
         }
-        let now = Seen::of(cache);
+        let now = cache.parsed().map(|cache| Seen::of(cache));
         if known.get(&key) == Some(&now) {
             return Vec::new();
         }
@@ -113,7 +139,7 @@ impl Known {
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "the runtime's signature")]
-fn on_error(pod: Arc<Pod>, error: &PodError, context: Arc<Context>) -> Action {
+fn on_error(pod: Arc<Guarded<Pod>>, error: &PodError, context: Arc<Context>) -> Action {
     let pause = backoff::look(context.failures.count(&pod), &pod.name_any());
     warn!(namespace = pod.namespace(), pod = pod.name_any(), %error, ?pause, "a look at a pod failed");
     Action::requeue(pause)

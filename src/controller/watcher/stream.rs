@@ -1,0 +1,216 @@
+//! One watch: lists, follows the changes, and comes back by itself after the API server was away.
+//!
+//! kube's own watcher says neither when it is connected nor gives up on an answer that never comes, and its `Controller` makes
+//! all watches wait for the pause of one. So each watch here is a task with its own pauses, timeouts and `Contact`.
+
+use std::{
+    fmt::Debug,
+    time::{Duration, Instant},
+};
+
+use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
+use kube::{
+    Api, Resource, ResourceExt as _,
+    api::{ListParams, WatchEvent, WatchParams},
+    runtime::{
+        reflector::store::Writer,
+        watcher::{self, Event},
+    },
+};
+use serde::de::DeserializeOwned;
+use tokio::{sync::mpsc, time::timeout};
+use tracing::{info, warn};
+
+use crate::{controller::backoff::Growing, telemetry::Contact};
+
+/// Objects in one answer to a list. An object can be over a megabyte, and an answer is held as text while it is parsed.
+const PAGE: u32 = 50;
+/// Events that wait for the controller.
+const WAITING: usize = 16;
+/// The time for one answer to a list, and for the beginning of an answer to a watch.
+const ANSWER: Duration = Duration::from_secs(30);
+/// The API server is asked to end a watch after this time, in seconds: a connection that died without a word is noticed soon.
+const WATCH: u32 = 60;
+/// The time after which a watch that should have ended is given up.
+const SILENCE: Duration = Duration::from_secs(WATCH as u64 + 5);
+/// A watch that ends sooner than this counts as failed: it is not opened again at once.
+const SHORT: Duration = Duration::from_secs(1);
+/// Pauses after a failure. Short, so that a watch is back within ten seconds after the API server is.
+const PAUSES: Growing = Growing::new(1, 4);
+/// The longest error that is logged, in characters.
+const LONGEST: usize = 500;
+
+/// Why a watch was lost.
+#[derive(Debug, thiserror::Error)]
+enum Lost {
+    #[error(transparent)]
+    Kube(#[from] kube::Error),
+    #[error("no answer within {} s", ANSWER.as_secs())]
+    NoAnswer(#[from] tokio::time::error::Elapsed),
+    #[error("nothing came for {} s", SILENCE.as_secs())]
+    Silent,
+    #[error("the API server ended it: {0}")]
+    Ended(String),
+    #[error("the API server ended it at once")]
+    Short,
+    #[error("an answer has no resource version")]
+    NoVersion,
+}
+
+impl Lost {
+    /// Whether the changes since the last one that was seen can no longer be had: all is listed again.
+    fn is_behind(&self) -> bool {
+        match self {
+            Self::Kube(kube::Error::Api(status)) => status.code == 410,
+            Self::Kube(kube::Error::SerdeError(_)) | Self::Ended(_) | Self::NoVersion => true,
+            _ => false,
+        }
+    }
+}
+
+/// All objects that match, and every change of them, until the stream is dropped. It never fails and never ends: what goes
+/// wrong is logged once for each time that the watch is lost, and the contact tells of it.
+pub fn events<K>(api: Api<K>, query: ListParams, contact: Contact) -> impl Stream<Item = Event<K>> + Send
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    let (out, events) = mpsc::channel(WAITING);
+    tokio::spawn(async move {
+        let dropped = out.clone();
+        tokio::select! {
+            () = dropped.closed() => {}
+            () = Watch { api, query, contact, out, version: None }.follow() => {}
+        }
+    });
+    stream::unfold(events, |mut events| async { events.recv().await.map(|event| (event, events)) })
+}
+
+/// The objects that events are about, deleted ones too, in the shape that a `Controller` takes.
+pub fn touched<K>(events: impl Stream<Item = Event<K>>) -> impl Stream<Item = watcher::Result<K>> {
+    events.filter_map(|event| async {
+        match event {
+            Event::Apply(object) | Event::InitApply(object) | Event::Delete(object) => Some(Ok(object)),
+            Event::Init | Event::InitDone => None,
+        }
+    })
+}
+
+/// The same events, after what they are about has been put into the store.
+pub fn kept<K>(mut store: Writer<K>, events: impl Stream<Item = Event<K>>) -> impl Stream<Item = Event<K>>
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    events.inspect(move |event| store.apply_watcher_event(event))
+}
+
+struct Watch<K> {
+    api: Api<K>,
+    query: ListParams,
+    contact: Contact,
+    out: mpsc::Sender<Event<K>>,
+    /// The version that the next watch begins at; none before all objects are listed.
+    version: Option<String>,
+}
+
+impl<K> Watch<K>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    /// Until nobody listens.
+    async fn follow(mut self) {
+        let mut failures = 0;
+        while !self.out.is_closed() {
+            let began = Instant::now();
+            let lost = match self.round().await {
+                Ok(()) if began.elapsed() >= SHORT => {
+                    failures = 0;
+                    continue;
+                }
+                Ok(()) => Lost::Short,
+                Err(lost) => lost,
+            };
+            // A watch that held for a while was no failure: this is the first of a new row.
+            failures = if self.contact.is_made() { 1 } else { failures + 1 };
+            if lost.is_behind() {
+                self.version = None;
+            }
+            if self.contact.lose() {
+                warn!(kind = %K::plural(&()), error = %bounded(&lost), "lost a watch; it is opened again");
+            }
+            let pause = PAUSES.after(failures);
+            tokio::time::sleep(pause / 2 + (pause / 2).mul_f64(fastrand::f64())).await;
+        }
+    }
+
+    /// One watch, from its beginning to its end; before it a list, where there is no version to begin at.
+    async fn round(&mut self) -> Result<(), Lost> {
+        let version = match &self.version {
+            Some(version) => version.clone(),
+            None => self.list().await?,
+        };
+        let mut changes = timeout(ANSWER, self.api.watch(&self.params(), &version)).await??.boxed();
+        self.version = Some(version);
+        if self.contact.make() {
+            info!(kind = %K::plural(&()), "a watch is open again");
+        }
+        loop {
+            let change = timeout(SILENCE, changes.try_next()).await.map_err(|_| Lost::Silent)??;
+            let (event, version) = match change {
+                None => return Ok(()),
+                Some(WatchEvent::Bookmark(bookmark)) => (None, Some(bookmark.metadata.resource_version)),
+                Some(WatchEvent::Error(status)) => return Err(Lost::Ended(status.message)),
+                Some(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
+                    let version = object.resource_version();
+                    (Some(Event::Apply(object)), version)
+                }
+                Some(WatchEvent::Deleted(object)) => {
+                    let version = object.resource_version();
+                    (Some(Event::Delete(object)), version)
+                }
+            };
+            self.version = Some(version.filter(|version| !version.is_empty()).ok_or(Lost::NoVersion)?);
+            if let Some(event) = event {
+                self.send(event).await;
+            }
+        }
+    }
+
+    /// Lists page by page, and gives the version that the list is of.
+    async fn list(&self) -> Result<String, Lost> {
+        self.send(Event::Init).await;
+        let mut query = self.query.clone().limit(PAGE);
+        loop {
+            let page = timeout(ANSWER, self.api.list(&query)).await??;
+            for object in page.items {
+                self.send(Event::InitApply(object)).await;
+            }
+            query.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
+            if query.continue_token.is_none() {
+                let version = page.metadata.resource_version.filter(|version| !version.is_empty());
+                let version = version.ok_or(Lost::NoVersion)?;
+                self.send(Event::InitDone).await;
+                return Ok(version);
+            }
+        }
+    }
+
+    /// Waits for the controller where it is behind. Whether anybody listens is asked elsewhere.
+    async fn send(&self, event: Event<K>) {
+        let _ = self.out.send(event).await;
+    }
+
+    fn params(&self) -> WatchParams {
+        WatchParams {
+            label_selector: self.query.label_selector.clone(),
+            field_selector: self.query.field_selector.clone(),
+            timeout: Some(WATCH),
+            bookmarks: true,
+            send_initial_events: false,
+        }
+    }
+}
+
+/// The error as a line of the log: an answer of an API server, or of what stands before it, can be of any length.
+fn bounded(lost: &Lost) -> String {
+    lost.to_string().chars().take(LONGEST).collect()
+}

@@ -1,0 +1,23 @@
+//! Tests on a real Kubernetes that change what all others share, such as the definition: nothing else runs beside them.
+//!
+//! Run inside the network of a test cluster: `make test` does both.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::large_futures,
+    missing_docs,
+    reason = "a story that cannot go on has to fail at that line, in the helpers as in the tests; nothing here is fast or public"
+)]
+
+#[allow(dead_code, reason = "shared with the story")]
+#[path = "../story/cluster.rs"]
+mod cluster;
+#[allow(dead_code, reason = "shared with the tests of settings")]
+#[path = "../settings/operator.rs"]
+mod operator;
+#[allow(dead_code, reason = "shared with the story")]
+#[path = "../story/world.rs"]
+mod world;
+
+mod newer;
