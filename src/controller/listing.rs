@@ -110,7 +110,7 @@ pub async fn each<K: Parse>(
             match object.into_inner() {
                 Ok(object) => keep(object),
                 Err(invalid) => {
-                    warn!(kind, namespace, name, error = %invalid, "left out what cannot be parsed")
+                    warn!(kind, namespace, name, error = %invalid, "left out what cannot be parsed");
                 }
             }
         }

@@ -78,11 +78,13 @@ impl Contact {
     }
 
     /// The watch is open. Says whether its loss was reported before.
+    #[must_use]
     pub fn make(&self) -> bool {
         self.change(|state| matches!(std::mem::replace(state, State::Made), State::Lost(_)))
     }
 
     /// The watch is not open. Says whether that is news.
+    #[must_use]
     pub fn lose(&self) -> bool {
         self.change(|state| match *state {
             State::Lost(_) => false,

@@ -45,6 +45,7 @@ impl<K> Guarded<K> {
     }
 
     /// The object, where it can be parsed.
+    #[must_use]
     pub fn parsed(&self) -> Option<&Arc<K>> {
         self.0.as_ref().ok()
     }
@@ -58,6 +59,7 @@ impl<K> From<K> for Guarded<K> {
 
 impl<K: Clone> Guarded<K> {
     /// One of which no more is known than this.
+    #[must_use]
     pub fn from_invalid(invalid: &Invalid) -> Self {
         Self(Err(Arc::new(invalid.clone())))
     }
