@@ -13,7 +13,7 @@ use std::{
 /// A running relay; its threads end with the test process.
 pub struct Cut {
     pub address: SocketAddr,
-    is_cut: Arc<AtomicBool>,
+    away: Arc<AtomicBool>,
     open: Arc<Mutex<Vec<TcpStream>>>,
 }
 
@@ -22,8 +22,8 @@ impl Cut {
     pub fn before(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let (is_cut, open) = (Arc::new(AtomicBool::new(false)), Arc::<Mutex<Vec<TcpStream>>>::default());
-        let (cut, all) = (is_cut.clone(), open.clone());
+        let (away, open) = (Arc::new(AtomicBool::new(false)), Arc::<Mutex<Vec<TcpStream>>>::default());
+        let (cut, all) = (away.clone(), open.clone());
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 // A client that hangs up is none of the relay's business.
@@ -34,12 +34,12 @@ impl Cut {
                 }
             }
         });
-        Self { address, is_cut, open }
+        Self { address, away, open }
     }
 
     /// Ends all connections, and every new one at once.
     pub fn cut(&self) {
-        self.is_cut.store(true, SeqCst);
+        self.away.store(true, SeqCst);
         for stream in self.open.lock().unwrap().drain(..) {
             let _ = stream.shutdown(Shutdown::Both);
         }
@@ -47,7 +47,7 @@ impl Cut {
 
     /// Forwards again.
     pub fn mend(&self) {
-        self.is_cut.store(false, SeqCst);
+        self.away.store(false, SeqCst);
     }
 }
 
