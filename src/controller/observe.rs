@@ -233,11 +233,6 @@ fn labelled(cache: &ModelCache) -> ListParams {
     ListParams::default().labels(&format!("{}={}", api::LABEL_NAME, cache.name_any()))
 }
 
-/// A list as the API server has it in its cache: what the watches saw or newer, and cheaper than a consistent one.
-fn recent() -> ListParams {
-    ListParams::default().match_any()
-}
-
 /// A label can be given by anyone, and outlives a resource of the same name; an owner reference says whose it is.
 pub fn owned_by(job: &impl ResourceExt, cache: &ModelCache) -> bool {
     job.owner_references().iter().any(|owner| Some(&owner.uid) == cache.metadata.uid.as_ref())
