@@ -101,7 +101,7 @@ fn found<'a>(wanted: &'a Wanted, answer: &'a Preflight) -> Found<'a> {
         kind: wanted.kind,
         revision: &wanted.revision,
         commit: snapshot.map(|snapshot| &snapshot.commit),
-        files: snapshot.map(|snapshot| snapshot.files.len()),
+        files: snapshot.map(|snapshot| snapshot.count),
         bytes: snapshot.map(|snapshot| snapshot.bytes),
         conditions: answer.verdicts(),
     }
@@ -128,7 +128,7 @@ fn row(wanted: &Wanted, answer: &Preflight) -> [String; 7] {
         wanted.repo.clone(),
         wanted.revision.clone(),
         or_none(snapshot.map(|snapshot| snapshot.commit.short().to_owned())),
-        or_none(snapshot.map(|snapshot| snapshot.files.len().to_string())),
+        or_none(snapshot.map(|snapshot| snapshot.count.to_string())),
         or_none(snapshot.map(|snapshot| units::size(snapshot.bytes))),
         last_word(answer).reason.to_string(),
     ]
@@ -149,6 +149,7 @@ async fn ask(source: &Source) -> Preflight {
             followed: None,
             token,
             record: &record,
+            files: false,
             confirm: true,
         };
         Ok::<_, HubError>(preflight(&hub, &question).await)

@@ -172,7 +172,7 @@ impl From<Preflight> for Checked {
         let Preflight { authenticated, authorized, resolved, snapshot, retry_after } = preflight;
         let snapshot = snapshot.map(|found| Snapshot {
             commit: found.commit,
-            files: u64::try_from(found.files.len()).unwrap_or(u64::MAX),
+            files: u64::try_from(found.count).unwrap_or(u64::MAX),
             bytes: found.bytes,
             latest: found.latest,
         });

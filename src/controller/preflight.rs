@@ -186,6 +186,7 @@ impl Preflights {
                 followed: wanted.aliases.first(),
                 token: secret.token(),
                 record: &record,
+                files: false,
                 confirm: true,
             },
         )

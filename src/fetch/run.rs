@@ -193,6 +193,7 @@ impl Run<'_> {
             followed: None,
             token: token.as_ref(),
             record: &record,
+            files: true,
             confirm: false,
         };
         let mut pause = limits.pause;

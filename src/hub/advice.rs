@@ -4,7 +4,7 @@
 use std::{fmt::Write, io};
 
 use super::{
-    Endpoint, HubError, Patterns, Refusal, Repo, RepoFile, Revision, TokenError, TokenState, Trouble,
+    Endpoint, HubError, Patterns, Refusal, Repo, RepoPath, Revision, TokenError, TokenState, Trouble,
 };
 use crate::{
     reason::Reason,
@@ -80,9 +80,14 @@ pub fn fine(reason: Reason, subject: &Subject<'_>) -> String {
 
 /// The sentence for patterns that select nothing.
 #[must_use]
-pub fn no_matching_files(subject: &Subject<'_>, patterns: &Patterns, listed: &[RepoFile]) -> String {
+pub fn no_matching_files(
+    subject: &Subject<'_>,
+    patterns: &Patterns,
+    listed: usize,
+    examples: &[RepoPath],
+) -> String {
     let Subject { repo, revision, .. } = subject;
-    if listed.is_empty() {
+    if listed == 0 {
         return format!("{repo} has no files at {revision}.");
     }
     let include = patterns.include();
@@ -104,8 +109,8 @@ pub fn no_matching_files(subject: &Subject<'_>, patterns: &Patterns, listed: &[R
             );
         }
     }
-    let hint = quoted(listed.iter().take(3).map(|file| file.path.as_str()));
-    let _ = write!(text, ". It has {}, such as {hint}.", files(listed.len()));
+    let hint = quoted(examples.iter().map(RepoPath::as_str));
+    let _ = write!(text, ". It has {}, such as {hint}.", files(listed));
     text
 }
 

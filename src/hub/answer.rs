@@ -1,8 +1,15 @@
 //! The Hub's JSON answers, read with suspicion. Pure: from bytes to values of ours.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeSet, HashSet, hash_map::RandomState},
+    fmt,
+    hash::BuildHasher as _,
+};
 
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer as _,
+    de::{DeserializeOwned, SeqAccess, Visitor},
+};
 use serde_json::Value;
 
 use super::{Commit, Digest, NameError, Refusal, RepoFile, RepoPath, error::HubError};
@@ -117,61 +124,136 @@ pub(super) fn xet_access(body: &[u8]) -> Result<super::xet::XetAccess, Unusable>
     Ok(super::xet::XetAccess { token: wire.access_token, ends: wire.exp, store })
 }
 
-/// One page of a listing; folders are left out.
-pub(super) fn tree_page(body: &[u8]) -> Result<Vec<RepoFile>, Unusable> {
-    #[derive(Deserialize)]
-    struct Lfs {
-        oid: String,
-        size: u64,
-    }
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Wire {
-        #[serde(rename = "type")]
-        kind: String,
-        path: String,
-        #[serde(default)]
-        size: u64,
-        oid: String,
-        lfs: Option<Lfs>,
-        xet_hash: Option<String>,
-    }
-    let masked = |hash: &str| hash.contains('*');
-    let page: Vec<Wire> = json(body)?;
-    page.into_iter()
-        .filter(|entry| entry.kind == "file")
-        .map(|entry| {
-            let path: RepoPath = entry.path.parse()?;
-            if entry.lfs.as_ref().is_some_and(|lfs| masked(&lfs.oid))
-                || entry.xet_hash.as_deref().is_some_and(masked)
-            {
-                return Err(Unusable::Masked);
+/// An entry of a listing.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Entry {
+    #[serde(rename = "type")]
+    kind: String,
+    path: String,
+    #[serde(default)]
+    size: u64,
+    oid: String,
+    lfs: Option<Lfs>,
+    xet_hash: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Lfs {
+    oid: String,
+    size: u64,
+}
+
+impl Entry {
+    fn file(self) -> Result<RepoFile, Unusable> {
+        let masked = |hash: &str| hash.contains('*');
+        let path: RepoPath = self.path.parse()?;
+        if self.lfs.as_ref().is_some_and(|lfs| masked(&lfs.oid))
+            || self.xet_hash.as_deref().is_some_and(masked)
+        {
+            return Err(Unusable::Masked);
+        }
+        let unusable = |hash: &str| {
+            Unusable::Wrong(format!("the hash of {path} is not one: {}", crate::text::printable(hash)))
+        };
+        let git: Digest = self.oid.parse().map_err(|_| unusable(&self.oid))?;
+        let Some(lfs) = self.lfs else {
+            if !matches!(git, Digest::GitSha1(_)) {
+                return Err(unusable(&self.oid));
             }
-            let unusable = |hash: &str| {
-                Unusable::Wrong(format!("the hash of {path} is not one: {}", crate::text::printable(hash)))
-            };
-            let git: Digest = entry.oid.parse().map_err(|_| unusable(&entry.oid))?;
-            let Some(lfs) = entry.lfs else {
-                if !matches!(git, Digest::GitSha1(_)) {
-                    return Err(unusable(&entry.oid));
-                }
-                return Ok(RepoFile {
-                    path,
-                    size: entry.size,
-                    digest: git,
-                    pointer: None,
-                    xet_hash: entry.xet_hash,
-                });
-            };
-            // Some servers say `sha256:` before it, as LFS pointers do.
-            let digest = lfs.oid.strip_prefix("sha256:").unwrap_or(&lfs.oid);
-            let digest: Digest = digest.parse().map_err(|_| unusable(&lfs.oid))?;
-            if !matches!(digest, Digest::Sha256(_)) {
-                return Err(unusable(&lfs.oid));
+            return Ok(RepoFile {
+                path,
+                size: self.size,
+                digest: git,
+                pointer: None,
+                xet_hash: self.xet_hash,
+            });
+        };
+        // Some servers say `sha256:` before it, as LFS pointers do.
+        let digest = lfs.oid.strip_prefix("sha256:").unwrap_or(&lfs.oid);
+        let digest: Digest = digest.parse().map_err(|_| unusable(&lfs.oid))?;
+        if !matches!(digest, Digest::Sha256(_)) {
+            return Err(unusable(&lfs.oid));
+        }
+        Ok(RepoFile { path, size: lfs.size, digest, pointer: Some(self.oid), xet_hash: self.xet_hash })
+    }
+}
+
+/// Hands over the files of one page of a listing, one by one as they are parsed; folders are left out.
+pub(super) fn tree_page(
+    body: &[u8],
+    see: &mut (dyn FnMut(RepoFile) -> Result<(), Unusable> + Send),
+) -> Result<(), Unusable> {
+    let mut page = Page { see, refused: None };
+    let mut parser = serde_json::Deserializer::from_slice(body);
+    let parsed = parser.deserialize_seq(&mut page).and_then(|()| parser.end());
+    match (page.refused, parsed) {
+        (Some(refused), _) => Err(refused),
+        (None, parsed) => parsed.map_err(|error| not_json(body, &error)),
+    }
+}
+
+struct Page<'a> {
+    see: &'a mut (dyn FnMut(RepoFile) -> Result<(), Unusable> + Send),
+    refused: Option<Unusable>,
+}
+
+impl<'de> Visitor<'de> for &mut Page<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of files")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
+        while let Some(entry) = entries.next_element::<Entry>()? {
+            if entry.kind != "file" {
+                continue;
             }
-            Ok(RepoFile { path, size: lfs.size, digest, pointer: Some(entry.oid), xet_hash: entry.xet_hash })
-        })
-        .collect()
+            if let Err(refused) = entry.file().and_then(|file| (self.see)(file)) {
+                self.refused = Some(refused);
+                return Err(serde::de::Error::custom("refused"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The paths of a listing, to find out whether each can exist beside the others, with a number for each path instead of the path.
+/// The numbers are keyed at random: nobody can choose two paths of the same.
+#[derive(Default)]
+pub(super) struct Paths {
+    key: RandomState,
+    files: HashSet<u64>,
+    folders: HashSet<u64>,
+}
+
+/// So many folders are remembered. Who writes the files checks all of them again.
+const MAX_FOLDERS: usize = 400_000;
+
+impl Paths {
+    /// Adds a file.
+    pub(super) fn add(&mut self, path: &str) -> Result<(), Unusable> {
+        let file = self.key.hash_one(path);
+        if !self.files.insert(file) {
+            return Err(Unusable::Wrong(format!("it lists {path} twice")));
+        }
+        let both =
+            |path: &str| Err(Unusable::Wrong(format!("it lists {path} both as a file and as a folder")));
+        if self.folders.contains(&file) {
+            return both(path);
+        }
+        for folder in path.match_indices('/').map(|(at, _)| &path[..at]) {
+            let number = self.key.hash_one(folder);
+            if self.files.contains(&number) {
+                return both(folder);
+            }
+            if self.folders.len() < MAX_FOLDERS {
+                self.folders.insert(number);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A whole listing in order of path, if every path can exist beside the others.
@@ -250,18 +332,20 @@ fn split_unquoted(text: &str, mark: char) -> Option<(&str, &str)> {
 }
 
 fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Unusable> {
-    serde_json::from_slice(body).map_err(|error| {
-        Unusable::Wrong(if is_html(body) {
-            HTML.to_owned()
-        } else {
-            // Where and what kind, but never the content.
-            format!(
-                "it is not the JSON that was expected ({:?} at line {}, column {})",
-                error.classify(),
-                error.line(),
-                error.column()
-            )
-        })
+    serde_json::from_slice(body).map_err(|error| not_json(body, &error))
+}
+
+fn not_json(body: &[u8], error: &serde_json::Error) -> Unusable {
+    Unusable::Wrong(if is_html(body) {
+        HTML.to_owned()
+    } else {
+        // Where and what kind, but never the content.
+        format!(
+            "it is not the JSON that was expected ({:?} at line {}, column {})",
+            error.classify(),
+            error.line(),
+            error.column()
+        )
     })
 }
 
@@ -280,6 +364,36 @@ mod tests {
         match result.unwrap_err() {
             Unusable::Wrong(what) => what,
             other => panic!("{other:?}"),
+        }
+    }
+
+    fn tree_page(body: &[u8]) -> Result<Vec<RepoFile>, Unusable> {
+        let mut files = Vec::new();
+        super::tree_page(body, &mut |file| {
+            files.push(file);
+            Ok(())
+        })?;
+        Ok(files)
+    }
+
+    #[test]
+    fn a_listing_is_judged_the_same_by_numbers_as_by_paths() {
+        let file = |path: &str| {
+            let body = format!(r#"[{{"type":"file","path":"{path}","size":1,"oid":"{SHA1}"}}]"#);
+            tree_page(body.as_bytes()).unwrap().remove(0)
+        };
+        for paths in [
+            &["a", "b", "c/d", "c/e", "ab"][..],
+            &["a", "b", "a"],
+            &["a/b/c", "x", "a"],
+            &["a", "x", "a/b/c"],
+            &["a/b", "a/b/c"],
+            &["a/b/c/d", "a/bc", "a/b/c"],
+        ] {
+            let whole = tree(paths.iter().map(|path| file(path)).collect()).map(|_| ());
+            let mut numbers = Paths::default();
+            let folded = paths.iter().try_for_each(|path| numbers.add(path));
+            assert_eq!(format!("{whole:?}"), format!("{folded:?}"), "{paths:?}");
         }
     }
 

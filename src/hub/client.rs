@@ -15,6 +15,10 @@ use super::{
 
 /// The largest JSON answer that is read; a page of a listing has some 300 KiB.
 const MAX_JSON: usize = 64 * 1024 * 1024;
+/// The same where several are read at one time, by an operator: a page of 1,000 files with the longest paths has 5 MiB.
+const MAX_PAGE: usize = 16 * 1024 * 1024;
+/// The most bytes of all pages of a listing.
+const MAX_LISTING: usize = 1 << 30;
 /// The most pages of a listing, of 1,000 files each at the Hub.
 const MAX_PAGES: usize = 1000;
 /// The most files of a commit, twice what the Hub recommends for one repo: all of them are in memory at once.
@@ -121,18 +125,62 @@ impl Hub {
         commit: &Commit,
         token: Option<&Token>,
     ) -> Result<Vec<RepoFile>, HubError> {
-        let mut address = self.endpoint.tree(repo, commit);
         let mut files = Vec::new();
+        self.pages(repo, commit, token, MAX_JSON, |file| {
+            files.push(file);
+            Ok(())
+        })
+        .await?;
+        answer::tree(files).map_err(|error| error.at(self.endpoint.host().to_owned(), token.is_some()))
+    }
+
+    /// Hands each file of a commit over, in the order of the pages. No more than a page is held in memory, and a number for each
+    /// path: a listing that cannot be trusted as a whole ends with an error.
+    pub async fn each_file(
+        &self,
+        repo: &Repo,
+        commit: &Commit,
+        token: Option<&Token>,
+        mut see: impl FnMut(RepoFile) + Send,
+    ) -> Result<(), HubError> {
+        let mut paths = answer::Paths::default();
+        self.pages(repo, commit, token, MAX_PAGE, |file| {
+            paths.add(file.path.as_str())?;
+            see(file);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Reads the pages of a listing, each of at most `most` bytes.
+    async fn pages(
+        &self,
+        repo: &Repo,
+        commit: &Commit,
+        token: Option<&Token>,
+        most: usize,
+        mut see: impl FnMut(RepoFile) -> Result<(), Unusable> + Send,
+    ) -> Result<(), HubError> {
+        let mut address = self.endpoint.tree(repo, commit);
+        let (mut files, mut bytes) = (0, 0);
         for _ in 0..MAX_PAGES {
-            let (body, answer) = self.json(&address, token).await?;
+            let (body, answer) = self.json_within(most, &address, token).await?;
             let failed = |error: Unusable| error.at(answer.host.clone(), token.is_some());
-            files.append(&mut answer::tree_page(&body).map_err(failed)?);
-            if files.len() > MAX_FILES {
-                return Err(failed(Unusable::Wrong(format!("the listing has more than {MAX_FILES} files"))));
+            let too_many =
+                |what: String| failed(Unusable::Wrong(format!("the listing has more than {what}")));
+            bytes += body.len();
+            if bytes > MAX_LISTING {
+                return Err(too_many(format!("{} MiB", MAX_LISTING >> 20)));
             }
-            let Some(next) = next_page(&answer).map_err(failed)? else {
-                return answer::tree(files).map_err(failed);
-            };
+            answer::tree_page(&body, &mut |file| {
+                files += 1;
+                if files > MAX_FILES {
+                    return Err(Unusable::Wrong(format!("the listing has more than {MAX_FILES} files")));
+                }
+                see(file)
+            })
+            .map_err(failed)?;
+            let Some(next) = next_page(&answer).map_err(failed)? else { return Ok(()) };
             address = next.into();
         }
         let what = format!("the listing has more than {MAX_PAGES} pages");
@@ -151,6 +199,15 @@ impl Hub {
         address: &str,
         token: Option<&Token>,
     ) -> Result<(Vec<u8>, Answer), HubError> {
+        self.json_within(MAX_JSON, address, token).await
+    }
+
+    async fn json_within(
+        &self,
+        most: usize,
+        address: &str,
+        token: Option<&Token>,
+    ) -> Result<(Vec<u8>, Answer), HubError> {
         let get = Get { address, token, part: None, at_home: true, limit: Some(JSON_LIMIT) };
         patiently(|| async {
             let mut answer = get.send(&self.client).await?;
@@ -161,8 +218,8 @@ impl Hub {
                 else {
                     return Ok((body, answer));
                 };
-                if body.len() + chunk.len() > MAX_JSON {
-                    let what = format!("it is larger than {} MiB", MAX_JSON >> 20);
+                if body.len() + chunk.len() > most {
+                    let what = format!("it is larger than {} MiB", most >> 20);
                     return Err(HubError::BadAnswer { host: answer.host, what });
                 }
                 body.extend_from_slice(&chunk);

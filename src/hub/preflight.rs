@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use super::{
-    Commit, Hub, HubError, Patterns, Refusal, Repo, RepoFile, Revision, RevisionInfo, Token, TokenRecord,
-    TokenState,
+    Commit, Hub, HubError, Patterns, Refusal, Repo, RepoFile, RepoPath, Revision, RevisionInfo, Token,
+    TokenRecord, TokenState,
     advice::{self, Subject},
 };
 use crate::reason::{Reason, Topic, Verdict};
@@ -27,6 +27,9 @@ pub struct Question<'a> {
     pub token: Option<&'a Token>,
     /// What is known of this very token by earlier answers, and where this one's is added.
     pub record: &'a TokenRecord,
+    /// Whether the files are wanted one by one, as by who downloads them. Else they are counted as they come, and a listing of
+    /// any length takes little memory.
+    pub files: bool,
     /// Whether it matters that the token is good even where the repo can be read without one.
     pub confirm: bool,
 }
@@ -44,8 +47,10 @@ impl<'a> Question<'a> {
 pub struct Snapshot {
     /// The commit that they belong to.
     pub commit: Commit,
-    /// The wanted files, in order of path.
+    /// The wanted files, in order of path; none where they were only counted.
     pub files: Vec<RepoFile>,
+    /// How many files are wanted.
+    pub count: usize,
     /// Their length together.
     pub bytes: u64,
     /// How many files the commit has, wanted or not.
@@ -143,6 +148,39 @@ impl Stop {
     }
 }
 
+/// What a listing comes to, file by file.
+#[derive(Default)]
+struct Tally {
+    /// All files.
+    listed: usize,
+    /// The wanted ones.
+    count: usize,
+    bytes: u64,
+    /// The first paths in their order.
+    examples: Vec<RepoPath>,
+}
+
+impl Tally {
+    /// So many examples help a person to correct a pattern.
+    const EXAMPLES: usize = 3;
+
+    /// Counts a file, and says whether it is wanted.
+    fn add(&mut self, file: &RepoFile, patterns: &Patterns) -> bool {
+        self.listed += 1;
+        let at = self.examples.partition_point(|example| *example < file.path);
+        if at < Self::EXAMPLES {
+            self.examples.insert(at, file.path.clone());
+            self.examples.truncate(Self::EXAMPLES);
+        }
+        let wanted = patterns.matches(&file.path);
+        if wanted {
+            self.count += 1;
+            self.bytes = self.bytes.saturating_add(file.size);
+        }
+        wanted
+    }
+}
+
 struct Round<'a> {
     hub: &'a Hub,
     question: &'a Question<'a>,
@@ -215,24 +253,28 @@ impl Round<'_> {
         };
         let latest = self.newest(&now).await;
         let commit = pinned.cloned().unwrap_or(now);
-        let listing = match self.hub.list(repo, &commit, token).await {
-            Ok(listing) => listing,
-            Err(error) => {
-                // What is missing then is the commit, whatever the revision is called.
-                let revision = Revision::from(commit);
-                let message = advice::explain(&error, &Subject { revision: &revision, ..self.subject });
-                let missing = error.reason() == Reason::RevisionNotFound;
-                return Err(Stop { message: missing.then_some(message), ..self.late(error).await });
-            }
+        let mut tally = Tally::default();
+        let mut files = Vec::new();
+        let listed = if self.question.files {
+            self.hub.list(repo, &commit, token).await.map(|listing| {
+                files = listing.into_iter().filter(|file| tally.add(file, patterns)).collect();
+            })
+        } else {
+            let see = |file: RepoFile| _ = tally.add(&file, patterns);
+            self.hub.each_file(repo, &commit, token, see).await
         };
-        let listed = listing.len();
-        let wanted = |file: &RepoFile| patterns.matches(&file.path);
-        if !listing.iter().any(wanted) {
-            return Err(self.nothing(&listing));
+        if let Err(error) = listed {
+            // What is missing then is the commit, whatever the revision is called.
+            let revision = Revision::from(commit);
+            let message = advice::explain(&error, &Subject { revision: &revision, ..self.subject });
+            let missing = error.reason() == Reason::RevisionNotFound;
+            return Err(Stop { message: missing.then_some(message), ..self.late(error).await });
         }
-        let files: Vec<RepoFile> = listing.into_iter().filter(wanted).collect();
-        let bytes = files.iter().fold(0, |sum: u64, file| sum.saturating_add(file.size));
-        Ok(Snapshot { commit, files, bytes, listed, latest })
+        let Tally { listed, count, bytes, .. } = tally;
+        if count == 0 {
+            return Err(self.nothing(&tally));
+        }
+        Ok(Snapshot { commit, files, count, bytes, listed, latest })
     }
 
     /// What is newer than a commit, only the branch can tell that it was taken from. Nothing else depends on it: where it does
@@ -259,8 +301,9 @@ impl Round<'_> {
         }
     }
 
-    fn nothing(&self, listing: &[RepoFile]) -> Stop {
-        let message = advice::no_matching_files(&self.subject, self.question.patterns, listing);
+    fn nothing(&self, tally: &Tally) -> Stop {
+        let Tally { listed, examples, .. } = tally;
+        let message = advice::no_matching_files(&self.subject, self.question.patterns, *listed, examples);
         let error = HubError::Refused(Refusal::nothing_matches());
         Stop { message: Some(message), ..Stop::new(Topic::Resolved, error) }
     }
@@ -276,10 +319,10 @@ impl Round<'_> {
     }
 
     fn success(&self, snapshot: Snapshot) -> Preflight {
-        let Snapshot { commit, latest, files, bytes, .. } = &snapshot;
+        let Snapshot { commit, latest, count, bytes, .. } = &snapshot;
         // Told only once it makes a difference: the first look at a branch and all later ones say the same.
         let moved = latest.as_ref().is_some_and(|latest| latest != commit);
-        let message = advice::resolved(&self.subject, commit.short(), moved, files.len(), *bytes);
+        let message = advice::resolved(&self.subject, commit.short(), moved, *count, *bytes);
         Preflight {
             authenticated: self.yes(Topic::Authenticated),
             authorized: self.yes(Topic::Authorized),

@@ -20,4 +20,8 @@ mod operator;
 #[path = "../story/world.rs"]
 mod world;
 
+mod memory;
 mod newer;
+
+/// Held by the one test that runs.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());

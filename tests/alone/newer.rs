@@ -101,6 +101,7 @@ async fn create(team: &Team, name: &str, object: &Value) {
 #[tokio::test]
 #[ignore = "needs a cluster: make test"]
 async fn what_a_newer_version_wrote_is_reported_on_itself_and_keeps_nobody_else_waiting() {
+    let _alone = crate::ALONE.lock().await;
     let cluster = Cluster::without_operator().await;
     let team = cluster.namespace("newer").await;
     let account = Account::new(&cluster, "newer").await;

@@ -40,6 +40,7 @@ async fn ask(endpoint: &Endpoint) -> Preflight {
         followed: None,
         token: None,
         record: &TokenRecord::default(),
+        files: true,
         confirm: true,
     };
     preflight(&Hub::connect(endpoint).unwrap(), &question).await

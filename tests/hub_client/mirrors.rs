@@ -58,6 +58,7 @@ async fn ask_again(wire: &Wire, token: Option<&Token>, record: &TokenRecord) -> 
         followed: None,
         token,
         record,
+        files: true,
         confirm: true,
     };
     preflight(&hub, &question).await

@@ -98,6 +98,7 @@ impl Story {
             followed: ask.followed.as_ref(),
             token: ask.token.as_ref(),
             record: &ask.record,
+            files: true,
             confirm: true,
         };
         preflight(&self.client, &question).await

@@ -29,6 +29,7 @@ mod world;
 
 mod claims;
 mod namespaces;
+#[allow(dead_code, reason = "shared with the tests that run alone")]
 mod operator;
 mod outage;
 mod rights;

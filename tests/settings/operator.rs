@@ -201,6 +201,11 @@ impl Operator {
         lines.sum()
     }
 
+    /// Where it serves probes and metrics.
+    pub fn listen(&self) -> SocketAddr {
+        self.listen
+    }
+
     /// The most memory that it has had, in bytes.
     pub fn peak(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();

@@ -144,38 +144,31 @@ fn each_kind_of_trouble_is_named() {
 
 #[test]
 fn patterns_that_match_nothing_get_a_hint() {
-    let file = |path: &str| RepoFile {
-        path: path.parse().unwrap(),
-        size: 1,
-        digest: SHA1.parse().unwrap(),
-        pointer: None,
-        xet_hash: None,
-    };
-    let listed: Vec<RepoFile> = ["a", "b", "c", "d"].into_iter().map(file).collect();
+    let listed: Vec<RepoPath> = ["a", "b", "c"].map(|path| path.parse().unwrap()).into();
     let subject = Subject {
         repo: &repo(RepoType::Model),
         revision: &Revision::default(),
         endpoint: &Endpoint::default(),
     };
-    let told = |include: &[&str], exclude: &[&str], listed| {
-        no_matching_files(&subject, &Patterns::parse(include, exclude).unwrap(), listed)
+    let told = |include: &[&str], exclude: &[&str], count, listed| {
+        no_matching_files(&subject, &Patterns::parse(include, exclude).unwrap(), count, listed)
     };
     assert_eq!(
-        told(&["*.gguf"], &[], &listed),
+        told(&["*.gguf"], &[], 4, &listed),
         "No file of org/x at main matches include `*.gguf`. It has 4 files, such as `a`, `b`, `c`."
     );
     assert_eq!(
-        told(&["*"], &["*"], &listed[..1]),
+        told(&["*"], &["*"], 1, &listed[..1]),
         "No file of org/x at main matches include `*` without those of exclude `*`. It has 1 file, such as `a`."
     );
     assert_eq!(
-        told(&[], &["*"], &listed[..1]),
+        told(&[], &["*"], 1, &listed[..1]),
         "No file of org/x at main is left by exclude `*`. It has 1 file, such as `a`."
     );
     let many: Vec<String> = (0..7).map(|n| n.to_string()).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
-    assert!(told(&many, &[], &listed).contains("`4` and 2 more."));
-    assert_eq!(told(&[], &[], &[]), "org/x has no files at main.");
+    assert!(told(&many, &[], 4, &listed).contains("`4` and 2 more."));
+    assert_eq!(told(&[], &[], 0, &[]), "org/x has no files at main.");
 }
 
 #[test]

@@ -1,0 +1,193 @@
+//! The memory of an operator that many tenants load at one time with the largest that they may make.
+
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
+    thread,
+};
+
+use futures::{StreamExt as _, stream};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
+use kube::{Api, Resource, api::PostParams};
+use modelcache::{api::ModelCache, reason::Topic};
+use rustix::process::{Resource as Limit, Rlimit, getrlimit, setrlimit};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+use crate::{
+    cluster::{Cluster, Team, reason},
+    operator::{Account, Operator, documented_rules, names},
+};
+
+/// The limit of the chart, in KiB, without a quarter for what another machine or another day needs.
+const MOST: u64 = 512 * 1024 * 3 / 4;
+/// ModelCaches of long listings, and how long these are.
+const LISTINGS: usize = 4;
+const FILES: usize = 199_000;
+const PAGE: usize = 1_000;
+
+/// A Hub of endless repos: it makes up the page that it is asked for. Its thread ends with the test process.
+fn hub() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            thread::spawn(move || answer(stream, address));
+        }
+    });
+    address
+}
+
+fn answer(mut stream: TcpStream, hub: SocketAddr) -> std::io::Result<()> {
+    let mut lines = BufReader::new(stream.try_clone()?).lines();
+    let head = lines.next().unwrap_or_else(|| Ok(String::new()))?;
+    for line in lines {
+        if line?.is_empty() {
+            break;
+        }
+    }
+    let path = head.split(' ').nth(1).unwrap_or_default();
+    let commit = "0123456789abcdef0123456789abcdef01234567";
+    let (body, link) = if path.contains("/tree/") {
+        let page: usize = path.rsplit_once("cursor=").map_or(0, |(_, page)| page.parse().unwrap_or(0));
+        let next = page + 1;
+        let link = (next * PAGE < FILES).then(|| {
+            let path = path.split('?').next().unwrap_or_default();
+            format!("Link: <http://{hub}{path}?recursive=true&cursor={next}>; rel=\"next\"\r\n")
+        });
+        (listing(page, commit), link.unwrap_or_default())
+    } else if path.contains("/revision/") {
+        (json!({ "sha": commit }).to_string(), String::new())
+    } else {
+        ("OK".to_owned(), String::new())
+    };
+    let length = body.len();
+    write!(stream, "HTTP/1.1 200 OK\r\n{link}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}")
+}
+
+/// Paths of 600 bytes.
+fn listing(page: usize, commit: &str) -> String {
+    let folder = format!("{}/{}", "a".repeat(250), "b".repeat(250));
+    let entry =
+        |number| format!(r#"{{"type":"file","path":"{folder}/{number:090}.bin","size":1,"oid":"{commit}"}}"#);
+    let entries: Vec<_> = (page * PAGE..FILES.min((page + 1) * PAGE)).map(entry).collect();
+    format!("[{}]", entries.join(","))
+}
+
+async fn create<K>(team: &Team, count: usize, object: impl Fn(usize) -> Value)
+where
+    K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + Serialize
+        + DeserializeOwned
+        + std::fmt::Debug,
+{
+    let api: Api<K> = team.api();
+    stream::iter(0..count)
+        .for_each_concurrent(8, |number| {
+            let object: K = serde_json::from_value(object(number)).unwrap();
+            let api = api.clone();
+            async move {
+                api.create(&PostParams::default(), &object).await.unwrap();
+            }
+        })
+        .await;
+}
+
+/// As large as the schema takes it, in the fields that take much.
+fn largest(number: usize) -> Value {
+    let patterns: Vec<_> = (0..64).map(|pattern| format!("{pattern:0256}")).collect();
+    let annotations: serde_json::Map<_, _> =
+        (0..32).map(|key| (format!("example.com/{key}"), "x".repeat(4_096).into())).collect();
+    json!({
+        "apiVersion": "modelcache.internal/v1alpha1", "kind": "ModelCache",
+        "metadata": { "name": format!("large-{number}"), "annotations": { "example.com/large": "x".repeat(200_000) } },
+        "spec": {
+            "source": { "repo": "acme/large", "include": patterns, "exclude": patterns },
+            "job": { "annotations": annotations },
+            "suspend": true,
+        },
+    })
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make test"]
+async fn an_operator_stays_below_its_limit_whatever_tenants_make() {
+    let limit = getrlimit(Limit::Nofile);
+    setrlimit(Limit::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
+    let _alone = crate::ALONE.lock().await;
+    let cluster = Cluster::without_operator().await;
+    let team = cluster.namespace("memory").await;
+    let account = Account::new(&cluster, "memory").await;
+    account.may(&documented_rules(), &team).await;
+    let large = "x".repeat(250_000);
+    create::<Secret>(&team, 250, |number| {
+        json!({ "metadata": { "name": format!("secret-{number}"), "annotations": { "example.com/large": large } } })
+    })
+    .await;
+    create::<PersistentVolumeClaim>(&team, 250, |number| {
+        json!({
+            "metadata": { "name": format!("claim-{number}"), "annotations": { "example.com/large": large } },
+            "spec": {
+                "accessModes": ["ReadWriteOnce"], "storageClassName": "none",
+                "resources": { "requests": { "storage": "1Gi" } },
+            },
+        })
+    })
+    .await;
+    create::<Pod>(&team, 300, |number| {
+        json!({
+            "metadata": {
+                "name": format!("pod-{number}"), "labels": { "modelcache.internal/mount": "none" },
+                "annotations": { "example.com/large": "x".repeat(200_000) },
+            },
+            "spec": {
+                "schedulingGates": [{ "name": "modelcache.internal/none" }],
+                "securityContext": { "runAsNonRoot": true, "runAsUser": 1, "seccompProfile": { "type": "RuntimeDefault" } },
+                "containers": [{
+                    "name": "server", "image": "localhost/none",
+                    "securityContext": { "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } },
+                }],
+            },
+        })
+    })
+    .await;
+    create::<ModelCache>(&team, 150, largest).await;
+    let name = |number| format!("listing-{number}");
+    create::<ModelCache>(&team, LISTINGS, |number| {
+        json!({ "metadata": { "name": name(number) }, "spec": { "source": { "repo": format!("acme/{}", name(number)) } } })
+    })
+    .await;
+
+    let endpoint = format!("http://{}", hub());
+    let arguments = ["--endpoint", &endpoint, "--namespace", &names(&[&team])];
+    let operator = Operator::with_endpoints(&account, &arguments).await;
+    println!("at the start: {} MiB", operator.peak_memory() >> 10);
+    let mut flood = Vec::new();
+    for _ in 0..1_500 {
+        let mut stream = TcpStream::connect(operator.listen()).unwrap();
+        stream.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Slow: ").unwrap();
+        flood.push(stream);
+    }
+    println!("with the flood: {} MiB", operator.peak_memory() >> 10);
+    for number in 0..LISTINGS {
+        let cache =
+            team.until(&name(number), "Resolved", |cache| reason(cache, Topic::Resolved) == "Resolved").await;
+        assert_eq!(cache.status.unwrap().resolved.unwrap().files, i64::try_from(FILES).unwrap());
+    }
+    team.until("large-0", "Suspended", |cache| reason(cache, Topic::Downloaded) == "Suspended").await;
+    let peak = operator.peak_memory();
+    println!("peak of the operator: {} MiB of the 512 MiB of the chart", peak >> 10);
+    assert!(peak < MOST, "{} MiB", peak >> 10);
+    operator.stop();
+    remove(&cluster, &team).await;
+}
+
+/// For the other tests in this cluster: half a gigabyte less in its store.
+async fn remove(cluster: &Cluster, team: &Team) {
+    use k8s_openapi::api::core::v1::Namespace;
+    let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
+    let mut gone = kube::api::DeleteParams::background();
+    gone.grace_period_seconds = Some(0);
+    namespaces.delete(&team.namespace, &gone).await.unwrap();
+}
