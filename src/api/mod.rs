@@ -1,5 +1,6 @@
 //! The kind `ModelCache`: its fields, its conditions, and the CRD made from them. Knows no client.
 
+mod bounds;
 mod columns;
 pub mod condition;
 mod crd;
@@ -57,6 +58,9 @@ pub const LABEL_TOKEN: &str = "modelcache.internal/token";
 /// never does. For whoever may change the claim.
 pub const ANNOTATION_ALLOW_WRITES: &str = "modelcache.internal/allow-writes";
 
+/// So many characters of [`ANNOTATION_RECONCILE_AT`] count.
+const MAX_RECONCILE_AT: usize = 128;
+
 /// Annotation on a `ModelCache`: a new value asks for a look at the Hub now. Echoed in `status.lastHandledReconcileAt`.
 pub const ANNOTATION_RECONCILE_AT: &str = "modelcache.internal/reconcile-at";
 
@@ -67,4 +71,14 @@ pub const ANNOTATION_RECONCILE_AT: &str = "modelcache.internal/reconcile-at";
 pub fn is_dns_label(text: &str) -> bool {
     let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     !text.is_empty() && text.bytes().all(inner) && !text.starts_with('-') && !text.ends_with('-')
+}
+
+impl ModelCache {
+    /// The value of [`ANNOTATION_RECONCILE_AT`]. What is longer than anything that tools write is cut: it is copied to Jobs
+    /// and to the status.
+    #[must_use]
+    pub fn reconcile_at(&self) -> Option<String> {
+        let given = self.metadata.annotations.as_ref()?.get(ANNOTATION_RECONCILE_AT)?;
+        Some(given.chars().take(MAX_RECONCILE_AT).collect())
+    }
 }

@@ -60,6 +60,16 @@ macro_rules! revision {
     };
 }
 
+macro_rules! together {
+    ($at:literal, $texts:literal) => {
+        rule(
+            $at,
+            concat!($texts, ".sum() <= 4096"),
+            concat!($at, " must have at most 4096 characters in all its texts together"),
+        )
+    };
+}
+
 macro_rules! own_keys {
     ($at:literal) => {
         rule(
@@ -74,7 +84,7 @@ macro_rules! own_keys {
 }
 
 /// The rules on the whole object and on `spec.source`.
-const SOURCE: [Rule; 9] = [
+const SOURCE: [Rule; 11] = [
     rule(
         "",
         "self.metadata.name.size() <= 63",
@@ -103,6 +113,8 @@ const SOURCE: [Rule; 9] = [
     // The same as `hub::Revision`.
     revision!("spec.source.revision"),
     revision!("spec.source.aliases[]"),
+    together!("spec.source.include", "self.map(text, text.size())"),
+    together!("spec.source.exclude", "self.map(text, text.size())"),
     rule(
         "spec.source.endpoint",
         r"isURL(self) && url(self).getScheme() in ['http', 'https'] && url(self).getHostname() != ''
@@ -189,7 +201,11 @@ const STORAGE: [Rule; 9] = [
 ];
 
 /// The rules on `spec.job`.
-const JOB: [Rule; 2] = [own_keys!("spec.job.labels"), own_keys!("spec.job.annotations")];
+const JOB: [Rule; 3] = [
+    own_keys!("spec.job.labels"),
+    own_keys!("spec.job.annotations"),
+    together!("spec.job.annotations", "self.map(key, self[key].size())"),
+];
 
 /// The fields that name another object.
 const NAMES: [Rule; 6] = names![

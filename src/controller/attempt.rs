@@ -63,8 +63,8 @@ pub fn is_outdated(job: &Job, today: &Job) -> bool {
 /// Whether a person has asked for a check since the Job was made, by the annotation.
 #[must_use]
 pub fn is_asked_since(cache: &ModelCache, job: &Job) -> bool {
-    let asked = cache.annotations().get(api::ANNOTATION_RECONCILE_AT);
-    asked.is_some() && asked != job.annotations().get(api::ANNOTATION_RECONCILE_AT)
+    let asked = cache.reconcile_at();
+    asked.is_some() && asked.as_ref() != job.annotations().get(api::ANNOTATION_RECONCILE_AT)
 }
 
 /// Whether the Job has neither succeeded nor failed for good. Kubernetes announces an end (`FailureTarget`) before

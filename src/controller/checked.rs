@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use kube::ResourceExt;
-
 use crate::{
-    api::{self, ModelCache, condition},
+    api::{ModelCache, condition},
     hub::{Commit, Endpoint, Preflight},
     reason::{Reason, Topic, Verdict},
 };
@@ -134,9 +132,9 @@ impl Checked {
     #[must_use]
     pub fn earlier(cache: &ModelCache, endpoint: &Endpoint) -> Option<Self> {
         let status = cache.status.as_ref()?;
-        let asked_to_look = cache.annotations().get(api::ANNOTATION_RECONCILE_AT);
+        let asked_to_look = cache.reconcile_at();
         if status.observed_generation != cache.metadata.generation
-            || status.last_handled_reconcile_at.as_ref() != asked_to_look
+            || status.last_handled_reconcile_at != asked_to_look
         {
             return None;
         }

@@ -98,8 +98,8 @@ pub fn build(order: Order<'_>) -> Job {
         pod.affinity = Some(place.affinity());
         pod.tolerations.get_or_insert_default().extend(place.tolerations.iter().cloned());
     }
-    if let Some(asked) = cache.annotations().get(api::ANNOTATION_RECONCILE_AT) {
-        ours.insert(api::ANNOTATION_RECONCILE_AT.to_owned(), asked.clone());
+    if let Some(asked) = cache.reconcile_at() {
+        ours.insert(api::ANNOTATION_RECONCILE_AT.to_owned(), asked);
     }
     if let Some(version) = order.secret_version {
         ours.insert(api::ANNOTATION_SECRET_VERSION.to_owned(), version.to_owned());

@@ -18,7 +18,7 @@ use super::{
     source::{self, Wanted},
 };
 use crate::{
-    api::{self, ModelCache, Source, condition},
+    api::{ModelCache, Source, condition},
     hub::{self, Endpoint, Hub, Question, TokenRecord},
     reason::{Reason, Remedy, Verdict},
 };
@@ -48,7 +48,7 @@ impl Asked {
             uid: cache.uid(),
             source: cache.spec.source.clone(),
             secret_version: secret.version().map(ToOwned::to_owned),
-            reconcile_at: cache.annotations().get(api::ANNOTATION_RECONCILE_AT).cloned(),
+            reconcile_at: cache.reconcile_at(),
             refused_job: refused.map(|last| last.job.name_any()),
         }
     }

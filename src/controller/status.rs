@@ -2,14 +2,13 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::ResourceExt;
 
 use super::{
     checked::{Checked, Snapshot},
     plan::{Pin, Plan},
 };
 use crate::{
-    api::{self, Cached, Latest, ModelCache, ModelCacheStatus, Resolved, condition},
+    api::{Cached, Latest, ModelCache, ModelCacheStatus, Resolved, condition},
     reason::{Answer, Reason, Remedy, Topic, Verdict},
     units,
 };
@@ -35,7 +34,7 @@ pub fn assemble(cache: &ModelCache, checked: &Checked, plan: &Plan, now: Timesta
         cached: plan.cached.clone(),
         latest,
         progress: None,
-        last_handled_reconcile_at: cache.annotations().get(api::ANNOTATION_RECONCILE_AT).cloned(),
+        last_handled_reconcile_at: cache.reconcile_at(),
     }
 }
 

@@ -5,6 +5,7 @@
 // A test fails by panicking.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod bounds;
 #[path = "../support/definitions.rs"]
 mod definitions;
 mod documents;

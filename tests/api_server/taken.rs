@@ -10,7 +10,7 @@ use crate::support::{Server, spec};
 #[ignore = "needs a cluster: make test"]
 async fn good_objects_are_taken_and_can_be_read() {
     let server = Server::new().await;
-    let patterns = vec!["*".repeat(256); 64];
+    let patterns = vec!["*".repeat(64); 64];
     let good = [
         json!({ "source": { "repo": "gpt2" } }),
         json!({ "source": { "repo": "meta-llama/Llama-3.1-8B", "type": "Dataset", "revision": "refs/pr/1" } }),

@@ -4,7 +4,7 @@ use futures::future::join_all;
 use standin_hub::{Fault, Harm, Repo, StandinHub};
 
 use super::*;
-use crate::{controller::fixtures::*, reason::Topic};
+use crate::{api, controller::fixtures::*, reason::Topic};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
