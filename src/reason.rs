@@ -212,6 +212,10 @@ reasons! {
     VolumeNotWritable: Person, VOLUME;
     /// Two ModelCaches want one ref of one cache at two commits; the older one wins.
     RefConflict: Person, FAILURE;
+    /// A link, a special file or the like lies where the cache has a file or a folder of its own.
+    VolumeUnsafe: Person, VOLUME;
+    /// The volume's file system cannot hold the name of a file, or takes two names for one.
+    NameNotSupported: Person, VOLUME;
     /// The API server refuses the Job: quota, limits or pod security.
     JobRejected: Wait, FAILURE;
     /// The Job's pod does not run yet.
@@ -280,6 +284,8 @@ impl Reason {
             | Self::VolumeFull
             | Self::VolumeNotWritable
             | Self::RefConflict
+            | Self::VolumeUnsafe
+            | Self::NameNotSupported
             | Self::JobRejected
             | Self::JobPending
             | Self::Suspended

@@ -1,7 +1,7 @@
 //! Goes on with what a run brought that did not come to its end, if nobody else can be at it. Knows no network.
 
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
+    fs::{File, TryLockError},
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -41,15 +41,15 @@ pub fn adopt(dir: &RepoDir, file: &RepoFile, silence: Silence) -> Result<Adopted
     let mut found: Vec<_> = leftovers(dir)
         .filter(|left| left.digest == file.digest)
         .filter_map(|left| {
-            let kept = Parts::read(&left.sidecar(dir), file.size)?;
+            let kept = Parts::read(dir.root(), &left.sidecar(dir), file.size)?;
             (kept.present() > 0).then_some((left, kept))
         })
         .collect();
     found.sort_unstable_by_key(|(_, kept)| std::cmp::Reverse(kept.present()));
     let mut perhaps = 0;
     for (left, kept) in found {
-        let Some(locked) = Locked::take(&left.path) else { continue };
-        if !locked.is_dead(&kept, &left.sidecar(dir), silence) {
+        let Some(locked) = Locked::take(dir, &left.path) else { continue };
+        if !locked.is_dead(dir, &kept, &left.sidecar(dir), silence) {
             perhaps = perhaps.max(kept.present());
             continue;
         }
@@ -70,8 +70,8 @@ struct Locked {
 
 impl Locked {
     /// None: its writer lives, or it is not ours to write.
-    fn take(path: &Path) -> Option<Self> {
-        let open = || OpenOptions::new().read(true).write(true).open(path);
+    fn take(dir: &RepoDir, path: &Path) -> Option<Self> {
+        let open = || dir.root().open_own(path);
         let file = open().ok()?;
         match file.try_lock() {
             Err(TryLockError::WouldBlock) => None,
@@ -84,8 +84,8 @@ impl Locked {
         }
     }
 
-    fn is_dead(&self, kept: &Kept, sidecar: &Path, silence: Silence) -> bool {
-        let written = [self.file.metadata(), fs::metadata(sidecar)];
+    fn is_dead(&self, dir: &RepoDir, kept: &Kept, sidecar: &Path, silence: Silence) -> bool {
+        let written = [self.file.metadata(), dir.root().stat(sidecar)];
         let written = written.into_iter().flatten().filter_map(|stat| stat.modified().ok()).max();
         let quiet = written.and_then(|at| SystemTime::now().duration_since(at).ok()).unwrap_or_default();
         match (self.for_sure, kept.same_boot) {
@@ -98,21 +98,24 @@ impl Locked {
 
 /// Makes it ours by new names. Of two that try, one finds the old name gone.
 fn claim(dir: &RepoDir, file: &RepoFile, left: &Leftover, kept: Kept, locked: Locked) -> Option<Partial> {
-    if locked.file.metadata().ok()?.len() < kept.extent() {
+    // A longer one is no part of it, and would be too long in the end.
+    if !(kept.extent()..=file.size).contains(&locked.file.metadata().ok()?.len()) {
         return None;
     }
     let unique = fastrand::u32(..);
     let (path, sidecar): (PathBuf, PathBuf) =
         (dir.incomplete(&file.digest, unique), dir.parts(&file.digest, unique));
-    fs::rename(left.sidecar(dir), &sidecar).ok()?;
-    fs::rename(&left.path, &path).ok()?;
-    let parts = kept.resume(&sidecar).ok()?;
-    Some(Partial::new(dir, file, TemporaryFile::of(locked.file, path), sidecar, parts))
+    dir.root().rename(&left.sidecar(dir), &sidecar).ok()?;
+    dir.root().rename(&left.path, &path).ok()?;
+    let parts = kept.resume(dir.root(), &sidecar).ok()?;
+    Some(Partial::new(dir, file, TemporaryFile::of(dir.root(), locked.file, path), sidecar, parts))
 }
 
 #[cfg(test)]
 mod tests {
     use pretty_assertions::assert_eq;
+
+    use std::fs;
 
     use super::*;
     use crate::cache::testing::{lfs_file, listing, repo_dir};

@@ -1,16 +1,17 @@
-//! Small steps on a file system, each whole or not at all, with modes that let any user read.
+//! Small steps on the file system of a cache, each whole or not at all, with modes that let any user read.
 
 use std::{
-    fs::{self, File, OpenOptions, Permissions},
+    fs::{File, Permissions},
     io::{self, BufWriter, Write},
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering::Relaxed},
 };
 
-use rustix::fs::OFlags;
-
-use super::error::{CacheError, While as _};
+use super::{
+    error::{CacheError, While as _},
+    root::{Entry, Foreign, Root},
+};
 
 /// Files are readable by all and writable by the group, whatever the umask: volumes are read by other users' pods.
 const FILE: u32 = 0o664;
@@ -19,33 +20,34 @@ const FOLDER: u32 = 0o775;
 /// Files of a folder with this bit get its group; volumes made for a pod's group rely on it.
 const SETGID: u32 = 0o2000;
 
-/// Makes the folders in which a cache is to lie. They are not ours, so the umask decides who may enter them.
-pub(super) fn make_above(root: &Path) -> Result<(), CacheError> {
-    let above = root.parent().filter(|above| !above.as_os_str().is_empty());
-    above.map_or(Ok(()), |above| fs::create_dir_all(above).during("create the folder", above))
+/// Makes the folder of a cache, if it is missing.
+pub(super) fn make_root(root: &Root) -> Result<(), CacheError> {
+    if root.create().during("create the folder", root.path())? {
+        open_folder_to_all(root, root.path()).during("set the mode of", root.path())?;
+    }
+    Ok(())
 }
 
 /// Makes a folder of a cache and those above it that are missing.
-pub(super) fn make_dirs(path: &Path) -> Result<(), CacheError> {
-    if path.is_dir() {
-        return Ok(());
+pub(super) fn make_dirs(root: &Root, path: &Path) -> Result<(), CacheError> {
+    match root.stat(path) {
+        Ok(stat) if stat.is_dir() => return Ok(()),
+        Ok(stat) => return Err(Foreign::of(path, &stat).into()).during("create the folder", path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && path != root.path() => {}
+        Err(error) => return Err(error).during("create the folder", path),
     }
-    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        make_dirs(parent)?;
-    }
-    match fs::create_dir(path) {
-        Ok(()) => open_folder_to_all(path).during("set the mode of", path),
+    path.parent().map_or(Ok(()), |parent| make_dirs(root, parent))?;
+    match root.create_folder(path) {
+        Ok(()) => open_folder_to_all(root, path).during("set the mode of", path),
         // Another writer was faster.
-        Err(_) if path.is_dir() => Ok(()),
+        Err(_) if root.is_folder(path) => Ok(()),
         Err(error) => Err(error).during("create the folder", path),
     }
 }
 
-/// Gives a folder that we made the mode for all readers. It is opened for that: where others may write too, its name
-/// could have become a link to elsewhere.
-fn open_folder_to_all(path: &Path) -> io::Result<()> {
-    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW;
-    let folder = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
+/// Gives a folder that we made the mode for all readers.
+fn open_folder_to_all(root: &Root, path: &Path) -> io::Result<()> {
+    let folder = root.open_folder(path)?;
     let inherited = folder.metadata()?.mode() & SETGID;
     chmod(&folder, FOLDER | inherited)
 }
@@ -69,39 +71,40 @@ fn chmod(file: &File, mode: u32) -> io::Result<()> {
 }
 
 /// Makes the names in a folder survive a crash of the node. Not every file system can, and then none of this kind is lost.
-pub(super) fn sync_dir(path: &Path) {
-    if let Err(error) = File::open(path).and_then(|folder| folder.sync_all()) {
+pub(super) fn sync_dir(root: &Root, path: &Path) {
+    if let Err(error) = root.open_folder(path).and_then(|folder| folder.sync_all()) {
         tracing::debug!(path = %path.display(), %error, "the folder cannot be synced");
     }
 }
 
 /// Renames onto a name that may exist, and makes it last.
-pub(super) fn rename(from: &Path, to: &Path) -> Result<(), CacheError> {
-    fs::rename(from, to).during("create", to)?;
-    to.parent().into_iter().for_each(sync_dir);
+pub(super) fn rename(root: &Root, from: &Path, to: &Path) -> Result<(), CacheError> {
+    root.rename(from, to).during("create", to)?;
+    to.parent().into_iter().for_each(|folder| sync_dir(root, folder));
     Ok(())
 }
 
 /// Removes a file that may be gone already.
-pub(super) fn remove(path: &Path) -> Result<(), CacheError> {
-    match fs::remove_file(path) {
+pub(super) fn remove(root: &Root, path: &Path) -> Result<(), CacheError> {
+    match root.unlink(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other.during("remove", path),
     }
 }
 
 /// Puts a file of this content in place, through a temporary one in the folder `aside`.
-pub(super) fn write_whole(path: &Path, aside: &Path, content: &[u8]) -> Result<(), CacheError> {
-    write_with(path, aside, |file| file.write_all(content))
+pub(super) fn write_whole(root: &Root, path: &Path, aside: &Path, content: &[u8]) -> Result<(), CacheError> {
+    write_with(root, path, aside, |file| file.write_all(content))
 }
 
 /// Puts a file in place whose content is `written` piece by piece, so that it is never in memory as a whole.
 pub(super) fn write_with(
+    root: &Root,
     path: &Path,
     aside: &Path,
     written: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), CacheError> {
-    let file = TemporaryFile::create(aside)?;
+    let file = TemporaryFile::create(root, aside)?;
     let mut buffer = BufWriter::new(&file.file);
     written(&mut buffer).and_then(|()| buffer.flush()).during("write", path)?;
     drop(buffer);
@@ -109,13 +112,8 @@ pub(super) fn write_with(
 }
 
 /// What lies in a folder; nothing where it cannot be read.
-pub(super) fn entries(folder: &Path) -> impl Iterator<Item = fs::DirEntry> + use<> {
-    fs::read_dir(folder).into_iter().flatten().flatten()
-}
-
-/// Whether a file of this size lies there, links followed.
-pub(super) fn has_size(path: &Path, size: u64) -> bool {
-    fs::metadata(path).is_ok_and(|stat| stat.is_file() && stat.len() == size)
+pub(super) fn entries(root: &Root, folder: &Path) -> impl Iterator<Item = Entry> + use<> {
+    root.entries(folder).into_iter().flatten().flatten()
 }
 
 /// A name that no other writer has.
@@ -128,42 +126,42 @@ pub(super) fn unique(folder: &Path, end: &str) -> PathBuf {
 pub(super) struct TemporaryFile {
     /// Open for writing.
     pub(super) file: File,
+    root: Root,
     path: PathBuf,
     kept: AtomicBool,
 }
 
 impl TemporaryFile {
     /// A file with a name of its own in `folder`.
-    pub(super) fn create(folder: &Path) -> Result<Self, CacheError> {
-        Self::create_at(unique(folder, "tmp"))
+    pub(super) fn create(root: &Root, folder: &Path) -> Result<Self, CacheError> {
+        Self::create_at(root, unique(folder, "tmp"))
     }
 
     /// A file of this name, which must be free.
-    pub(super) fn create_at(path: PathBuf) -> Result<Self, CacheError> {
-        let file =
-            OpenOptions::new().read(true).write(true).create_new(true).open(&path).during("create", &path)?;
-        let file = Self::of(file, path);
+    pub(super) fn create_at(root: &Root, path: PathBuf) -> Result<Self, CacheError> {
+        let file = root.create_file(&path).during("create", &path)?;
+        let file = Self::of(root, file, path);
         // At once and not in the end: other users must be able to open it to see whether its writer lives.
         open_to_all(&file.file).during("set the mode of", &file.path)?;
         Ok(file)
     }
 
     /// A file that is open already.
-    pub(super) fn of(file: File, path: PathBuf) -> Self {
-        Self { file, path, kept: AtomicBool::new(false) }
+    pub(super) fn of(root: &Root, file: File, path: PathBuf) -> Self {
+        Self { file, root: root.clone(), path, kept: AtomicBool::new(false) }
     }
 
     /// Puts the file in place, whole and lasting.
     pub(super) fn put(&self, path: &Path) -> Result<(), CacheError> {
         self.file.sync_all().during("write", path)?;
         self.rename(path)?;
-        path.parent().into_iter().for_each(sync_dir);
+        path.parent().into_iter().for_each(|folder| sync_dir(&self.root, folder));
         Ok(())
     }
 
     /// Puts the file in place, whole. It lasts when the file system has been synced.
     pub(super) fn rename(&self, path: &Path) -> Result<(), CacheError> {
-        fs::rename(&self.path, path).during("create", path)?;
+        self.root.rename(&self.path, path).during("create", path)?;
         self.keep();
         Ok(())
     }
@@ -177,7 +175,7 @@ impl TemporaryFile {
 impl Drop for TemporaryFile {
     fn drop(&mut self) {
         if !self.kept.load(Relaxed)
-            && let Err(error) = remove(&self.path)
+            && let Err(error) = remove(&self.root, &self.path)
         {
             tracing::warn!(%error, "a temporary file stays behind");
         }
@@ -186,6 +184,8 @@ impl Drop for TemporaryFile {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -194,7 +194,7 @@ mod tests {
         let top = root.path().join("top");
         fs::create_dir(&top).unwrap();
         fs::set_permissions(&top, Permissions::from_mode(0o2700)).unwrap();
-        make_dirs(&top.join("a/b")).unwrap();
+        make_dirs(&Root::new(root.path()), &top.join("a/b")).unwrap();
         for (path, mode) in [("", 0o2700), ("a", 0o2775), ("a/b", 0o2775)] {
             assert_eq!(fs::metadata(top.join(path)).unwrap().mode() & 0o7777, mode, "{path}");
         }
@@ -207,17 +207,18 @@ mod tests {
         fs::create_dir(&elsewhere).unwrap();
         fs::set_permissions(&elsewhere, Permissions::from_mode(0o700)).unwrap();
         std::os::unix::fs::symlink(&elsewhere, &link).unwrap();
-        open_folder_to_all(&link).unwrap_err();
+        open_folder_to_all(&Root::new(root.path()), &link).unwrap_err();
         assert_eq!(fs::metadata(&elsewhere).unwrap().mode() & 0o777, 0o700);
     }
 
     #[test]
     fn a_file_is_put_whole_or_leaves_nothing() {
-        let root = tempfile::tempdir().unwrap();
-        let path = root.path().join("x");
-        write_whole(&path, root.path(), b"one").unwrap();
-        write_whole(&path, root.path(), b"two").unwrap();
-        drop(TemporaryFile::create(root.path()).unwrap());
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::new(folder.path());
+        let path = folder.path().join("x");
+        write_whole(&root, &path, root.path(), b"one").unwrap();
+        write_whole(&root, &path, root.path(), b"two").unwrap();
+        drop(TemporaryFile::create(&root, root.path()).unwrap());
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, FILE);
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1);

@@ -5,8 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::volume::{Diagnosis, free_space};
-use crate::{hub::Digest, reason::Reason, units::size};
+use super::{root::Foreign, volume::{Diagnosis, free_space}};
+use crate::{hub::{Digest, RepoPath}, reason::Reason, units::size};
 
 /// A failure of the cache room.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +77,47 @@ pub enum CacheError {
         /// The file.
         path: PathBuf,
     },
+    /// Something else lies where the cache has a file or a folder of its own, such as a link that leads out of it.
+    #[error(
+        "cannot {action} {}: {foreign}. A cache is used only where its folders are folders and its files are files with one \
+         name; no link is followed. Remove {} and fetch again",
+        .path.display(), .foreign.path.display()
+    )]
+    Foreign {
+        /// What was tried.
+        action: &'static str,
+        /// With which file.
+        path: PathBuf,
+        /// What is in the way.
+        foreign: Foreign,
+    },
+    /// Two names of the repo are one on the medium, such as `Readme` and `README` where it has no letter case.
+    #[error(
+        "{one} and {other} are one name on the file system of {}. Leave one of them out, or use a file system that tells \
+         letter case and forms of Unicode apart",
+        .folder.display()
+    )]
+    OneName {
+        /// The one that was there first.
+        one: String,
+        /// The other.
+        other: String,
+        /// The cache.
+        folder: PathBuf,
+    },
+    /// The medium cannot hold a name of the repo.
+    #[error(
+        "the file system of {} cannot hold the name {name}: {source}. Leave the file out by a pattern, or use another file system",
+        .folder.display()
+    )]
+    Name {
+        /// The path of the file in the repo.
+        name: RepoPath,
+        /// The cache.
+        folder: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
     /// Any other failure of the file system.
     #[error("cannot {action} {}: {source}", .path.display())]
     Io {
@@ -98,14 +139,36 @@ impl CacheError {
             Self::TooSmall { .. } | Self::Full { .. } => Reason::VolumeFull,
             Self::Mismatch { .. } | Self::WrongSize { .. } => Reason::HashMismatch,
             Self::RefInTheWay { .. } => Reason::RefConflict,
+            Self::Foreign { .. } => Reason::VolumeUnsafe,
+            Self::OneName { .. } | Self::Name { .. } => Reason::NameNotSupported,
             Self::Vanished { .. } | Self::Io { .. } => Reason::DownloadFailed,
+        }
+    }
+
+    /// The same where it is about the name of a file of the repo and nothing else.
+    pub(super) fn for_name(self, folder: &Path, name: &RepoPath) -> Self {
+        match self {
+            // EINVAL, ENAMETOOLONG and EILSEQ.
+            Self::Io { source, .. } if matches!(source.raw_os_error(), Some(22 | 36 | 84)) => {
+                Self::Name { name: name.clone(), folder: folder.to_owned(), source }
+            }
+            other => other,
         }
     }
 
     /// An answer of the file system, told by its kind.
     pub(super) fn new(action: &'static str, path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
+        let source = match source.downcast::<Foreign>() {
+            Ok(foreign) => return Self::Foreign { action, path, foreign },
+            Err(source) => source,
+        };
         match source.kind() {
+            // A name that is to become a file's, and is a folder's.
+            io::ErrorKind::IsADirectory => {
+                let foreign = Foreign { path: path.clone(), found: "a folder" };
+                Self::Foreign { action, path, foreign }
+            }
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                 Self::NotWritable(Box::new(Diagnosis::of(action, &path, &source)))
             }

@@ -1,7 +1,6 @@
 //! The two hashes of the Hub, computed piece by piece.
 
 use std::{
-    fs::File,
     io::{self, Read},
     path::Path,
 };
@@ -9,6 +8,7 @@ use std::{
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 
+use super::{layout::RepoDir, resolve};
 use crate::{activity, hub::Digest};
 
 /// How much of a file is read at once.
@@ -52,9 +52,10 @@ impl Hasher {
     }
 }
 
-/// Whether the file at `path` has this size and this hash. Links are followed; a file that is not there has neither.
-pub fn hash_file(path: &Path, size: u64, expected: &Digest) -> io::Result<bool> {
-    let mut file = match File::open(path) {
+/// Whether what a blob or an entry of a snapshot stands for has this size and this hash. A file that is not there has
+/// neither, and what has another size is not read.
+pub(super) fn hash_file(dir: &RepoDir, path: &Path, size: u64, expected: &Digest) -> io::Result<bool> {
+    let file = match resolve::open(dir, path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(error),
@@ -62,7 +63,8 @@ pub fn hash_file(path: &Path, size: u64, expected: &Digest) -> io::Result<bool> 
     if file.metadata()?.len() != size {
         return Ok(false);
     }
-    Ok(digest_of(&mut file, size, expected)? == *expected)
+    // It may grow while it is read.
+    Ok(digest_of(&mut file.take(size.saturating_add(1)), size, expected)? == *expected)
 }
 
 /// The hash, of the same kind as `like`, of what is left to read.
@@ -82,6 +84,7 @@ pub(super) fn digest_of(from: &mut impl Read, size: u64, like: &Digest) -> io::R
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache::testing::repo_dir;
 
     /// From `git hash-object` and `sha256sum`.
     const GIT: &str = "b6fc4c620b67d95f953a5c1c1230aaab5db5a1b0";
@@ -100,14 +103,14 @@ mod tests {
 
     #[test]
     fn a_file_is_judged_by_size_and_content() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("x");
+        let (_root, dir) = repo_dir();
+        let path = dir.blobs().join("x");
         let expected: Digest = SHA256.parse().unwrap();
-        assert!(!hash_file(&path, 5, &expected).unwrap());
+        assert!(!hash_file(&dir, &path, 5, &expected).unwrap());
         std::fs::write(&path, "hello").unwrap();
-        assert!(hash_file(&path, 5, &expected).unwrap());
-        assert!(!hash_file(&path, 6, &expected).unwrap());
+        assert!(hash_file(&dir, &path, 5, &expected).unwrap());
+        assert!(!hash_file(&dir, &path, 6, &expected).unwrap());
         std::fs::write(&path, "hellO").unwrap();
-        assert!(!hash_file(&path, 5, &expected).unwrap());
+        assert!(!hash_file(&dir, &path, 5, &expected).unwrap());
     }
 }

@@ -1,32 +1,39 @@
-//! Where everything lies in a Hub cache. Pure: no function here touches the disk.
+//! Where everything lies in a Hub cache. Pure: no function here touches the disk. The paths are names for messages and for
+//! `Root`, which alone reaches what they stand for.
 
 use std::{
     iter,
     path::{Path, PathBuf},
 };
 
+use super::root::Root;
 use crate::hub::{Commit, Digest, Repo, RepoPath, RepoType, Revision};
 
 /// A whole cache: what `HF_HUB_CACHE` names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CacheDir(PathBuf);
+pub struct CacheDir(Root);
 
 impl CacheDir {
     /// The cache below `root`.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self(root.into())
+        Self(Root::new(root))
     }
 
     /// The folder itself.
     #[must_use]
     pub fn root(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// What reaches the folder and all below it.
+    pub(super) fn reach(&self) -> &Root {
         &self.0
     }
 
     /// The file that tells backup programs to pass by.
     #[must_use]
     pub fn tag(&self) -> PathBuf {
-        self.0.join("CACHEDIR.TAG")
+        self.root().join("CACHEDIR.TAG")
     }
 
     /// The folder of one repo.
@@ -64,6 +71,11 @@ impl RepoDir {
         &self.cache
     }
 
+    /// What reaches everything in it.
+    pub(super) fn root(&self) -> &Root {
+        &self.cache.0
+    }
+
     /// The repo that it is for.
     #[must_use]
     pub fn repo(&self) -> &Repo {
@@ -73,7 +85,7 @@ impl RepoDir {
     /// The folder itself: `models--namespace--name`.
     #[must_use]
     pub fn path(&self) -> PathBuf {
-        self.cache.0.join(&self.name)
+        self.cache.root().join(&self.name)
     }
 
     /// The contents, each under its hash.
@@ -179,7 +191,7 @@ impl RepoDir {
     }
 
     fn locks(&self) -> PathBuf {
-        self.cache.0.join(".locks").join(&self.name)
+        self.cache.root().join(".locks").join(&self.name)
     }
 }
 

@@ -3,14 +3,14 @@
 use std::{
     collections::HashMap,
     ffi::OsStr,
-    fs::{self, OpenOptions, TryLockError},
+    fs::{Metadata, TryLockError},
     io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
-use super::{disk, layout::RepoDir, lock::Courtesy};
+use super::{disk, layout::RepoDir, lock::Courtesy, parts::Parts, root::Foreign};
 use crate::hub::Digest;
 
 /// What can be gone on with is kept so long: a person may need a night to see why a download ended.
@@ -43,8 +43,14 @@ impl Leftover {
     }
 
     /// The space that it takes: files with gaps are longer than that.
-    fn space(&self) -> u64 {
-        fs::symlink_metadata(&self.path).map_or(0, |stat| stat.blocks() * 512)
+    fn space(&self, dir: &RepoDir) -> u64 {
+        let stat = dir.root().stat(&self.path).ok().filter(Metadata::is_file);
+        stat.map_or(0, |stat| stat.blocks().saturating_mul(512))
+    }
+
+    /// Whether a later run can go on with it: what it says of itself can be read.
+    fn is_resumable(&self, dir: &RepoDir) -> bool {
+        Parts::read_any(dir.root(), &self.sidecar(dir)).is_some()
     }
 }
 
@@ -55,22 +61,22 @@ pub(super) fn is_incomplete(path: &Path) -> bool {
 
 /// All of a repo.
 pub(super) fn leftovers(dir: &RepoDir) -> impl Iterator<Item = Leftover> + use<> {
-    entries(&dir.blobs()).filter_map(Leftover::parse)
+    entries(dir, &dir.blobs()).filter_map(Leftover::parse)
 }
 
 /// How much of a content writers have on its way, all together: while it grows, one of them is alive.
 #[must_use]
 pub fn on_its_way(dir: &RepoDir, digest: &Digest) -> u64 {
-    leftovers(dir).filter(|left| left.digest == *digest).map(|left| left.space()).sum()
+    leftovers(dir).filter(|left| left.digest == *digest).fold(0, |sum, left| sum.saturating_add(left.space(dir)))
 }
 
 /// How much of each content is there to go on with: room that a download need not find again.
 #[must_use]
 pub fn resumable(dir: &RepoDir) -> HashMap<Digest, u64> {
     let mut found = HashMap::new();
-    for left in leftovers(dir).filter(|left| left.sidecar(dir).exists()) {
+    for left in leftovers(dir).filter(|left| left.is_resumable(dir)) {
         let most = found.entry(left.digest.clone()).or_default();
-        *most = left.space().max(*most);
+        *most = left.space(dir).max(*most);
     }
     found
 }
@@ -79,8 +85,8 @@ pub fn resumable(dir: &RepoDir) -> HashMap<Digest, u64> {
 #[must_use]
 pub fn abandoned(dir: &RepoDir) -> u64 {
     leftovers(dir)
-        .filter(|left| !left.sidecar(dir).exists() && !is_alive(dir, &left.path))
-        .fold(0, |sum, left| sum.saturating_add(left.space()))
+        .filter(|left| !left.is_resumable(dir) && !is_alive(dir, &left.path))
+        .fold(0, |sum, left| sum.saturating_add(left.space(dir)))
 }
 
 /// Removes what writers left behind that were killed: unlocked, and not written to for `age`. What can be gone on with
@@ -90,35 +96,34 @@ pub fn abandoned(dir: &RepoDir) -> u64 {
 /// with an error and has to be tried again. Nothing wrong becomes visible by it.
 pub fn sweep(dir: &RepoDir, age: Duration, wanted: Option<&dyn Fn(&Digest) -> bool>) {
     for left in leftovers(dir) {
-        let age = match (left.sidecar(dir).exists(), wanted) {
+        let age = match (left.is_resumable(dir), wanted) {
             (true, Some(wanted)) if wanted(&left.digest) => continue,
             (true, None) => RESUMABLE,
             _ => age,
         };
-        if is_quiet(&left.path, age) && !is_alive(dir, &left.path) {
-            report(&left.path, fs::remove_file(&left.path));
+        if is_quiet(dir, &left.path, age) && !is_alive(dir, &left.path) {
+            report(&left.path, dir.root().unlink(&left.path));
         }
     }
-    for path in entries(&dir.blobs()).chain(entries(&dir.own())) {
+    for path in entries(dir, &dir.blobs()).chain(entries(dir, &dir.own())) {
         let leftover = match path.extension().and_then(OsStr::to_str) {
             Some("tmp" | "snapshot") => true,
             Some("parts") => !has_content(dir, &path),
             _ => false,
         };
-        if leftover && is_quiet(&path, age) && !is_alive(dir, &path) {
-            let folder = fs::symlink_metadata(&path).is_ok_and(|stat| stat.is_dir());
-            report(&path, if folder { fs::remove_dir_all(&path) } else { fs::remove_file(&path) });
+        if leftover && is_quiet(dir, &path, age) && !is_alive(dir, &path) {
+            report(&path, dir.root().remove_tree(&path));
         }
     }
 }
 
 fn has_content(dir: &RepoDir, parts: &Path) -> bool {
     let name = parts.file_stem().unwrap_or_default().to_string_lossy();
-    dir.blobs().join(format!("{name}.incomplete")).exists()
+    dir.root().exists(&dir.blobs().join(format!("{name}.incomplete")))
 }
 
-pub(super) fn is_quiet(path: &Path, age: Duration) -> bool {
-    let modified = fs::symlink_metadata(path).and_then(|stat| stat.modified());
+pub(super) fn is_quiet(dir: &RepoDir, path: &Path, age: Duration) -> bool {
+    let modified = dir.root().stat(path).and_then(|stat| stat.modified());
     modified.is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|since| since >= age))
 }
 
@@ -131,8 +136,14 @@ pub(super) fn is_alive(dir: &RepoDir, path: &Path) -> bool {
         return true;
     }
     // Some network file systems lock only what is open for writing, and folders can only be read.
-    let folder = fs::symlink_metadata(path).is_ok_and(|stat| !stat.is_file());
-    match OpenOptions::new().read(folder).write(!folder).open(path) {
+    let opened = match dir.root().stat(path) {
+        Ok(stat) if stat.is_dir() => dir.root().open_folder(path),
+        Ok(_) => dir.root().open_own(path),
+        Err(error) => Err(error),
+    };
+    match opened {
+        // No writer has a link, a device or the like, nor a file with other names.
+        Err(error) if Foreign::in_answer(&error).is_some() => false,
         Ok(file) => matches!(file.try_lock(), Err(TryLockError::WouldBlock)),
         Err(error) => error.kind() != io::ErrorKind::NotFound,
     }
@@ -145,12 +156,14 @@ fn report(path: &Path, removed: io::Result<()>) {
     }
 }
 
-fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
-    disk::entries(folder).map(|entry| entry.path())
+fn entries(dir: &RepoDir, folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    disk::entries(dir.root(), folder).map(|entry| entry.path)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::cache::{
         Partial,
@@ -187,7 +200,7 @@ mod tests {
         assert!(dead.exists() && folder.exists() && orphan.exists(), "they are too young");
         sweep(&dir, Duration::ZERO, None);
         assert!(!dead.exists() && !folder.exists() && !orphan.exists() && kept.exists());
-        assert_eq!(disk::entries(&dir.blobs()).count(), 1);
+        assert_eq!(disk::entries(dir.root(), &dir.blobs()).count(), 1);
         drop(living);
     }
 
@@ -202,20 +215,17 @@ mod tests {
         sweep(&dir, Duration::ZERO, Some(&|digest| *digest == hello.digest));
         assert_eq!((leftovers(&dir).count(), abandoned(&dir)), (1, 0));
         sweep(&dir, Duration::ZERO, Some(&|_| false));
-        assert_eq!((leftovers(&dir).count(), disk::entries(&dir.own()).count()), (0, 0));
+        assert_eq!((leftovers(&dir).count(), disk::entries(dir.root(), &dir.own()).count()), (0, 0));
     }
 
     #[test]
     fn what_may_be_alive_is_left_alone() {
         let (_root, dir) = repo_dir();
-        let (hello, other) = (file("a.txt", b"hello"), file("b.txt", b"other"));
+        let hello = file("a.txt", b"hello");
         let theirs = dir.incomplete(&hello.digest, 1);
         let probe = disk::unique(&dir.blobs(), "tmp");
         let folder = disk::unique(&dir.own(), "snapshot");
-        let closed = dir.incomplete(&other.digest, 1);
         fs::create_dir(&folder).unwrap();
-        // What nobody can open, not even root.
-        std::os::unix::net::UnixListener::bind(&closed).unwrap();
         for path in [&theirs, &probe] {
             fs::write(path, "he").unwrap();
         }
@@ -223,7 +233,7 @@ mod tests {
         lock.lock().unwrap();
         let courtesy = Courtesy::try_take(&dir, &hello.digest);
         sweep(&dir, Duration::ZERO, None);
-        assert!(theirs.exists() && folder.exists() && closed.exists() && !probe.exists());
+        assert!(theirs.exists() && folder.exists() && !probe.exists());
         drop((courtesy, lock));
         sweep(&dir, Duration::ZERO, None);
         assert!(!theirs.exists() && !folder.exists());

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    path::Path,
     time::SystemTime,
 };
 
@@ -18,12 +17,14 @@ use super::{
 use crate::hub::{Commit, RepoId, RepoType};
 
 /// A whole cache.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Listing {
     /// Its repos, sorted.
     pub repos: Vec<Listed>,
     /// The bytes of all snapshots, with what several repos share counted once.
     pub bytes: u64,
+    /// Why others could not be read.
+    pub failed: Vec<CacheError>,
 }
 
 /// One repo of a cache.
@@ -92,12 +93,18 @@ impl Amount {
     }
 }
 
-/// Lists some repos of a cache, or all.
+/// Lists one repo of a cache, or all. One that cannot be read keeps none of the others from being listed.
 pub fn list(cache: &CacheDir, repo: Option<&RepoDir>) -> Result<Listing, CacheError> {
     let dirs = repo.map_or_else(|| survey::repos(cache), |repo| Ok(vec![repo.clone()]))?;
     let mut files = HashMap::new();
-    let repos = dirs.iter().map(|dir| one(dir, &mut files)).collect::<Result<_, _>>()?;
-    Ok(Listing { repos, bytes: sum(&files) })
+    let (mut repos, mut failed) = (Vec::new(), Vec::new());
+    for dir in &dirs {
+        match one(dir, &mut files) {
+            Ok(listed) => repos.push(listed),
+            Err(error) => failed.push(error),
+        }
+    }
+    Ok(Listing { repos, bytes: sum(&files), failed })
 }
 
 fn one(dir: &RepoDir, all_files: &mut HashMap<Identity, u64>) -> Result<Listed, CacheError> {
@@ -136,11 +143,10 @@ fn one(dir: &RepoDir, all_files: &mut HashMap<Identity, u64>) -> Result<Listed, 
 
 fn revision(dir: &RepoDir, survey: &Survey, commit: &Commit, entries: &[Entry]) -> ListedRevision {
     let refs = survey.refs.iter().filter(|(_, text)| *text == commit.as_str());
-    let verified_at = verified_at(survey, commit, entries);
-    let records = || survey.records.iter().filter(|record| record.commit == *commit);
+    let verified_at = verified_at(entries);
     let state = if !survey.snapshots.contains_key(commit)
         || entries.iter().any(|entry| entry.file.is_none())
-        || records().any(|record| !record.is_complete(dir))
+        || survey.records.get(commit).is_some_and(|recorded| recorded.incomplete)
         || tree::lacks_files(dir, commit)
     {
         Trust::Incomplete
@@ -160,16 +166,9 @@ fn revision(dir: &RepoDir, survey: &Survey, commit: &Commit, entries: &[Entry]) 
 }
 
 /// Since when every file is vouched for: by the newest record that names it, if it was not written to since.
-fn verified_at(survey: &Survey, commit: &Commit, entries: &[Entry]) -> Option<Timestamp> {
-    let mut newest: HashMap<&Path, Timestamp> = HashMap::new();
-    for record in survey.records.iter().filter(|record| record.commit == *commit) {
-        for file in &record.files {
-            let at = newest.entry(Path::new(file.path.as_str())).or_insert(record.verified_at);
-            *at = record.verified_at.max(*at);
-        }
-    }
+fn verified_at(entries: &[Entry]) -> Option<Timestamp> {
     let vouched = entries.iter().map(|entry| {
-        let at = *newest.get(entry.path.as_path())?;
+        let at = entry.verified?;
         let modified = entry.file?.modified?;
         (modified <= SystemTime::from(at)).then_some(at)
     });

@@ -2,15 +2,15 @@
 //! unique temporary names and renames keep writers right where locks do nothing.
 
 use std::{
-    fs::{File, OpenOptions, TryLockError},
+    fs::{File, TryLockError},
     io,
-    os::unix::fs::OpenOptionsExt as _,
     path::Path,
+    time::SystemTime,
 };
 
-use rustix::fs::OFlags;
+use rustix::fs::{Timespec, Timestamps, UTIME_NOW, futimens};
 
-use super::{disk, layout::RepoDir, record::Selection};
+use super::{disk, error::CacheError, layout::RepoDir, record::Selection, root::Foreign};
 use crate::hub::{Commit, Digest};
 
 /// The lock of one content, or of one selection of a commit, or why there is none. Dropping a held one releases it.
@@ -28,20 +28,32 @@ pub enum Courtesy {
 impl Courtesy {
     /// Takes the lock of a content if it is free.
     pub fn try_take(dir: &RepoDir, digest: &Digest) -> Self {
-        Self::at(&dir.lock(digest))
+        Self::at(dir, &dir.lock(digest))
     }
 
     /// Takes the lock of those who fill the same selection of a commit if it is free.
     pub fn try_turn(dir: &RepoDir, commit: &Commit, selection: &Selection) -> Self {
-        Self::at(&dir.turn(commit, &selection.id()))
+        Self::at(dir, &dir.turn(commit, &selection.id()))
     }
 
-    fn at(path: &Path) -> Self {
-        match open(path).map(|file| (file.try_lock(), file)) {
+    /// The last sign of life of who holds that lock.
+    #[must_use]
+    pub fn sign(dir: &RepoDir, commit: &Commit, selection: &Selection) -> Option<SystemTime> {
+        dir.root().stat(&dir.turn(commit, &selection.id())).and_then(|stat| stat.modified()).ok()
+    }
+
+    /// Gives a sign of life: the time of a lock changes, and nothing is written into it.
+    pub fn beat(lock: &File) -> io::Result<()> {
+        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+        Ok(futimens(lock, &Timestamps { last_access: now, last_modification: now })?)
+    }
+
+    fn at(dir: &RepoDir, path: &Path) -> Self {
+        match open(dir, path).map(|file| (file.try_lock(), file)) {
             Ok((Ok(()), file)) => Self::Held(file),
             Ok((Err(TryLockError::WouldBlock), _)) => Self::Busy,
             Ok((Err(TryLockError::Error(error)), _)) | Err(error) => {
-                tracing::debug!(%error, "going on without a lock");
+                without(&error);
                 Self::Impossible
             }
         }
@@ -51,26 +63,34 @@ impl Courtesy {
 /// Waits until no other writer of ours moves blobs of the repo. `None` where the file system has no locks.
 #[must_use = "dropping it releases the lock"]
 pub(super) fn alone(dir: &RepoDir) -> Option<File> {
-    match open(&dir.moving()).and_then(|file| file.lock().map(|()| file)) {
+    match open(dir, &dir.moving()).and_then(|file| file.lock().map(|()| file)) {
         Ok(file) => Some(file),
         Err(error) => {
-            tracing::debug!(%error, "publishing without a lock");
+            without(&error);
             None
         }
     }
 }
 
-fn open(path: &Path) -> io::Result<File> {
+fn without(error: &io::Error) {
+    match Foreign::in_answer(error) {
+        Some(foreign) => tracing::warn!(%foreign, "going on without a lock: remove what lies in its place"),
+        None => tracing::debug!(%error, "going on without a lock"),
+    }
+}
+
+fn open(dir: &RepoDir, path: &Path) -> io::Result<File> {
     if let Some(folder) = path.parent() {
-        disk::make_dirs(folder).map_err(io::Error::other)?;
+        disk::make_dirs(dir.root(), folder).map_err(|error| match error {
+            CacheError::Foreign { foreign, .. } => foreign.into(),
+            other => io::Error::other(other),
+        })?;
     }
     // The mode is for writers of other users, who must open it for writing to lock it.
-    match OpenOptions::new().write(true).create_new(true).open(path) {
+    match dir.root().create_file(path) {
         Ok(file) => disk::open_to_all(&file).map(|()| file),
-        // Signs of life are written into it: where others may write too, it could have become a link to elsewhere.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            OpenOptions::new().write(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(path)
-        }
+        // Only one of our own: signs of life change its time.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => dir.root().open_own(path),
         Err(error) => Err(error),
     }
 }

@@ -3,8 +3,6 @@
 
 use std::{
     collections::BTreeSet,
-    fs::File,
-    io,
     os::unix::fs::FileExt as _,
     path::PathBuf,
     sync::{
@@ -19,6 +17,7 @@ use super::{
     hash::Hasher,
     layout::RepoDir,
     parts::Parts,
+    root::Root,
 };
 use crate::hub::{Digest, RepoFile};
 
@@ -32,6 +31,7 @@ const NEAR: u64 = 4 << 20;
 #[derive(Debug)]
 pub struct Partial {
     temporary: TemporaryFile,
+    root: Root,
     sidecar: PathBuf,
     parts: Parts,
     /// Parts that nobody writes and that are not whole.
@@ -67,13 +67,13 @@ impl Partial {
     /// Begins the content of `file`. `whole`: it will come in one part, and cannot be resumed.
     pub fn create(dir: &RepoDir, file: &RepoFile, whole: bool) -> Result<Self, CacheError> {
         let unique = fastrand::u32(..);
-        let temporary = TemporaryFile::create_at(dir.incomplete(&file.digest, unique))?;
+        let temporary = TemporaryFile::create_at(dir.root(), dir.incomplete(&file.digest, unique))?;
         // Held until the file is closed, and so released by any death of ours: it tells others that we live.
         if let Err(error) = temporary.file.try_lock() {
             tracing::debug!(%error, "the file system has no locks");
         }
         let sidecar = dir.parts(&file.digest, unique);
-        let parts = if whole { Parts::one(file.size) } else { Parts::create(&sidecar, file.size) };
+        let parts = if whole { Parts::one(file.size) } else { Parts::create(dir.root(), &sidecar, file.size) };
         Ok(Self::new(dir, file, temporary, sidecar, parts))
     }
 
@@ -88,6 +88,7 @@ impl Partial {
         let free = (0..parts.count()).filter(|part| parts.at(*part) < parts.range(*part).end).collect();
         Self {
             temporary,
+            root: dir.root().clone(),
             sidecar,
             free: Mutex::new(free),
             writing: Mutex::new(()),
@@ -247,7 +248,7 @@ impl Drop for Partial {
     fn drop(&mut self) {
         if !self.useless.load(Relaxed) && self.parts.is_kept() && self.parts.present() > 0 {
             self.temporary.keep();
-        } else if let Err(error) = disk::remove(&self.sidecar) {
+        } else if let Err(error) = disk::remove(&self.root, &self.sidecar) {
             tracing::debug!(%error, "a temporary file stays behind");
         }
     }
@@ -266,7 +267,7 @@ pub fn store(dir: &RepoDir, file: &RepoFile, content: &[u8]) -> Result<(), Cache
     if found != file.digest {
         return Err(CacheError::Mismatch { expected: file.digest.clone(), found });
     }
-    let temporary = TemporaryFile::create_at(dir.incomplete(&file.digest, fastrand::u32(..)))?;
+    let temporary = TemporaryFile::create_at(dir.root(), dir.incomplete(&file.digest, fastrand::u32(..)))?;
     temporary.file.write_all_at(content, 0).during("write", &blob)?;
     temporary.rename(&blob)
 }
@@ -274,8 +275,7 @@ pub fn store(dir: &RepoDir, file: &RepoFile, content: &[u8]) -> Result<(), Cache
 /// Makes all that was stored last, also what `store` put.
 pub fn settle(dir: &RepoDir) -> Result<(), CacheError> {
     let blobs = dir.blobs();
-    let synced = File::open(&blobs).and_then(|folder| rustix::fs::syncfs(&folder).map_err(io::Error::from));
-    synced.during("sync the volume of", &blobs)
+    dir.root().sync_volume(&blobs).during("sync the volume of", &blobs)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! one ended. Knows nothing of the content itself.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io,
     ops::Range,
     os::unix::fs::FileExt as _,
@@ -13,7 +13,7 @@ use std::{
     },
 };
 
-use super::disk;
+use super::{disk, root::Root};
 
 const MAGIC: &[u8; 8] = b"mcparts1";
 /// Magic, size of the content, length of a part, and the boot of the machine that wrote it.
@@ -24,6 +24,8 @@ const NUMBER: usize = 8;
 const PARTS: u64 = 32;
 const SHORTEST: u64 = 8 << 20;
 const LONGEST: u64 = 64 << 20;
+/// Enough for the parts of 8 TiB.
+const LONGEST_FILE: u64 = 1 << 20;
 
 /// The parts of one content. Each is written from its beginning on, by one writer at a time.
 #[derive(Debug)]
@@ -37,8 +39,8 @@ pub(super) struct Parts {
 
 impl Parts {
     /// The parts of a content of this size of which nothing is there yet, kept in a file at `path`.
-    pub(super) fn create(path: &Path, size: u64) -> Self {
-        Self::of_length(path, size, size.div_ceil(PARTS).clamp(SHORTEST, LONGEST))
+    pub(super) fn create(root: &Root, path: &Path, size: u64) -> Self {
+        Self::of_length(root, path, size, size.div_ceil(PARTS).clamp(SHORTEST, LONGEST))
     }
 
     /// The same as one part, for a server that gives only the whole. Nothing of it can be resumed.
@@ -46,37 +48,43 @@ impl Parts {
         Self { size, length: size.max(1), written: vec![AtomicU64::new(0)], file: None }
     }
 
-    fn of_length(path: &Path, size: u64, length: u64) -> Self {
+    fn of_length(root: &Root, path: &Path, size: u64, length: u64) -> Self {
         let count = usize::try_from(size.div_ceil(length).max(1)).unwrap_or(usize::MAX);
         let written = (0..count).map(|_| AtomicU64::new(0)).collect();
         let mut parts = Self { size, length, written, file: None };
         parts.file = parts
-            .keep(path)
+            .keep(root, path)
             .inspect_err(|error| tracing::debug!(%error, "this download cannot be resumed"))
             .ok();
         parts
     }
 
-    fn keep(&self, path: &Path) -> io::Result<File> {
+    fn keep(&self, root: &Root, path: &Path) -> io::Result<File> {
         let mut bytes = MAGIC.to_vec();
         bytes.extend(self.size.to_le_bytes());
         bytes.extend(self.length.to_le_bytes());
         bytes.extend(boot().unwrap_or_default().to_le_bytes());
         bytes.resize(HEAD + NUMBER * self.written.len(), 0);
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
+        let file = root.create_file(path)?;
         disk::open_to_all(&file)?;
         file.write_all_at(&bytes, 0)?;
         Ok(file)
     }
 
-    /// Reads what another run kept for a content of this size. None: it is of no use.
-    pub(super) fn read(path: &Path, size: u64) -> Option<Kept> {
-        let bytes = fs::read(path).ok()?;
+    /// Reads what another run kept for a content of this size. None: it is of no use, such as that of a run that was killed
+    /// before it had written it.
+    pub(super) fn read(root: &Root, path: &Path, size: u64) -> Option<Kept> {
+        Self::read_any(root, path).filter(|kept| kept.size == size)
+    }
+
+    /// Reads what another run kept.
+    pub(super) fn read_any(root: &Root, path: &Path) -> Option<Kept> {
+        let bytes = root.read(path, LONGEST_FILE).ok()?;
         let (head, numbers) = bytes.split_at_checked(HEAD)?;
         let number = |at: usize| Some(u64::from_le_bytes(head.get(at..at + 8)?.try_into().ok()?));
-        let (found, length) = (number(8)?, number(16)?);
+        let (size, length) = (number(8)?, number(16)?);
         let count = usize::try_from(size.div_ceil(length.max(1))).ok()?;
-        if !head.starts_with(MAGIC) || found != size || length < SHORTEST || numbers.len() != count * NUMBER {
+        if !head.starts_with(MAGIC) || length < SHORTEST || Some(numbers.len()) != count.checked_mul(NUMBER) {
             return None;
         }
         let written = numbers.chunks_exact(NUMBER).map(|number| number.try_into().map(u64::from_le_bytes));
@@ -164,8 +172,8 @@ impl Kept {
     }
 
     /// Goes on with it, in the file at `path`, which holds it already.
-    pub(super) fn resume(self, path: &Path) -> io::Result<Parts> {
-        let file = OpenOptions::new().read(true).write(true).open(path)?;
+    pub(super) fn resume(self, root: &Root, path: &Path) -> io::Result<Parts> {
+        let file = root.open_own(path)?;
         file.write_all_at(&boot().unwrap_or_default().to_le_bytes(), 24)?;
         let Self { size, length, written, .. } = self;
         Ok(Parts {
@@ -179,7 +187,7 @@ impl Kept {
 
 fn range(part: usize, length: u64, size: u64) -> Range<u64> {
     let start = part as u64 * length;
-    start..(start + length).min(size)
+    start..start.saturating_add(length).min(size)
 }
 
 /// The running kernel's own name for its start.
@@ -198,42 +206,43 @@ mod tests {
 
     #[test]
     fn what_is_there_is_known_to_the_next_run() {
-        let root = tempfile::tempdir().unwrap();
-        let path = root.path().join("parts");
-        let parts = Parts::create(&path, SIZE);
+        let folder = tempfile::tempdir().unwrap();
+        let (root, path) = (Root::new(folder.path()), folder.path().join("parts"));
+        let parts = Parts::create(&root, &path, SIZE);
         assert_eq!((parts.count(), parts.range(2)), (3, (16 << 20)..SIZE));
         parts.add(0, 5);
         parts.add(0, 6);
         parts.add(2, 7);
-        let kept = Parts::read(&path, SIZE).unwrap();
+        let kept = Parts::read(&root, &path, SIZE).unwrap();
         assert_eq!((kept.present(), kept.extent(), kept.same_boot), (18, (16 << 20) + 7, true));
-        let parts = kept.resume(&path).unwrap();
+        let parts = kept.resume(&root, &path).unwrap();
         assert_eq!([parts.at(0), parts.at(1), parts.at(2)], [11, 8 << 20, (16 << 20) + 7]);
         assert_eq!((parts.contiguous(3), parts.contiguous(12), parts.contiguous(SIZE)), (11, 12, SIZE));
     }
 
     #[test]
     fn what_is_damaged_is_of_no_use() {
-        let root = tempfile::tempdir().unwrap();
-        let path = root.path().join("parts");
-        Parts::create(&path, SIZE);
+        let folder = tempfile::tempdir().unwrap();
+        let (root, path) = (Root::new(folder.path()), folder.path().join("parts"));
+        Parts::create(&root, &path, SIZE);
         let good = fs::read(&path).unwrap();
-        assert!(Parts::read(&path, SIZE).is_some());
-        assert!(Parts::read(&path, SIZE + 1).is_none());
+        assert!(Parts::read(&root, &path, SIZE).is_some());
+        assert!(Parts::read(&root, &path, SIZE + 1).is_none());
         let mut long = good.clone();
         long[HEAD + 3] = 1;
         for bad in [&good[..HEAD + 9], &good[..7], &[], &long] {
             fs::write(&path, bad).unwrap();
-            assert!(Parts::read(&path, SIZE).is_none(), "{} bytes", bad.len());
+            assert!(Parts::read(&root, &path, SIZE).is_none(), "{} bytes", bad.len());
         }
     }
 
     #[test]
     fn parts_are_neither_tiny_nor_huge() {
-        let root = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::new(folder.path());
         for (size, count) in [(1, 1), (SHORTEST, 1), (SHORTEST + 1, 2), (1 << 30, 32), (100 << 30, 1600)] {
-            let path = root.path().join(size.to_string());
-            assert_eq!(Parts::create(&path, size).count(), count);
+            let path = folder.path().join(size.to_string());
+            assert_eq!(Parts::create(&root, &path, size).count(), count);
         }
     }
 }

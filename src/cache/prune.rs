@@ -7,7 +7,7 @@
 use std::{
     collections::{BTreeSet, HashSet},
     ffi::OsString,
-    fs::{self, File},
+    fs::File,
     io,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
@@ -83,9 +83,9 @@ pub enum Kind {
     Unfinished,
 }
 
-/// Prunes every repo of a cache.
-pub fn prune_all(cache: &CacheDir, rules: &PruneRules) -> Result<Vec<Pruned>, CacheError> {
-    survey::repos(cache)?.iter().map(|dir| prune(dir, rules)).collect()
+/// Prunes every repo of a cache, each by itself: one that cannot be pruned keeps none of the others from it.
+pub fn prune_all(cache: &CacheDir, rules: &PruneRules) -> Result<Vec<Result<Pruned, CacheError>>, CacheError> {
+    Ok(survey::repos(cache)?.iter().map(|dir| prune(dir, rules)).collect())
 }
 
 /// Prunes one repo.
@@ -115,26 +115,25 @@ impl Plan {
         let in_use = young || alive.contains(&true);
         let mut plan = Self::default();
         let dead =
-            left.into_iter().zip(alive).filter(|(path, alive)| !alive && is_quiet(path, rules.min_age));
+            left.into_iter().zip(alive).filter(|(path, alive)| !alive && is_quiet(dir, path, rules.min_age));
         for (path, _) in dead {
-            let bytes = bytes_below(&path)?;
+            let bytes = bytes_below(dir, &path)?;
             plan.unfinished.push((path, bytes));
         }
         let named = survey.named();
         let vouched = |commit: &Commit| {
-            let mut records = survey.records.iter().filter(|record| record.commit == *commit);
-            !rules.unreferenced && records.any(|record| record.is_complete(dir))
+            !rules.unreferenced && survey.records.get(commit).is_some_and(|recorded| recorded.complete)
         };
         for commit in survey.snapshots.keys() {
             if !named.contains(commit.as_str()) && !vouched(commit) {
-                plan.snapshots.push((commit.clone(), bytes_below(&dir.snapshot(commit))?));
+                plan.snapshots.push((commit.clone(), bytes_below(dir, &dir.snapshot(commit))?));
             }
         }
         let going: Vec<_> = plan.snapshots.iter().map(|(commit, _)| commit.as_str()).collect();
         let linked = linked(dir, &going)?;
         plan.traces = traces(dir, &survey)?;
         // Who made one folder of the contents of several repos knows alone what they need.
-        if fs::symlink_metadata(dir.blobs()).is_ok_and(|stat| stat.is_dir()) {
+        if dir.root().is_folder(&dir.blobs()) {
             let unlinked = survey
                 .contents
                 .into_iter()
@@ -154,7 +153,7 @@ impl Plan {
         if !self.unfinished.is_empty() {
             sweep(dir, rules.min_age, Some(&|_| false));
             gone.unfinished = self.unfinished;
-            gone.unfinished.retain(|(path, _)| fs::symlink_metadata(path).is_err());
+            gone.unfinished.retain(|(path, _)| !dir.root().exists(path));
         }
         for commit in self.traces {
             forget(dir, &commit)?;
@@ -193,7 +192,7 @@ impl Plan {
 /// What writers have left behind, or still write.
 fn leftovers(dir: &RepoDir) -> Result<Vec<PathBuf>, CacheError> {
     let mut left = Vec::new();
-    for place in survey::list(&dir.blobs())?.into_iter().chain(survey::list(&dir.own())?) {
+    for place in survey::list(dir.root(), &dir.blobs())?.into_iter().chain(survey::list(dir.root(), &dir.own())?) {
         let end = place.path.extension().and_then(|end| end.to_str()).unwrap_or_default();
         if end == "tmp" || end == "snapshot" || is_incomplete(&place.path) {
             left.push(place.path);
@@ -203,10 +202,10 @@ fn leftovers(dir: &RepoDir) -> Result<Vec<PathBuf>, CacheError> {
 }
 
 /// The bytes that go with a file or a folder: links free nothing.
-fn bytes_below(path: &Path) -> Result<u64, CacheError> {
-    let mut bytes = own_bytes(path);
-    if fs::symlink_metadata(path).is_ok_and(|stat| stat.is_dir()) {
-        survey::walk(path, &mut |file, _| bytes += own_bytes(file))?;
+fn bytes_below(dir: &RepoDir, path: &Path) -> Result<u64, CacheError> {
+    let mut bytes = own_bytes(dir, path);
+    if dir.root().is_folder(path) {
+        survey::walk(dir.root(), path, &mut |file, _| bytes = own_bytes(dir, file).saturating_add(bytes))?;
     }
     Ok(bytes)
 }
@@ -215,7 +214,7 @@ fn bytes_below(path: &Path) -> Result<u64, CacheError> {
 fn traces(dir: &RepoDir, survey: &Survey) -> Result<Vec<Commit>, CacheError> {
     let mut commits = BTreeSet::new();
     for folder in [dir.own(), dir.trees(), no_exist(dir)] {
-        for place in survey::list(&folder)? {
+        for place in survey::list(dir.root(), &folder)? {
             let name = name(&place.path).unwrap_or_default();
             commits.extend(name.get(..40).and_then(|start| start.parse::<Commit>().ok()));
         }
@@ -233,11 +232,11 @@ fn no_exist(dir: &RepoDir) -> PathBuf {
 /// Removes all that is known about a commit, so that nothing names what is to go.
 fn forget(dir: &RepoDir, commit: &Commit) -> Result<(), CacheError> {
     for path in records_of(dir, commit)? {
-        disk::remove(&path)?;
+        disk::remove(dir.root(), &path)?;
     }
-    disk::remove(&dir.tree(commit))?;
+    disk::remove(dir.root(), &dir.tree(commit))?;
     let absent = no_exist(dir).join(commit.as_str());
-    match fs::remove_dir_all(&absent) {
+    match dir.root().remove_tree(&absent) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).during("remove", &absent),
         _ => Ok(()),
     }
@@ -250,27 +249,27 @@ fn records_of(dir: &RepoDir, commit: &Commit) -> Result<Vec<PathBuf>, CacheError
                 .is_some_and(|rest| rest.starts_with('-') && rest.ends_with(".json"))
         })
     };
-    Ok(survey::list(&dir.own())?.into_iter().map(|place| place.path).filter(|path| ours(path)).collect())
+    Ok(survey::list(dir.root(), &dir.own())?.into_iter().map(|place| place.path).filter(|path| ours(path)).collect())
 }
 
 /// Removes a snapshot, unless somebody wants it after all.
 fn drop_snapshot(dir: &RepoDir, commit: &Commit) -> Result<bool, CacheError> {
     forget(dir, commit)?;
-    disk::make_dirs(&dir.own())?;
+    disk::make_dirs(dir.root(), &dir.own())?;
     let (snapshot, aside) = (dir.snapshot(commit), disk::unique(&dir.own(), "snapshot"));
     // Held while it is aside: nobody may take it for a leftover.
-    let _lock = File::open(&snapshot).ok().filter(|folder| folder.try_lock().is_ok());
-    match fs::rename(&snapshot, &aside) {
+    let _lock = dir.root().open_folder(&snapshot).ok().filter(|folder| folder.try_lock().is_ok());
+    match dir.root().rename(&snapshot, &aside) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         other => other.during("remove", &snapshot)?,
     }
-    disk::sync_dir(&dir.snapshots());
+    disk::sync_dir(dir.root(), &dir.snapshots());
     let wanted = survey::refs(dir)?.values().any(|text| text == commit.as_str());
     // Where a writer has made a new one meanwhile, that one stays.
-    if (wanted || !records_of(dir, commit)?.is_empty()) && fs::rename(&aside, &snapshot).is_ok() {
+    if (wanted || !records_of(dir, commit)?.is_empty()) && dir.root().rename(&aside, &snapshot).is_ok() {
         return Ok(false);
     }
-    fs::remove_dir_all(&aside).during("remove", &aside)?;
+    dir.root().remove_tree(&aside).during("remove", &aside)?;
     Ok(true)
 }
 
@@ -284,7 +283,7 @@ struct Aside<'a> {
 
 /// Removes contents, unless a link to them has come meanwhile.
 fn drop_contents(dir: &RepoDir, contents: &[(PathBuf, u64)]) -> Result<Vec<(PathBuf, u64)>, CacheError> {
-    disk::make_dirs(&dir.own())?;
+    disk::make_dirs(dir.root(), &dir.own())?;
     let mut asides = Vec::new();
     let taken = contents.iter().try_for_each(|content| {
         asides.extend(take(dir, content)?);
@@ -297,9 +296,9 @@ fn drop_contents(dir: &RepoDir, contents: &[(PathBuf, u64)]) -> Result<Vec<(Path
         let wanted =
             linked.as_ref().map_or(true, |linked| place.file_name().is_none_or(|name| linked.contains(name)));
         if wanted {
-            disk::rename(path, place)?;
+            disk::rename(dir.root(), path, place)?;
         } else {
-            disk::remove(path)?;
+            disk::remove(dir.root(), path)?;
             gone.push((place.clone(), *bytes));
         }
     }
@@ -308,10 +307,12 @@ fn drop_contents(dir: &RepoDir, contents: &[(PathBuf, u64)]) -> Result<Vec<(Path
 
 /// The names of the contents that something leads to, other than the snapshots that are going.
 fn linked(dir: &RepoDir, going: &[&str]) -> Result<HashSet<OsString>, CacheError> {
-    let mut linked = linked_below(&dir.own())?;
-    for place in survey::list(&dir.snapshots())? {
-        if !name(&place.path).is_some_and(|name| going.contains(&name)) {
-            linked.extend(linked_below(&place.path)?);
+    let mut linked = linked_below(dir.root(), &dir.own())?;
+    for place in survey::list(dir.root(), &dir.snapshots())? {
+        // A link could lead to links: that is refused.
+        let folder = place.kind.is_dir() || place.kind.is_symlink();
+        if folder && !name(&place.path).is_some_and(|name| going.contains(&name)) {
+            linked.extend(linked_below(dir.root(), &place.path)?);
         }
     }
     Ok(linked)
@@ -325,10 +326,9 @@ fn take<'a>(dir: &RepoDir, content: &'a (PathBuf, u64)) -> Result<Option<Aside<'
     if matches!(courtesy, Courtesy::Busy) {
         return Ok(None);
     }
-    let link = fs::symlink_metadata(place).is_ok_and(|stat| stat.is_symlink());
-    let file = if link { None } else { File::open(place).ok().filter(|file| file.try_lock().is_ok()) };
+    let file = dir.root().open_file(place).ok().filter(|file| file.try_lock().is_ok());
     let path = disk::unique(&dir.own(), "tmp");
-    match fs::rename(place, &path) {
+    match dir.root().rename(place, &path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         other => {
             other.during("remove", place)?;
@@ -339,7 +339,7 @@ fn take<'a>(dir: &RepoDir, content: &'a (PathBuf, u64)) -> Result<Option<Aside<'
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::{fs, os::unix::fs::symlink};
 
     use pretty_assertions::assert_eq;
 

@@ -51,7 +51,7 @@ impl Publication<'_> {
         // A `prune` looks for refs again after it has taken a snapshot away, and we for the snapshot after the refs: of
         // the two, one sees the other.
         let path = dir.snapshot(commit);
-        if path.is_dir() { Ok(record) } else { Err(CacheError::Vanished { path }) }
+        if dir.root().is_folder(&path) { Ok(record) } else { Err(CacheError::Vanished { path }) }
     }
 }
 
@@ -117,8 +117,8 @@ mod tests {
         publication(&dir, &commit, &files).publish().unwrap();
         assert!(dir.tree(&commit).exists());
         assert_eq!(fs::read_to_string(&entry).unwrap(), "one");
-        assert_eq!(Record::all(&dir).len(), 2);
-        assert!(Record::all(&dir).iter().all(|record| record.is_complete(&dir)));
+        assert_eq!(Record::all(&dir).count(), 2);
+        assert!(Record::all(&dir).all(|record| record.is_complete(&dir)));
     }
 
     #[test]

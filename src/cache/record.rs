@@ -1,17 +1,32 @@
 //! What was once verified: one small file for each selection of a commit, so that later runs need neither the Hub nor
 //! another look at every byte, and two writers never merge.
 
-use std::{fs, io, path::Path, str::FromStr, time::SystemTime};
+use std::{
+    fmt,
+    io::{self, BufReader, Read},
+    path::Path,
+    str::FromStr,
+    time::{Duration, SystemTime},
+};
 
 use jiff::Timestamp;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{SeqAccess, Visitor},
+};
 use sha2::{Digest as _, Sha256};
 
-use super::{disk, error::CacheError, hash::hash_file, layout::RepoDir};
+use super::{disk, error::CacheError, hash::hash_file, layout::RepoDir, names::Places, resolve};
 use crate::hub::{Commit, Digest, NameError, Patterns, Repo, RepoId, RepoPath, RepoType};
 
 /// The only format so far.
 const FORMAT: u32 = 1;
+/// Longer records and listings are not read. Enough for 200,000 files with paths of 400 bytes.
+pub(super) const DOCUMENT: u64 = 128 << 20;
+/// More patterns than this are no selection of ours.
+const PATTERNS: usize = 10_000;
+/// The clocks of two nodes may be this far apart. What a record says of a later time than that was not seen by anybody.
+const SKEW: Duration = Duration::from_secs(60);
 
 /// Which files of a commit are wanted: its patterns, in an order of their own so that the same ones compare equal.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,15 +90,13 @@ pub struct RecordedFile {
 
 /// A selection of a commit that was once complete, with every hash right.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", from = "Stored")]
 pub struct Record {
     format_version: u32,
-    #[serde(deserialize_with = "parsed")]
     repo: RepoId,
     #[serde(rename = "type")]
     kind: RepoType,
     /// The commit of which it is a selection.
-    #[serde(deserialize_with = "parsed")]
     pub commit: Commit,
     #[serde(flatten)]
     selection: Selection,
@@ -121,14 +134,14 @@ impl Record {
     /// The record of a selection, if there is one that can be used.
     #[must_use]
     pub fn read(dir: &RepoDir, commit: &Commit, selection: &Selection) -> Option<Self> {
-        let record = Self::parse(dir, &fs::read(dir.record(commit, &selection.id())).ok()?)?;
+        let record = Self::open(dir, &dir.record(commit, &selection.id())).ok()??;
         (record.commit == *commit && record.selection == *selection).then_some(record)
     }
 
-    /// All records of a repo that can be used.
-    #[must_use]
-    pub fn all(dir: &RepoDir) -> Vec<Self> {
-        disk::entries(&dir.own()).filter_map(|entry| Self::open(dir, &entry.path()).ok().flatten()).collect()
+    /// All records of a repo that can be used, one after the other: each may be long.
+    pub fn all(dir: &RepoDir) -> impl Iterator<Item = Self> {
+        disk::entries(dir.root(), &dir.own())
+            .filter_map(|entry| Self::open(dir, &entry.path).ok().flatten())
     }
 
     /// The record in a file of our folder; `None` where it holds something else.
@@ -136,37 +149,45 @@ impl Record {
         if path.extension().is_none_or(|end| end != "json") {
             return Ok(None);
         }
-        Ok(Self::parse(dir, &fs::read(path)?))
+        Ok(Self::parse(dir, BufReader::new(dir.root().reader(path, DOCUMENT)?)))
     }
 
-    fn parse(dir: &RepoDir, json: &[u8]) -> Option<Self> {
-        let record: Self = serde_json::from_slice(json).ok()?;
+    fn parse(dir: &RepoDir, json: impl Read) -> Option<Self> {
+        let record: Self = serde_json::from_reader(json).ok()?;
         let Repo { kind, id } = dir.repo();
         let ours = record.format_version == FORMAT && record.kind == *kind && record.repo == *id;
         ours.then_some(record)
     }
 
+    /// Until when it vouches for what lies there. Not at all where its time has not come: nobody can have seen that.
+    #[must_use]
+    pub(super) fn vouches_until(&self) -> Option<SystemTime> {
+        let at = SystemTime::from(self.verified_at);
+        (at <= SystemTime::now() + SKEW).then_some(at)
+    }
+
     /// Puts the record in place of an earlier one.
     pub fn write(&self, dir: &RepoDir) -> Result<(), CacheError> {
         let path = dir.record(&self.commit, &self.selection.id());
-        disk::write_with(&path, &dir.own(), |file| Ok(serde_json::to_writer(file, self)?))
+        disk::write_with(dir.root(), &path, &dir.own(), |file| Ok(serde_json::to_writer(file, self)?))
     }
 
     /// The same record when what was written to since it was made still has the right hash. It is renewed then, so that
     /// this is read once.
     #[must_use]
     pub fn confirmed(mut self, dir: &RepoDir) -> Option<Self> {
-        let verified = SystemTime::from(self.verified_at);
+        let verified = self.vouches_until();
         let places = self.files.iter().map(|file| (file, dir.entry(&self.commit, &file.path)));
         let changed: Vec<_> = places
             .filter(|(_, entry)| {
-                !fs::metadata(entry).and_then(|stat| stat.modified()).is_ok_and(|at| at <= verified)
+                let modified = resolve::resolve(dir, entry).and_then(|found| found.stat.modified());
+                !modified.is_ok_and(|at| verified.is_some_and(|verified| at <= verified))
             })
             .collect();
         if changed.is_empty() {
             return Some(self);
         }
-        let right = |file: &RecordedFile, entry: &Path| hash_file(entry, file.size, &file.digest);
+        let right = |file: &RecordedFile, entry: &Path| hash_file(dir, entry, file.size, &file.digest);
         if !changed.iter().all(|(file, entry)| right(file, entry).unwrap_or(false)) {
             return None;
         }
@@ -177,11 +198,70 @@ impl Record {
         Some(self)
     }
 
-    /// Whether every file is still there with its size. Content is not read: that is what `verify` is for.
+    /// Whether every file is still there with its size, and no two are one on the medium. Content is not read: that is what
+    /// `verify` is for.
     #[must_use]
     pub fn is_complete(&self, dir: &RepoDir) -> bool {
-        self.files.iter().all(|file| disk::has_size(&dir.entry(&self.commit, &file.path), file.size))
+        let mut places = Places::new(dir.root(), &dir.snapshot(&self.commit));
+        self.files.iter().all(|file| {
+            resolve::has_size(dir, &dir.entry(&self.commit, &file.path), file.size)
+                && places.add(&file.path).is_none()
+        })
     }
+}
+
+/// A record as it is read. Unlike the record itself, it keeps nothing of unknown fields, however long these are.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Stored {
+    format_version: u32,
+    #[serde(deserialize_with = "parsed")]
+    repo: RepoId,
+    #[serde(rename = "type")]
+    kind: RepoType,
+    #[serde(deserialize_with = "parsed")]
+    commit: Commit,
+    #[serde(deserialize_with = "patterns")]
+    include: Vec<String>,
+    #[serde(deserialize_with = "patterns")]
+    exclude: Vec<String>,
+    files: Vec<RecordedFile>,
+    bytes: u64,
+    verified_at: Timestamp,
+}
+
+impl From<Stored> for Record {
+    fn from(stored: Stored) -> Self {
+        let Stored { format_version, repo, kind, commit, include, exclude, files, bytes, verified_at } = stored;
+        let selection = Selection { include, exclude };
+        Self { format_version, repo, kind, commit, selection, files, bytes, verified_at }
+    }
+}
+
+/// Patterns, up to a number: an empty one takes more memory than room in the file.
+fn patterns<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    struct Patterns;
+
+    impl<'de> Visitor<'de> for Patterns {
+        type Value = Vec<String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "at most {PATTERNS} patterns")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Vec<String>, A::Error> {
+            let mut patterns = Vec::new();
+            while let Some(pattern) = from.next_element()? {
+                if patterns.len() == PATTERNS {
+                    return Err(serde::de::Error::invalid_length(PATTERNS + 1, &self));
+                }
+                patterns.push(pattern);
+            }
+            Ok(patterns)
+        }
+    }
+
+    from.deserialize_seq(Patterns)
 }
 
 /// A name that is checked as it is read.
@@ -191,6 +271,8 @@ fn parsed<'de, D: Deserializer<'de>, T: FromStr<Err = NameError>>(from: D) -> Re
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use pretty_assertions::assert_eq;
     use serde_json::json;
 
@@ -223,7 +305,7 @@ mod tests {
         record.write(&dir).unwrap();
         let read = Record::read(&dir, &commit, &selection).unwrap();
         assert_eq!(read, record);
-        assert_eq!(Record::all(&dir), [record]);
+        assert_eq!(Record::all(&dir).collect::<Vec<_>>(), [record]);
         assert_eq!(Record::read(&dir, &commit, &Selection::default()), None);
         assert_eq!(
             serde_json::to_value(&read).unwrap(),
@@ -272,6 +354,6 @@ mod tests {
             assert_eq!(Record::read(&dir, &commit, &Selection::default()), None, "{key}");
         }
         fs::write(&path, "{").unwrap();
-        assert_eq!(Record::all(&dir), []);
+        assert_eq!(Record::all(&dir).count(), 0);
     }
 }

@@ -1,20 +1,23 @@
 //! Which commit a branch or tag stands for in a cache. Refs are files and folders, so not every two fit beside each other.
 
-use std::{fs, path::Path};
+use std::path::{Path, PathBuf};
 
-use super::{disk, error::CacheError, layout::RepoDir};
+use super::{disk, error::CacheError, layout::RepoDir, names::other_case, survey};
 use crate::{
     hub::{Commit, Revision},
     text::of_path,
 };
+
+/// No ref is longer: a commit, and what others may put around it.
+pub(super) const REF: u64 = 256;
 
 /// Refuses refs that no file can be made for, since another ref is a folder above or a file below it.
 pub fn check_refs(dir: &RepoDir, refs: &[Revision]) -> Result<(), CacheError> {
     let root = dir.refs();
     for revision in refs.iter().filter(|revision| revision.as_commit().is_none()) {
         let path = dir.reference(revision);
-        let above = path.ancestors().skip(1).take_while(|above| *above != root).find(|above| above.is_file());
-        let below = path.is_dir().then(|| first_file(&path).unwrap_or_else(|| path.clone()));
+        let above = path.ancestors().skip(1).take_while(|above| *above != root).find(|above| !dir.root().is_folder(above) && dir.root().exists(above));
+        let below = dir.root().is_folder(&path).then(|| first_file(dir, &path).unwrap_or_else(|| path.clone()));
         let asked = refs
             .iter()
             .map(|other| dir.reference(other))
@@ -23,14 +26,26 @@ pub fn check_refs(dir: &RepoDir, refs: &[Revision]) -> Result<(), CacheError> {
             let other = of_path(other.strip_prefix(&root).unwrap_or(&other));
             return Err(CacheError::RefInTheWay { wanted: revision.to_string(), other, repo: dir.path() });
         }
+        is_itself(dir, &path)?;
     }
     Ok(())
 }
 
-fn first_file(folder: &Path) -> Option<std::path::PathBuf> {
-    disk::entries(folder)
-        .map(|entry| entry.path())
-        .find_map(|path| if path.is_dir() { first_file(&path) } else { Some(path) })
+/// Refuses a ref that the medium takes for another one: it would change what that one stands for.
+fn is_itself(dir: &RepoDir, path: &Path) -> Result<(), CacheError> {
+    let name = |path: &Path| path.strip_prefix(dir.refs()).unwrap_or(path).display().to_string();
+    other_case(dir.root(), &dir.refs(), path).map_or(Ok(()), |other| {
+        Err(CacheError::OneName { one: name(&other), other: name(path), folder: dir.path() })
+    })
+}
+
+fn first_file(dir: &RepoDir, folder: &Path) -> Option<PathBuf> {
+    let mut first = None;
+    survey::walk(dir.root(), folder, &mut |path, _| {
+        first.get_or_insert_with(|| path.to_owned());
+    })
+    .ok()?;
+    first
 }
 
 /// Lets refs name a commit. They hold the hash and nothing else: readers take even a newline for a part of it.
@@ -41,8 +56,9 @@ pub fn write_refs(dir: &RepoDir, commit: &Commit, refs: &[Revision]) -> Result<(
             continue;
         }
         let path = dir.reference(revision);
-        path.parent().map_or(Ok(()), disk::make_dirs)?;
-        disk::write_whole(&path, &dir.own(), commit.as_str().as_bytes())?;
+        is_itself(dir, &path)?;
+        path.parent().map_or(Ok(()), |folder| disk::make_dirs(dir.root(), folder))?;
+        disk::write_whole(dir.root(), &path, &dir.own(), commit.as_str().as_bytes())?;
     }
     Ok(())
 }
@@ -50,7 +66,12 @@ pub fn write_refs(dir: &RepoDir, commit: &Commit, refs: &[Revision]) -> Result<(
 /// The commit that a revision stands for in this cache.
 #[must_use]
 pub fn commit_of_ref(dir: &RepoDir, revision: &Revision) -> Option<Commit> {
-    let read = || fs::read_to_string(dir.reference(revision)).ok()?.parse().ok();
+    let read = || {
+        let path = dir.reference(revision);
+        let text = dir.root().read(&path, REF).ok()?;
+        is_itself(dir, &path).ok()?;
+        String::from_utf8(text).ok()?.parse().ok()
+    };
     revision.as_commit().or_else(read)
 }
 

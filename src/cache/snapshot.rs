@@ -3,9 +3,8 @@
 use std::{
     collections::{HashMap, HashSet},
     ffi::{OsStr, OsString},
-    fs::{self, File},
-    io,
-    os::unix::fs::symlink,
+    fs::File,
+    io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
@@ -14,8 +13,12 @@ use super::{
     error::{CacheError, While as _},
     layout::{RepoDir, link_target},
     lock,
+    names::Places,
+    record::Record,
+    resolve,
+    root::Root,
 };
-use crate::hub::{Commit, Digest, RepoFile};
+use crate::hub::{Commit, Digest, RepoFile, RepoPath};
 
 /// How a snapshot holds its files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,16 +34,17 @@ impl Links {
     #[must_use]
     pub fn of(dir: &RepoDir) -> Self {
         let path = disk::unique(&dir.own(), "tmp");
-        let made = symlink("nowhere", &path).and_then(|()| fs::remove_file(&path));
+        let made = dir.root().link(Path::new("nowhere"), &path).and_then(|()| dir.root().unlink(&path));
         if made.is_ok() { Self::Symlinks } else { Self::Files }
     }
 }
 
 /// A blob that is, or was, moved into a snapshot.
 #[derive(Debug)]
-struct Move {
+struct Move<'a> {
     blob: PathBuf,
     entry: PathBuf,
+    file: &'a RepoFile,
 }
 
 /// The files of a commit, all of them on the volume, that are to be seen.
@@ -52,43 +56,66 @@ pub(super) struct Snapshot<'a> {
     pub(super) links: Links,
 }
 
-impl Snapshot<'_> {
+impl<'a> Snapshot<'a> {
     /// A new snapshot is built aside and appears as a whole. One that is there, of another selection of the same
     /// commit, gets what it lacks.
     pub(super) fn publish(&self) -> Result<(), CacheError> {
         // Moving blobs, two writers would take them from each other.
         let _alone = (self.links == Links::Files).then(|| lock::alone(self.dir));
         let snapshot = self.dir.snapshot(self.commit);
-        if snapshot.exists() {
+        if self.root().exists(&snapshot) {
+            self.keep_others(&snapshot)?;
             self.fill(&snapshot, &mut Vec::new())?;
             return self.check(&snapshot);
         }
         let mut aside = Aside::create(self.dir)?;
         self.fill(&aside.path, &mut aside.moved)?;
         self.check(&aside.path)?;
-        match fs::rename(&aside.path, &snapshot) {
-            Ok(()) => disk::sync_dir(&self.dir.snapshots()),
-            Err(_) if snapshot.is_dir() => self.join(&aside.path, &snapshot)?,
+        match self.root().rename(&aside.path, &snapshot) {
+            Ok(()) => disk::sync_dir(self.root(), &self.dir.snapshots()),
+            Err(_) if self.root().is_folder(&snapshot) => self.join(&aside.path, &snapshot)?,
             Err(error) => return Err(error).during("create", &snapshot),
         }
         Ok(())
     }
 
+    fn root(&self) -> &'a Root {
+        self.dir.root()
+    }
+
     /// Another writer has made the snapshot meanwhile: ours joins it, file by file.
     fn join(&self, aside: &Path, snapshot: &Path) -> Result<(), CacheError> {
+        self.keep_others(snapshot)?;
         for file in self.files {
             let entry = snapshot.join(file.path.as_str());
-            entry.parent().map_or(Ok(()), disk::make_dirs)?;
-            disk::rename(&aside.join(file.path.as_str()), &entry)?;
+            entry.parent().map_or(Ok(()), |folder| disk::make_dirs(self.root(), folder))?;
+            disk::rename(self.root(), &aside.join(file.path.as_str()), &entry)?;
         }
         self.check(snapshot)
     }
 
+    /// Nothing of another selection is replaced because the medium takes its name for one of ours.
+    fn keep_others(&self, snapshot: &Path) -> Result<(), CacheError> {
+        let mut places = Places::new(self.root(), snapshot);
+        for file in self.files {
+            places.add(&file.path).map_or(Ok(()), |twin| Err(self.one_name(twin, &file.path)))?;
+        }
+        for record in Record::all(self.dir).filter(|record| record.commit == *self.commit) {
+            for file in &record.files {
+                let twin = places.twin(&file.path).filter(|twin| **twin != file.path);
+                twin.map_or(Ok(()), |twin| Err(self.one_name(&file.path, twin)))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Nothing is shown that is not whole, whatever others have removed since it was seen.
     fn check(&self, root: &Path) -> Result<(), CacheError> {
-        let entries = self.files.iter().map(|file| (root.join(file.path.as_str()), file.size));
-        for (path, size) in entries {
-            if !disk::has_size(&path, size) {
+        let mut places = Places::new(self.root(), root);
+        for file in self.files {
+            places.add(&file.path).map_or(Ok(()), |twin| Err(self.one_name(twin, &file.path)))?;
+            let path = root.join(file.path.as_str());
+            if !resolve::has_size(self.dir, &path, file.size) {
                 return Err(CacheError::Vanished { path });
             }
         }
@@ -97,15 +124,16 @@ impl Snapshot<'_> {
 
     /// Puts each file that has a blob in its place below `root`. Blobs are moved last, when nothing else can fail for
     /// want of space, and each into `moved`.
-    fn fill(&self, root: &Path, moved: &mut Vec<Move>) -> Result<(), CacheError> {
+    fn fill(&self, root: &Path, moved: &mut Vec<Move<'a>>) -> Result<(), CacheError> {
         let linked = if self.links == Links::Files { self.linked() } else { HashSet::new() };
         let mut left: HashMap<&Digest, usize> = HashMap::new();
         for file in self.files {
             *left.entry(&file.digest).or_default() += 1;
         }
         let mut folders = HashSet::from([root.to_owned()]);
+        let mut places = Places::new(self.root(), root);
         let mut last_steps = Vec::new();
-        disk::make_dirs(root)?;
+        disk::make_dirs(self.root(), root)?;
         for file in self.files {
             let (blob, entry) = (self.dir.blob(&file.digest), root.join(file.path.as_str()));
             // The last user of a blob may move it away, the others must copy it.
@@ -113,34 +141,51 @@ impl Snapshot<'_> {
                 *left -= 1;
                 *left == 0
             });
-            if !disk::has_size(&blob, file.size) {
+            if !resolve::has_size(self.dir, &blob, file.size) {
                 // Without a blob, it is the snapshot's own file that was verified.
-                if disk::has_size(&entry, file.size) {
+                if resolve::has_size(self.dir, &entry, file.size) {
                     continue;
                 }
                 return Err(CacheError::Vanished { path: blob });
             }
             if let Some(folder) = entry.parent() {
-                disk::make_dirs(folder)?;
+                disk::make_dirs(self.root(), folder).map_err(|error| self.blamed(file, error))?;
                 let inside = folder.ancestors().take_while(|folder| folder.starts_with(root));
                 folders.extend(inside.map(Path::to_owned));
             }
+            places.twin(&file.path).map_or(Ok(()), |twin| Err(self.one_name(twin, &file.path)))?;
             match self.links {
-                Links::Symlinks => self.link(&link_target(&file.path, &file.digest), &entry)?,
-                Links::Files if last && is_own(&blob) && !linked.contains(file_name(&blob)) => {
-                    last_steps.push(Move { blob, entry });
+                Links::Symlinks => self.link(&link_target(&file.path, &file.digest), &entry),
+                Links::Files if last && self.is_own(&blob) && !linked.contains(file_name(&blob)) => {
+                    last_steps.push(Move { blob, entry, file });
+                    continue;
                 }
-                Links::Files => self.copy(&blob, &entry)?,
+                Links::Files => self.copy(&blob, &entry, file.size),
             }
+            .map_err(|error| self.blamed(file, error))?;
+            places.add(&file.path);
         }
         for step in last_steps {
-            fs::rename(&step.blob, &step.entry).map_err(|error| gone("create", &step.blob, error))?;
+            places.twin(&step.file.path).map_or(Ok(()), |twin| Err(self.one_name(twin, &step.file.path)))?;
+            let renamed = self.root().rename(&step.blob, &step.entry);
+            renamed.map_err(|error| self.blamed(step.file, self.gone("create", &step.blob, &step.entry, error)))?;
+            places.add(&step.file.path);
             moved.push(step);
         }
         for folder in &folders {
-            disk::sync_dir(folder);
+            disk::sync_dir(self.root(), folder);
         }
         Ok(())
+    }
+
+    fn one_name(&self, one: &RepoPath, other: &RepoPath) -> CacheError {
+        let (one, other) = (one.to_string(), other.to_string());
+        CacheError::OneName { one, other, folder: self.dir.cache().root().to_owned() }
+    }
+
+    /// What failed for the name of the file alone is told so.
+    fn blamed(&self, file: &RepoFile, error: CacheError) -> CacheError {
+        error.for_name(self.dir.cache().root(), &file.path)
     }
 
     /// The blobs that entries besides ours are links to: these would dangle.
@@ -150,14 +195,12 @@ impl Snapshot<'_> {
         let mut folders = vec![self.dir.snapshots()];
         let mut linked = HashSet::new();
         while let Some(folder) = folders.pop() {
-            for entry in disk::entries(&folder) {
-                let path = entry.path();
-                match entry.file_type() {
-                    Ok(kind) if kind.is_dir() => folders.push(path),
-                    Ok(kind) if kind.is_symlink() && !ours.contains(&path) => {
-                        linked.extend(fs::read_link(&path).ok().map(|target| file_name(&target).to_owned()));
-                    }
-                    _ => {}
+            for entry in disk::entries(self.root(), &folder) {
+                if entry.kind.is_dir() {
+                    folders.push(entry.path);
+                } else if entry.kind.is_symlink() && !ours.contains(&entry.path) {
+                    let target = self.root().read_link(&entry.path).ok();
+                    linked.extend(target.map(|target| file_name(&target).to_owned()));
                 }
             }
         }
@@ -166,39 +209,39 @@ impl Snapshot<'_> {
 
     /// A link is made aside too, and renamed: a snapshot that is in use never lacks a file for a moment.
     fn link(&self, target: &Path, entry: &Path) -> Result<(), CacheError> {
-        if fs::read_link(entry).is_ok_and(|found| found == target) {
+        if self.root().read_link(entry).is_ok_and(|found| found == target) {
             return Ok(());
         }
         let aside = disk::unique(&self.dir.own(), "tmp");
-        symlink(target, &aside).during("create the link", entry)?;
-        let renamed = fs::rename(&aside, entry).during("create the link", entry);
+        self.root().link(target, &aside).during("create the link", entry)?;
+        let renamed = self.root().rename(&aside, entry).during("create the link", entry);
         if renamed.is_err() {
-            disk::remove(&aside)?;
+            disk::remove(self.root(), &aside)?;
         }
         renamed
     }
 
-    fn copy(&self, blob: &Path, entry: &Path) -> Result<(), CacheError> {
-        let mut aside = TemporaryFile::create(&self.dir.own())?;
-        let mut from = File::open(blob).map_err(|error| gone("read", blob, error))?;
-        io::copy(&mut from, &mut aside.file).during("write", entry)?;
+    fn copy(&self, blob: &Path, entry: &Path, size: u64) -> Result<(), CacheError> {
+        let mut aside = TemporaryFile::create(self.root(), &self.dir.own())?;
+        let from = resolve::open(self.dir, blob).map_err(|error| self.gone("read", blob, blob, error))?;
+        io::copy(&mut from.take(size), &mut aside.file).during("write", entry)?;
         aside.put(entry)
     }
-}
 
-/// A blob that is not there any more has been removed by another; any other answer is told as it is.
-fn gone(action: &'static str, blob: &Path, error: io::Error) -> CacheError {
-    match fs::symlink_metadata(blob) {
-        Err(missing) if missing.kind() == io::ErrorKind::NotFound => {
-            CacheError::Vanished { path: blob.to_owned() }
+    /// A blob that is not there any more has been removed by another; any other answer is told as it is, of `place`.
+    fn gone(&self, action: &'static str, blob: &Path, place: &Path, error: io::Error) -> CacheError {
+        match self.root().stat(blob) {
+            Err(missing) if missing.kind() == io::ErrorKind::NotFound => {
+                CacheError::Vanished { path: blob.to_owned() }
+            }
+            _ => CacheError::new(action, place, error),
         }
-        _ => CacheError::new(action, blob, error),
     }
-}
 
-/// A link to a store of others points to nowhere from another place.
-fn is_own(blob: &Path) -> bool {
-    fs::symlink_metadata(blob).is_ok_and(|stat| stat.is_file())
+    /// A link to a store of others points to nowhere from another place.
+    fn is_own(&self, blob: &Path) -> bool {
+        self.root().stat(blob).is_ok_and(|stat| stat.is_file())
+    }
 }
 
 fn file_name(path: &Path) -> &OsStr {
@@ -206,31 +249,32 @@ fn file_name(path: &Path) -> &OsStr {
 }
 
 /// A folder that is removed again unless it was renamed. The blobs in it go back, since they are verified.
-struct Aside {
+struct Aside<'a> {
+    root: &'a Root,
     path: PathBuf,
-    moved: Vec<Move>,
+    moved: Vec<Move<'a>>,
     /// Tells `sweep` that we live.
     _lock: Option<File>,
 }
 
-impl Aside {
-    fn create(dir: &RepoDir) -> Result<Self, CacheError> {
-        let path = disk::unique(&dir.own(), "snapshot");
-        disk::make_dirs(&path)?;
-        let lock = File::open(&path).ok().filter(|folder| folder.try_lock().is_ok());
-        Ok(Self { path, moved: Vec::new(), _lock: lock })
+impl<'a> Aside<'a> {
+    fn create(dir: &'a RepoDir) -> Result<Self, CacheError> {
+        let (root, path) = (dir.root(), disk::unique(&dir.own(), "snapshot"));
+        disk::make_dirs(root, &path)?;
+        let lock = root.open_folder(&path).ok().filter(|folder| folder.try_lock().is_ok());
+        Ok(Self { root, path, moved: Vec::new(), _lock: lock })
     }
 }
 
-impl Drop for Aside {
+impl Drop for Aside<'_> {
     fn drop(&mut self) {
-        for Move { blob, entry } in self.moved.iter().filter(|step| step.entry.exists()) {
-            if let Err(error) = fs::rename(entry, blob) {
+        for Move { blob, entry, .. } in self.moved.iter().filter(|step| self.root.exists(&step.entry)) {
+            if let Err(error) = self.root.rename(entry, blob) {
                 tracing::warn!(path = %entry.display(), %error, "a content cannot be kept");
             }
         }
-        if self.path.exists()
-            && let Err(error) = fs::remove_dir_all(&self.path)
+        if self.root.exists(&self.path)
+            && let Err(error) = self.root.remove_tree(&self.path)
         {
             tracing::warn!(path = %self.path.display(), %error, "a temporary folder stays behind");
         }
@@ -239,6 +283,8 @@ impl Drop for Aside {
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, os::unix::fs::symlink};
+
     use pretty_assertions::assert_eq;
 
     use super::*;
@@ -351,6 +397,6 @@ mod tests {
     fn links_are_found_by_trying() {
         let (_root, dir) = repo_dir();
         assert_eq!(Links::of(&dir), Links::Symlinks);
-        assert_eq!(disk::entries(&dir.own()).count(), 0);
+        assert_eq!(disk::entries(dir.root(), &dir.own()).count(), 0);
     }
 }

@@ -3,18 +3,24 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     ffi::{OsStr, OsString},
-    fs::{self, FileType, Metadata},
+    fs::Metadata,
     io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     time::SystemTime,
 };
 
+use jiff::Timestamp;
+use rustix::fs::FileType;
+
 use super::{
     error::CacheError,
     layout::{CacheDir, RepoDir},
     leftovers::is_incomplete,
     record::Record,
+    refs::REF,
+    resolve,
+    root::{Entry as Place, Foreign, Root},
 };
 use crate::{
     hub::{Commit, Digest},
@@ -31,8 +37,8 @@ pub(super) struct Survey {
     pub(super) snapshots: BTreeMap<Commit, Vec<Entry>>,
     /// The refs, with what each says.
     pub(super) refs: BTreeMap<String, String>,
-    /// What was once verified.
-    pub(super) records: Vec<Record>,
+    /// What the records of those commits say.
+    pub(super) records: BTreeMap<Commit, Recorded>,
     /// The contents that are whole by their names.
     pub(super) contents: Vec<Piece>,
     /// The contents on their way, or left behind.
@@ -52,6 +58,17 @@ pub(super) struct Entry {
     pub(super) file: Option<Stat>,
     /// What the link says, where it is one.
     pub(super) link: Option<PathBuf>,
+    /// When the newest record that names it was made.
+    pub(super) verified: Option<Timestamp>,
+}
+
+/// What the records of a commit say, all together.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Recorded {
+    /// Of one, every file is there.
+    pub(super) complete: bool,
+    /// Of one, a file is not there.
+    pub(super) incomplete: bool,
 }
 
 /// What of a file's metadata is of use here: there may be very many.
@@ -79,15 +96,28 @@ pub(super) struct Piece {
     pub(super) bytes: u64,
 }
 
+/// Whether a cache has the folder of a repo.
+pub fn is_there(dir: &RepoDir) -> Result<bool, CacheError> {
+    let path = dir.path();
+    match dir.root().stat(&path) {
+        Ok(stat) if stat.is_dir() => Ok(true),
+        Ok(stat) => Err(unreadable(&path, Foreign::of(&path, &stat).into())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(unreadable(&path, error)),
+    }
+}
+
 /// The repos of a cache, sorted.
 pub(super) fn repos(cache: &CacheDir) -> Result<Vec<RepoDir>, CacheError> {
     let root = cache.root();
-    let entries = fs::read_dir(root).map_err(|error| unreadable(root, error))?;
+    let entries = cache.reach().entries(root).map_err(|error| unreadable(root, error))?;
     let mut repos = Vec::new();
     for entry in entries {
         let entry = entry.map_err(|error| unreadable(root, error))?;
-        let dir = entry.file_name().to_str().and_then(|name| cache.parse(name));
-        repos.extend(dir.filter(|dir| dir.path().is_dir()));
+        // A file of such a name is no repo. A link may stand for one, which is told where it is looked at.
+        if entry.kind.is_dir() || entry.kind.is_symlink() {
+            repos.extend(name(&entry.path).and_then(|name| cache.parse(name)));
+        }
     }
     repos.sort_unstable_by(|a, b| a.repo().cmp(b.repo()));
     Ok(repos)
@@ -99,7 +129,7 @@ impl Survey {
         let mut survey = Self {
             snapshots: BTreeMap::new(),
             refs: BTreeMap::new(),
-            records: Vec::new(),
+            records: BTreeMap::new(),
             contents: Vec::new(),
             unfinished: Vec::new(),
             touched: SystemTime::UNIX_EPOCH,
@@ -107,15 +137,17 @@ impl Survey {
         survey.see_snapshots(dir)?;
         survey.refs = refs(dir)?;
         survey.see_blobs(dir)?;
-        for place in list(&dir.own())? {
-            survey.records.extend(Record::open(dir, &place.path).unwrap_or_default());
-            survey.touch(&place.path);
+        for place in list(dir.root(), &dir.own())? {
+            if let Ok(Some(record)) = Record::open(dir, &place.path) {
+                survey.see_record(dir, &record);
+            }
+            survey.touch(dir, &place.path);
         }
-        for place in list(&dir.trees())? {
-            survey.touch(&place.path);
+        for place in list(dir.root(), &dir.trees())? {
+            survey.touch(dir, &place.path);
         }
         for name in survey.refs.keys().cloned().collect::<Vec<_>>() {
-            survey.touch(&dir.refs().join(name));
+            survey.touch(dir, &dir.refs().join(name));
         }
         Ok(survey)
     }
@@ -126,18 +158,14 @@ impl Survey {
     }
 
     fn see_snapshots(&mut self, dir: &RepoDir) -> Result<(), CacheError> {
-        for place in list(&dir.snapshots())? {
+        for place in list(dir.root(), &dir.snapshots())? {
             let commit = name(&place.path).and_then(|name| name.parse::<Commit>().ok());
-            let Some(commit) = commit.filter(|_| place.kind.is_dir()) else { continue };
-            self.touch(&place.path);
+            let Some(commit) = commit.filter(|_| place.kind.is_dir() || place.kind.is_symlink()) else { continue };
+            self.touch(dir, &place.path);
             let mut entries = Vec::new();
-            walk(&place.path, &mut |path, _| {
-                self.touch(path);
-                // A link to a folder holds files of its own, and readers pass it by.
-                let stat = fs::metadata(path).ok();
-                if stat.as_ref().is_none_or(|stat| !stat.is_dir()) {
-                    entries.push(Entry::new(&place.path, path, stat.as_ref()));
-                }
+            walk(dir.root(), &place.path, &mut |path, _| {
+                self.touch(dir, path);
+                entries.extend(Entry::new(dir, &place.path, path));
             })?;
             entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
             self.snapshots.insert(commit, entries);
@@ -145,10 +173,27 @@ impl Survey {
         Ok(())
     }
 
+    fn see_record(&mut self, dir: &RepoDir, record: &Record) {
+        let Some(entries) = self.snapshots.get_mut(&record.commit) else { return };
+        let recorded = self.records.entry(record.commit.clone()).or_default();
+        let complete = record.is_complete(dir);
+        recorded.complete |= complete;
+        recorded.incomplete |= !complete;
+        if record.vouches_until().is_none() {
+            return;
+        }
+        for file in &record.files {
+            let found = entries.binary_search_by(|entry| entry.path.as_path().cmp(file.path.as_str().as_ref()));
+            if let Ok(at) = found {
+                entries[at].verified = entries[at].verified.max(Some(record.verified_at));
+            }
+        }
+    }
+
     fn see_blobs(&mut self, dir: &RepoDir) -> Result<(), CacheError> {
-        for place in list(&dir.blobs())? {
-            self.touch(&place.path);
-            let piece = Piece { bytes: own_bytes(&place.path), path: place.path };
+        for place in list(dir.root(), &dir.blobs())? {
+            self.touch(dir, &place.path);
+            let piece = Piece { bytes: own_bytes(dir, &place.path), path: place.path };
             if is_incomplete(&piece.path) {
                 self.unfinished.push(piece);
             } else if name(&piece.path).is_some_and(|name| name.parse::<Digest>().is_ok()) {
@@ -160,26 +205,30 @@ impl Survey {
         Ok(())
     }
 
-    fn touch(&mut self, path: &Path) {
-        if let Ok(at) = fs::symlink_metadata(path).and_then(|stat| stat.modified()) {
+    fn touch(&mut self, dir: &RepoDir, path: &Path) {
+        if let Ok(at) = dir.root().stat(path).and_then(|stat| stat.modified()) {
             self.touched = self.touched.max(at);
         }
     }
 }
 
 impl Entry {
-    fn new(root: &Path, path: &Path, stat: Option<&Metadata>) -> Self {
-        let link = fs::read_link(path).ok();
-        let first = match (&link, path.parent()) {
-            (Some(link), Some(folder)) => folder.join(link),
-            _ => path.to_owned(),
-        };
-        Self {
-            path: path.strip_prefix(root).unwrap_or(path).to_owned(),
-            content: fs::symlink_metadata(first).ok().map(|stat| identity(&stat)),
-            file: stat.map(Stat::from),
-            link,
+    /// None for a link to a folder of the cache: that holds files of its own, and readers pass it by.
+    fn new(dir: &RepoDir, snapshot: &Path, path: &Path) -> Option<Self> {
+        let link = dir.root().read_link(path).ok();
+        let target = link.as_ref().and_then(|_| resolve::target(dir.root(), path).ok()?);
+        let first = dir.root().stat(target.as_deref().unwrap_or(path)).ok();
+        if link.is_some() && first.as_ref().is_some_and(Metadata::is_dir) {
+            return None;
         }
+        let file = resolve::resolve(dir, path).ok();
+        Some(Self {
+            path: path.strip_prefix(snapshot).unwrap_or(path).to_owned(),
+            content: first.filter(|_| file.is_some()).map(|stat| identity(&stat)),
+            file: file.map(|file| Stat::from(&file.stat)),
+            link,
+            verified: None,
+        })
     }
 }
 
@@ -192,37 +241,38 @@ pub(super) fn identity(stat: &Metadata) -> Identity {
 pub(super) fn refs(dir: &RepoDir) -> Result<BTreeMap<String, String>, CacheError> {
     let root = dir.refs();
     let mut found = Vec::new();
-    if root.is_dir() {
-        walk(&root, &mut |path, _| found.push(path.to_owned()))?;
-    }
+    walk(dir.root(), &root, &mut |path, _| found.push(path.to_owned()))?;
     let mut refs = BTreeMap::new();
     for path in found {
-        let text = fs::read_to_string(&path).map_err(|error| unreadable(&path, error))?;
         let name = of_path(path.strip_prefix(&root).unwrap_or(&path));
-        refs.insert(name, text.trim().to_owned());
+        let text = match dir.root().read(&path, REF) {
+            Ok(text) => text,
+            // Longer than any ref: it names no commit.
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Vec::new(),
+            Err(error) => return Err(unreadable(&path, error)),
+        };
+        refs.insert(name, String::from_utf8_lossy(&text).trim().to_owned());
     }
     Ok(refs)
 }
 
 /// The names of the contents that links below a folder lead to.
-pub(super) fn linked_below(folder: &Path) -> Result<HashSet<OsString>, CacheError> {
+pub(super) fn linked_below(root: &Root, folder: &Path) -> Result<HashSet<OsString>, CacheError> {
     let mut linked = HashSet::new();
-    if folder.is_dir() {
-        walk(folder, &mut |path, kind| {
-            if kind.is_symlink() {
-                let target = fs::read_link(path).ok();
-                linked.extend(target.as_deref().and_then(Path::file_name).map(OsStr::to_owned));
-            }
-        })?;
-    }
+    walk(root, folder, &mut |path, kind| {
+        if kind.is_symlink() {
+            let target = root.read_link(path).ok();
+            linked.extend(target.as_deref().and_then(Path::file_name).map(OsStr::to_owned));
+        }
+    })?;
     Ok(linked)
 }
 
-/// Shows every file and link below a folder to `see`. No link is followed.
-pub(super) fn walk(folder: &Path, see: &mut impl FnMut(&Path, FileType)) -> Result<(), CacheError> {
+/// Shows every file and link below a folder, which need not be there, to `see`. No link is followed.
+pub(super) fn walk(root: &Root, folder: &Path, see: &mut impl FnMut(&Path, FileType)) -> Result<(), CacheError> {
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
-        for place in list(&folder)? {
+        for place in list(root, &folder)? {
             if place.kind.is_dir() {
                 folders.push(place.path);
             } else {
@@ -233,28 +283,17 @@ pub(super) fn walk(folder: &Path, see: &mut impl FnMut(&Path, FileType)) -> Resu
     Ok(())
 }
 
-/// What lies in a folder.
-pub(super) struct Place {
-    pub(super) path: PathBuf,
-    /// Of a link, not of what it leads to.
-    pub(super) kind: FileType,
-}
-
 /// What lies in a folder that need not be there.
-pub(super) fn list(folder: &Path) -> Result<Vec<Place>, CacheError> {
-    let place = |entry: io::Result<fs::DirEntry>| {
-        let entry = entry?;
-        Ok(Place { path: entry.path(), kind: entry.file_type()? })
-    };
-    match fs::read_dir(folder).and_then(|entries| entries.map(place).collect()) {
+pub(super) fn list(root: &Root, folder: &Path) -> Result<Vec<Place>, CacheError> {
+    match root.entries(folder).and_then(Iterator::collect) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         other => other.map_err(|error| unreadable(folder, error)),
     }
 }
 
 /// The bytes that are freed when it goes: none for a link.
-pub(super) fn own_bytes(path: &Path) -> u64 {
-    fs::symlink_metadata(path).ok().filter(Metadata::is_file).map_or(0, |stat| stat.len())
+pub(super) fn own_bytes(dir: &RepoDir, path: &Path) -> u64 {
+    dir.root().stat(path).ok().filter(Metadata::is_file).map_or(0, |stat| stat.len())
 }
 
 /// The last part of a path, if it is text.
@@ -263,5 +302,8 @@ pub(super) fn name(path: &Path) -> Option<&str> {
 }
 
 fn unreadable(path: &Path, source: io::Error) -> CacheError {
-    CacheError::Io { action: "read", path: path.to_owned(), source }
+    match source.downcast() {
+        Ok(foreign) => CacheError::Foreign { action: "read", path: path.to_owned(), foreign },
+        Err(source) => CacheError::Io { action: "read", path: path.to_owned(), source },
+    }
 }

@@ -2,7 +2,6 @@
 
 use std::{
     fmt,
-    fs::File,
     io::{self, BufReader},
 };
 
@@ -12,7 +11,7 @@ use serde::{
 };
 use serde_json::ser::PrettyFormatter;
 
-use super::{disk, error::CacheError, layout::RepoDir};
+use super::{disk, error::CacheError, layout::RepoDir, record::DOCUMENT, resolve};
 use crate::hub::{Commit, Digest, RepoFile};
 
 /// The format of `huggingface_hub` 1.29 and later.
@@ -109,8 +108,8 @@ impl<'de> Deserialize<'de> for Paths {
 pub(super) fn write(dir: &RepoDir, commit: &Commit, files: &[RepoFile]) -> Result<(), CacheError> {
     let Some(files) = Files::new(files) else { return remove_stale(dir, commit) };
     let path = dir.tree(commit);
-    path.parent().map_or(Ok(()), disk::make_dirs)?;
-    disk::write_with(&path, &dir.own(), |file| {
+    path.parent().map_or(Ok(()), |folder| disk::make_dirs(dir.root(), folder))?;
+    disk::write_with(dir.root(), &path, &dir.own(), |file| {
         let formatter = PrettyFormatter::with_indent(b" ");
         let mut to = serde_json::Serializer::with_formatter(file, formatter);
         Ok(Tree { format_version: FORMAT, files }.serialize(&mut to)?)
@@ -123,7 +122,7 @@ pub(super) fn remove_stale(dir: &RepoDir, commit: &Commit) -> Result<(), CacheEr
     match read(dir, commit) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Ok(tree) if tree.is_whole(dir, commit) => Ok(()),
-        _ => disk::remove(&dir.tree(commit)),
+        _ => disk::remove(dir.root(), &dir.tree(commit)),
     }
 }
 
@@ -133,13 +132,13 @@ pub(super) fn lacks_files(dir: &RepoDir, commit: &Commit) -> bool {
 }
 
 fn read(dir: &RepoDir, commit: &Commit) -> io::Result<Tree<Paths>> {
-    Ok(serde_json::from_reader(BufReader::new(File::open(dir.tree(commit))?))?)
+    Ok(serde_json::from_reader(BufReader::new(dir.root().reader(&dir.tree(commit), DOCUMENT)?))?)
 }
 
 impl Tree<Paths> {
     fn is_whole(&self, dir: &RepoDir, commit: &Commit) -> bool {
         let snapshot = dir.snapshot(commit);
-        self.files.0.iter().all(|file| snapshot.join(file).exists())
+        self.files.0.iter().all(|file| resolve::resolve(dir, &snapshot.join(file)).is_ok())
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     collections::{HashMap, HashSet},
     ffi::OsStr,
     fmt,
-    fs::{self, Metadata},
+    fs::Metadata,
     io,
     path::{Path, PathBuf},
 };
@@ -12,10 +12,14 @@ use std::{
 use serde::Serialize;
 
 use super::{
+    error::CacheError,
     hash::hash_file,
     layout::{CacheDir, RepoDir},
+    names::Places,
     record::Record,
-    survey::{Identity, identity},
+    resolve,
+    root::Foreign,
+    survey::{self, Identity, identity},
 };
 use crate::{
     hub::{Digest, Repo},
@@ -72,12 +76,8 @@ pub enum Fault {
 }
 
 /// Reads every repo of a cache. Fails when it cannot even be told which there are.
-pub fn verify_all(cache: &CacheDir) -> io::Result<Vec<Checked>> {
-    let entries: Vec<_> = fs::read_dir(cache.root())?.collect::<io::Result<_>>()?;
-    let mut repos: Vec<_> =
-        entries.iter().filter_map(|entry| cache.parse(entry.file_name().to_str()?)).collect();
-    repos.sort_unstable_by(|a, b| a.repo().cmp(b.repo()));
-    Ok(repos.iter().map(verify).collect())
+pub fn verify_all(cache: &CacheDir) -> Result<Vec<Checked>, CacheError> {
+    Ok(survey::repos(cache)?.iter().map(verify).collect())
 }
 
 /// Reads every file that a record of the repo names, and every blob besides: its name is its hash, whoever wrote it.
@@ -86,9 +86,22 @@ pub fn verify(dir: &RepoDir) -> Checked {
     let report = Checked { repo: dir.repo().clone(), files: 0, bytes: 0, unchecked: 0, problems: Vec::new() };
     let mut check = Check { dir, seen: HashMap::new(), report };
     let mut named = HashSet::new();
-    for record in check.records() {
-        for file in record.files {
+    for path in check.list(&dir.own()) {
+        let record = match Record::open(dir, &path) {
+            Ok(record) => record,
+            Err(error) => {
+                check.problem(&path, fault_of(&path, &error));
+                continue;
+            }
+        };
+        let Some(record) = record else { continue };
+        let mut places = Places::new(dir.root(), &dir.snapshot(&record.commit));
+        for file in &record.files {
             let entry = dir.entry(&record.commit, &file.path);
+            if let Some(twin) = places.add(&file.path) {
+                let why = format!("the file system takes it for {twin}");
+                check.problem(&entry, Fault::Unreadable(why));
+            }
             if named.insert(entry.clone()) {
                 check.file(&entry, Some(file.size), &file.digest);
             }
@@ -112,26 +125,14 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    fn records(&mut self) -> Vec<Record> {
-        let mut records = Vec::new();
-        for path in self.list(&self.dir.own()) {
-            match Record::open(self.dir, &path) {
-                Ok(record) => records.extend(record),
-                Err(error) => self.problem(&path, fault_of(&error)),
-            }
-        }
-        records
-    }
-
     /// What lies in a folder. It need not be there, but what cannot be read may hide anything.
     fn list(&mut self, folder: &Path) -> Vec<PathBuf> {
-        let listed = fs::read_dir(folder)
-            .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect());
-        match listed {
+        let listed = self.dir.root().entries(folder);
+        match listed.and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path)).collect()) {
             Ok(paths) => paths,
             Err(error) => {
                 if error.kind() != io::ErrorKind::NotFound {
-                    self.problem(folder, fault_of(&error));
+                    self.problem(folder, fault_of(folder, &error));
                 }
                 Vec::new()
             }
@@ -144,22 +145,22 @@ impl Check<'_> {
         let mut folders = vec![self.dir.snapshots()];
         while let Some(folder) = folders.pop() {
             for path in self.list(&folder).into_iter().filter(|path| !named.contains(path)) {
-                if fs::symlink_metadata(&path).is_ok_and(|stat| stat.is_dir()) {
+                if self.dir.root().is_folder(&path) {
                     folders.push(path);
                     continue;
                 }
-                match fs::metadata(&path) {
-                    Ok(stat) => self.report.unchecked += u64::from(!known.contains(&identity(&stat))),
-                    Err(error) => self.problem(&path, fault_of(&error)),
+                match resolve::resolve(self.dir, &path) {
+                    Ok(found) => self.report.unchecked += u64::from(!known.contains(&identity(&found.stat))),
+                    Err(error) => self.problem(&path, fault_of(&path, &error)),
                 }
             }
         }
     }
 
     fn file(&mut self, path: &Path, size: Option<u64>, digest: &Digest) {
-        let fault = match fs::metadata(path) {
-            Ok(stat) => self.content(path, &stat, size, digest),
-            Err(error) => Some(fault_of(&error)),
+        let fault = match resolve::resolve(self.dir, path) {
+            Ok(found) => self.content(path, &found.stat, size, digest),
+            Err(error) => Some(fault_of(path, &error)),
         };
         if let Some(fault) = fault {
             self.problem(path, fault);
@@ -178,24 +179,28 @@ impl Check<'_> {
         }
         self.report.files += 1;
         self.report.bytes += stat.len();
-        let fault = match hash_file(path, size.unwrap_or(stat.len()), digest) {
+        let fault = match hash_file(self.dir, path, size.unwrap_or(stat.len()), digest) {
             Ok(right) => (!right).then_some(Fault::Mismatch),
-            Err(error) => Some(fault_of(&error)),
+            Err(error) => Some(fault_of(path, &error)),
         };
         self.seen.insert(key, fault.clone());
         fault
     }
 }
 
-fn fault_of(error: &io::Error) -> Fault {
-    match error.kind() {
-        io::ErrorKind::NotFound => Fault::Missing,
-        kind => Fault::Unreadable(kind.to_string()),
+fn fault_of(path: &Path, error: &io::Error) -> Fault {
+    match (Foreign::in_answer(error), error.kind()) {
+        (Some(foreign), _) if foreign.path == path => Fault::Unreadable(format!("it is {}", foreign.found)),
+        (Some(foreign), _) => Fault::Unreadable(foreign.to_string()),
+        (None, io::ErrorKind::NotFound) => Fault::Missing,
+        (None, kind) => Fault::Unreadable(kind.to_string()),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use pretty_assertions::assert_eq;
 
     use super::*;
@@ -259,17 +264,23 @@ mod tests {
         let checked = verify(&dir);
         assert_eq!((checked.files, checked.unchecked, checked.problems), (0, 1, Vec::new()));
 
-        std::os::unix::fs::symlink("../nowhere", hello.with_extension("lost")).unwrap();
+        let link = |to: &str| std::os::unix::fs::symlink(to, hello.with_extension("link")).unwrap();
+        let entry = at(&format!("snapshots/{COMMIT}/a/b.link"));
+        link("../../../blobs/nothing");
+        assert_eq!(verify(&dir).problems, [Problem { path: entry.clone(), fault: Fault::Missing }]);
+        fs::remove_file(hello.with_extension("link")).unwrap();
+        link("b.txt");
         // What cannot be listed, also not by root.
         fs::remove_dir(dir.blobs()).unwrap();
         fs::write(dir.blobs(), "").unwrap();
-        let fault = Fault::Unreadable(io::ErrorKind::NotADirectory.to_string());
-        let problems = vec![
-            Problem { path: at("blobs"), fault },
-            Problem { path: at(&format!("snapshots/{COMMIT}/a/b.lost")), fault: Fault::Missing },
-        ];
+        let fault = Fault::Unreadable("it is a file".to_owned());
+        let elsewhere = Fault::Unreadable("it is a link that leads to no blob of this cache".to_owned());
+        let problems =
+            vec![Problem { path: at("blobs"), fault }, Problem { path: entry, fault: elsewhere }];
         assert_eq!(verify(&dir).problems, problems);
         let nowhere = CacheDir::new(dir.path().join("nowhere"));
-        assert_eq!(verify_all(&nowhere).unwrap_err().kind(), io::ErrorKind::NotFound);
+        let error = verify_all(&nowhere).unwrap_err();
+        let CacheError::Io { source, .. } = error else { panic!("{error}") };
+        assert_eq!(source.kind(), io::ErrorKind::NotFound);
     }
 }

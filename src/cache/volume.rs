@@ -7,14 +7,16 @@ use std::{
 };
 
 use rustix::{
-    fs::{Access, StatVfsMountFlags, access, statvfs},
+    fs::{StatVfsMountFlags, statvfs},
     process::{getegid, geteuid},
 };
 
 use super::{
     disk::{self, TemporaryFile},
-    error::CacheError,
+    error::{CacheError, While as _},
     layout::RepoDir,
+    names::other_case,
+    root::Foreign,
 };
 
 /// What the tag of a cache says, after <https://bford.info/cachedir/>.
@@ -25,21 +27,27 @@ const TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
 
 /// Makes the folders of a repo, and proves that files can be made in them.
 pub fn prepare(dir: &RepoDir) -> Result<(), CacheError> {
-    disk::make_above(dir.cache().root())?;
+    disk::make_root(dir.root())?;
     // `snapshots` is there from the beginning: without it, readers take the repo for damaged.
     for folder in [dir.snapshots(), dir.blobs(), dir.own()] {
-        disk::make_dirs(&folder)?;
+        disk::make_dirs(dir.root(), &folder)?;
+    }
+    if let Some(other) = other_case(dir.root(), dir.cache().root(), &dir.path()) {
+        let name = |path: &Path| path.file_name().unwrap_or_default().display().to_string();
+        let folder = dir.cache().root().to_owned();
+        return Err(CacheError::OneName { one: name(&other), other: name(&dir.path()), folder });
     }
     for folder in [dir.blobs(), dir.own()] {
-        drop(TemporaryFile::create(&folder)?);
+        drop(TemporaryFile::create(dir.root(), &folder)?);
     }
     // Readers take whatever lies in these for theirs, so they are only asked whether something could.
     for folder in [dir.snapshots(), dir.refs(), dir.trees()] {
-        if folder.is_dir()
-            && let Err(error) = access(&folder, Access::WRITE_OK)
-        {
-            return Err(CacheError::new("write into", &folder, error.into()));
+        match dir.root().stat(&folder) {
+            Ok(stat) if stat.is_dir() => dir.root().may_write(&folder),
+            Ok(stat) => Err(Foreign::of(&folder, &stat).into()),
+            Err(_) => Ok(()),
         }
+        .during("write into", &folder)?;
     }
     tag(dir);
     Ok(())
@@ -48,8 +56,8 @@ pub fn prepare(dir: &RepoDir) -> Result<(), CacheError> {
 /// Marks the cache for backup programs, if we may: with a volume's `subPath`, the root can be another's.
 fn tag(dir: &RepoDir) {
     let path = dir.cache().tag();
-    if !path.exists()
-        && let Err(error) = disk::write_whole(&path, &dir.own(), TAG.as_bytes())
+    if !dir.root().exists(&path)
+        && let Err(error) = disk::write_whole(dir.root(), &path, &dir.own(), TAG.as_bytes())
     {
         tracing::debug!(%error, "the cache stays without a CACHEDIR.TAG");
     }
@@ -58,7 +66,7 @@ fn tag(dir: &RepoDir) {
 /// Refuses when `needed` bytes do not fit.
 pub fn require_space(dir: &RepoDir, needed: u64) -> Result<(), CacheError> {
     let path = dir.cache().root();
-    match free_space(path) {
+    match dir.root().free_space() {
         Some(free) if free < needed => Err(CacheError::TooSmall { path: path.to_owned(), needed, free }),
         _ => Ok(()),
     }

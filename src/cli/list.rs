@@ -48,8 +48,11 @@ impl Args {
             Output::Json => listing.repos.iter().for_each(|repo| print(&json(repo))),
             Output::Text => text(&listing, Timestamp::now()),
         }
-        tell(&total(&place, &listing));
-        exit::OK
+        if !listing.repos.is_empty() || listing.failed.is_empty() {
+            tell(&total(&place, &listing));
+        }
+        let codes: Vec<_> = listing.failed.iter().map(failed).collect();
+        codes.last().copied().unwrap_or(exit::OK)
     }
 }
 

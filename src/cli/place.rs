@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 use super::{env::Env, source::KindArg, tell};
 use crate::{
-    cache::{CacheDir, CacheError, RepoDir},
+    cache::{CacheDir, CacheError, RepoDir, is_there},
     hub::Repo,
     reason::{Reason, exit},
     text::of_path,
@@ -58,8 +58,9 @@ impl PlaceArgs {
             }
         };
         let place = Place { cache, repo };
-        match place.repo.as_ref().filter(|dir| !dir.path().is_dir()) {
-            Some(missing) => {
+        match place.repo.as_ref().map(|dir| (dir, is_there(dir))) {
+            Some((_, Err(error))) => Err(failed(&error)),
+            Some((missing, Ok(false))) => {
                 tell(&format!(
                     "{}: {} has nothing of {}.",
                     Reason::NoMatchingFiles,
@@ -68,7 +69,7 @@ impl PlaceArgs {
                 ));
                 Err(Reason::NoMatchingFiles.exit_code())
             }
-            None => Ok(place),
+            _ => Ok(place),
         }
     }
 }

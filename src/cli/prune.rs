@@ -61,19 +61,25 @@ impl Args {
         let Self { unreferenced, min_age, dry_run, output, .. } = self;
         let rules = PruneRules { min_age, unreferenced, dry_run };
         let pruned = match &place.repo {
-            Some(dir) => prune(dir, &rules).map(|pruned| vec![pruned]),
+            Some(dir) => Ok(vec![prune(dir, &rules)]),
             None => prune_all(&place.cache, &rules),
         };
-        let pruned = match pruned {
-            Ok(pruned) => pruned,
+        let (pruned, errors) = match pruned {
+            Ok(all) => {
+                let (pruned, errors): (Vec<_>, Vec<_>) = all.into_iter().partition(Result::is_ok);
+                (pruned.into_iter().flatten().collect::<Vec<_>>(), errors)
+            }
             Err(error) => return failed(&error),
         };
         match output {
             Output::Json => pruned.iter().for_each(|repo| print(&json(repo))),
             Output::Text => pruned.iter().for_each(text),
         }
-        tell(&total(&pruned, dry_run));
-        exit::OK
+        if !pruned.is_empty() || errors.is_empty() {
+            tell(&total(&pruned, dry_run));
+        }
+        let codes: Vec<_> = errors.into_iter().filter_map(Result::err).map(|error| failed(&error)).collect();
+        codes.last().copied().unwrap_or(exit::OK)
     }
 }
 

@@ -1,8 +1,10 @@
 //! `modelcache verify`: reads a cache again, without the Hub.
 
-use std::io;
-
-use super::{Output, json, place::PlaceArgs, print, show, tell};
+use super::{
+    Output, json,
+    place::{PlaceArgs, failed},
+    print, show, tell,
+};
 use crate::{
     cache::{Checked, verify, verify_all},
     reason::{Reason, exit},
@@ -35,12 +37,7 @@ impl Args {
         });
         let checked = match read.await {
             Ok(Ok(checked)) => checked,
-            Ok(Err(error)) => {
-                let missing = error.kind() == io::ErrorKind::NotFound;
-                let reason = if missing { Reason::NoMatchingFiles } else { Reason::NotChecked };
-                tell(&format!("{reason}: cannot read {root}: {error}."));
-                return reason.exit_code();
-            }
+            Ok(Err(error)) => return failed(&error),
             Err(error) => {
                 tell(&format!("{}: {error}.", Reason::DownloadFailed));
                 return exit::FAILURE;

@@ -123,8 +123,8 @@ impl Downloads<'_> {
     }
 
     async fn is_there(&self, file: &RepoFile) -> Result<bool, FetchError> {
-        let (place, file) = (self.dir.blob(&file.digest), file.clone());
-        Ok(spawn_blocking(move || prove(&place, &file)).await??)
+        let (dir, file) = (self.dir.clone(), file.clone());
+        Ok(spawn_blocking(move || prove(&dir, &dir.blob(&file.digest), &file)).await??)
     }
 
     /// A broken proxy or disk on the way may do it right the next time, from the first byte.

@@ -82,8 +82,8 @@ pub(super) async fn plan<'a>(
     }
     let proofs = unproven.into_iter().map(|(place, file)| async move {
         let right = spawn_blocking({
-            let (place, file) = (place.clone(), file.clone());
-            move || prove(&place, &file)
+            let (dir, place, file) = (dir.clone(), place.clone(), file.clone());
+            move || prove(&dir, &place, &file)
         });
         let right = right.await??;
         if !right {
@@ -102,7 +102,7 @@ pub(super) async fn plan<'a>(
 type Place = PathBuf;
 
 fn look(dir: &RepoDir, commit: &Commit, files: &[RepoFile]) -> (Vec<State>, HashMap<Place, RepoFile>) {
-    let inventory = Inventory::of(dir);
+    let inventory = Inventory::of(dir, files);
     let mut unproven = HashMap::new();
     let states = files.iter().map(|file| {
         let state = inventory.state(dir, commit, file);

@@ -1,15 +1,8 @@
 //! Of several that fill the same selection of a commit, one works and the others wait for it: small contents have no
 //! locks of their own, and what one has verified need not be read by each.
 
-use std::{
-    fs::{self, File},
-    future::pending,
-    os::unix::fs::FileExt as _,
-    sync::Arc,
-    time::Duration,
-};
+use std::{fs::File, future::pending, sync::Arc, time::Duration};
 
-use jiff::Timestamp;
 use tokio::{
     select,
     task::{JoinError, spawn_blocking},
@@ -51,8 +44,9 @@ impl Turn {
         loop {
             let (dir, commit, selection) = (dir.clone(), commit.clone(), selection.clone());
             let looked = spawn_blocking(move || {
-                let sign = fs::read(dir.turn(&commit, &selection.id())).ok();
-                (Courtesy::try_turn(&dir, &commit, &selection), sign)
+                // In this order: to open the lock lets a network file system ask for its time again.
+                let lock = Courtesy::try_turn(&dir, &commit, &selection);
+                (lock, Courtesy::sign(&dir, &commit, &selection))
             });
             let (lock, sign) = looked.await?;
             if sign != last {
@@ -86,8 +80,7 @@ impl Turn {
         let Some(lock) = &self.lock else { return pending().await };
         loop {
             let lock = Arc::clone(lock);
-            let written =
-                spawn_blocking(move || lock.write_all_at(Timestamp::now().to_string().as_bytes(), 0));
+            let written = spawn_blocking(move || Courtesy::beat(&lock));
             if let Ok(Err(error)) = written.await {
                 tracing::debug!(%error, "those who wait see no sign of life");
             }

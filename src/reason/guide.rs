@@ -175,6 +175,16 @@ impl Reason {
                  of the Job.",
                 "Give the volume the group of the Job (`fsGroup`), set `spec.job.podSecurityContext`, or mount it writable.",
             ),
+            Self::VolumeUnsafe => bad(
+                "Somebody has put a link, a FIFO, a device or the like where the cache has a folder or a file of its own. It is neither \
+                 followed nor used, and nothing outside of the cache was changed. The message names it.",
+                "Find out who writes to the volume besides the downloads. Remove what the message names; the next try makes it again.",
+            ),
+            Self::NameNotSupported => bad(
+                "The file system of the volume cannot hold the name of a file in the repo, such as `a:b` on exFAT, or takes two names \
+                 for one, such as `Readme` and `README` where it has no letter case. The message names the file, or both.",
+                "Leave the file out with `spec.source.exclude`, or use a volume with another file system.",
+            ),
             Self::RefConflict => bad(
                 "Another ModelCache on the same claim has the same ref of the same repo at another commit; the one whose data are \
                  there, or else the older one, keeps it. Or two refs cannot be files beside each other, such as `pr` and `pr/1`.",
