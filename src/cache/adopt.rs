@@ -180,4 +180,42 @@ mod tests {
         }
         assert!(matches!(adopt(&dir, &file, PATIENT).unwrap(), Adopted::Some(_)));
     }
+
+    #[test]
+    fn what_could_be_another_ones_file_is_not_gone_on_with() {
+        let (root, dir) = repo_dir();
+        let (file, _) = large();
+        let theirs = root.path().join("theirs");
+        fs::write(&theirs, [7; 100]).unwrap();
+        let too_long = |at: &Path| File::create(at).unwrap().set_len(file.size + 1).unwrap();
+        let fifo = |at: &Path| {
+            rustix::fs::mkfifoat(rustix::fs::CWD, at, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR)
+                .unwrap();
+        };
+        let leads: [&dyn Fn(&Path); 5] = [
+            &|at| std::os::unix::fs::symlink(&theirs, at).unwrap(),
+            &|at| fs::hard_link(&theirs, at).unwrap(),
+            &|at| fs::create_dir(at).unwrap(),
+            &fifo,
+            &too_long,
+        ];
+        for (number, lead) in leads.iter().enumerate() {
+            let unique = u32::try_from(number).unwrap();
+            let (path, sidecar) = (dir.incomplete(&file.digest, unique), dir.parts(&file.digest, unique));
+            Parts::create(dir.root(), &sidecar, file.size).add(0, 1);
+            lead(&path);
+            assert!(matches!(adopt(&dir, &file, PATIENT).unwrap(), Adopted::Nothing), "{number}");
+            // And the same for the file that says how much is there.
+            if number < 4 {
+                let _ = (fs::remove_file(&path), fs::remove_dir(&path));
+                fs::rename(&sidecar, root.path().join("aside")).unwrap();
+                fs::write(&path, [7; 100]).unwrap();
+                lead(&sidecar);
+                assert!(matches!(adopt(&dir, &file, PATIENT).unwrap(), Adopted::Nothing), "{number}");
+            }
+            crate::cache::sweep(&dir, Duration::ZERO, Some(&|_| false));
+            assert!(!dir.root().exists(&path), "{number}");
+        }
+        assert_eq!(fs::read(&theirs).unwrap(), [7; 100]);
+    }
 }

@@ -5,8 +5,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{root::Foreign, volume::{Diagnosis, free_space}};
-use crate::{hub::{Digest, RepoPath}, reason::Reason, units::size};
+use super::{
+    root::Foreign,
+    volume::{Diagnosis, free_space},
+};
+use crate::{
+    hub::{Digest, RepoPath},
+    reason::Reason,
+    units::size,
+};
 
 /// A failure of the cache room.
 #[derive(Debug, thiserror::Error)]
@@ -148,8 +155,8 @@ impl CacheError {
     /// The same where it is about the name of a file of the repo and nothing else.
     pub(super) fn for_name(self, folder: &Path, name: &RepoPath) -> Self {
         match self {
-            // EINVAL, ENAMETOOLONG and EILSEQ.
-            Self::Io { source, .. } if matches!(source.raw_os_error(), Some(22 | 36 | 84)) => {
+            // EINVAL, ENAMETOOLONG, EILSEQ and ENOENT.
+            Self::Io { source, .. } if matches!(source.raw_os_error(), Some(2 | 22 | 36 | 84)) => {
                 Self::Name { name: name.clone(), folder: folder.to_owned(), source }
             }
             other => other,

@@ -5,6 +5,10 @@ use std::{
     path::Path,
 };
 
+use rustix::{
+    fs::{SeekFrom, seek},
+    io::Errno,
+};
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 
@@ -67,6 +71,34 @@ pub(super) fn hash_file(dir: &RepoDir, path: &Path, size: u64, expected: &Digest
     Ok(digest_of(&mut file.take(size.saturating_add(1)), size, expected)? == *expected)
 }
 
+/// Whether there are holes of more than 1 GiB in what a blob stands for, where the file system says so. No model has as many
+/// zeros.
+pub(super) fn is_hollow(dir: &RepoDir, path: &Path) -> io::Result<bool> {
+    const MOST: u64 = 1 << 30;
+    const EXTENTS: u32 = 100_000;
+    let file = resolve::open(dir, path)?;
+    let end = file.metadata()?.len();
+    let (mut at, mut holes) = (0, 0);
+    for _ in 0..EXTENTS {
+        if at >= end {
+            break;
+        }
+        let hole = seek(&file, SeekFrom::Hole(at))?;
+        if hole >= end {
+            break;
+        }
+        at = match seek(&file, SeekFrom::Data(hole)) {
+            Err(Errno::NXIO) => end,
+            other => other?,
+        };
+        holes += at.saturating_sub(hole);
+        if holes > MOST {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// The hash, of the same kind as `like`, of what is left to read.
 pub(super) fn digest_of(from: &mut impl Read, size: u64, like: &Digest) -> io::Result<Digest> {
     let mut hasher = Hasher::new(like, size);
@@ -98,6 +130,17 @@ mod tests {
             hasher.update(b"he");
             hasher.update(b"llo");
             assert_eq!(hasher.finish(), expected);
+        }
+    }
+
+    #[test]
+    fn a_file_of_holes_is_known_without_reading_it() {
+        let (_root, dir) = repo_dir();
+        let path = dir.blobs().join("x");
+        let file = std::fs::File::create(&path).unwrap();
+        for (length, hollow) in [(1 << 20, false), (64 << 30, true)] {
+            file.set_len(length).unwrap();
+            assert_eq!(is_hollow(&dir, &path).unwrap(), hollow, "{length}");
         }
     }
 

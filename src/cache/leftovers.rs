@@ -67,7 +67,9 @@ pub(super) fn leftovers(dir: &RepoDir) -> impl Iterator<Item = Leftover> + use<>
 /// How much of a content writers have on its way, all together: while it grows, one of them is alive.
 #[must_use]
 pub fn on_its_way(dir: &RepoDir, digest: &Digest) -> u64 {
-    leftovers(dir).filter(|left| left.digest == *digest).fold(0, |sum, left| sum.saturating_add(left.space(dir)))
+    leftovers(dir)
+        .filter(|left| left.digest == *digest)
+        .fold(0, |sum, left| sum.saturating_add(left.space(dir)))
 }
 
 /// How much of each content is there to go on with: room that a download need not find again.
@@ -247,5 +249,40 @@ mod tests {
         for other in [hash.clone(), format!("{hash}.incomplete"), "x.0123abcd.incomplete".to_owned()] {
             assert!(!is_incomplete(&other), "{other}");
         }
+    }
+
+    #[test]
+    fn a_run_that_was_killed_as_it_began_leaves_nothing_to_go_on_with() {
+        let (_root, dir) = repo_dir();
+        let hello = file("a.txt", b"hello");
+        for sidecar in [&b""[..], b"mcparts1", b"mcparts1 and then nonsense of some length, but no numbers"] {
+            let writer = Partial::create(&dir, &hello, false).unwrap();
+            writer.write(&mut writer.claim().unwrap(), b"he").unwrap();
+            drop(writer);
+            let left = leftovers(&dir).next().unwrap();
+            fs::write(left.sidecar(&dir), sidecar).unwrap();
+            assert!(resumable(&dir).is_empty());
+            assert!(abandoned(&dir) > 0);
+            sweep(&dir, Duration::ZERO, Some(&|_| true));
+            assert_eq!((leftovers(&dir).count(), disk::entries(dir.root(), &dir.own()).count()), (0, 0));
+        }
+    }
+
+    #[test]
+    fn what_no_writer_leaves_is_removed_by_its_own_name() {
+        let (root, dir) = repo_dir();
+        let hello = file("a.txt", b"hello");
+        let theirs = root.path().join("theirs");
+        fs::create_dir(&theirs).unwrap();
+        fs::write(theirs.join("file"), "theirs").unwrap();
+        std::os::unix::fs::symlink(&theirs, dir.own().join("1.snapshot")).unwrap();
+        std::os::unix::fs::symlink(theirs.join("file"), dir.incomplete(&hello.digest, 1)).unwrap();
+        fs::hard_link(theirs.join("file"), dir.blobs().join("2.tmp")).unwrap();
+        fs::create_dir(dir.own().join("3.tmp")).unwrap();
+        std::os::unix::fs::symlink(&theirs, dir.own().join("3.tmp/link")).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(dir.own().join("4.tmp")).unwrap();
+        sweep(&dir, Duration::ZERO, None);
+        let left = [dir.blobs(), dir.own()].map(|folder| disk::entries(dir.root(), &folder).count());
+        assert_eq!((left, fs::read(theirs.join("file")).unwrap()), ([0, 0], b"theirs".to_vec()));
     }
 }

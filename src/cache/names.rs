@@ -2,61 +2,84 @@
 //! medium and never guessed, for nothing else knows its rules.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet, hash_map::RandomState},
     ffi::OsStr,
+    hash::BuildHasher as _,
     path::{Path, PathBuf},
 };
 
-use super::{
-    root::Root,
-    survey::{Identity, identity},
-};
+use super::{error::CacheError, root::Root, survey};
 use crate::hub::RepoPath;
 
-/// Files of one snapshot by what lies at their paths, to find two that are one.
+/// The files of a snapshot by the names that the medium lists, while others are put beside them.
 #[derive(Debug)]
 pub(super) struct Places<'a> {
     root: &'a Root,
     snapshot: PathBuf,
-    seen: HashMap<Identity, &'a RepoPath>,
+    /// As seen from the snapshot. What was put there has the name by which it was put.
+    names: HashSet<PathBuf>,
 }
 
 impl<'a> Places<'a> {
-    pub(super) fn new(root: &'a Root, snapshot: &Path) -> Self {
-        Self { root, snapshot: snapshot.to_owned(), seen: HashMap::new() }
+    /// What is in a snapshot before anything is put there.
+    pub(super) fn of(root: &'a Root, snapshot: &Path) -> Result<Self, CacheError> {
+        let mut names = HashSet::new();
+        survey::walk(root, snapshot, &mut |path, _| {
+            names.extend(path.strip_prefix(snapshot).ok().map(Path::to_owned));
+        })?;
+        Ok(Self { root, snapshot: snapshot.to_owned(), names })
     }
 
-    /// An earlier path that is this one on the medium.
-    pub(super) fn twin(&self, path: &RepoPath) -> Option<&'a RepoPath> {
-        let earlier = *self.seen.get(&self.identity(path)?)?;
-        is_one(self.root, &self.at(earlier), &self.at(path)).then_some(earlier)
-    }
-
-    /// Keeps a path for later ones, unless an earlier one is this one on the medium: that is given then.
-    pub(super) fn add(&mut self, path: &'a RepoPath) -> Option<&'a RepoPath> {
-        let twin = self.twin(path);
-        if twin.is_none() {
-            self.identity(path).map(|identity| self.seen.insert(identity, path));
+    /// The name of what lies at this path, if it came there by another name.
+    pub(super) fn taken(&self, path: &RepoPath) -> Option<PathBuf> {
+        let (path, at) = (Path::new(path.as_str()), self.snapshot.join(path.as_str()));
+        let stat = self.root.stat(&at).ok().filter(|stat| !stat.is_dir())?;
+        if self.names.contains(path) {
+            return None;
         }
-        twin
+        // Only where something is wrong, so that it may take a while.
+        let lower = fold(path);
+        let is_same = |name: &&PathBuf| {
+            let found = self.root.stat(&self.snapshot.join(name));
+            found.is_ok_and(|found| survey::identity(&found) == survey::identity(&stat))
+        };
+        let found = self.names.iter().find(|name| fold(name) == lower);
+        Some(found.or_else(|| self.names.iter().find(is_same)).map_or_else(|| path.to_owned(), Clone::clone))
     }
 
-    fn at(&self, path: &RepoPath) -> PathBuf {
-        self.snapshot.join(path.as_str())
-    }
-
-    fn identity(&self, path: &RepoPath) -> Option<Identity> {
-        self.root.stat(&self.at(path)).ok().map(|stat| identity(&stat))
+    /// Something was put there by this name.
+    pub(super) fn put(&mut self, path: &RepoPath) {
+        self.names.insert(path.as_str().into());
     }
 }
 
-/// Whether two paths with one file are one name. They are not where the folder in which they part has both: then the file
-/// has several names, as programs make it that spare space.
+/// Two of these paths that differ in letter case alone and are one on the medium.
+pub(super) fn merged<'p>(
+    root: &Root,
+    snapshot: &Path,
+    paths: impl Iterator<Item = &'p RepoPath>,
+) -> Option<(&'p RepoPath, &'p RepoPath)> {
+    let (state, mut seen) = (RandomState::new(), HashMap::new());
+    for path in paths {
+        let earlier = seen.insert(state.hash_one(fold(Path::new(path.as_str()))), path);
+        let at = |path: &RepoPath| snapshot.join(path.as_str());
+        if let Some(earlier) = earlier.filter(|earlier| is_one(root, &at(earlier), &at(path))) {
+            return Some((earlier, path));
+        }
+    }
+    None
+}
+
+fn fold(path: &Path) -> Option<String> {
+    path.to_str().map(str::to_lowercase)
+}
+
+/// Whether two paths at which something lies are one. They are not where the folder in which they part has both names.
 fn is_one(root: &Root, one: &Path, other: &Path) -> bool {
     let mut folder = PathBuf::new();
     for (left, right) in one.iter().zip(other.iter()) {
         if left != right {
-            return !has(root, &folder, &[left, right]);
+            return root.exists(one) && root.exists(other) && !has(root, &folder, &[left, right]);
         }
         folder.push(left);
     }
@@ -97,4 +120,30 @@ fn listed_otherwise(root: &Root, path: &Path) -> Option<PathBuf> {
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn names_that_the_medium_tells_apart_are_two() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::new(folder.path());
+        fs::create_dir(folder.path().join("a")).unwrap();
+        fs::write(folder.path().join("a/x"), "").unwrap();
+        fs::hard_link(folder.path().join("a/x"), folder.path().join("a/X")).unwrap();
+        let paths: Vec<RepoPath> = ["a/x", "a/X", "A/x", "a/x"].map(|path| path.parse().unwrap()).into();
+        let mut places = Places::of(&root, folder.path()).unwrap();
+        assert!(paths.iter().all(|path| places.taken(path).is_none()));
+        assert_eq!(merged(&root, folder.path(), paths.iter()), None);
+        assert_eq!(other_case(&root, folder.path(), &folder.path().join("a/X")), None);
+        // As a medium would do it that takes them for one.
+        places.names.remove(Path::new("a/X"));
+        assert_eq!(places.taken(&paths[1]).unwrap(), Path::new("a/x"));
+        places.put(&paths[1]);
+        assert_eq!(places.taken(&paths[1]), None);
+    }
 }

@@ -73,7 +73,8 @@ impl Partial {
             tracing::debug!(%error, "the file system has no locks");
         }
         let sidecar = dir.parts(&file.digest, unique);
-        let parts = if whole { Parts::one(file.size) } else { Parts::create(dir.root(), &sidecar, file.size) };
+        let parts =
+            if whole { Parts::one(file.size) } else { Parts::create(dir.root(), &sidecar, file.size) };
         Ok(Self::new(dir, file, temporary, sidecar, parts))
     }
 

@@ -84,7 +84,10 @@ pub enum Kind {
 }
 
 /// Prunes every repo of a cache, each by itself: one that cannot be pruned keeps none of the others from it.
-pub fn prune_all(cache: &CacheDir, rules: &PruneRules) -> Result<Vec<Result<Pruned, CacheError>>, CacheError> {
+pub fn prune_all(
+    cache: &CacheDir,
+    rules: &PruneRules,
+) -> Result<Vec<Result<Pruned, CacheError>>, CacheError> {
     Ok(survey::repos(cache)?.iter().map(|dir| prune(dir, rules)).collect())
 }
 
@@ -192,7 +195,9 @@ impl Plan {
 /// What writers have left behind, or still write.
 fn leftovers(dir: &RepoDir) -> Result<Vec<PathBuf>, CacheError> {
     let mut left = Vec::new();
-    for place in survey::list(dir.root(), &dir.blobs())?.into_iter().chain(survey::list(dir.root(), &dir.own())?) {
+    for place in
+        survey::list(dir.root(), &dir.blobs())?.into_iter().chain(survey::list(dir.root(), &dir.own())?)
+    {
         let end = place.path.extension().and_then(|end| end.to_str()).unwrap_or_default();
         if end == "tmp" || end == "snapshot" || is_incomplete(&place.path) {
             left.push(place.path);
@@ -249,7 +254,11 @@ fn records_of(dir: &RepoDir, commit: &Commit) -> Result<Vec<PathBuf>, CacheError
                 .is_some_and(|rest| rest.starts_with('-') && rest.ends_with(".json"))
         })
     };
-    Ok(survey::list(dir.root(), &dir.own())?.into_iter().map(|place| place.path).filter(|path| ours(path)).collect())
+    Ok(survey::list(dir.root(), &dir.own())?
+        .into_iter()
+        .map(|place| place.path)
+        .filter(|path| ours(path))
+        .collect())
 }
 
 /// Removes a snapshot, unless somebody wants it after all.

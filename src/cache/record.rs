@@ -16,7 +16,7 @@ use serde::{
 };
 use sha2::{Digest as _, Sha256};
 
-use super::{disk, error::CacheError, hash::hash_file, layout::RepoDir, names::Places, resolve};
+use super::{disk, error::CacheError, hash::hash_file, layout::RepoDir, names::merged, resolve};
 use crate::hub::{Commit, Digest, NameError, Patterns, Repo, RepoId, RepoPath, RepoType};
 
 /// The only format so far.
@@ -140,8 +140,7 @@ impl Record {
 
     /// All records of a repo that can be used, one after the other: each may be long.
     pub fn all(dir: &RepoDir) -> impl Iterator<Item = Self> {
-        disk::entries(dir.root(), &dir.own())
-            .filter_map(|entry| Self::open(dir, &entry.path).ok().flatten())
+        disk::entries(dir.root(), &dir.own()).filter_map(|entry| Self::open(dir, &entry.path).ok().flatten())
     }
 
     /// The record in a file of our folder; `None` where it holds something else.
@@ -202,11 +201,9 @@ impl Record {
     /// `verify` is for.
     #[must_use]
     pub fn is_complete(&self, dir: &RepoDir) -> bool {
-        let mut places = Places::new(dir.root(), &dir.snapshot(&self.commit));
-        self.files.iter().all(|file| {
-            resolve::has_size(dir, &dir.entry(&self.commit, &file.path), file.size)
-                && places.add(&file.path).is_none()
-        })
+        self.files.iter().all(|file| resolve::has_size(dir, &dir.entry(&self.commit, &file.path), file.size))
+            && merged(dir.root(), &dir.snapshot(&self.commit), self.files.iter().map(|file| &file.path))
+                .is_none()
     }
 }
 
@@ -232,7 +229,8 @@ struct Stored {
 
 impl From<Stored> for Record {
     fn from(stored: Stored) -> Self {
-        let Stored { format_version, repo, kind, commit, include, exclude, files, bytes, verified_at } = stored;
+        let Stored { format_version, repo, kind, commit, include, exclude, files, bytes, verified_at } =
+            stored;
         let selection = Selection { include, exclude };
         Self { format_version, repo, kind, commit, selection, files, bytes, verified_at }
     }
@@ -355,5 +353,43 @@ mod tests {
         }
         fs::write(&path, "{").unwrap();
         assert_eq!(Record::all(&dir).count(), 0);
+    }
+
+    #[test]
+    fn a_record_from_the_future_vouches_for_nothing() {
+        let (_root, dir) = repo_dir();
+        let commit: Commit = COMMIT.parse().unwrap();
+        let hello = file("b.txt", b"hello");
+        let entry = dir.entry(&commit, &hello.path);
+        fs::create_dir(dir.snapshot(&commit)).unwrap();
+        let recorded = RecordedFile { path: hello.path, size: hello.size, digest: hello.digest };
+        let at = |at: Timestamp| Record::new(&dir, &commit, Selection::default(), vec![recorded.clone()], at);
+        let soon = Timestamp::now() + jiff::SignedDuration::from_secs(30);
+        let later = Timestamp::now() + jiff::SignedDuration::from_hours(1);
+        fs::write(&entry, "jello").unwrap();
+        for (time, vouches) in [(soon, true), (later, false), (Timestamp::MAX, false)] {
+            assert_eq!(at(time).vouches_until().is_some(), vouches, "{time}");
+            assert_eq!(at(time).confirmed(&dir).is_some(), vouches, "{time}");
+        }
+        fs::write(&entry, "hello").unwrap();
+        let renewed = at(later).confirmed(&dir).unwrap();
+        assert!(renewed.verified_at < later, "it was read, and has a time of its own");
+    }
+
+    #[test]
+    fn what_is_no_record_is_not_read_for_long() {
+        let (_root, dir) = repo_dir();
+        let path = dir.own().join("0-0.json");
+        fs::File::create(&path).unwrap().set_len(64 << 30).unwrap();
+        assert_eq!(Record::open(&dir, &path).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        fs::write(&path, format!("{}1{}", "[".repeat(1 << 20), "]".repeat(1 << 20))).unwrap();
+        assert_eq!(Record::open(&dir, &path).unwrap(), None);
+        let many = vec![""; PATTERNS + 1];
+        let json = json!({
+            "formatVersion": 1, "repo": "org/name", "type": "model", "commit": COMMIT, "include": many, "exclude": [],
+            "bytes": 0, "verifiedAt": "2026-01-02T03:04:05Z", "files": [],
+        });
+        fs::write(&path, json.to_string()).unwrap();
+        assert_eq!(Record::open(&dir, &path).unwrap(), None);
     }
 }

@@ -16,8 +16,13 @@ pub fn check_refs(dir: &RepoDir, refs: &[Revision]) -> Result<(), CacheError> {
     let root = dir.refs();
     for revision in refs.iter().filter(|revision| revision.as_commit().is_none()) {
         let path = dir.reference(revision);
-        let above = path.ancestors().skip(1).take_while(|above| *above != root).find(|above| !dir.root().is_folder(above) && dir.root().exists(above));
-        let below = dir.root().is_folder(&path).then(|| first_file(dir, &path).unwrap_or_else(|| path.clone()));
+        let above = path
+            .ancestors()
+            .skip(1)
+            .take_while(|above| *above != root)
+            .find(|above| !dir.root().is_folder(above) && dir.root().exists(above));
+        let below =
+            dir.root().is_folder(&path).then(|| first_file(dir, &path).unwrap_or_else(|| path.clone()));
         let asked = refs
             .iter()
             .map(|other| dir.reference(other))

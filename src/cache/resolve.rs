@@ -70,3 +70,62 @@ pub(super) fn has_size(dir: &RepoDir, path: &Path, size: u64) -> bool {
 pub(super) fn open(dir: &RepoDir, path: &Path) -> io::Result<File> {
     dir.root().open_file(&resolve(dir, path)?.path)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::symlink};
+
+    use super::*;
+    use crate::{
+        cache::testing::{COMMIT, file, put, repo_dir},
+        hub::Commit,
+    };
+
+    #[test]
+    fn only_the_two_known_links_are_followed() {
+        let (root, dir) = repo_dir();
+        let commit: Commit = COMMIT.parse().unwrap();
+        let hello = file("a/x.txt", b"hello");
+        put(&dir, &hello, b"hello");
+        let entry = dir.entry(&commit, &hello.path);
+        fs::create_dir_all(entry.parent().unwrap()).unwrap();
+        fs::create_dir_all(root.path().join("blobs/ab")).unwrap();
+        fs::write(root.path().join("blobs/ab/stored"), "hello").unwrap();
+        let stored = dir.blobs().join("stored");
+        symlink("../../blobs/ab/stored", &stored).unwrap();
+        // Links that a hostile writer would make.
+        let outside = tempfile::tempdir().unwrap();
+        fs::write(outside.path().join("file"), "hello").unwrap();
+        symlink(outside.path().join("file"), dir.blobs().join("out")).unwrap();
+        symlink(outside.path(), dir.path().join("away")).unwrap();
+        symlink("../away/file", dir.blobs().join("away")).unwrap();
+        symlink("loop", dir.blobs().join("loop")).unwrap();
+        symlink("stored", dir.blobs().join("twice")).unwrap();
+        symlink("stored2", root.path().join("blobs/ab/again")).unwrap();
+        symlink("../../blobs/ab/again", dir.blobs().join("store-link")).unwrap();
+        let digest = hello.digest.to_string();
+        for (target, found) in [
+            (format!("../../../blobs/{digest}"), Some(dir.blob(&hello.digest))),
+            (format!("../../.././blobs/{digest}"), Some(dir.blob(&hello.digest))),
+            ("../../../blobs/stored".to_owned(), Some(root.path().join("blobs/ab/stored"))),
+            (dir.blob(&hello.digest).display().to_string(), None),
+            ("../../../blobs/out".to_owned(), None),
+            ("../../../blobs/away".to_owned(), None),
+            ("../../../blobs/loop".to_owned(), None),
+            ("../../../blobs/twice".to_owned(), None),
+            ("../../../blobs/store-link".to_owned(), None),
+            ("../../../blobs".to_owned(), None),
+            ("../../../../blobs/ab/stored".to_owned(), None),
+            (format!("../../../../../../{}", outside.path().join("file").display()), None),
+            ("../../../away/file".to_owned(), None),
+            ("x.txt".to_owned(), None),
+            ("..".to_owned(), None),
+        ] {
+            symlink(&target, &entry).unwrap();
+            let resolved = resolve(&dir, &entry).ok().map(|found| found.path);
+            assert_eq!(resolved, found, "{target}");
+            assert_eq!(has_size(&dir, &entry, 5), found.is_some());
+            fs::remove_file(&entry).unwrap();
+        }
+    }
+}

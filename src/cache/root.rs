@@ -28,6 +28,8 @@ use rustix::{
 
 /// More entries than this in one folder are an error: a repo has at most 200,000 files.
 const ENTRIES: usize = 1_000_000;
+/// Longer paths below a cache are no place of a repo, whose files have paths of at most 2,048 bytes.
+const LONGEST: usize = 3_000;
 /// So many folders are open at once while a tree is removed.
 const LEVELS: usize = 64;
 
@@ -143,8 +145,7 @@ impl Root {
         let folder = self.folder()?;
         let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let at_once = || {
-            let beneath =
-                ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+            let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
             let relative = if relative.as_os_str().is_empty() { Path::new(".") } else { relative };
             openat2(folder, relative, flags, mode, beneath)
         };
@@ -305,6 +306,9 @@ impl Root {
 
     /// What lies in a folder, one after the other.
     pub(super) fn entries(&self, folder: &Path) -> io::Result<Entries> {
+        if self.below(folder)?.as_os_str().len() > LONGEST {
+            return Err(io::Error::other("its path is longer than that of any file of a repo"));
+        }
         let opened = self.open(folder, LIST, Mode::empty())?;
         Ok(Entries { listing: rustix::fs::Dir::new(opened)?, folder: folder.to_owned(), count: 0 })
     }
@@ -391,7 +395,12 @@ fn names(folder: BorrowedFd<'_>) -> io::Result<Vec<OsString>> {
 }
 
 /// As `openat2` does it, for kernels that have it not: one name after the other, none of which may be a link.
-fn step_by_step(root: BorrowedFd<'_>, relative: &Path, flags: OFlags, mode: Mode) -> rustix::io::Result<OwnedFd> {
+fn step_by_step(
+    root: BorrowedFd<'_>,
+    relative: &Path,
+    flags: OFlags,
+    mode: Mode,
+) -> rustix::io::Result<OwnedFd> {
     let mut names: Vec<_> = relative.iter().collect();
     let last = names.pop().unwrap_or(OsStr::new("."));
     let mut folder: Option<OwnedFd> = None;
@@ -499,14 +508,18 @@ mod tests {
             root.create_folder(&at("in/er/most")).unwrap();
             drop(root.create_file(&at("in/er/most/a")).unwrap());
             fs::write(at("in/er/most/a"), "hello").unwrap();
-            assert_eq!(root.create_file(&at("in/er/most/a")).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+            assert_eq!(
+                root.create_file(&at("in/er/most/a")).unwrap_err().kind(),
+                io::ErrorKind::AlreadyExists
+            );
             root.rename(&at("in/er/most/a"), &at("in/b")).unwrap();
             root.link(Path::new("../in/b"), &at("in/l")).unwrap();
             assert_eq!(root.read_link(&at("in/l")).unwrap(), Path::new("../in/b"));
             assert!(root.stat(&at("in/l")).unwrap().is_symlink());
             assert_eq!(root.read(&at("in/b"), 5).unwrap(), b"hello");
             assert_eq!(root.read(&at("in/b"), 4).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
-            let mut found: Vec<_> = root.entries(&at("in")).unwrap().map(|entry| entry.unwrap().path).collect();
+            let mut found: Vec<_> =
+                root.entries(&at("in")).unwrap().map(|entry| entry.unwrap().path).collect();
             found.sort_unstable();
             assert_eq!(found, ["b", "er", "l"].map(|name| at("in").join(name)));
             root.may_write(&at("in")).unwrap();
@@ -548,7 +561,11 @@ mod tests {
                 for (number, answer) in answers.into_iter().enumerate() {
                     let error = answer.unwrap_err();
                     let foreign = Foreign::in_answer(&error).unwrap_or_else(|| panic!("{number}: {error}"));
-                    assert_eq!((foreign.path.as_path(), foreign.found), (folder.as_path(), "a link"), "{number}");
+                    assert_eq!(
+                        (foreign.path.as_path(), foreign.found),
+                        (folder.as_path(), "a link"),
+                        "{number}"
+                    );
                 }
             }
             root.open_file(&root.path().join("in/file")).unwrap_err();
@@ -564,7 +581,12 @@ mod tests {
         for (outside, root) in both() {
             for path in ["other/file", "cache/../other/file", "cache/in/../in"] {
                 let path = outside.path().join(path);
-                assert_eq!(root.stat(&path).unwrap_err().kind(), io::ErrorKind::InvalidInput, "{}", path.display());
+                assert_eq!(
+                    root.stat(&path).unwrap_err().kind(),
+                    io::ErrorKind::InvalidInput,
+                    "{}",
+                    path.display()
+                );
             }
             assert!(root.unlink(root.path()).is_err() && root.remove_tree(root.path()).is_err());
         }
@@ -633,10 +655,25 @@ mod tests {
                 _ => &[],
             };
             let code = allowed.iter().fold(code.to_owned(), |code, allowed| code.replace(allowed, ""));
-            let begins = |at: usize| !code[..at].ends_with(|before: char| before.is_alphanumeric() || before == '_');
-            for way in ["fs::read", "fs::write", "fs::metadata", "fs::symlink_metadata", "fs::remove", "fs::rename",
-                "fs::create", "fs::copy", "fs::hard_link", "File::open", "File::create", "OpenOptions", "unix::fs::symlink",
-                ".read_dir()", ".canonicalize()"] {
+            let begins =
+                |at: usize| !code[..at].ends_with(|before: char| before.is_alphanumeric() || before == '_');
+            for way in [
+                "fs::read",
+                "fs::write",
+                "fs::metadata",
+                "fs::symlink_metadata",
+                "fs::remove",
+                "fs::rename",
+                "fs::create",
+                "fs::copy",
+                "fs::hard_link",
+                "File::open",
+                "File::create",
+                "OpenOptions",
+                "unix::fs::symlink",
+                ".read_dir()",
+                ".canonicalize()",
+            ] {
                 let found = code.match_indices(way).any(|(at, _)| way.starts_with('.') || begins(at));
                 assert!(!found, "{} has {way}", entry.path().display());
             }

@@ -64,7 +64,6 @@ impl<'a> Snapshot<'a> {
         let _alone = (self.links == Links::Files).then(|| lock::alone(self.dir));
         let snapshot = self.dir.snapshot(self.commit);
         if self.root().exists(&snapshot) {
-            self.keep_others(&snapshot)?;
             self.fill(&snapshot, &mut Vec::new())?;
             return self.check(&snapshot);
         }
@@ -85,35 +84,36 @@ impl<'a> Snapshot<'a> {
 
     /// Another writer has made the snapshot meanwhile: ours joins it, file by file.
     fn join(&self, aside: &Path, snapshot: &Path) -> Result<(), CacheError> {
-        self.keep_others(snapshot)?;
+        let mut places = Places::of(self.root(), snapshot)?;
         for file in self.files {
+            self.refuse_taken(&places, &file.path)?;
             let entry = snapshot.join(file.path.as_str());
             entry.parent().map_or(Ok(()), |folder| disk::make_dirs(self.root(), folder))?;
             disk::rename(self.root(), &aside.join(file.path.as_str()), &entry)?;
+            places.put(&file.path);
         }
         self.check(snapshot)
     }
 
-    /// Nothing of another selection is replaced because the medium takes its name for one of ours.
-    fn keep_others(&self, snapshot: &Path) -> Result<(), CacheError> {
-        let mut places = Places::new(self.root(), snapshot);
-        for file in self.files {
-            places.add(&file.path).map_or(Ok(()), |twin| Err(self.one_name(twin, &file.path)))?;
+    /// Refuses to put a file where the medium has another one of the commit by this name.
+    fn refuse_taken(&self, places: &Places<'_>, path: &RepoPath) -> Result<(), CacheError> {
+        let Some(other) = places.taken(path) else { return Ok(()) };
+        let is_other = |path: &RepoPath| Path::new(path.as_str()) == other;
+        // What is nobody's may be replaced, such as what the medium lists in a form of its own.
+        let known = self.files.iter().any(|file| is_other(&file.path))
+            || Record::all(self.dir)
+                .filter(|record| record.commit == *self.commit)
+                .any(|record| record.files.iter().any(|file| is_other(&file.path)));
+        if !known {
+            return Ok(());
         }
-        for record in Record::all(self.dir).filter(|record| record.commit == *self.commit) {
-            for file in &record.files {
-                let twin = places.twin(&file.path).filter(|twin| **twin != file.path);
-                twin.map_or(Ok(()), |twin| Err(self.one_name(&file.path, twin)))?;
-            }
-        }
-        Ok(())
+        let (one, other) = (other.display().to_string(), path.to_string());
+        Err(CacheError::OneName { one, other, folder: self.dir.cache().root().to_owned() })
     }
 
     /// Nothing is shown that is not whole, whatever others have removed since it was seen.
     fn check(&self, root: &Path) -> Result<(), CacheError> {
-        let mut places = Places::new(self.root(), root);
         for file in self.files {
-            places.add(&file.path).map_or(Ok(()), |twin| Err(self.one_name(twin, &file.path)))?;
             let path = root.join(file.path.as_str());
             if !resolve::has_size(self.dir, &path, file.size) {
                 return Err(CacheError::Vanished { path });
@@ -131,10 +131,11 @@ impl<'a> Snapshot<'a> {
             *left.entry(&file.digest).or_default() += 1;
         }
         let mut folders = HashSet::from([root.to_owned()]);
-        let mut places = Places::new(self.root(), root);
+        let mut places = Places::of(self.root(), root)?;
         let mut last_steps = Vec::new();
         disk::make_dirs(self.root(), root)?;
         for file in self.files {
+            self.refuse_taken(&places, &file.path)?;
             let (blob, entry) = (self.dir.blob(&file.digest), root.join(file.path.as_str()));
             // The last user of a blob may move it away, the others must copy it.
             let last = left.get_mut(&file.digest).is_some_and(|left| {
@@ -153,7 +154,6 @@ impl<'a> Snapshot<'a> {
                 let inside = folder.ancestors().take_while(|folder| folder.starts_with(root));
                 folders.extend(inside.map(Path::to_owned));
             }
-            places.twin(&file.path).map_or(Ok(()), |twin| Err(self.one_name(twin, &file.path)))?;
             match self.links {
                 Links::Symlinks => self.link(&link_target(&file.path, &file.digest), &entry),
                 Links::Files if last && self.is_own(&blob) && !linked.contains(file_name(&blob)) => {
@@ -163,13 +163,15 @@ impl<'a> Snapshot<'a> {
                 Links::Files => self.copy(&blob, &entry, file.size),
             }
             .map_err(|error| self.blamed(file, error))?;
-            places.add(&file.path);
+            places.put(&file.path);
         }
         for step in last_steps {
-            places.twin(&step.file.path).map_or(Ok(()), |twin| Err(self.one_name(twin, &step.file.path)))?;
+            self.refuse_taken(&places, &step.file.path)?;
             let renamed = self.root().rename(&step.blob, &step.entry);
-            renamed.map_err(|error| self.blamed(step.file, self.gone("create", &step.blob, &step.entry, error)))?;
-            places.add(&step.file.path);
+            renamed.map_err(|error| {
+                self.blamed(step.file, self.gone("create", &step.blob, &step.entry, error))
+            })?;
+            places.put(&step.file.path);
             moved.push(step);
         }
         for folder in &folders {
@@ -178,14 +180,19 @@ impl<'a> Snapshot<'a> {
         Ok(())
     }
 
-    fn one_name(&self, one: &RepoPath, other: &RepoPath) -> CacheError {
-        let (one, other) = (one.to_string(), other.to_string());
-        CacheError::OneName { one, other, folder: self.dir.cache().root().to_owned() }
-    }
-
     /// What failed for the name of the file alone is told so.
     fn blamed(&self, file: &RepoFile, error: CacheError) -> CacheError {
-        error.for_name(self.dir.cache().root(), &file.path)
+        // Some file systems say so of a name that they cannot hold, with all folders on the way there.
+        let gone = |folder: &Path| !self.root().is_folder(folder);
+        match &error {
+            CacheError::Io { path, source, .. }
+                if source.kind() == io::ErrorKind::NotFound
+                    && (path.parent().is_none_or(gone) || gone(&self.dir.own())) =>
+            {
+                error
+            }
+            _ => error.for_name(self.dir.cache().root(), &file.path),
+        }
     }
 
     /// The blobs that entries besides ours are links to: these would dangle.

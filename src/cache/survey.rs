@@ -160,7 +160,9 @@ impl Survey {
     fn see_snapshots(&mut self, dir: &RepoDir) -> Result<(), CacheError> {
         for place in list(dir.root(), &dir.snapshots())? {
             let commit = name(&place.path).and_then(|name| name.parse::<Commit>().ok());
-            let Some(commit) = commit.filter(|_| place.kind.is_dir() || place.kind.is_symlink()) else { continue };
+            let Some(commit) = commit.filter(|_| place.kind.is_dir() || place.kind.is_symlink()) else {
+                continue;
+            };
             self.touch(dir, &place.path);
             let mut entries = Vec::new();
             walk(dir.root(), &place.path, &mut |path, _| {
@@ -183,7 +185,8 @@ impl Survey {
             return;
         }
         for file in &record.files {
-            let found = entries.binary_search_by(|entry| entry.path.as_path().cmp(file.path.as_str().as_ref()));
+            let found =
+                entries.binary_search_by(|entry| entry.path.as_path().cmp(file.path.as_str().as_ref()));
             if let Ok(at) = found {
                 entries[at].verified = entries[at].verified.max(Some(record.verified_at));
             }
@@ -269,7 +272,11 @@ pub(super) fn linked_below(root: &Root, folder: &Path) -> Result<HashSet<OsStrin
 }
 
 /// Shows every file and link below a folder, which need not be there, to `see`. No link is followed.
-pub(super) fn walk(root: &Root, folder: &Path, see: &mut impl FnMut(&Path, FileType)) -> Result<(), CacheError> {
+pub(super) fn walk(
+    root: &Root,
+    folder: &Path,
+    see: &mut impl FnMut(&Path, FileType),
+) -> Result<(), CacheError> {
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
         for place in list(root, &folder)? {

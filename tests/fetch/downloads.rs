@@ -194,10 +194,12 @@ async fn what_others_left_is_read_before_it_is_trusted() {
     fs::create_dir_all(stage.repo_dir().join("blobs")).unwrap();
     let files = stage.hub.files("acme/tiny", "main");
     let content = |path: &str| files.iter().find(|file| file.path == path).unwrap().content.to_vec().unwrap();
-    // A right blob that lies in a store of others, a wrong one of the right size, one that is too short.
-    let stored = stage.root.path().join("stored");
+    // A right blob that lies in the store of the official client, a wrong one of the right size, one that is too short.
+    let stored = stage.cache().join("blobs/ab/stored");
+    fs::create_dir_all(stored.parent().unwrap()).unwrap();
+    fs::write(stage.cache().join("blobs/.huggingface-shared-blobs"), "1\n").unwrap();
     fs::write(&stored, content("model.safetensors")).unwrap();
-    std::os::unix::fs::symlink(&stored, stage.blob("model.safetensors")).unwrap();
+    std::os::unix::fs::symlink("../../blobs/ab/stored", stage.blob("model.safetensors")).unwrap();
     fs::write(stage.blob("config.json"), "[]").unwrap();
     fs::write(stage.blob("sub folder/größe.txt"), "d").unwrap();
     let report = run(&stage.request()).await;

@@ -8,7 +8,7 @@ use std::{
 
 use modelcache::{fetch::Report, reason::Reason};
 use pretty_assertions::assert_eq;
-use standin_hub::{Class, Fault, Harm};
+use standin_hub::{Class, Fault, Harm, Repo};
 
 use crate::{
     common::{root, venv},
@@ -230,5 +230,42 @@ async fn a_part_of_the_cache_that_is_not_ours_is_named_and_stays_as_it_is() {
         assert!(report.message.contains(" belongs to 0:0 "), "{folder}: {}", report.message);
         assert!(report.message.contains(&format!("we are {OTHER}:{OTHER}")), "{folder}: {}", report.message);
         assert_unseen(&stage);
+    }
+}
+
+#[tokio::test]
+async fn names_that_a_medium_cannot_tell_apart_or_hold_are_refused() {
+    if !we_are_root() {
+        eprintln!("skipped: only root can mount an exFAT file system");
+        return;
+    }
+    let prepared = Command::new(root().join("tests/fetch/exfat")).output().unwrap();
+    if !prepared.status.success() {
+        eprintln!("skipped: exFAT cannot be had here: {}", String::from_utf8_lossy(&prepared.stderr));
+        return;
+    }
+    for (first, second, said) in [
+        ("Readme", "README", &["Readme", "README"][..]),
+        ("sub/Readme", "Sub/README", &["sub/Readme", "Sub/README"]),
+        ("größe", "GRÖSSE2", &[]),
+        ("x", "sub/a:b", &["sub/a:b"]),
+    ] {
+        let stage =
+            Stage::with(Repo::model("acme/tiny").file(first, "one").file(second, "two").branch("main")).await;
+        let script = r#"truncate -s 64M "$0.img"; mkfs.exfat "$0.img" >/dev/null
+            device=$(losetup --find --show "$0.img")
+            trap 'cd /; umount "$0"; losetup --detach "$device"' EXIT
+            mount.exfat-fuse "$device" "$0" >/dev/null 2>&1
+            for run in 1 2; do "$@" || true; done
+            find "$0" -path '*/snapshots/*' -type f | wc -l"#;
+        let Some(output) = in_own_mounts(&stage, script) else { return };
+        let (reports, rest) = reports(&output);
+        for report in &reports {
+            let (reason, visible) =
+                if said.is_empty() { (Reason::Verified, "2") } else { (Reason::NameNotSupported, "0") };
+            assert_eq!((report.reason, &*rest[0]), (reason, visible), "{report:#?}");
+            assert!(said.iter().all(|name| report.message.contains(name)), "{}", report.message);
+        }
+        assert_eq!(reports.len(), 2, "{output:?}");
     }
 }
