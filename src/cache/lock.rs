@@ -73,9 +73,10 @@ pub(super) fn alone(dir: &RepoDir) -> Option<File> {
 }
 
 fn without(error: &io::Error) {
-    match Foreign::in_answer(error) {
-        Some(foreign) => tracing::warn!(%foreign, "going on without a lock: remove what lies in its place"),
-        None => tracing::debug!(%error, "going on without a lock"),
+    if let Some(foreign) = Foreign::in_answer(error) {
+        tracing::warn!(%foreign, "going on without a lock: remove what lies in its place");
+    } else {
+        tracing::debug!(%error, "going on without a lock");
     }
 }
 

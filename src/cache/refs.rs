@@ -38,7 +38,7 @@ pub fn check_refs(dir: &RepoDir, refs: &[Revision]) -> Result<(), CacheError> {
 
 /// Refuses a ref that the medium takes for another one: it would change what that one stands for.
 fn is_itself(dir: &RepoDir, path: &Path) -> Result<(), CacheError> {
-    let name = |path: &Path| path.strip_prefix(dir.refs()).unwrap_or(path).display().to_string();
+    let name = |path: &Path| of_path(path.strip_prefix(dir.refs()).unwrap_or(path));
     other_case(dir.root(), &dir.refs(), path).map_or(Ok(()), |other| {
         Err(CacheError::OneName { one: name(&other), other: name(path), folder: dir.path() })
     })

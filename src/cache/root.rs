@@ -26,6 +26,8 @@ use rustix::{
     io::Errno,
 };
 
+use crate::text::of_path;
+
 /// More entries than this in one folder are an error: a repo has at most 200,000 files.
 const ENTRIES: usize = 1_000_000;
 /// Longer paths below a cache are no place of a repo, whose files have paths of at most 2,048 bytes.
@@ -60,7 +62,7 @@ impl Eq for Root {}
 
 /// What lies where the cache has something else, and is neither followed nor used.
 #[derive(Debug, thiserror::Error)]
-#[error("{} is {found}", path.display())]
+#[error("{} is {found}", of_path(path))]
 pub struct Foreign {
     /// The place.
     pub path: PathBuf,

@@ -18,7 +18,10 @@ use super::{
     resolve,
     root::Root,
 };
-use crate::hub::{Commit, Digest, RepoFile, RepoPath};
+use crate::{
+    hub::{Commit, Digest, RepoFile, RepoPath},
+    text::of_path,
+};
 
 /// How a snapshot holds its files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,7 +110,7 @@ impl<'a> Snapshot<'a> {
         if !known {
             return Ok(());
         }
-        let (one, other) = (other.display().to_string(), path.to_string());
+        let (one, other) = (of_path(&other), path.to_string());
         Err(CacheError::OneName { one, other, folder: self.dir.cache().root().to_owned() })
     }
 

@@ -18,6 +18,7 @@ use super::{
     names::other_case,
     root::Foreign,
 };
+use crate::text::of_path;
 
 /// What the tag of a cache says, after <https://bford.info/cachedir/>.
 const TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
@@ -33,7 +34,7 @@ pub fn prepare(dir: &RepoDir) -> Result<(), CacheError> {
         disk::make_dirs(dir.root(), &folder)?;
     }
     if let Some(other) = other_case(dir.root(), dir.cache().root(), &dir.path()) {
-        let name = |path: &Path| path.file_name().unwrap_or_default().display().to_string();
+        let name = |path: &Path| of_path(Path::new(path.file_name().unwrap_or_default()));
         let folder = dir.cache().root().to_owned();
         return Err(CacheError::OneName { one: name(&other), other: name(&dir.path()), folder });
     }
