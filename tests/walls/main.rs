@@ -1,0 +1,21 @@
+//! Volumes that somebody else has written to. Whatever lies in a cache, the program changes nothing outside of it, ends,
+//! stays small, keeps secrets and says what is wrong.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by it")]
+
+#[path = "../support/chance.rs"]
+#[allow(dead_code, reason = "another test program uses the rest")]
+mod chance;
+
+mod base;
+mod canary;
+mod forged;
+mod generated;
+mod judge;
+mod kind;
+mod medium;
+mod names;
+mod orders;
+mod place;
+mod program;
+mod site;
+mod stories;

@@ -1,0 +1,85 @@
+//! A file system without letter case, on a device of its own that only this test and the program see.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use tempfile::TempDir;
+
+/// What makes and mounts it, and waits until nobody needs it any more.
+const SCRIPT: &str = r#"truncate -s 128M "$0.img"; mkfs.exfat "$0.img" >/dev/null
+    device=$(losetup --find --show "$0.img")
+    trap 'cd /; umount "$0"; losetup --detach "$device"' EXIT
+    mount.exfat-fuse "$device" "$0" >/dev/null 2>&1
+    echo ready; read -r _ || true"#;
+
+/// A mounted exFAT. Gone when it is dropped.
+pub struct Medium {
+    root: TempDir,
+    keeper: Child,
+}
+
+impl Medium {
+    /// `None`, with a word why, where the machine does not allow that.
+    pub fn mount() -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("skipped: only root can mount an exFAT file system");
+            return None;
+        }
+        let prepared =
+            Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fetch/exfat")).output().unwrap();
+        if !prepared.status.success() {
+            eprintln!("skipped: exFAT cannot be had here: {}", String::from_utf8_lossy(&prepared.stderr));
+            return None;
+        }
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("medium")).unwrap();
+        let mut keeper = Command::new("unshare")
+            .args(["--mount", "bash", "-euc", SCRIPT])
+            .arg(root.path().join("medium"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(keeper.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n", "exFAT cannot be mounted");
+        Some(Self { root, keeper })
+    }
+
+    /// A path on it, as the program sees it.
+    pub fn path(&self, below: &str) -> PathBuf {
+        self.root.path().join("medium").join(below)
+    }
+
+    /// The same, as the test sees it.
+    pub fn seen(&self, path: &Path) -> PathBuf {
+        Path::new("/proc")
+            .join(self.keeper.id().to_string())
+            .join("root")
+            .join(path.strip_prefix("/").unwrap())
+    }
+
+    /// The program, where it sees the medium.
+    pub fn modelcache(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--mount=/proc/{}/ns/mnt", self.keeper.id()));
+        command
+            .arg(env!("CARGO_BIN_EXE_modelcache"))
+            .args(arguments)
+            .env_clear()
+            .env("HOME", self.root.path());
+        command
+    }
+}
+
+impl Drop for Medium {
+    fn drop(&mut self) {
+        // Without its input the script comes to its end.
+        drop(self.keeper.stdin.take());
+        let _ = self.keeper.wait();
+    }
+}

@@ -1,0 +1,108 @@
+//! The built program, with a deadline and a limit of memory.
+
+use std::{
+    fs::{self, File},
+    os::unix::process::{CommandExt as _, ExitStatusExt as _},
+    process::{Child, Command, ExitStatus, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+
+use crate::{
+    base::{Bases, TOKEN},
+    site::Site,
+};
+
+/// Generous: a run on a good cache takes a part of a second, even where the machine is busy with other tests.
+const DEADLINE: Duration = Duration::from_secs(40);
+/// The same: such a run takes less than 64 MiB.
+const MEMORY: u64 = 256 << 20;
+/// More than is ever to be written. A copy of something endless ends here.
+const LONGEST_FILE: u64 = 64 << 20;
+/// How often a run is looked at.
+const PAUSE: Duration = Duration::from_millis(3);
+
+/// What the program is asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Order {
+    pub arguments: &'static [&'static str],
+    pub variables: &'static [(&'static str, &'static str)],
+}
+
+/// How a run has ended.
+#[derive(Debug)]
+pub struct End {
+    /// None: it was ended by a signal.
+    pub code: Option<i32>,
+    /// Why it was killed, or by which signal it died.
+    pub killed: Option<String>,
+    pub out: Vec<u8>,
+    pub err: Vec<u8>,
+    /// What `--report` has written.
+    pub report: Option<String>,
+}
+
+/// Runs the program on the cache of a site.
+pub fn run(bases: &Bases, site: &Site, order: &Order) -> End {
+    let [out, err, report] = ["out", "err", "report"].map(|name| site.path(name));
+    let _ = fs::remove_file(&report);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_modelcache"));
+    command.args(order.arguments).env_clear().current_dir(site.path("outside/work"));
+    if order.arguments[0] == "fetch" {
+        File::create(&report).unwrap();
+        command.arg("--report").arg(&report);
+    }
+    command.env("HF_ENDPOINT", bases.hub.url()).env("HF_TOKEN", TOKEN);
+    // One authority is read more quickly than those of all the world.
+    command.env("SSL_CERT_FILE", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/hub_client/tls/ca.pem"));
+    command.env("HF_HUB_CACHE", site.cache()).env("HOME", site.path("home"));
+    command.envs(order.variables.iter().copied());
+    command.stdin(Stdio::null()).stdout(File::create(&out).unwrap()).stderr(File::create(&err).unwrap());
+    if let Some(user) = site.user {
+        std::os::unix::fs::chown(&report, Some(user), Some(user)).ok();
+        command.uid(user).gid(user);
+    }
+    let (status, killed) = watch(command.spawn().unwrap());
+    End {
+        code: status.code(),
+        killed: killed.or_else(|| status.signal().map(|signal| format!("died of signal {signal}"))),
+        out: fs::read(out).unwrap(),
+        err: fs::read(err).unwrap(),
+        report: fs::read_to_string(report).ok().filter(|text| !text.is_empty()),
+    }
+}
+
+/// Waits for the end, and brings it about where it does not come.
+fn watch(mut child: Child) -> (ExitStatus, Option<String>) {
+    let began = Instant::now();
+    let pid = Pid::from_child(&child);
+    let limit = Rlimit { current: Some(LONGEST_FILE), maximum: Some(LONGEST_FILE) };
+    // It may have ended already.
+    let _ = prlimit(Some(pid), Resource::Fsize, limit);
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return (status, None);
+        }
+        let peak = peak(&child);
+        let why = if began.elapsed() > DEADLINE {
+            format!("did not end within {} s", DEADLINE.as_secs())
+        } else if peak > MEMORY {
+            format!("took more than {} MiB of memory", MEMORY >> 20)
+        } else {
+            thread::sleep(PAUSE);
+            continue;
+        };
+        child.kill().unwrap();
+        return (child.wait().unwrap(), Some(why));
+    }
+}
+
+/// The most memory that it has had, in bytes.
+fn peak(child: &Child) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    kib.unwrap_or_default() * 1024
+}

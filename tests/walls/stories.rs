@@ -1,0 +1,214 @@
+//! The attacks that are known by name, each under every command that it is meant for.
+
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    thread,
+};
+
+use pretty_assertions::assert_eq;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use serde_json::{Value, json};
+
+use crate::{
+    base::{Base, Bases},
+    forged,
+    judge::{of_end, wrongs},
+    kind::{Kind, plant},
+    orders::{FETCH, FETCH_OFFLINE, LIST, PRUNE, VERIFY, WITHOUT_LINKS, order},
+    place::Place,
+    program::{End, Order, run},
+    site::{SECRET, Site},
+};
+
+/// Runs an order, which must harm nobody.
+#[track_caller]
+fn harmless(bases: &Bases, site: &Site, order: &Order, what: &str) -> End {
+    let (end, wrongs) = wrongs(bases, site, order);
+    assert_eq!(wrongs, Vec::<String>::new(), "{what}");
+    end
+}
+
+/// All of these, each alone and in a state of its own.
+#[track_caller]
+fn all_harmless(bases: &Bases, places: &[Place], kinds: &[Kind], states: &[Base], orders: &[Order]) {
+    let mut found = Vec::new();
+    let mut chance = fastrand::Rng::with_seed(1);
+    for (place, kind) in places.iter().flat_map(|place| kinds.iter().map(move |kind| (*place, *kind))) {
+        for (base, order) in states.iter().flat_map(|base| orders.iter().map(move |order| (*base, order))) {
+            let site = Site::new(bases, base, false);
+            let _planted = plant(kind, place, bases, &site, &mut chance);
+            let wrongs = wrongs(bases, &site, order).1;
+            found.extend(
+                wrongs.into_iter().map(|wrong| format!("{kind:?} at {place:?} of {base:?}: {wrong}")),
+            );
+        }
+    }
+    println!("{}", found.join("\n"));
+    assert!(found.is_empty(), "{} runs harmed somebody", found.len());
+}
+
+/// A file outside, and an unfinished download that leads to it and is said to have one byte.
+fn bait(bases: &Bases, site: &Site, lead: impl Fn(&Path, &Path)) {
+    let [content, sidecar] = [Place::Incomplete, Place::Sidecar].map(|place| place.path(bases, site));
+    for folder in [&content, &sidecar] {
+        fs::create_dir_all(folder.parent().unwrap()).unwrap();
+    }
+    lead(&site.path("outside/secret"), &content);
+    fs::write(sidecar, forged::sidecar_of(700_000, 8 << 20, &[1])).unwrap();
+}
+
+#[tokio::test]
+async fn an_unfinished_blob_that_leads_elsewhere_is_not_gone_on_with() {
+    let bases = Bases::make().await;
+    for what in ["a link", "another name"] {
+        let site = Site::new(&bases, Base::Empty, false);
+        bait(&bases, &site, |to, at| match what {
+            "a link" => symlink(to, at).unwrap(),
+            _ => fs::hard_link(to, at).unwrap(),
+        });
+        let end = harmless(&bases, &site, &FETCH, what);
+        assert_eq!(end.code, Some(0), "{what}: all else of the volume is good");
+        assert_eq!(fs::read_to_string(site.path("outside/secret")).unwrap(), SECRET);
+        for order in [PRUNE, VERIFY] {
+            harmless(&bases, &site, &order, what);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_folder_of_a_cache_may_lie_elsewhere() {
+    let bases = Bases::make().await;
+    let folders: Vec<_> = Place::ALL.into_iter().filter(|place| place.is_folder()).collect();
+    all_harmless(
+        &bases,
+        &folders,
+        &[Kind::Moved, Kind::Trap],
+        &[Base::TwoCommits],
+        &[FETCH, FETCH_OFFLINE, PRUNE, VERIFY, LIST],
+    );
+    all_harmless(&bases, &folders, &[Kind::Moved, Kind::Trap], &[Base::Empty], &[FETCH]);
+}
+
+#[tokio::test]
+async fn a_lock_with_another_name_is_not_written_to() {
+    let bases = Bases::make().await;
+    let locks = [Place::ContentLock, Place::TurnLock, Place::MovingLock];
+    all_harmless(
+        &bases,
+        &locks,
+        &[Kind::HardSecret, Kind::Secret, Kind::Dangling, Kind::Pipe],
+        &[Base::Empty, Base::Half],
+        &[FETCH, WITHOUT_LINKS, PRUNE],
+    );
+}
+
+#[tokio::test]
+async fn what_is_no_file_is_neither_waited_for_nor_read() {
+    let bases = Bases::make().await;
+    all_harmless(
+        &bases,
+        &[
+            Place::Ref,
+            Place::OtherRef,
+            Place::Record,
+            Place::Tree,
+            Place::Blob,
+            Place::Incomplete,
+            Place::Temporary,
+        ],
+        &[Kind::Pipe, Kind::HeldPipe, Kind::Zero, Kind::Socket, Kind::Huge],
+        &[Base::Complete],
+        &[FETCH, FETCH_OFFLINE, VERIFY, LIST, PRUNE],
+    );
+}
+
+#[tokio::test]
+async fn a_record_from_the_future_vouches_for_nothing() {
+    let bases = Bases::make().await;
+    let site = Site::new(&bases, Base::Complete, false);
+    let (record, blob) = (Place::Record.path(&bases, &site), Place::Blob.path(&bases, &site));
+    let mut forged: Value = serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
+    forged["verifiedAt"] = json!("2199-01-01T00:00:00Z");
+    fs::write(&record, forged.to_string()).unwrap();
+    let mut bytes = fs::read(&blob).unwrap();
+    bytes[5] ^= 1;
+    fs::write(&blob, bytes).unwrap();
+
+    let end = harmless(&bases, &site, &order(&["list", "-o", "json"]), "list");
+    let listed = String::from_utf8(end.out).unwrap();
+    let models = listed.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let tiny = models.into_iter().find(|model| model["repo"] == "acme/tiny").unwrap();
+    assert_ne!(tiny["revisions"][0]["state"], "verified", "{tiny}");
+    assert_ne!(harmless(&bases, &site, &FETCH_OFFLINE, "offline").code, Some(0));
+    assert_eq!(harmless(&bases, &site, &VERIFY, "verify").code, Some(65));
+    // Only what is wrong comes again.
+    assert_eq!(harmless(&bases, &site, &FETCH, "fetch").code, Some(0));
+    let now: Value = serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
+    assert_ne!(now["verifiedAt"], forged["verifiedAt"]);
+}
+
+/// A neighbour who makes a folder a link and a folder again, as quickly as he can.
+fn flicker(folder: &Path, spare: &Path, stop: &AtomicBool) {
+    while !stop.load(Relaxed) {
+        // Who works in it may have replaced or removed it.
+        let _ = renameat_with(CWD, folder, CWD, spare, RenameFlags::EXCHANGE);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_becomes_a_link_in_the_middle_leads_nowhere() {
+    const ROUNDS: usize = 4;
+    let bases = Bases::make().await;
+    let folders = [
+        Place::Blobs,
+        Place::Own,
+        Place::Snapshots,
+        Place::Snapshot,
+        Place::Folder,
+        Place::Refs,
+        Place::Trees,
+        Place::Locks,
+        Place::RepoLocks,
+        Place::Repo,
+    ];
+    let mut found = Vec::new();
+    for (place, order) in folders.iter().flat_map(|place| [FETCH, PRUNE].map(|order| (*place, order))) {
+        for round in 0..ROUNDS {
+            let base = [Base::Half, Base::TwoCommits][round % 2];
+            let site = Site::new(&bases, base, false);
+            let (folder, spare) = (place.path(&bases, &site), site.cache().join("spare"));
+            fs::create_dir_all(&folder).unwrap();
+            symlink(site.path("outside/trap"), &spare).unwrap();
+            let outside = site.outside();
+            let stop = AtomicBool::new(false);
+            let end = thread::scope(|scope| {
+                scope.spawn(|| flicker(&folder, &spare, &stop));
+                let end = run(&bases, &site, &order);
+                stop.store(true, Relaxed);
+                end
+            });
+            let mut wrongs = outside.differences(&site.outside());
+            wrongs.extend(of_end(&end, &order));
+            found.extend(wrongs.into_iter().map(|wrong| format!("{place:?} under {order:?}: {wrong}")));
+        }
+    }
+    println!("{}", found.join("\n"));
+    assert!(found.is_empty(), "{} times something went wrong", found.len());
+}
+
+#[tokio::test]
+async fn a_file_of_specs_that_never_ends_is_refused() {
+    let bases = Bases::make().await;
+    let site = Site::new(&bases, Base::Empty, false);
+    fs::File::create(site.path("outside/work/huge.yaml")).unwrap().set_len(64 << 30).unwrap();
+    for arguments in
+        [&["check", "-f", "/dev/zero"], &["check", "-f", "huge.yaml"], &["fetch", "-f", "/dev/zero"]]
+    {
+        let order = Order { arguments, variables: &[] };
+        let end = run(&bases, &site, &order);
+        assert_eq!((end.killed.as_deref(), end.code), (None, Some(2)), "{arguments:?}: {end:?}");
+    }
+}
