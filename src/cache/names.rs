@@ -70,8 +70,9 @@ pub(super) fn merged<'p>(
     None
 }
 
-fn fold(path: &Path) -> Option<String> {
-    path.to_str().map(str::to_lowercase)
+/// What has no letter case. By way of capitals, of which letters have one where they have two small forms: `σ` and `ς`.
+fn fold(text: impl AsRef<OsStr>) -> Option<String> {
+    Some(text.as_ref().to_str()?.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect())
 }
 
 /// Whether two paths at which something lies are one. They are not where the folder in which they part has both names.
@@ -107,15 +108,14 @@ pub(super) fn other_case(root: &Root, top: &Path, path: &Path) -> Option<PathBuf
 
 fn listed_otherwise(root: &Root, path: &Path) -> Option<PathBuf> {
     let (folder, name) = (path.parent()?, path.file_name()?);
-    let lower = |name: &OsStr| name.to_str().map(str::to_lowercase);
-    let wanted = lower(name)?;
+    let wanted = fold(name)?;
     let mut found = None;
     for entry in root.entries(folder).ok()?.flatten() {
         let listed = entry.path.file_name()?;
         if listed == name {
             return None;
         }
-        if lower(listed).as_ref() == Some(&wanted) {
+        if fold(listed).as_ref() == Some(&wanted) {
             found = Some(entry.path);
         }
     }
@@ -127,6 +127,14 @@ mod tests {
     use std::fs;
 
     use super::*;
+
+    #[test]
+    fn letters_with_several_small_forms_are_alike() {
+        for (one, other) in [("Readme", "README"), ("\u{3c3}i", "\u{3c2}I"), ("\u{17f}", "s"), ("É", "é")] {
+            assert_eq!(fold(one), fold(other));
+        }
+        assert_ne!(fold("a"), fold("b"));
+    }
 
     #[test]
     fn names_that_the_medium_tells_apart_are_two() {
