@@ -1,5 +1,7 @@
 //! What the Hub answered for one spec and one token, as the decision needs it. Pure.
 
+use kube::ResourceExt as _;
+
 use std::time::Duration;
 
 use crate::{
