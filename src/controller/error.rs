@@ -88,15 +88,6 @@ pub enum ObserveError {
         kind: &'static str,
         /// Why not.
         #[source]
-        source: kube::Error,
-    },
-    /// A list of which little is kept.
-    #[error("cannot list {kind}: {source}")]
-    Fold {
-        /// What they are.
-        kind: &'static str,
-        /// Why not.
-        #[source]
         source: ListingError,
     },
 }
@@ -104,10 +95,6 @@ pub enum ObserveError {
 impl ObserveError {
     pub(super) fn read(kind: &'static str, name: &str, source: kube::Error) -> Self {
         Self::Read { kind, name: name.to_owned(), source }
-    }
-
-    pub(super) const fn list(kind: &'static str, source: kube::Error) -> Self {
-        Self::List { kind, source }
     }
 }
 

@@ -1,10 +1,11 @@
 //! Lists objects of which little is kept: page by page, with a bound on what is in memory at one time, however many and
-//! however large they are. What cannot be parsed is left out.
+//! however large they are.
 
 use futures::{AsyncReadExt as _, io};
 use k8s_openapi::NamespaceResourceScope;
 use kube::{Api, Client, Resource, ResourceExt as _, api::ListParams, core::Request};
 use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 use tracing::warn;
 
@@ -18,6 +19,8 @@ const PAGE: u32 = 50;
 /// Bytes of an answer that are taken at a time. etcd stores at most 1.5 MiB of an object; as JSON, with every character
 /// escaped, these are 9 MiB.
 const PAGE_BYTES: u64 = 12 << 20;
+/// Bytes of the objects of one list that are kept, as JSON. A Job of ours has some 10 KiB, and 300 KiB at most.
+const KEPT_BYTES: usize = 4 << 20;
 /// Who lists at one time, of all reconciles. Others wait: one after another is as fast for the API server.
 static TURNS: Semaphore = Semaphore::const_new(2);
 
@@ -36,18 +39,21 @@ pub enum ListingError {
     /// One object alone has too many bytes.
     #[error("an object has more than {} MiB", PAGE_BYTES >> 20)]
     TooLarge,
+    /// Objects that look like ours have too many bytes in all.
+    #[error("they have more than {} MiB", KEPT_BYTES >> 20)]
+    TooMany,
     /// The program ends.
     #[error("the program ends")]
     Closed(#[from] tokio::sync::AcquireError),
 }
 
-/// As much of a list as is needed to go on. An empty list of Go may be null.
+/// As much of a list as is needed to go on, before its objects are read. An empty list of Go may be null.
 #[derive(Deserialize)]
-#[serde(bound = "T: DeserializeOwned")]
-struct Page<T> {
+struct Page<'a> {
     #[serde(default)]
     metadata: PageMeta,
-    items: Option<Vec<T>>,
+    #[serde(borrow)]
+    items: Option<Vec<&'a RawValue>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -57,20 +63,67 @@ struct PageMeta {
 }
 
 /// Gives each object of a kind in a namespace to `each`, read as `T`: what `T` does not have is never kept.
-///
-/// No resource version is given. With `resourceVersion=0` the API server answers from its cache and takes no notice of the
-/// limit (<https://kubernetes.io/docs/reference/using-api/api-concepts/#semantics-for-get-and-list>).
 pub async fn fold<K, T>(client: &Client, namespace: &str, mut each: impl FnMut(T)) -> Result<(), ListingError>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
     T: DeserializeOwned,
 {
+    pages::<K>(client, namespace, ListParams::default(), |object| {
+        each(serde_json::from_str(object)?);
+        Ok(())
+    })
+    .await
+}
+
+/// Hands each object of a list over. Those for which `keep` says that it keeps them must not have more than [`KEPT_BYTES`]
+/// in all.
+pub async fn each<K>(
+    client: &Client,
+    namespace: &str,
+    query: ListParams,
+    mut keep: impl FnMut(K) -> bool,
+) -> Result<(), ListingError>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Parse,
+{
+    let mut kept = 0;
+    pages::<K>(client, namespace, query, |text| {
+        let object: Guarded<K> = serde_json::from_str(text)?;
+        let name = object.name_any();
+        match object.into_inner() {
+            Ok(object) => {
+                if keep(object) {
+                    kept += text.len();
+                }
+            }
+            Err(invalid) => {
+                let kind = K::plural(&());
+                warn!(%kind, namespace, name, error = %invalid, "left out what cannot be parsed");
+            }
+        }
+        if kept > KEPT_BYTES { Err(ListingError::TooMany) } else { Ok(()) }
+    })
+    .await
+}
+
+/// Lists page by page, and hands over the text of each object.
+///
+/// No resource version is given. With `resourceVersion=0` the API server answers from its cache and takes no notice of the
+/// limit (<https://kubernetes.io/docs/reference/using-api/api-concepts/#semantics-for-get-and-list>).
+async fn pages<K>(
+    client: &Client,
+    namespace: &str,
+    mut query: ListParams,
+    mut each: impl FnMut(&str) -> Result<(), ListingError>,
+) -> Result<(), ListingError>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+{
     let _turn = TURNS.acquire().await?;
     let list = Request::new(K::url_path(&(), Some(namespace)));
-    let (mut limit, mut next) = (PAGE, None::<String>);
+    let mut limit = PAGE;
     loop {
-        let mut query = ListParams::default().limit(limit);
-        query.continue_token.clone_from(&next);
+        query.limit = Some(limit);
         let request = list.list(&query).map_err(kube::Error::BuildRequest)?;
         let mut answer = Vec::new();
         let body = client.request_stream(request).await?;
@@ -83,38 +136,12 @@ where
             };
             continue;
         }
-        let page: Page<T> = serde_json::from_slice(&answer)?;
+        let page: Page<'_> = serde_json::from_slice(&answer)?;
         if answer.len() as u64 <= PAGE_BYTES / 8 {
             limit = (limit * 2).min(PAGE);
         }
-        page.items.into_iter().flatten().for_each(&mut each);
-        match page.metadata.next {
-            Some(token) if !token.is_empty() => next = Some(token),
-            _ => return Ok(()),
-        }
-    }
-}
-
-/// Hands each object of a list over. What is kept of them is all that stays in memory.
-pub async fn each<K: Parse>(
-    api: &Api<Guarded<K>>,
-    mut query: ListParams,
-    kind: &'static str,
-    mut keep: impl FnMut(K),
-) -> Result<(), ObserveError> {
-    query.limit = Some(PAGE);
-    loop {
-        let page = api.list(&query).await.map_err(|source| ObserveError::list(kind, source))?;
-        for object in page.items {
-            let (name, namespace) = (object.name_any(), object.namespace());
-            match object.into_inner() {
-                Ok(object) => keep(object),
-                Err(invalid) => {
-                    warn!(kind, namespace, name, error = %invalid, "left out what cannot be parsed");
-                }
-            }
-        }
-        query.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
+        page.items.iter().flatten().try_for_each(|object| each(object.get()))?;
+        query.continue_token = page.metadata.next.filter(|token| !token.is_empty());
         if query.continue_token.is_none() {
             return Ok(());
         }

@@ -193,14 +193,15 @@ async fn found_claim(
 
 /// The Jobs of a resource.
 async fn found_jobs(client: &Client, namespace: &str, cache: &ModelCache) -> Result<Vec<Job>, ObserveError> {
-    let jobs: Api<Guarded<Job>> = Api::namespaced(client.clone(), namespace);
     let mut found = Vec::new();
-    listing::each(&jobs, labelled(cache), "Jobs", |job: Job| {
-        if owned_by(&job, cache) {
+    let listed = listing::each(client, namespace, labelled(cache), |job: Job| {
+        let is_ours = owned_by(&job, cache);
+        if is_ours {
             found.push(job);
         }
-    })
-    .await?;
+        is_ours
+    });
+    listed.await.map_err(|source| ObserveError::List { kind: "Jobs", source })?;
     Ok(found)
 }
 
@@ -215,17 +216,19 @@ async fn newest_pods(
     if jobs.is_empty() {
         return Ok(newest);
     }
-    let pods: Api<Guarded<Pod>> = Api::namespaced(client.clone(), namespace);
-    listing::each(&pods, labelled(cache), "pods", |pod: Pod| {
+    let listed = listing::each(client, namespace, labelled(cache), |pod: Pod| {
         let is_of =
             |job: &&Job| pod.owner_references().iter().any(|owner| Some(&owner.uid) == job.uid().as_ref());
-        let Some(job) = jobs.iter().find(is_of).and_then(Job::uid) else { return };
+        let Some(job) = jobs.iter().find(is_of).and_then(Job::uid) else { return false };
         let made = |pod: &Pod| pod.creation_timestamp().map(|time| time.0);
-        if newest.get(&job).is_none_or(|known| made(known) <= made(&pod)) {
+        let known = newest.get(&job);
+        let is_first = known.is_none();
+        if known.is_none_or(|known| made(known) <= made(&pod)) {
             newest.insert(job, pod);
         }
-    })
-    .await?;
+        is_first
+    });
+    listed.await.map_err(|source| ObserveError::List { kind: "pods", source })?;
     Ok(newest)
 }
 
@@ -245,12 +248,13 @@ fn runs(pod: &Pod) -> bool {
 /// Quota, limits and pod security act on the pod, after the Job was taken: the Job controller tells in an event only.
 /// Without the right to read events only these words are missing.
 async fn refusal(client: &Client, namespace: &str, job: &Job) -> Option<String> {
-    let events: Api<Guarded<Event>> = Api::namespaced(client.clone(), namespace);
     let uid = job.metadata.uid.as_deref().unwrap_or_default();
     let query = ListParams::default().fields(&format!("involvedObject.uid={uid},reason=FailedCreate"));
     let mut message = None;
-    let read =
-        listing::each(&events, query, "events", |event: Event| message = event.message.or(message.take()));
+    let read = listing::each(client, namespace, query, |event: Event| {
+        message = event.message.or(message.take());
+        false
+    });
     if let Err(error) = read.await {
         debug!(job = job.name_any(), %error, "no word on why there is no pod: events cannot be read");
     }
@@ -264,17 +268,17 @@ async fn at_work(
     claim: &PersistentVolumeClaim,
     cache: &ModelCache,
 ) -> Result<Option<String>, ObserveError> {
-    let jobs: Api<Guarded<Job>> = Api::namespaced(client.clone(), namespace);
     let uid = claim.metadata.uid.as_deref().unwrap_or_default();
     let query = ListParams::default().labels(&format!("{}={uid}", api::LABEL_CLAIM_UID));
     let mut first: Option<String> = None;
-    listing::each(&jobs, query, "Jobs", |job: Job| {
+    let listed = listing::each(client, namespace, query, |job: Job| {
         if !owned_by(&job, cache) && attempt::is_active(&job) && is_at_work(&job) {
             let name = job.name_any();
             first = Some(first.take().map_or(name.clone(), |other| other.min(name)));
         }
-    })
-    .await?;
+        false
+    });
+    listed.await.map_err(|source| ObserveError::List { kind: "Jobs", source })?;
     Ok(first)
 }
 
@@ -287,7 +291,7 @@ async fn users(
     let mut users = ClaimUsers::of(claim.name_any());
     listing::fold::<Pod, PodUse>(client, namespace, |pod| users.add(pod))
         .await
-        .map_err(|source| ObserveError::Fold { kind: "pods", source })?;
+        .map_err(|source| ObserveError::List { kind: "pods", source })?;
     Ok(users)
 }
 

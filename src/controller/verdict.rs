@@ -160,6 +160,8 @@ mod tests {
             Reason::VolumeFull,
             Reason::VolumeNotWritable,
             Reason::RefConflict,
+            Reason::VolumeUnsafe,
+            Reason::NameNotSupported,
             Reason::TransferStalled,
             Reason::HashMismatch,
             Reason::DownloadFailed,
