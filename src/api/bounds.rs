@@ -144,7 +144,7 @@ mod tests {
         let fields = root.properties.as_ref().unwrap();
         let (spec, status) = (most(&fields["spec"], "spec"), most(&fields["status"], "status"));
         println!("spec: {spec} bytes, status: {status} bytes");
-        assert!(spec < 256 << 10, "{spec} bytes");
+        assert!(spec < 288 << 10, "{spec} bytes");
         // Conditions may have what those of Kubernetes may; ours are cut at 2,000 characters.
         let conditions =
             most(&fields["status"].properties.as_ref().unwrap()["conditions"], "status.conditions");

@@ -21,12 +21,12 @@ pub struct JobTemplate {
     /// Labels that a node must have. With storage that is bound to a zone or a node, this decides where the volume is made:
     /// choose the nodes that will load the model.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 16))]
+    #[schemars(extend("maxProperties" = 32))]
     pub node_selector: BTreeMap<String, String>,
 
     /// Taints of nodes that the download tolerates.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16))]
+    #[schemars(length(max = 32))]
     pub tolerations: Vec<Toleration>,
 
     /// Rules for where the download may run, beyond `nodeSelector`. With neither of them, the download of a claim that attaches to
@@ -57,12 +57,12 @@ pub struct JobTemplate {
 
     /// Further labels of the Job and its pod. Those that begin with `modelcache.internal/` are ours.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 16))]
+    #[schemars(extend("maxProperties" = 32))]
     pub labels: BTreeMap<String, String>,
 
     /// Further annotations of the Job and its pod. Those that begin with `modelcache.internal/` are ours.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 16))]
+    #[schemars(extend("maxProperties" = 32))]
     pub annotations: BTreeMap<String, String>,
 
     /// Security settings of the pod. They replace the default as a whole (user, group and `fsGroup` 65532, not root, seccomp

@@ -112,8 +112,8 @@ async fn the_largest_that_is_allowed_is_taken() {
         "tokenSecretRef": { "name": "n".repeat(253), "key": "k".repeat(253) },
         "storage": { "existingClaim": "n".repeat(253), "subPath": "s".repeat(256) },
         "job": {
-            "labels": map(16, &label), "nodeSelector": map(16, &label), "annotations": map(16, &"a".repeat(256)),
-            "tolerations": vec![toleration; 16],
+            "labels": map(32, &label), "nodeSelector": map(32, &label), "annotations": map(32, &"a".repeat(128)),
+            "tolerations": vec![toleration; 32],
             "affinity": {
                 "nodeAffinity": {
                     "requiredDuringSchedulingIgnoredDuringExecution": { "nodeSelectorTerms": vec![node.clone(); 4] },

@@ -201,14 +201,17 @@ async fn no_link_is_followed() {
     assert!(fs::symlink_metadata(&weights).is_err());
     assert!(cache.join("blobs/ab/abcd").exists() && elsewhere.join("folder/file").exists());
 
-    // One folder of contents for several repos.
+    // One folder of contents for several repos: what is in it cannot be told to be this one's, and nothing goes.
     let shared = stage.root.path().join("shared");
     fs::rename(dir.join("blobs"), &shared).unwrap();
     fs::write(shared.join("ef".repeat(32)), "of another repo").unwrap();
     symlink(&shared, dir.join("blobs")).unwrap();
     age(&cache);
-    prune(&stage, &["--min-age", "0s"]);
-    assert!(shared.join("ef".repeat(32)).exists());
+    let before = listing(&shared);
+    let refused = stage.modelcache(&["prune", "acme/tiny", "--min-age", "0s"]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(73), "{refused:?}");
+    assert!(told(&refused).starts_with("VolumeUnsafe: "), "{refused:?}");
+    assert_eq!(listing(&shared), before);
 }
 
 #[tokio::test]
