@@ -32,4 +32,5 @@ mod transfer;
 mod update;
 mod upgrade;
 mod volumes;
+mod walls;
 mod world;

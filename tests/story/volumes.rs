@@ -63,19 +63,19 @@ pub fn free_folder() -> tempfile::TempDir {
 }
 
 /// A folder that root alone may write.
-fn roots_folder() -> tempfile::TempDir {
+pub fn roots_folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     folder
 }
 
-fn node_affinity(node: &str) -> Value {
+pub fn node_affinity(node: &str) -> Value {
     json!({ "required": { "nodeSelectorTerms": [{
         "matchExpressions": [{ "key": "kubernetes.io/hostname", "operator": "In", "values": [node] }],
     }] } })
 }
 
-async fn node_name(team: &Team) -> String {
+pub async fn node_name(team: &Team) -> String {
     let nodes: Api<k8s_openapi::api::core::v1::Node> = Api::all(team.client.clone());
     let node = nodes.list(&ListParams::default()).await.unwrap().items.remove(0);
     node.metadata.labels.unwrap()["kubernetes.io/hostname"].clone()
