@@ -13,6 +13,8 @@
 #[allow(dead_code, reason = "shared with the story")]
 #[path = "../story/cluster.rs"]
 mod cluster;
+#[path = "../support/largest.rs"]
+mod largest;
 #[allow(dead_code, reason = "shared with the tests of settings")]
 #[path = "../settings/operator.rs"]
 mod operator;

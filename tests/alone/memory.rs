@@ -16,13 +16,14 @@ use serde_json::{Value, json};
 
 use crate::{
     cluster::{Cluster, Team, reason},
+    largest,
     operator::{Account, Operator, documented_rules, names},
 };
 
 /// The limit of the chart, in bytes, without a quarter for what another machine or another day needs.
 const MOST: u64 = (512 << 20) / 4 * 3;
 /// ModelCaches of long listings, and how long these are.
-const LISTINGS: usize = 4;
+const LISTINGS: usize = 8;
 const FILES: usize = 199_000;
 const PAGE: usize = 1_000;
 
@@ -94,19 +95,15 @@ where
         .await;
 }
 
-/// As large as the schema takes it, in the fields that take much.
+/// As large as it may be.
 fn largest(number: usize) -> Value {
-    let patterns: Vec<_> = (0..64).map(|pattern| format!("{pattern:0256}")).collect();
-    let annotations: serde_json::Map<_, _> =
-        (0..32).map(|key| (format!("example.com/{key}"), "x".repeat(4_096).into())).collect();
+    let mut spec = largest::spec();
+    spec["source"]["repo"] = "acme/large".into();
+    spec["suspend"] = true.into();
     json!({
         "apiVersion": "modelcache.internal/v1alpha1", "kind": "ModelCache",
         "metadata": { "name": format!("large-{number}"), "annotations": { "example.com/large": "x".repeat(200_000) } },
-        "spec": {
-            "source": { "repo": "acme/large", "include": patterns, "exclude": patterns },
-            "job": { "annotations": annotations },
-            "suspend": true,
-        },
+        "spec": spec,
     })
 }
 
@@ -121,11 +118,11 @@ async fn an_operator_stays_below_its_limit_whatever_tenants_make() {
     let account = Account::new(&cluster, "memory").await;
     account.may(&documented_rules(), &team).await;
     let large = "x".repeat(250_000);
-    create::<Secret>(&team, 250, |number| {
+    create::<Secret>(&team, 500, |number| {
         json!({ "metadata": { "name": format!("secret-{number}"), "annotations": { "example.com/large": large } } })
     })
     .await;
-    create::<PersistentVolumeClaim>(&team, 250, |number| {
+    create::<PersistentVolumeClaim>(&team, 500, |number| {
         json!({
             "metadata": { "name": format!("claim-{number}"), "annotations": { "example.com/large": large } },
             "spec": {
@@ -152,7 +149,7 @@ async fn an_operator_stays_below_its_limit_whatever_tenants_make() {
         })
     })
     .await;
-    create::<ModelCache>(&team, 150, largest).await;
+    create::<ModelCache>(&team, 300, largest).await;
     let name = |number| format!("listing-{number}");
     create::<ModelCache>(&team, LISTINGS, |number| {
         json!({ "metadata": { "name": name(number) }, "spec": { "source": { "repo": format!("acme/{}", name(number)) } } })

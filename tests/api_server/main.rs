@@ -10,6 +10,8 @@ mod bounds;
 mod definitions;
 mod documents;
 mod fixed;
+#[path = "../support/largest.rs"]
+mod largest;
 mod operator;
 mod pods;
 mod policies;
