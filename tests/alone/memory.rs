@@ -99,7 +99,6 @@ where
 fn largest(number: usize) -> Value {
     let mut spec = largest::spec();
     spec["source"]["repo"] = "acme/large".into();
-    spec["suspend"] = true.into();
     json!({
         "apiVersion": "modelcache.internal/v1alpha1", "kind": "ModelCache",
         "metadata": { "name": format!("large-{number}"), "annotations": { "example.com/large": "x".repeat(200_000) } },
@@ -172,7 +171,7 @@ async fn an_operator_stays_below_its_limit_whatever_tenants_make() {
             team.until(&name(number), "Resolved", |cache| reason(cache, Topic::Resolved) == "Resolved").await;
         assert_eq!(cache.status.unwrap().resolved.unwrap().files, i64::try_from(FILES).unwrap());
     }
-    team.until("large-0", "Suspended", |cache| reason(cache, Topic::Downloaded) == "Suspended").await;
+    team.reason("large-0", "ClaimNotFound").await;
     let peak = operator.peak();
     println!("peak of the operator: {} MiB of the 512 MiB of the chart", peak >> 20);
     assert!(peak < MOST, "{} MiB", peak >> 20);

@@ -1,6 +1,7 @@
 //! What somebody gets who has stolen the operator's token: the rights as they ship, within their policies.
 
 use k8s_openapi::api::{
+    authorization::v1::SelfSubjectAccessReview,
     batch::v1::Job,
     core::v1::{PersistentVolumeClaim, Pod, Secret},
 };
@@ -204,6 +205,10 @@ async fn a_stolen_token_makes_no_job_but_a_download() {
         one(container("volumeMounts/-"), mount)
     };
     let second = json!({ "name": "second", "image": IMAGE, "args": ["fetch"] });
+    let report = "--report=/dev/termination-log";
+    let arguments = |more: &[&str]| {
+        one(container("args"), json!([&["fetch", "a/b", "--cache-dir=/cache"], more].concat()))
+    };
     let owner = |more: Value| {
         let mut owner = base["metadata"]["ownerReferences"][0].clone();
         merge(&mut owner, &more);
@@ -230,8 +235,14 @@ async fn a_stolen_token_makes_no_job_but_a_download() {
             ),
             (one(container("command"), json!(["/bin/sh"])), container_fields),
             (one(container("args"), json!(["controller"])), program),
+            (arguments(&["--report=/cache/db"]), program),
+            (arguments(&[report, "--report=/cache/db"]), program),
+            (arguments(&[report, "--cache-dir=/cache/other"]), program),
+            (arguments(&[report, "--token-file=/cache/db"]), program),
+            (arguments(&[report, "--token-file", "/cache/db"]), program),
+            (arguments(&[report, "a/c"]), program),
             (
-                one(container("args"), json!(["fetch", "a/b", "--cache-dir=/cache", "--report=/cache/db"])),
+                one(container("args"), json!(["fetch", "--output=json", "--cache-dir=/cache", report])),
                 program,
             ),
             (one(container("workingDir"), json!("/cache")), container_fields),
@@ -395,6 +406,53 @@ async fn a_stolen_token_makes_no_claim_but_a_new_and_empty_one() {
         ],
     )
     .await;
+
+    // For Kubernetes itself.
+    let mut object = base.clone();
+    object["metadata"]["namespace"] = json!("kube-system");
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(both.operator.clone(), "kube-system");
+    let said = refused(claims.create(&dry(), &serde_json::from_value(object).unwrap()).await, "kube-system");
+    assert!(said.contains("no claims in the namespaces of Kubernetes itself"), "{said}");
+}
+
+/// Nothing that runs, and nothing that gives rights.
+#[tokio::test]
+#[ignore = "needs a cluster: make test"]
+async fn a_stolen_token_makes_nothing_else() {
+    let server = Server::new().await;
+    let both = both(&server).await;
+    let reviews: Api<SelfSubjectAccessReview> = Api::all(both.operator.clone());
+    let may = async |group: &str, resource: &str, part: &str| {
+        let asked = json!({ "spec": { "resourceAttributes": {
+            "verb": "create", "group": group, "resource": resource, "subresource": part, "namespace": server.namespace(),
+        } } });
+        let review =
+            reviews.create(&PostParams::default(), &serde_json::from_value(asked).unwrap()).await.unwrap();
+        review.status.unwrap().allowed
+    };
+    assert!(may("batch", "jobs", "").await, "the rights as they ship");
+    for (group, resource, part) in [
+        ("", "pods", ""),
+        ("", "pods", "exec"),
+        ("", "pods", "attach"),
+        ("", "pods", "ephemeralcontainers"),
+        ("", "pods", "portforward"),
+        ("", "secrets", ""),
+        ("", "configmaps", ""),
+        ("", "serviceaccounts", ""),
+        ("", "serviceaccounts", "token"),
+        ("", "namespaces", ""),
+        ("", "nodes", "proxy"),
+        ("", "persistentvolumes", ""),
+        ("apps", "deployments", ""),
+        ("batch", "cronjobs", ""),
+        ("rbac.authorization.k8s.io", "roles", ""),
+        ("rbac.authorization.k8s.io", "clusterrolebindings", ""),
+        ("admissionregistration.k8s.io", "validatingadmissionpolicybindings", ""),
+        ("modelcache.internal", "modelcaches", ""),
+    ] {
+        assert!(!may(group, resource, part).await, "{group}/{resource}/{part}");
+    }
 }
 
 #[tokio::test]
