@@ -5,13 +5,22 @@ use std::{
     fs::{File, TryLockError},
     io,
     path::Path,
-    time::SystemTime,
+    thread,
+    time::{Duration, Instant, SystemTime},
 };
 
 use rustix::fs::{Timespec, Timestamps, UTIME_NOW, futimens};
 
 use super::{disk, error::CacheError, layout::RepoDir, record::Selection, root::Foreign};
-use crate::hub::{Commit, Digest};
+use crate::{
+    activity,
+    hub::{Commit, Digest},
+};
+
+/// So long who moves blobs is waited for: longer than that takes, unless many must be copied.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How often it is looked whether he has ended.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// The lock of one content, or of one selection of a commit, or why there is none. Dropping a held one releases it.
 #[derive(Debug)]
@@ -60,14 +69,31 @@ impl Courtesy {
     }
 }
 
-/// Waits until no other writer of ours moves blobs of the repo. `None` where the file system has no locks.
+/// Waits until no other writer of ours moves blobs of the repo. `None` where the file system has no locks, or somebody holds
+/// this one for so long that he may never let go of it.
 #[must_use = "dropping it releases the lock"]
 pub(super) fn alone(dir: &RepoDir) -> Option<File> {
-    match open(dir, &dir.moving()).and_then(|file| file.lock().map(|()| file)) {
-        Ok(file) => Some(file),
-        Err(error) => {
-            without(&error);
-            None
+    alone_within(dir, PATIENCE)
+}
+
+fn alone_within(dir: &RepoDir, patience: Duration) -> Option<File> {
+    let file = open(dir, &dir.moving()).inspect_err(without).ok()?;
+    let latest = Instant::now() + patience;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Some(file),
+            Err(TryLockError::WouldBlock) if Instant::now() < latest => {
+                activity::mark();
+                thread::sleep(PAUSE.min(patience));
+            }
+            Err(TryLockError::WouldBlock) => {
+                tracing::warn!("somebody keeps the lock of those who move contents: going on without it");
+                return None;
+            }
+            Err(TryLockError::Error(error)) => {
+                without(&error);
+                return None;
+            }
         }
     }
 }
@@ -110,6 +136,16 @@ mod tests {
         assert!(matches!(Courtesy::try_take(&dir, &digest), Courtesy::Busy));
         drop(first);
         assert!(matches!(Courtesy::try_take(&dir, &digest), Courtesy::Held(_)));
+    }
+
+    #[test]
+    fn who_never_lets_go_is_done_without() {
+        let (_root, dir) = repo_dir();
+        let first = alone(&dir);
+        assert!(first.is_some());
+        assert!(alone_within(&dir, Duration::from_millis(300)).is_none());
+        drop(first);
+        assert!(alone_within(&dir, Duration::ZERO).is_some());
     }
 
     #[test]
