@@ -20,6 +20,7 @@ mod record;
 mod refs;
 mod resolve;
 mod root;
+mod scratch;
 mod snapshot;
 mod survey;
 #[cfg(test)]
@@ -41,6 +42,7 @@ pub use prune::{Item, Kind, PruneRules, Pruned, prune, prune_all};
 pub use publish::Publication;
 pub use record::{Record, RecordedFile, Selection};
 pub use refs::{check_refs, commit_of_ref, write_refs};
+pub use scratch::Scratch;
 pub use snapshot::Links;
 pub use survey::is_there;
 pub use verify::{Checked, Fault, Problem, verify, verify_all};

@@ -23,7 +23,7 @@ use super::{
     writer::Alive,
 };
 #[cfg(feature = "xet")]
-use crate::hub::XetFiles;
+use crate::{cache::Scratch, hub::XetFiles};
 use crate::{
     cache::{
         CacheError, Links, Publication, Record, RepoDir, Selection, abandoned, check_refs, commit_of_ref,
@@ -273,7 +273,7 @@ impl Run<'_> {
             waiting: &self.waiting,
             alive: &self.alive,
             #[cfg(feature = "xet")]
-            xet: self.in_xet(hub, &commit, &files),
+            xet: self.in_xet(hub, &commit, &files).await?,
             connections: Semaphore::new(self.request.limits.connections.max(1)),
         };
         match self.fill(&downloads, &files).await {
@@ -288,9 +288,18 @@ impl Run<'_> {
 
     /// The way to files in Xet, if there are any that may come so.
     #[cfg(feature = "xet")]
-    fn in_xet(&self, hub: &Hub, commit: &Commit, files: &[RepoFile]) -> Option<XetFiles> {
-        let any = self.request.xet && files.iter().any(|file| file.xet_hash.is_some());
-        any.then(|| XetFiles::new(hub, &self.request.repo, commit, &self.dir.own().join("xet")))?
+    async fn in_xet(
+        &self,
+        hub: &Hub,
+        commit: &Commit,
+        files: &[RepoFile],
+    ) -> Result<Option<XetFiles>, FetchError> {
+        if !self.request.xet || files.iter().all(|file| file.xet_hash.is_none()) {
+            return Ok(None);
+        }
+        let dir = self.dir.clone();
+        let scratch = spawn_blocking(move || Scratch::create(&dir)).await??;
+        Ok(XetFiles::new(hub, &self.request.repo, commit, scratch))
     }
 
     /// Makes it complete, unless another run does that at this moment.

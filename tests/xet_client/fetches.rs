@@ -3,6 +3,7 @@
 use std::{
     fs,
     net::{IpAddr, Ipv4Addr},
+    os::unix::fs::symlink,
     process::Command,
     sync::Arc,
     time::Duration,
@@ -51,6 +52,23 @@ impl World {
         let requests = self.hub.requests();
         requests.iter().filter(|request| request.class == Class::Cdn).map(|request| request.bytes).sum()
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_official_client_makes_its_folders_on_no_other_way_than_ours() {
+    let world = World::new().await;
+    let (own, outside) = (
+        world.folder.path().join("cache/models--acme--big/.modelcache"),
+        world.folder.path().join("outside"),
+    );
+    fs::create_dir_all(&own).unwrap();
+    fs::create_dir(&outside).unwrap();
+    symlink(&outside, own.join("xet")).unwrap();
+    world.fetch(true).await;
+    assert_eq!((world.over_http(), fs::read_dir(&outside).unwrap().count()), (0, 0));
+    // Nor does anything of it stay behind.
+    let left: Vec<_> = fs::read_dir(&own).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(!left.iter().any(|name| name.to_string_lossy().ends_with(".snapshot")), "{left:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

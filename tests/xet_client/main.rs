@@ -72,7 +72,7 @@ impl World {
     fn files_of(&self, repo: &str) -> XetFiles {
         let repo = Repo { kind: RepoType::Model, id: repo.parse().unwrap() };
         let commit = self.hub.commit("acme/big", "main").parse().unwrap();
-        XetFiles::new(&self.client(), &repo, &commit, &self.scratch()).unwrap()
+        XetFiles::new(&self.client(), &repo, &commit, self.scratch()).unwrap()
     }
 
     /// Where the official client makes its folders.

@@ -45,7 +45,7 @@ async fn the_process_that_is_measured() {
     let (size, streams): (u64, u64) = (size.parse().unwrap(), streams.parse().unwrap());
     let hub = Hub::connect(&endpoint.parse().unwrap()).unwrap();
     let repo = Repo { kind: RepoType::Model, id: "acme/big".parse().unwrap() };
-    let files = XetFiles::new(&hub, &repo, &commit.parse().unwrap(), folder.as_ref()).unwrap();
+    let files = XetFiles::new(&hub, &repo, &commit.parse().unwrap(), folder.to_owned()).unwrap();
     let part = size.div_ceil(streams);
     join_all((0..streams).map(async |stream| {
         let range = stream * part..size.min((stream + 1) * part);

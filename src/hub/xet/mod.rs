@@ -7,11 +7,7 @@ mod failure;
 mod machine;
 mod settings;
 
-use std::{
-    ops::Range,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{ops::Range, path::Path, sync::Arc};
 
 use tokio::sync::{Mutex, OnceCell, Semaphore};
 use xet::XetError;
@@ -30,11 +26,14 @@ pub struct XetFiles {
     inner: Arc<Inner>,
 }
 
+/// What leads to a folder, for as long as that is needed.
+type Folder = Box<dyn AsRef<Path> + Send + Sync>;
+
 struct Inner {
     hub: Hub,
     repo: Repo,
     commit: Commit,
-    folder: PathBuf,
+    folder: Folder,
     machine: OnceCell<Machine>,
     grant: Mutex<Option<Arc<Grant>>>,
     /// One for each window of a file that may be in memory.
@@ -47,11 +46,16 @@ impl XetFiles {
     /// None: the endpoint has a proxy or authorities of its own, which the official client cannot be given. It would go
     /// past the proxy, so the files must come over plain HTTP.
     #[must_use]
-    pub fn new(hub: &Hub, repo: &Repo, commit: &Commit, folder: &Path) -> Option<Self> {
+    pub fn new(
+        hub: &Hub,
+        repo: &Repo,
+        commit: &Commit,
+        folder: impl AsRef<Path> + Send + Sync + 'static,
+    ) -> Option<Self> {
         reaches(hub.endpoint()).then(|| {
             let (hub, repo, commit) = (hub.clone(), repo.clone(), commit.clone());
             let windows = Arc::new(Semaphore::new(settings::WINDOWS));
-            let folder = folder.to_owned();
+            let folder = Box::new(folder);
             let (machine, grant) = (OnceCell::new(), Mutex::default());
             Self { inner: Arc::new(Inner { hub, repo, commit, folder, machine, grant, windows }) }
         })
@@ -99,7 +103,7 @@ impl XetFiles {
     }
 
     async fn machine(&self) -> Result<&Machine, XetError> {
-        self.inner.machine.get_or_try_init(async || Machine::start(&self.inner.folder)).await
+        self.inner.machine.get_or_try_init(async || Machine::start((*self.inner.folder).as_ref())).await
     }
 }
 

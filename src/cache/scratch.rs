@@ -1,0 +1,90 @@
+//! A folder for a library that can only be given a path: one that leads to the folder itself, wherever its name leads by then.
+
+use std::{
+    fs::{File, Permissions},
+    os::{fd::AsRawFd as _, unix::fs::PermissionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use super::{
+    disk,
+    error::{CacheError, While as _},
+    layout::RepoDir,
+    root::Root,
+};
+
+/// Others may look whether we live, and put nothing there.
+const MODE: u32 = 0o755;
+
+/// An empty folder of ours on the volume. Gone when it is dropped.
+#[derive(Debug)]
+pub struct Scratch {
+    root: Root,
+    place: PathBuf,
+    /// Keeps the path good; locked, it tells `sweep` that we live.
+    _folder: File,
+    path: PathBuf,
+}
+
+impl Scratch {
+    /// Makes it, by a name that nobody can have made a link of before.
+    pub fn create(dir: &RepoDir) -> Result<Self, CacheError> {
+        let (root, place) = (dir.root(), disk::unique(&dir.own(), "snapshot"));
+        disk::make_root(root)?;
+        disk::make_dirs(root, &dir.own())?;
+        root.create_folder(&place).during("create the folder", &place)?;
+        let folder = root.open_folder(&place).during("open", &place)?;
+        let moded = folder.set_permissions(Permissions::from_mode(MODE));
+        if let Err(error) = moded.and_then(|()| Ok(folder.try_lock()?)) {
+            tracing::debug!(%error, "the file system has no modes or no locks");
+        }
+        let path = format!("/proc/self/fd/{}", folder.as_raw_fd()).into();
+        Ok(Self { root: root.clone(), place, _folder: folder, path })
+    }
+}
+
+impl AsRef<Path> for Scratch {
+    fn as_ref(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(error) = self.root.remove_tree(&self.place) {
+            tracing::debug!(path = %self.place.display(), %error, "a temporary folder stays behind");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::symlink};
+
+    use super::*;
+    use crate::cache::testing::repo_dir;
+
+    #[test]
+    fn what_is_made_in_it_stays_in_it() {
+        let (root, dir) = repo_dir();
+        let elsewhere = root.path().join("elsewhere");
+        fs::create_dir(&elsewhere).unwrap();
+        let scratch = Scratch::create(&dir).unwrap();
+        let away = dir.own().join("away");
+        fs::rename(&scratch.place, &away).unwrap();
+        symlink(&elsewhere, &scratch.place).unwrap();
+        fs::create_dir_all(scratch.as_ref().join("a/b")).unwrap();
+        assert!(away.join("a/b").is_dir());
+        drop(scratch);
+        assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn it_goes_with_all_that_is_in_it() {
+        let (_root, dir) = repo_dir();
+        let scratch = Scratch::create(&dir).unwrap();
+        fs::create_dir_all(scratch.as_ref().join("a/b")).unwrap();
+        drop(scratch);
+        assert_eq!(disk::entries(dir.root(), &dir.own()).count(), 0);
+    }
+}
