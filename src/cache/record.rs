@@ -4,6 +4,7 @@
 use std::{
     fmt,
     io::{self, BufReader, Read},
+    marker::PhantomData,
     path::Path,
     str::FromStr,
     time::{Duration, SystemTime},
@@ -16,7 +17,14 @@ use serde::{
 };
 use sha2::{Digest as _, Sha256};
 
-use super::{disk, error::CacheError, hash::hash_file, layout::RepoDir, names::merged, resolve};
+use super::{
+    disk,
+    error::CacheError,
+    hash::hash_file,
+    layout::RepoDir,
+    names::merged,
+    resolve,
+};
 use crate::hub::{Commit, Digest, NameError, Patterns, Repo, RepoId, RepoPath, RepoType};
 
 /// The only format so far.
@@ -25,6 +33,8 @@ const FORMAT: u32 = 1;
 pub(super) const DOCUMENT: u64 = 128 << 20;
 /// More patterns than this are no selection of ours.
 const PATTERNS: usize = 10_000;
+/// More files than this are no selection or listing of ours: a repo has at most so many.
+pub(super) const FILES: usize = 200_000;
 /// The clocks of two nodes may be this far apart. What a record says of a later time than that was not seen by anybody.
 const SKEW: Duration = Duration::from_secs(60);
 
@@ -218,10 +228,11 @@ struct Stored {
     kind: RepoType,
     #[serde(deserialize_with = "parsed")]
     commit: Commit,
-    #[serde(deserialize_with = "patterns")]
+    #[serde(deserialize_with = "at_most::<PATTERNS, _, _>")]
     include: Vec<String>,
-    #[serde(deserialize_with = "patterns")]
+    #[serde(deserialize_with = "at_most::<PATTERNS, _, _>")]
     exclude: Vec<String>,
+    #[serde(deserialize_with = "at_most::<FILES, _, _>")]
     files: Vec<RecordedFile>,
     bytes: u64,
     verified_at: Timestamp,
@@ -236,30 +247,32 @@ impl From<Stored> for Record {
     }
 }
 
-/// Patterns, up to a number: an empty one takes more memory than room in the file.
-fn patterns<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
-    struct Patterns;
+/// Elements up to a number: a short one takes more memory than room in the file, and each file is looked at.
+fn at_most<'de, const MOST: usize, T: Deserialize<'de>, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Vec<T>, D::Error> {
+    struct Elements<const MOST: usize, T>(PhantomData<T>);
 
-    impl<'de> Visitor<'de> for Patterns {
-        type Value = Vec<String>;
+    impl<'de, const MOST: usize, T: Deserialize<'de>> Visitor<'de> for Elements<MOST, T> {
+        type Value = Vec<T>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write!(f, "at most {PATTERNS} patterns")
+            write!(f, "at most {MOST} elements")
         }
 
-        fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Vec<String>, A::Error> {
-            let mut patterns = Vec::new();
-            while let Some(pattern) = from.next_element()? {
-                if patterns.len() == PATTERNS {
-                    return Err(serde::de::Error::invalid_length(PATTERNS + 1, &self));
+        fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Vec<T>, A::Error> {
+            let mut elements = Vec::new();
+            while let Some(element) = from.next_element()? {
+                if elements.len() == MOST {
+                    return Err(serde::de::Error::invalid_length(MOST + 1, &self));
                 }
-                patterns.push(pattern);
+                elements.push(element);
             }
-            Ok(patterns)
+            Ok(elements)
         }
     }
 
-    from.deserialize_seq(Patterns)
+    from.deserialize_seq(Elements::<MOST, T>(PhantomData))
 }
 
 /// A name that is checked as it is read.

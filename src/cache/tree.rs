@@ -11,7 +11,13 @@ use serde::{
 };
 use serde_json::ser::PrettyFormatter;
 
-use super::{disk, error::CacheError, layout::RepoDir, record::DOCUMENT, resolve};
+use super::{
+    disk,
+    error::CacheError,
+    layout::RepoDir,
+    record::{DOCUMENT, FILES},
+    resolve,
+};
 use crate::hub::{Commit, Digest, RepoFile};
 
 /// The format of `huggingface_hub` 1.29 and later.
@@ -88,12 +94,15 @@ impl<'de> Deserialize<'de> for Paths {
             type Value = Paths;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an entry for each path")
+                write!(f, "an entry for each of at most {FILES} paths")
             }
 
             fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Paths, M::Error> {
                 let mut paths = Vec::new();
                 while let Some((path, Entry { .. })) = map.next_entry()? {
+                    if paths.len() == FILES {
+                        return Err(serde::de::Error::invalid_length(FILES + 1, &self));
+                    }
                     paths.push(path);
                 }
                 Ok(Paths(paths))
