@@ -180,9 +180,12 @@ impl Check<'_> {
         }
         self.report.files += 1;
         self.report.bytes += stat.len();
-        // Without a record, nothing says that it is so long: a hole of any length is quickly made and slowly read.
-        if size.is_none() && is_hollow(self.dir, path).unwrap_or(false) {
-            return Some(Fault::Unreadable("most of it was never written".to_owned()));
+        // A hole of any length is quickly made and slowly read, and so is a record that says this length. Where the record
+        // says another, nothing is read.
+        if size.is_none_or(|size| size == stat.len()) && is_hollow(self.dir, path).unwrap_or(false) {
+            let fault = Some(Fault::Unreadable("most of it was never written".to_owned()));
+            self.seen.insert(key, fault.clone());
+            return fault;
         }
         let fault = match hash_file(self.dir, path, size.unwrap_or(stat.len()), digest) {
             Ok(right) => (!right).then_some(Fault::Mismatch),
