@@ -111,11 +111,19 @@ fn one(dir: &RepoDir, all_files: &mut HashMap<Identity, u64>) -> Result<Listed, 
     let survey = Survey::of(dir)?;
     let files = survey.snapshots.values().flatten().filter_map(|entry| entry.file);
     all_files.extend(files.map(|file| (file.identity, file.bytes)));
+    let mut refs: HashMap<&str, Vec<String>> = HashMap::new();
+    for (name, text) in &survey.refs {
+        refs.entry(text).or_default().push(name.clone());
+    }
+    let mut revision = |commit: &Commit, entries: &[Entry]| {
+        let refs = refs.remove(commit.as_str()).unwrap_or_default();
+        revision(dir, &survey, commit, refs, entries)
+    };
     let mut revisions: Vec<_> =
-        survey.snapshots.iter().map(|(commit, entries)| revision(dir, &survey, commit, entries)).collect();
+        survey.snapshots.iter().map(|(commit, entries)| revision(commit, entries)).collect();
     let named = survey.named().into_iter().filter_map(|text| text.parse().ok());
     let lost = named.filter(|commit| !survey.snapshots.contains_key(commit));
-    revisions.extend(lost.map(|commit| revision(dir, &survey, &commit, &[])));
+    revisions.extend(lost.map(|commit: Commit| revision(&commit, &[])));
     // The ones that people use come first.
     revisions.sort_by(|a, b| b.refs.len().min(1).cmp(&a.refs.len().min(1)).then(a.commit.cmp(&b.commit)));
 
@@ -141,8 +149,13 @@ fn one(dir: &RepoDir, all_files: &mut HashMap<Identity, u64>) -> Result<Listed, 
     })
 }
 
-fn revision(dir: &RepoDir, survey: &Survey, commit: &Commit, entries: &[Entry]) -> ListedRevision {
-    let refs = survey.refs.iter().filter(|(_, text)| *text == commit.as_str());
+fn revision(
+    dir: &RepoDir,
+    survey: &Survey,
+    commit: &Commit,
+    refs: Vec<String>,
+    entries: &[Entry],
+) -> ListedRevision {
     let verified_at = verified_at(entries);
     let state = if !survey.snapshots.contains_key(commit)
         || entries.iter().any(|entry| entry.file.is_none())
@@ -157,7 +170,7 @@ fn revision(dir: &RepoDir, survey: &Survey, commit: &Commit, entries: &[Entry]) 
     };
     ListedRevision {
         commit: commit.clone(),
-        refs: refs.map(|(name, _)| name.clone()).collect(),
+        refs,
         files: entries.len(),
         bytes: content_bytes(entries.iter()),
         state,

@@ -5,7 +5,7 @@
 //! and its refs before it looks for the snapshot, so one of the two sees the other.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     ffi::OsString,
     fs::File,
     io,
@@ -132,7 +132,7 @@ impl Plan {
                 plan.snapshots.push((commit.clone(), bytes_below(dir, &dir.snapshot(commit))?));
             }
         }
-        let going: Vec<_> = plan.snapshots.iter().map(|(commit, _)| commit.as_str()).collect();
+        let going: HashSet<_> = plan.snapshots.iter().map(|(commit, _)| commit.as_str()).collect();
         let linked = linked(dir, &going)?;
         plan.traces = traces(dir, &survey)?;
         // Who made one folder of the contents of several repos knows alone what they need.
@@ -158,8 +158,9 @@ impl Plan {
             gone.unfinished = self.unfinished;
             gone.unfinished.retain(|(path, _)| !dir.root().exists(path));
         }
+        let mut records = records(dir)?;
         for commit in self.traces {
-            forget(dir, &commit)?;
+            forget(dir, &commit, records.remove(commit.as_str()).unwrap_or_default())?;
             gone.traces.push(commit);
         }
         for (commit, bytes) in self.snapshots {
@@ -235,8 +236,8 @@ fn no_exist(dir: &RepoDir) -> PathBuf {
 }
 
 /// Removes all that is known about a commit, so that nothing names what is to go.
-fn forget(dir: &RepoDir, commit: &Commit) -> Result<(), CacheError> {
-    for path in records_of(dir, commit)? {
+fn forget(dir: &RepoDir, commit: &Commit, records: Vec<PathBuf>) -> Result<(), CacheError> {
+    for path in records {
         disk::remove(dir.root(), &path)?;
     }
     disk::remove(dir.root(), &dir.tree(commit))?;
@@ -248,22 +249,24 @@ fn forget(dir: &RepoDir, commit: &Commit) -> Result<(), CacheError> {
 }
 
 fn records_of(dir: &RepoDir, commit: &Commit) -> Result<Vec<PathBuf>, CacheError> {
-    let ours = |path: &Path| {
-        name(path).is_some_and(|name| {
-            name.strip_prefix(commit.as_str())
-                .is_some_and(|rest| rest.starts_with('-') && rest.ends_with(".json"))
-        })
-    };
-    Ok(survey::list(dir.root(), &dir.own())?
-        .into_iter()
-        .map(|place| place.path)
-        .filter(|path| ours(path))
-        .collect())
+    Ok(records(dir)?.remove(commit.as_str()).unwrap_or_default())
+}
+
+/// The records, by commit: one look for all, since there may be very many of both.
+fn records(dir: &RepoDir) -> Result<HashMap<String, Vec<PathBuf>>, CacheError> {
+    let mut records: HashMap<_, Vec<_>> = HashMap::new();
+    for place in survey::list(dir.root(), &dir.own())? {
+        let named = name(&place.path).and_then(|name| name.strip_suffix(".json")?.split_once('-'));
+        if let Some(commit) = named.map(|(commit, _)| commit.to_owned()) {
+            records.entry(commit).or_default().push(place.path);
+        }
+    }
+    Ok(records)
 }
 
 /// Removes a snapshot, unless somebody wants it after all.
 fn drop_snapshot(dir: &RepoDir, commit: &Commit) -> Result<bool, CacheError> {
-    forget(dir, commit)?;
+    forget(dir, commit, records_of(dir, commit)?)?;
     disk::make_dirs(dir.root(), &dir.own())?;
     let (snapshot, aside) = (dir.snapshot(commit), disk::unique(&dir.own(), "snapshot"));
     // Held while it is aside: nobody may take it for a leftover.
@@ -299,7 +302,7 @@ fn drop_contents(dir: &RepoDir, contents: &[(PathBuf, u64)]) -> Result<Vec<(Path
         Ok(())
     });
     // With what could not be read, everything counts as linked.
-    let linked = taken.and_then(|()| linked(dir, &[]));
+    let linked = taken.and_then(|()| linked(dir, &HashSet::new()));
     let mut gone = Vec::new();
     for Aside { content: (place, bytes), path, .. } in &asides {
         let wanted =
@@ -315,12 +318,12 @@ fn drop_contents(dir: &RepoDir, contents: &[(PathBuf, u64)]) -> Result<Vec<(Path
 }
 
 /// The names of the contents that something leads to, other than the snapshots that are going.
-fn linked(dir: &RepoDir, going: &[&str]) -> Result<HashSet<OsString>, CacheError> {
+fn linked(dir: &RepoDir, going: &HashSet<&str>) -> Result<HashSet<OsString>, CacheError> {
     let mut linked = linked_below(dir.root(), &dir.own())?;
     for place in survey::list(dir.root(), &dir.snapshots())? {
         // A link could lead to links: that is refused.
         let folder = place.kind.is_dir() || place.kind.is_symlink();
-        if folder && !name(&place.path).is_some_and(|name| going.contains(&name)) {
+        if folder && !name(&place.path).is_some_and(|name| going.contains(name)) {
             linked.extend(linked_below(dir.root(), &place.path)?);
         }
     }
