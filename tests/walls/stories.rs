@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::fs::symlink,
+    os::unix::fs::{FileExt as _, symlink},
     path::Path,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
     thread,
@@ -148,6 +148,73 @@ async fn a_record_from_the_future_vouches_for_nothing() {
     assert_eq!(harmless(&bases, &site, &FETCH, "fetch").code, Some(0));
     let now: Value = serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
     assert_ne!(now["verifiedAt"], forged["verifiedAt"]);
+}
+
+/// A file that is a hole of 1 TiB after so many short ones.
+fn hollow(path: &Path, short: u64) {
+    let file = fs::File::create(path).unwrap();
+    for number in 0..short {
+        file.write_all_at(b"x", number * 8192).unwrap();
+    }
+    file.set_len(1 << 40).unwrap();
+}
+
+#[tokio::test]
+async fn a_hole_is_not_read_whatever_a_record_says_of_it() {
+    let bases = Bases::make().await;
+    let site = Site::new(&bases, Base::Complete, false);
+    let (record, blob) = (Place::Record.path(&bases, &site), Place::Blob.path(&bases, &site));
+    let mut forged: Value = serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
+    let files = forged["files"].as_array_mut().unwrap();
+    let weights = files.iter_mut().find(|file| file["path"] == "model.safetensors").unwrap();
+    weights["size"] = json!(1u64 << 40);
+    forged["verifiedAt"] = json!("2020-01-01T00:00:00Z");
+    fs::write(&record, forged.to_string()).unwrap();
+    hollow(&blob, 0);
+    assert_ne!(harmless(&bases, &site, &FETCH_OFFLINE, "offline").code, Some(0));
+    assert_eq!(harmless(&bases, &site, &VERIFY, "verify").code, Some(65));
+    hollow(&Place::UnknownBlob.path(&bases, &site), 100_001);
+    assert_eq!(harmless(&bases, &site, &VERIFY, "many holes").code, Some(65));
+    assert_eq!(harmless(&bases, &site, &FETCH, "fetch").code, Some(0));
+}
+
+#[tokio::test]
+async fn no_document_names_a_file_a_million_times() {
+    const TIMES: usize = 1_200_000;
+    let bases = Bases::make().await;
+    let site = Site::new(&bases, Base::Complete, false);
+    let record = Place::Record.path(&bases, &site);
+    let mut forged: Value = serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
+    let one = forged["files"][0].to_string();
+    forged["files"] = json!([]);
+    let files = format!("\"files\":[{}]", vec![one; TIMES].join(","));
+    fs::write(&record, forged.to_string().replace("\"files\":[]", &files)).unwrap();
+    let entry = r#""config.json":{"size":0,"blob_id":""}"#;
+    let tree = format!(r#"{{"format_version":1,"files":{{{}}}}}"#, vec![entry; TIMES].join(","));
+    fs::write(Place::Tree.path(&bases, &site), tree).unwrap();
+    for order in [LIST, VERIFY, FETCH_OFFLINE, order(&["fetch", "acme/tiny", "--include", "*.json"]), FETCH] {
+        harmless(&bases, &site, &order, "a million times");
+    }
+}
+
+#[tokio::test]
+async fn very_many_names_of_commits_are_gone_through_once() {
+    const MANY: u32 = 30_000;
+    let bases = Bases::make().await;
+    let site = Site::new(&bases, Base::Complete, false);
+    let (snapshots, refs) = (Place::Snapshots.path(&bases, &site), Place::Refs.path(&bases, &site));
+    let own = Place::Own.path(&bases, &site);
+    for number in 0..MANY {
+        let (kept, lost) = (format!("{number:040x}"), format!("f{number:039x}"));
+        fs::create_dir(snapshots.join(&kept)).unwrap();
+        fs::write(refs.join(format!("r{number}")), kept).unwrap();
+        fs::write(own.join(format!("{lost}-x.json")), "x").unwrap();
+    }
+    for order in [LIST, PRUNE] {
+        harmless(&bases, &site, &order, "very many");
+    }
+    assert_eq!(fs::read_dir(own).unwrap().count(), 1, "the record of the one that is good");
+    assert_eq!(fs::read_dir(snapshots).unwrap().count(), MANY as usize + 1);
 }
 
 /// A neighbour who makes a folder a link and a folder again, as quickly as he can.
