@@ -22,7 +22,7 @@ const SETGID: u32 = 0o2000;
 
 /// Makes the folder of a cache, if it is missing.
 pub(super) fn make_root(root: &Root) -> Result<(), CacheError> {
-    if root.create().during("create the folder", root.path())? {
+    if root.create().map_err(|source| CacheError::no_folder(root.path(), source))? {
         open_folder_to_all(root, root.path()).during("set the mode of", root.path())?;
     }
     Ok(())

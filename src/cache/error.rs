@@ -1,7 +1,7 @@
 //! What can go wrong on a volume.
 
 use std::{
-    io,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -98,6 +98,17 @@ pub enum CacheError {
         /// What is in the way.
         foreign: Foreign,
     },
+    /// Something else lies where the folder of the cache would be, or one above it.
+    #[error(
+        "cannot use {} as a cache: {foreign}. Name a folder for the cache; in a Job it is what `spec.storage.subPath` names on the volume",
+        .path.display()
+    )]
+    NoFolder {
+        /// The cache.
+        path: PathBuf,
+        /// What is in the way.
+        foreign: Foreign,
+    },
     /// Two names of the repo are one on the medium, such as `Readme` and `README` where it has no letter case.
     #[error(
         "{one} and {other} are one name on the file system of {}. Leave one of them out, or use a file system that tells \
@@ -146,7 +157,7 @@ impl CacheError {
             Self::TooSmall { .. } | Self::Full { .. } => Reason::VolumeFull,
             Self::Mismatch { .. } | Self::WrongSize { .. } => Reason::HashMismatch,
             Self::RefInTheWay { .. } => Reason::RefConflict,
-            Self::Foreign { .. } => Reason::VolumeUnsafe,
+            Self::Foreign { .. } | Self::NoFolder { .. } => Reason::VolumeUnsafe,
             Self::OneName { .. } | Self::Name { .. } => Reason::NameNotSupported,
             Self::Vanished { .. } | Self::Io { .. } => Reason::DownloadFailed,
         }
@@ -160,6 +171,18 @@ impl CacheError {
                 Self::Name { name: name.clone(), folder: folder.to_owned(), source }
             }
             other => other,
+        }
+    }
+
+    /// Why the folder of a cache, or one above it, cannot be made.
+    pub(super) fn no_folder(path: &Path, source: io::Error) -> Self {
+        let in_the_way = path.ancestors().find_map(|place| {
+            let stat = fs::metadata(place).ok().filter(|stat| !stat.is_dir())?;
+            Some(Foreign::of(place, &stat))
+        });
+        match in_the_way {
+            Some(foreign) => Self::NoFolder { path: path.to_owned(), foreign },
+            None => Self::new("create the folder", path, source),
         }
     }
 
@@ -203,6 +226,26 @@ impl<T> While<T> for io::Result<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_in_place_of_the_cache_is_told_with_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        fs::write(&file, "mine").unwrap();
+        for path in [file.clone(), file.join("hub/cache")] {
+            let error = CacheError::no_folder(&path, io::Error::from_raw_os_error(20));
+            assert_eq!(error.reason(), Reason::VolumeUnsafe);
+            let said = error.to_string();
+            for part in [
+                &*format!("cannot use {} as a cache", path.display()),
+                &format!("{} is a file.", file.display()),
+            ] {
+                assert!(said.contains(part), "{said}");
+            }
+        }
+        let error = CacheError::no_folder(&dir.path().join("new"), io::Error::from_raw_os_error(13));
+        assert_eq!(error.reason(), Reason::VolumeNotWritable, "{error}");
+    }
 
     #[test]
     fn what_a_person_must_do_is_told_by_the_answer_of_the_file_system() {

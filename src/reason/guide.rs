@@ -176,9 +176,11 @@ impl Reason {
                 "Give the volume the group of the Job (`fsGroup`), set `spec.job.podSecurityContext`, or mount it writable.",
             ),
             Self::VolumeUnsafe => bad(
-                "Somebody has put a link, a FIFO, a device or the like where the cache has a folder or a file of its own. It is neither \
-                 followed nor used, and nothing outside of the cache was changed. The message names it.",
-                "Find out who writes to the volume besides the downloads. Remove what the message names; the next try makes it again.",
+                "Something else lies where the cache has a folder or a file of its own: a link, a FIFO, a device, or a file in place of \
+                 the folder that `spec.storage.subPath` names. It is neither followed nor used, and nothing outside of the cache was \
+                 changed. The message names it.",
+                "Find out who writes to the volume besides the downloads. Remove what the message names; the next try makes it again. \
+                 If it is not for you to remove, name another `spec.storage.subPath` (in a new ModelCache).",
             ),
             Self::NameNotSupported => bad(
                 "The file system of the volume cannot hold the name of a file in the repo, such as `a:b` on exFAT, or takes two names \

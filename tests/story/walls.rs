@@ -88,11 +88,14 @@ async fn what_is_no_folder_at_a_sub_path_is_told_and_left_alone() {
     symlink("../../../../../../../../etc", folder.path().join("team/up")).unwrap();
     disk(&team, "disk", json!({ "hostPath": { "path": folder.path().to_str().unwrap() } })).await;
     claim(&team, "disk").await;
-    for (name, sub_path) in
-        [("file", "file"), ("below-file", "file/hub"), ("link", "link"), ("up", "team/up/hub")]
-    {
+    for (name, sub_path, reason) in [
+        ("file", "file", "VolumeUnsafe"),
+        ("below-file", "file/hub", "VolumeNotWritable"),
+        ("link", "link", "VolumeNotWritable"),
+        ("up", "team/up/hub", "VolumeNotWritable"),
+    ] {
         team.cache(name, with(spec("acme/no-folder"), storage(sub_path))).await;
-        let cache = team.reason(name, "VolumeNotWritable").await;
+        let cache = team.reason(name, reason).await;
         let said = message(&cache, Topic::Downloaded);
         assert!(said.contains("spec.storage.subPath"), "{name}: {}", show(&cache));
         // One Job after another: they share the claim.
