@@ -187,6 +187,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::reason::Reason;
 
     #[test]
     fn folders_keep_the_group_of_their_parent() {
@@ -198,6 +199,24 @@ mod tests {
         for (path, mode) in [("", 0o2700), ("a", 0o2775), ("a/b", 0o2775)] {
             assert_eq!(fs::metadata(top.join(path)).unwrap().mode() & 0o7777, mode, "{path}");
         }
+    }
+
+    #[test]
+    fn a_file_in_place_of_the_cache_is_told_with_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        fs::write(&file, "mine").unwrap();
+        for path in [file.clone(), file.join("hub/cache")] {
+            let error = make_root(&Root::new(&path)).unwrap_err();
+            assert_eq!(error.reason(), Reason::VolumeUnsafe, "{error}");
+            let expected = format!(
+                "cannot use {} as a cache: {} is a file. Name a folder",
+                path.display(),
+                file.display()
+            );
+            assert!(error.to_string().starts_with(&expected), "{error}");
+        }
+        assert_eq!(fs::read_to_string(&file).unwrap(), "mine");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What can go wrong on a volume.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -174,15 +174,11 @@ impl CacheError {
         }
     }
 
-    /// Why the folder of a cache, or one above it, cannot be made.
+    /// Why the folder of a cache cannot be made.
     pub(super) fn no_folder(path: &Path, source: io::Error) -> Self {
-        let in_the_way = path.ancestors().find_map(|place| {
-            let stat = fs::metadata(place).ok().filter(|stat| !stat.is_dir())?;
-            Some(Foreign::of(place, &stat))
-        });
-        match in_the_way {
-            Some(foreign) => Self::NoFolder { path: path.to_owned(), foreign },
-            None => Self::new("create the folder", path, source),
+        match source.downcast() {
+            Ok(foreign) => Self::NoFolder { path: path.to_owned(), foreign },
+            Err(source) => Self::new("create the folder", path, source),
         }
     }
 
@@ -226,26 +222,6 @@ impl<T> While<T> for io::Result<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_file_in_place_of_the_cache_is_told_with_what_to_do() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("file");
-        fs::write(&file, "mine").unwrap();
-        for path in [file.clone(), file.join("hub/cache")] {
-            let error = CacheError::no_folder(&path, io::Error::from_raw_os_error(20));
-            assert_eq!(error.reason(), Reason::VolumeUnsafe);
-            let said = error.to_string();
-            for part in [
-                &*format!("cannot use {} as a cache", path.display()),
-                &format!("{} is a file.", file.display()),
-            ] {
-                assert!(said.contains(part), "{said}");
-            }
-        }
-        let error = CacheError::no_folder(&dir.path().join("new"), io::Error::from_raw_os_error(13));
-        assert_eq!(error.reason(), Reason::VolumeNotWritable, "{error}");
-    }
 
     #[test]
     fn what_a_person_must_do_is_told_by_the_answer_of_the_file_system() {

@@ -115,14 +115,23 @@ impl Root {
     /// Makes the folder and those above it if they are missing. Says whether it is new. The folders above are not ours, so
     /// the umask decides who may enter them.
     pub(super) fn create(&self) -> io::Result<bool> {
-        if let Some(above) = self.path.parent().filter(|above| !above.as_os_str().is_empty()) {
-            fs::create_dir_all(above)?;
-        }
-        match fs::create_dir(&self.path) {
+        let above = self.path.parent().filter(|above| !above.as_os_str().is_empty());
+        let made = above.map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::create_dir(&self.path));
+        match made {
             Ok(()) => Ok(true),
             // Where it can be opened, that it is there is no failure.
-            Err(error) => self.folder().map(|_| false).map_err(|_| error),
+            Err(_) if self.folder().is_ok() => Ok(false),
+            Err(error) => Err(self.no_folder().map_or(error, Into::into)),
         }
+    }
+
+    /// What is no folder on the way to the cache, or in its place.
+    fn no_folder(&self) -> Option<Foreign> {
+        let is_no_folder = |place: &Path| {
+            let stat = fs::metadata(place).ok().filter(|stat| !stat.is_dir())?;
+            Some(Foreign::of(place, &stat))
+        };
+        self.path.ancestors().find_map(is_no_folder)
     }
 
     fn folder(&self) -> io::Result<BorrowedFd<'_>> {
