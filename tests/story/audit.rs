@@ -1,6 +1,7 @@
-//! What the operator has written, by the API server's audit log: also what was asked for and changed nothing.
+//! What the operator has written, by the API server's audit log: also what was asked for and changed nothing. And which Secrets it
+//! has read.
 
-use std::{env, fs, path::PathBuf};
+use std::{collections::BTreeSet, env, fs, path::PathBuf};
 
 use serde_json::Value;
 
@@ -28,21 +29,33 @@ impl Audit {
 
     /// All writes so far.
     pub fn writes(&self) -> Vec<Write> {
+        let part =
+            |entry: &Value, name: &str| entry["objectRef"][name].as_str().unwrap_or_default().to_owned();
+        self.entries(|verb| verb != "get")
+            .iter()
+            .map(|entry| Write {
+                verb: entry["verb"].as_str().unwrap_or_default().to_owned(),
+                resource: part(entry, "resource"),
+                subresource: part(entry, "subresource"),
+                name: part(entry, "name"),
+            })
+            .collect()
+    }
+
+    /// The names of the Secrets whose values it has asked for.
+    pub fn secrets(&self) -> BTreeSet<String> {
+        let name = |entry: &Value| entry["objectRef"]["name"].as_str().unwrap_or_default().to_owned();
+        self.entries(|verb| verb == "get").iter().map(name).collect()
+    }
+
+    fn entries(&self, wanted: impl Fn(&str) -> bool) -> Vec<Value> {
         let log = fs::read_to_string(&self.file).expect("the API server keeps an audit log");
         // The last line may not be whole yet.
         let whole = log.rfind('\n').map_or("", |end| &log[..end]);
         let entries = whole.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
         entries
             .filter(|entry| entry["objectRef"]["namespace"] == self.namespace.as_str())
-            .map(|entry| {
-                let part = |name: &str| entry["objectRef"][name].as_str().unwrap_or_default().to_owned();
-                Write {
-                    verb: entry["verb"].as_str().unwrap_or_default().to_owned(),
-                    resource: part("resource"),
-                    subresource: part("subresource"),
-                    name: part("name"),
-                }
-            })
+            .filter(|entry| entry["verb"].as_str().is_some_and(&wanted))
             .collect()
     }
 }

@@ -5,11 +5,11 @@ use kube::{
     ResourceExt,
     api::{ListParams, PostParams},
 };
-use modelcache::reason::Topic;
+use modelcache::{api::ModelCache, reason::Topic};
 use serde_json::json;
 
 use crate::{
-    cluster::{message, show},
+    cluster::{self, message, show},
     world::{hub, model, spec, team, with},
 };
 
@@ -86,16 +86,19 @@ async fn a_claim_that_is_not_ours_is_left_alone_and_one_that_is_too_small_is_not
 
 #[tokio::test]
 #[ignore = "needs a cluster: make test"]
-async fn a_quota_that_refuses_the_job_is_told_in_the_api_servers_words() {
-    let (cluster, team) = team("quota").await;
-    hub().add(model("acme/quota"));
-    let quota = json!({
-        "apiVersion": "v1", "kind": "ResourceQuota",
-        "metadata": { "name": "no-pods", "namespace": team.namespace },
-        "spec": { "hard": { "pods": "0" } },
-    });
-    cluster.apply_object(&serde_json::from_value(quota).unwrap()).await.unwrap();
-    team.cache("quota", spec("acme/quota")).await;
-    let cache = team.reason("quota", "JobRejected").await;
-    assert!(message(&cache, Topic::Downloaded).contains("exceeded quota"), "{}", show(&cache));
+async fn a_quota_that_refuses_the_job_or_the_claim_is_told_in_the_api_servers_words() {
+    for (kind, reason) in [("pods", "JobRejected"), ("persistentvolumeclaims", "ClaimPending")] {
+        let (cluster, team) = team("quota").await;
+        hub().add(model("acme/quota"));
+        let quota = json!({
+            "apiVersion": "v1", "kind": "ResourceQuota",
+            "metadata": { "name": "none", "namespace": team.namespace },
+            "spec": { "hard": { kind: "0" } },
+        });
+        cluster.apply_object(&serde_json::from_value(quota).unwrap()).await.unwrap();
+        team.cache("quota", spec("acme/quota")).await;
+        let said = |cache: &ModelCache| message(cache, Topic::Downloaded);
+        let cache = team.until("quota", reason, |cache| said(cache).contains("exceeded quota")).await;
+        assert_eq!(cluster::reason(&cache, Topic::Downloaded), reason, "{}", show(&cache));
+    }
 }

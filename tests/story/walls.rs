@@ -17,6 +17,7 @@ use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
 
 use crate::{
+    audit::Audit,
     cluster::{message, show},
     volumes::{claim, disk, drop_disk, free_folder, node_affinity, node_name, roots_folder},
     world::{hub, model, spec, team, with},
@@ -73,6 +74,20 @@ async fn a_text_of_the_spec_reaches_the_volume_as_it_was_written() {
         assert_eq!(job.annotations().get(key).map(String::as_str), sign.as_str());
     }
     drop_disk(&team, "disk").await;
+}
+
+/// The operator may read every Secret of the cluster. It reads the one that a ModelCache names.
+#[tokio::test]
+#[ignore = "needs a cluster: make test"]
+async fn of_all_secrets_the_named_one_is_read() {
+    let (_cluster, team) = team("secrets").await;
+    hub().add(model("acme/secrets"));
+    for name in ["database", "secrets", "hf-old"] {
+        team.secret(name, "hf_0123456789abcdef0123456789abcdefgh").await;
+    }
+    team.cache("secrets", spec("acme/secrets")).await;
+    team.ready("secrets").await;
+    assert_eq!(Audit::of(&team.namespace).secrets(), BTreeSet::from(["hf".to_owned()]));
 }
 
 /// A file in place of the folder, and links out of the volume: told, and nothing outside is touched.
