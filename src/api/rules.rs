@@ -65,7 +65,7 @@ macro_rules! together {
         rule(
             $at,
             concat!($texts, ".sum() <= 4096"),
-            concat!($at, " must have at most 4096 characters in all its texts together"),
+            concat!($at, " must have at most 4096 characters in total, over all entries"),
         )
     };
 }

@@ -41,7 +41,8 @@ pub struct ModelCacheSpec {
     #[serde(default)]
     pub interval: Interval,
 
-    /// Settings of the Job that downloads the model.
+    /// Settings of the Job that downloads the model. There are no environment variables among them: the log has `logLevel`, the
+    /// token `tokenSecretRef`, and endpoint, proxy and certificates are settings of the operator.
     #[serde(default)]
     pub job: JobTemplate,
 

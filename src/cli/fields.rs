@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    JSONSchemaProps, JSONSchemaPropsOrArray,
+    JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
 
 use crate::api;
@@ -63,8 +63,13 @@ fn field_of(text: &mut String, path: &str, field: &JSONSchemaProps, required: bo
     if let Some(default) = field.default.as_ref().filter(|default| default.0 != serde_json::json!({})) {
         facts.push(format!("`{}` unless given", default.0));
     }
+    // The status has bounds as well, which concern nobody who writes.
+    if path.starts_with("spec.") {
+        facts.extend(bounds(field, items));
+    }
     if let Some(allowed) = &field.enum_ {
-        let words: Vec<_> = allowed.iter().map(|one| format!("`{}`", one.0)).collect();
+        let words = allowed.iter().filter(|word| !word.0.is_null());
+        let words: Vec<_> = words.map(|one| format!("`{}`", one.0)).collect();
         facts.push(words.join(", ").replace('"', ""));
     }
     let described = field.description.as_deref().unwrap_or_default();
@@ -86,4 +91,22 @@ fn field_of(text: &mut String, path: &str, field: &JSONSchemaProps, required: bo
         return;
     }
     fields(text, &inner, items.unwrap_or(field));
+}
+
+/// How much a field takes, where the schema says so.
+fn bounds(field: &JSONSchemaProps, items: Option<&JSONSchemaProps>) -> Option<String> {
+    let entries = field.max_items.map(|most| format!("at most {most}")).or_else(|| {
+        let most = field.max_properties?;
+        Some(format!("at most {most} entries"))
+    });
+    let values = match &field.additional_properties {
+        Some(JSONSchemaPropsOrBool::Schema(value)) => value.max_length,
+        _ => None,
+    };
+    let texts = items.and_then(|items| items.max_length).or(values);
+    let texts = texts.map(|most| format!("of at most {most} characters"));
+    let alone =
+        field.max_length.filter(|_| field.enum_.is_none()).map(|most| format!("at most {most} characters"));
+    let bounds: Vec<_> = [entries, texts, alone].into_iter().flatten().collect();
+    (!bounds.is_empty()).then(|| bounds.join(" "))
 }

@@ -24,7 +24,7 @@ pub(super) fn page() -> String {
     }
     text.push_str(
         "\nHow many ModelCaches need a person: `sum by (reason) (modelcache_resources{remedy=\"person\"})`. The chart has alerts \
-         (`metrics.rules.enabled`).\n",
+         (`metrics.rules.enabled`): a person is needed, the Hub is away, the operator fails, sees nothing, or is down.\n",
     );
     text
 }

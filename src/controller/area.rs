@@ -107,8 +107,9 @@ impl Area {
     }
 
     /// Waits until all that is watched there can be listed: a namespace that is not there yet, or a Role, may come later.
-    /// What is missing is told once, not with every try.
-    pub async fn opens(&self, client: &Client, secrets: Secrets) {
+    /// What is missing is told once, not with every try; until then its ModelCaches count as not watched.
+    pub async fn opens(&self, client: &Client, secrets: Secrets, contacts: &Contacts) {
+        let _until_then = contacts.add(ModelCache::plural(&()));
         let mut told = String::new();
         for failures in 1.. {
             let Err(error) = self.look(client, secrets).await else { break };

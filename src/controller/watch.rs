@@ -107,7 +107,7 @@ pub async fn run(
         let (context, waiting_pods, stop) = (context.clone(), waiting_pods.clone(), stop.clone());
         async move {
             select! {
-                () = area.opens(&context.client, context.secrets) => {}
+                () = area.opens(&context.client, context.secrets, &context.contacts) => {}
                 () = stop.clone() => return,
             }
             tokio::join!(

@@ -153,7 +153,7 @@ impl Reason {
             Self::ClaimInUse => bad(
                 "A pod that is none of ours mounts the claim of `spec.storage.existingClaim` writable, so that the volume may hold other \
                  data. Or the claim has the annotation `modelcache.internal/allow-writes` with another value than `true`.",
-                "If the volume is meant for models, allow it: `kubectl annotate pvc NAME modelcache.internal/allow-writes=true`. Otherwise \
+                "If the volume is meant for models, allow it: `kubectl annotate pvc CLAIM -n NAMESPACE --overwrite modelcache.internal/allow-writes=true`. Otherwise \
                  use another claim. Pods that only read mount it with `readOnly: true`.",
             ),
             Self::ClaimTerminating => bad(
@@ -231,8 +231,8 @@ impl Reason {
                 "Check the disk and the memory of the node. `spec.job.nodeSelector` chooses other nodes.",
             ),
             Self::InvalidSpec => bad(
-                "The definition in the cluster allows what this version of the operator does not know. That happens when a newer version \
-                 was installed and an older one came back. The message names the field. The Hub is not asked, nothing is made or deleted, \
+                "A stored value is one that this version of the operator does not know. That happens when a newer version was installed \
+                 and an older one came back. The message names the field. The Hub is not asked, nothing is made or deleted, \
                  and all other ModelCaches are served. Pods that wait for this one go on waiting.",
                 "Install the newer version again, or change the field to a value that this version knows.",
             ),

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A watch that is lost for longer than this makes the operator not ready. Shorter ones come with every restart of an API
+/// A kind that is watched nowhere for longer than this makes the operator not ready. Shorter ones come with every restart of an API
 /// server.
 pub const TOLERATED: Duration = Duration::from_secs(30);
 
@@ -20,6 +20,15 @@ pub struct Contacts(Arc<Mutex<BTreeMap<u64, Watch>>>);
 struct Watch {
     kind: Cow<'static, str>,
     state: State,
+}
+
+/// For how long the watches of a kind have not been open. There is one for each namespace that was asked for, or one for all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// One of them; zero where all are open.
+    pub any: Duration,
+    /// Every one of them; zero where one is open. A namespace that is gone must not make the operator of the others not ready.
+    pub every: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,18 +51,18 @@ impl Contacts {
         Contact { all: self.clone(), number }
     }
 
-    /// The kinds that are watched, each with the time since when one of its watches has not been open; zero where all are.
+    /// The kinds that are watched, each with how long its watches have not been open.
     #[must_use]
-    pub fn lost(&self) -> BTreeMap<String, Duration> {
-        let mut kinds = BTreeMap::<_, Duration>::new();
+    pub fn lost(&self) -> BTreeMap<String, Lost> {
+        let mut kinds = BTreeMap::<_, Lost>::new();
         for Watch { kind, state } in self.locked().values() {
             let lost = match state {
                 State::Made => Duration::ZERO,
                 // Never zero, which would mean that it is open.
                 State::New(since) | State::Lost(since) => since.elapsed().max(Duration::from_nanos(1)),
             };
-            let longest = kinds.entry(kind.to_string()).or_default();
-            *longest = lost.max(*longest);
+            let known = kinds.entry(kind.to_string()).or_insert(Lost { any: lost, every: lost });
+            *known = Lost { any: known.any.max(lost), every: known.every.min(lost) };
         }
         kinds
     }
@@ -118,11 +127,14 @@ mod tests {
     fn a_kind_is_lost_while_one_of_its_watches_is_and_each_loss_is_news_once() {
         let contacts = Contacts::default();
         let (pods, others) = (contacts.add("pods".into()), contacts.add("pods".into()));
-        assert!(contacts.lost()["pods"] > Duration::ZERO, "not open yet");
+        let lost = || contacts.lost()["pods"];
+        let zero = Duration::ZERO;
+        assert!(lost().any > zero && lost().every > zero, "not open yet");
         assert!(!pods.make() && !others.make(), "nobody was told of it");
-        assert_eq!(contacts.lost()["pods"], Duration::ZERO);
+        assert_eq!(lost(), Lost { any: zero, every: zero });
         assert!(pods.lose() && !pods.lose());
-        assert!(contacts.lost()["pods"] > Duration::ZERO);
+        assert!(lost().any > zero && lost().every == zero, "one of two");
+        assert!(others.lose() && lost().every > zero);
         assert!(pods.make() && !pods.make());
         drop((pods, others));
         assert!(contacts.lost().is_empty(), "what is no longer watched is not missed");

@@ -172,7 +172,7 @@ impl Collector for Watches {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let mut family = encoder.encode_descriptor(WATCHES.name, WATCHES.help, None, WATCHES.kind)?;
         for (kind, lost) in self.0.lost() {
-            let gauge = ConstGauge::new(i64::from(lost.is_zero()));
+            let gauge = ConstGauge::new(i64::from(lost.any.is_zero()));
             gauge.encode(family.encode_family(&[("kind", kind.as_str())])?)?;
         }
         Ok(())

@@ -53,10 +53,10 @@ pub async fn serve(address: SocketAddr, metrics: Arc<Metrics>, contacts: Contact
     Ok(())
 }
 
-/// Not ready while changes of a watched kind are not seen: the body names the kinds.
+/// Not ready while changes of a watched kind are seen nowhere: the body names the kinds.
 fn ready(contacts: &Contacts) -> (StatusCode, String) {
-    let lost = contacts.lost().into_iter().filter(|(_, lost)| *lost > TOLERATED);
-    let lost: Vec<_> = lost.map(|(kind, lost)| format!("{kind} for {} s", lost.as_secs())).collect();
+    let lost = contacts.lost().into_iter().filter(|(_, lost)| lost.every > TOLERATED);
+    let lost: Vec<_> = lost.map(|(kind, lost)| format!("{kind} for {} s", lost.every.as_secs())).collect();
     if lost.is_empty() {
         (StatusCode::OK, "ok".to_owned())
     } else {

@@ -77,6 +77,13 @@ async fn an_operator_with_roles_in_two_namespaces_works_there_and_nowhere_else()
     .await;
     assert_eq!(operator.metric(r#"modelcache_resources{ready="True",reason="Ready",remedy="none"}"#), 2);
 
+    assert!(
+        operator.page("/readyz").unwrap().contains(" 200 "),
+        "two namespaces that are missing hold nobody up"
+    );
+    assert_eq!(operator.metric(r#"modelcache_watch_connected{kind="modelcaches"}"#), 0, "but they are told");
+    assert_eq!(operator.metric(r#"modelcache_watch_connected{kind="jobs"}"#), 1);
+
     // What is not watched, and what cannot be, is as nobody ever looked at it.
     for team in [&closed, &elsewhere] {
         let cache = team.get("model").await;
