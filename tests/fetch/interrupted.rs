@@ -122,7 +122,8 @@ async fn killed_at_any_moment_it_goes_on_and_ends_whole() {
     let there = kept(&stage);
     let report = end(start(&stage));
     assert_eq!(report.reason, Reason::Verified, "{}", report.message);
-    assert!(served(&stage) <= LARGE + MEDIUM - there, "more came than was missing");
+    // All may be there, the smallest file too, if the last one was killed just before the end.
+    assert!(served(&stage) <= ALL - there, "more came than was missing");
     let (nothing, whole) = reader.end();
     assert!(nothing > 0 && whole > 0, "{nothing} looks saw nothing, {whole} saw all");
     stage.assert_loads(|_| true);
