@@ -51,8 +51,7 @@ impl Args {
         if !listing.repos.is_empty() || listing.failed.is_empty() {
             tell(&total(&place, &listing));
         }
-        let codes: Vec<_> = listing.failed.iter().map(failed).collect();
-        codes.last().copied().unwrap_or(exit::OK)
+        listing.failed.iter().fold(exit::OK, |_, error| failed(error))
     }
 }
 

@@ -78,8 +78,7 @@ impl Args {
         if !pruned.is_empty() || errors.is_empty() {
             tell(&total(&pruned, dry_run));
         }
-        let codes: Vec<_> = errors.into_iter().filter_map(Result::err).map(|error| failed(&error)).collect();
-        codes.last().copied().unwrap_or(exit::OK)
+        errors.into_iter().filter_map(Result::err).fold(exit::OK, |_, error| failed(&error))
     }
 }
 

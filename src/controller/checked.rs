@@ -1,8 +1,8 @@
 //! What the Hub answered for one spec and one token, as the decision needs it. Pure.
 
-use kube::ResourceExt as _;
-
 use std::time::Duration;
+
+use kube::ResourceExt as _;
 
 use crate::{
     api::{ModelCache, condition},

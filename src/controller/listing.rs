@@ -1,5 +1,5 @@
 //! Lists objects of which little is kept: page by page, with a bound on what is in memory at one time, however many and
-//! however large they are.
+//! however large they are. Knows nothing of what they mean.
 
 use futures::{AsyncReadExt as _, io};
 use k8s_openapi::NamespaceResourceScope;
