@@ -157,15 +157,22 @@ async fn the_root_of_a_file_system_is_a_cache_like_any_other() {
     assert_eq!(rest, ["✓ acme/tiny: 4 files, 3 MiB"]);
 }
 
-#[tokio::test]
-async fn a_file_system_without_links_holds_the_files_themselves() {
+/// Whether an exFAT file system can be mounted; says why not.
+fn has_exfat() -> bool {
     if !we_are_root() {
         eprintln!("skipped: only root can mount an exFAT file system");
-        return;
+        return false;
     }
     let prepared = Command::new(root().join("tests/fetch/exfat")).output().unwrap();
     if !prepared.status.success() {
         eprintln!("skipped: exFAT cannot be had here: {}", String::from_utf8_lossy(&prepared.stderr));
+    }
+    prepared.status.success()
+}
+
+#[tokio::test]
+async fn a_file_system_without_links_holds_the_files_themselves() {
+    if !has_exfat() {
         return;
     }
     let stage = Stage::new().await;
@@ -235,13 +242,7 @@ async fn a_part_of_the_cache_that_is_not_ours_is_named_and_stays_as_it_is() {
 
 #[tokio::test]
 async fn names_that_a_medium_cannot_tell_apart_or_hold_are_refused() {
-    if !we_are_root() {
-        eprintln!("skipped: only root can mount an exFAT file system");
-        return;
-    }
-    let prepared = Command::new(root().join("tests/fetch/exfat")).output().unwrap();
-    if !prepared.status.success() {
-        eprintln!("skipped: exFAT cannot be had here: {}", String::from_utf8_lossy(&prepared.stderr));
+    if !has_exfat() {
         return;
     }
     for (first, second, said) in [
