@@ -33,7 +33,7 @@ static INSTALLED: OnceCell<()> = OnceCell::const_new();
 static GROUND: RwLock<()> = RwLock::const_new(());
 
 /// What a busy machine may need for one step.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What keeps the ground as a test needs it.
 enum Ground {
