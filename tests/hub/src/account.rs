@@ -26,6 +26,8 @@ pub enum TokenWord {
     Expired,
     /// See [`Token::revoked_by`].
     Revoked,
+    /// See [`Token::not_approved_by`].
+    NotApproved,
 }
 
 /// A token as state files and commands describe it.
@@ -39,9 +41,9 @@ pub struct TokenSpec {
     #[serde(default)]
     #[arg(long, value_enum, default_value_t)]
     pub kind: TokenWord,
-    /// Which organisation has revoked it
+    /// Which organisation has revoked it, or not approved it
     #[serde(default)]
-    #[arg(long, required_if_eq("kind", "revoked"))]
+    #[arg(long, required_if_eq_any([("kind", "revoked"), ("kind", "not-approved")]))]
     pub org: Option<String>,
     /// The name that its owner gave it
     #[serde(default)]
@@ -58,6 +60,7 @@ impl From<TokenSpec> for Token {
             TokenWord::FineGrainedWithoutGated => Self::fine_grained_without_gated(&token),
             TokenWord::Expired => Self::expired(&token),
             TokenWord::Revoked => Self::revoked_by(&org.unwrap_or_default(), &token),
+            TokenWord::NotApproved => Self::not_approved_by(&org.unwrap_or_default(), &token),
         };
         if let Some(name) = name { token.called(&name) } else { token }
     }
@@ -78,6 +81,7 @@ pub(crate) enum TokenKind {
     FineGrained { gated: bool },
     Expired,
     RevokedBy(String),
+    NotApprovedBy(String),
 }
 
 impl Token {
@@ -113,6 +117,12 @@ impl Token {
     #[must_use]
     pub fn revoked_by(org: &str, secret: &str) -> Self {
         Self::new(secret, TokenKind::RevokedBy(org.to_owned()))
+    }
+
+    /// A token that an organisation has not approved for its own repos yet; elsewhere it is good.
+    #[must_use]
+    pub fn not_approved_by(org: &str, secret: &str) -> Self {
+        Self::new(secret, TokenKind::NotApprovedBy(org.to_owned()))
     }
 
     /// The name that its owner gave it, which the Hub tells of an expired one.

@@ -85,8 +85,11 @@ pub(crate) fn answer(
         Some((state.object(&name, sha256)?, sha256))
     });
     match found {
-        // As on the real one, this `ETag` is another than the Hub's, and not the SHA-256.
-        Some((content, sha256)) => answer::content(&content, &sha256[..32], headers),
+        // As on the real one, this `ETag` is the Xet hash: as long as the SHA-256, and another.
+        Some((content, sha256)) => {
+            let etag: String = sha256.chars().rev().collect();
+            answer::content(&content, &etag, headers)
+        }
         None => denied("Access Denied"),
     }
 }

@@ -37,7 +37,8 @@ impl Reply {
     }
 }
 
-/// Sends one request to an `http://` address and reads until the connection ends. Redirects are not followed.
+/// Sends one request to an `http://` address and reads until the connection ends. A redirect is followed as long as it stays at the
+/// same host, as those of small files do.
 pub fn request(method: &str, url: &str, headers: &[(&str, &str)], body: &str) -> io::Result<Reply> {
     let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidInput, format!("{what}: {url}"));
     let rest = url.strip_prefix("http://").ok_or_else(|| invalid("not an http:// address"))?;
@@ -57,8 +58,12 @@ pub fn request(method: &str, url: &str, headers: &[(&str, &str)], body: &str) ->
     {
         return Err(error);
     }
-    parse(&answer)
-        .ok_or_else(|| io::Error::new(io::ErrorKind::UnexpectedEof, format!("no answer from {host}")))
+    let reply = parse(&answer)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::UnexpectedEof, format!("no answer from {host}")))?;
+    match reply.header("location").filter(|location| location.starts_with('/')) {
+        Some(location) => request(method, &format!("http://{host}{location}"), headers, body),
+        None => Ok(reply),
+    }
 }
 
 /// A `GET` without a body.

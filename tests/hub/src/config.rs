@@ -58,6 +58,8 @@ struct RepoConfig {
     #[serde(default)]
     disabled: bool,
     #[serde(default)]
+    region_blocked: bool,
+    #[serde(default)]
     formerly: Vec<String>,
     #[serde(default)]
     tags: Vec<String>,
@@ -125,7 +127,10 @@ pub fn load(hub: &StandinHub, path: &Path) -> Result<(), String> {
 
 impl RepoConfig {
     fn build(self, base: &Path) -> Result<Repo, String> {
-        let mut repo = Repo::named(&self.name).private(self.private).disabled(self.disabled);
+        let mut repo = Repo::named(&self.name)
+            .private(self.private)
+            .disabled(self.disabled)
+            .region_blocked(self.region_blocked);
         if let Some(gate) = self.gated {
             repo = repo.gated(gate);
         }

@@ -1,7 +1,10 @@
 //! The door that each request comes through: faults are done here, and the log is written.
 
 use std::{
-    sync::{Mutex, OnceLock},
+    sync::{
+        Mutex, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -41,6 +44,8 @@ pub(crate) struct World {
     pub(crate) addresses: OnceLock<Addresses>,
     pub(crate) signature_lifetime: Mutex<Duration>,
     signer: Signer,
+    /// Requests so far: the quotas that are told fall by them.
+    asked: AtomicU64,
     began: Instant,
 }
 
@@ -60,6 +65,7 @@ impl World {
             addresses: OnceLock::new(),
             signature_lifetime: Mutex::new(Duration::from_hours(1)),
             signer: Signer::new(),
+            asked: AtomicU64::new(0),
             began: Instant::now(),
         }
     }
@@ -77,7 +83,10 @@ impl World {
         let path = decoded(parts.uri.path());
         // What the stand-in does not have (the `hf` command asks for some) must not use faults up.
         let known = host == Host::Cdn || route != Route::Unknown;
-        let harm = known.then(|| self.faults.take(class, parts.method == Method::HEAD, &path)).flatten();
+        let redirects = matches!(&route, Route::Repo(target) if matches!(target.call, Call::Resolve { .. }))
+            && locked(&self.state).resolve_cache;
+        let bodiless = parts.method == Method::HEAD || redirects;
+        let harm = known.then(|| self.faults.take(class, bodiless, &path)).flatten();
         let leaked = self.leak(class, &parts, &path);
 
         let response = if leaked && class == Class::Cdn {
@@ -126,9 +135,13 @@ impl World {
             Route::Unknown => Refusal::no_such_page().as_json(),
             Route::Repo(target) => self.repo(&state, caller, target, parts, form, harm),
         };
-        // Told with each answer, as the Hub does: they mean nothing without a 429.
-        response.headers_mut().insert("ratelimit", text("\"api\";r=499;t=300"));
-        response.headers_mut().insert("ratelimit-policy", text("\"fixed window\";\"api\";q=500;w=300"));
+        // Told with each answer, as the Hub does, redirects and refusals too: they mean nothing without a 429.
+        let files = matches!(route, Route::Repo(target) if target.call.is_resolve());
+        let (class, quota) = if files { ("resolvers", 3000) } else { ("api", 500) };
+        let left = quota - 1 - self.asked.fetch_add(1, Ordering::Relaxed) % quota;
+        let headers = response.headers_mut();
+        headers.insert("ratelimit", text(&format!("\"{class}\";r={left};t=300")));
+        headers.insert("ratelimit-policy", text(&format!("\"fixed window\";\"{class}\";q={quota};w=300")));
         response
     }
 
@@ -142,6 +155,11 @@ impl World {
         harm: Option<Harm>,
     ) -> Response {
         let query = parts.uri.query().unwrap_or_default();
+        if target.call.is_resolve()
+            && let Some(refusal) = state.closed_to_all(&target.name)
+        {
+            return refusal.as_text();
+        }
         let repo = match state.visible(&target.name, caller) {
             Ok(Found::Repo(repo)) => repo,
             Ok(Found::Moved(name)) => {

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     cdn,
     log::{Counter, locked},
-    refusal::text,
+    refusal::{Refusal, Situation, text},
 };
 
 /// A part of the Hub.
@@ -45,6 +45,12 @@ pub enum Harm {
     Status(u16),
     /// 429 with `RateLimit` headers: this many seconds to wait.
     RateLimit(u64),
+    /// The same in the words for callers without a token: too many of them from one IP address.
+    AddressLimit(u64),
+    /// 429 of what stands before the Hub: without a word, and without a time.
+    EdgeLimit,
+    /// 500 in the Hub's own words.
+    InternalError,
     /// 429 with `Retry-After`: this many seconds.
     RetryAfter(u64),
     /// After so many bytes of the body nothing more comes, and the connection stays.
@@ -60,7 +66,7 @@ pub enum Harm {
 }
 
 impl Harm {
-    /// Whether it needs a body: `HEAD` requests do not use such a fault up.
+    /// Whether it needs a body: `HEAD` requests and redirects do not use such a fault up.
     const fn needs_body(self) -> bool {
         matches!(self, Self::Cut(_) | Self::WrongBytes | Self::Short(_) | Self::Stall(_) | Self::Slow(_))
     }
@@ -69,8 +75,8 @@ impl Harm {
 /// A harm, where it is done and how often.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Args)]
 pub struct Fault {
-    /// cut:BYTES, wrong-bytes, short:BYTES, error-page, status:CODE, rate-limit:SECONDS, retry-after:SECONDS,
-    /// stall:BYTES, hang, slow:BYTES-PER-SECOND, expired-signature, no-ranges
+    /// cut:BYTES, wrong-bytes, short:BYTES, error-page, status:CODE, rate-limit:SECONDS, address-limit:SECONDS, edge-limit,
+    /// internal-error, retry-after:SECONDS, stall:BYTES, hang, slow:BYTES-PER-SECOND, expired-signature, no-ranges
     harm: Harm,
     /// Only in this part of the Hub
     #[serde(default)]
@@ -131,10 +137,10 @@ impl Fault {
         self
     }
 
-    fn matches(&self, class: Class, head: bool, path: &str) -> bool {
+    fn matches(&self, class: Class, bodiless: bool, path: &str) -> bool {
         self.class.is_none_or(|wanted| wanted == class)
             && self.path.as_deref().is_none_or(|wanted| path.contains(wanted))
-            && !(head && self.harm.needs_body())
+            && !(bodiless && self.harm.needs_body())
             && self.times != Some(0)
             && (self.harm != Harm::ExpiredSignature || class == Class::Resolve)
     }
@@ -158,9 +164,9 @@ impl Faults {
     }
 
     /// The harm for this request: that of the first fault that matches, which is used up by one.
-    pub(crate) fn take(&self, class: Class, head: bool, path: &str) -> Option<Harm> {
+    pub(crate) fn take(&self, class: Class, bodiless: bool, path: &str) -> Option<Harm> {
         let mut faults = locked(&self.0);
-        let fault = faults.iter_mut().find(|fault| fault.matches(class, head, path))?;
+        let fault = faults.iter_mut().find(|fault| fault.matches(class, bodiless, path))?;
         if fault.after > 0 {
             fault.after -= 1;
             return None;
@@ -190,20 +196,30 @@ pub(crate) fn instead(harm: Harm, class: Class) -> Option<Response> {
             let reason = status.canonical_reason().unwrap_or_default();
             with(status, &html, &format!("<html><body><h1>{reason}</h1></body></html>"))
         }
-        Harm::RateLimit(seconds) => {
-            let name = if class == Class::Api { "api" } else { "resolvers" };
-            let limit = [
-                ("ratelimit", format!("\"{name}\";r=0;t={seconds}")),
-                ("ratelimit-policy", format!("\"fixed window\";\"{name}\";q=500;w=300")),
-            ];
-            with(StatusCode::TOO_MANY_REQUESTS, &limit, "Too many requests")
-        }
+        Harm::RateLimit(seconds) => Some(limited(Situation::QuotaUsedUp, class, seconds)),
+        Harm::AddressLimit(seconds) => Some(limited(Situation::AddressLimited, class, seconds)),
+        Harm::EdgeLimit => with(StatusCode::TOO_MANY_REQUESTS, &html, ""),
+        Harm::InternalError => Some(in_words(&Refusal::of(Situation::InternalError, &[]), class)),
         Harm::RetryAfter(seconds) => {
             let retry = [("retry-after", seconds.to_string())];
             with(StatusCode::TOO_MANY_REQUESTS, &retry, "Too many requests")
         }
         _ => None,
     }
+}
+
+/// 429 with the time to wait.
+fn limited(situation: Situation, class: Class, seconds: u64) -> Response {
+    let name = if class == Class::Api { "api" } else { "resolvers" };
+    let mut response = in_words(&Refusal::of(situation, &[]), class);
+    let headers = response.headers_mut();
+    headers.insert("ratelimit", text(&format!("\"{name}\";r=0;t={seconds}")));
+    headers.insert("ratelimit-policy", text(&format!("\"fixed window\";\"{name}\";q=500;w=300")));
+    response
+}
+
+fn in_words(refusal: &Refusal, class: Class) -> Response {
+    if class == Class::Api { refusal.as_json() } else { refusal.as_text() }
 }
 
 /// The answer with its body harmed, and each byte that is sent counted.
@@ -292,6 +308,9 @@ impl fmt::Display for Harm {
             Self::ErrorPage => f.write_str("error-page"),
             Self::Status(status) => write!(f, "status:{status}"),
             Self::RateLimit(seconds) => write!(f, "rate-limit:{seconds}"),
+            Self::AddressLimit(seconds) => write!(f, "address-limit:{seconds}"),
+            Self::EdgeLimit => f.write_str("edge-limit"),
+            Self::InternalError => f.write_str("internal-error"),
             Self::RetryAfter(seconds) => write!(f, "retry-after:{seconds}"),
             Self::Stall(bytes) => write!(f, "stall:{bytes}"),
             Self::Hang => f.write_str("hang"),
@@ -319,6 +338,9 @@ impl FromStr for Harm {
             "error-page" => Self::ErrorPage,
             "status" => Self::Status(u16::try_from(number()?).map_err(|_| "a status has three digits")?),
             "rate-limit" => Self::RateLimit(number()?),
+            "address-limit" => Self::AddressLimit(number()?),
+            "edge-limit" => Self::EdgeLimit,
+            "internal-error" => Self::InternalError,
             "retry-after" => Self::RetryAfter(number()?),
             "stall" => Self::Stall(number()?),
             "hang" => Self::Hang,

@@ -47,6 +47,7 @@ pub use content::Content;
 pub use fault::{Class, Fault, Harm};
 pub use log::Request;
 pub use name::{Kind, RepoName};
+pub use refusal::{Recorded, Situation, recorded};
 pub use repo::{Access, Gate, Repo};
 pub use server::{Account, Options, ServedFile, StandinHub};
 pub use state::BadTokens;

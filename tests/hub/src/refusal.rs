@@ -1,13 +1,90 @@
-//! The Hub's refusals: status, code and words, as they were observed. One constructor for each situation.
+//! The Hub's refusals, as `refusals.json` has them: for each situation status, code and words, with source and date.
+
+use std::sync::LazyLock;
 
 use axum::{
     body::Body,
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
+use serde::Deserialize;
 use serde_json::json;
 
 use crate::{name::RepoName, repo::Access};
+
+macro_rules! situations {
+    ($( $name:ident, )+) => {
+        /// A situation in which the Hub refuses; `refusals.json` tells each, under `when`.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+        #[serde(rename_all = "kebab-case")]
+        #[allow(missing_docs, reason = "each is told in its row")]
+        pub enum Situation { $( $name, )+ }
+
+        impl Situation {
+            /// All of them.
+            pub const ALL: &[Self] = &[ $( Self::$name, )+ ];
+        }
+    };
+}
+
+situations! {
+    GateNeedsLogin,
+    UnknownTokenAtGate,
+    LoginRequired,
+    RepoNotFound,
+    UnknownToken,
+    ForeignOauthToken,
+    ExpiredToken,
+    TermsNotAccepted,
+    RequestPending,
+    RequestRejected,
+    RequestReset,
+    NoGatedPermission,
+    OrganizationApproval,
+    RevokedByOrganization,
+    BlockedRegion,
+    Disabled,
+    RevisionNotFound,
+    EntryNotFound,
+    NoSuchPage,
+    QuotaUsedUp,
+    AddressLimited,
+    InternalError,
+}
+
+/// How the Hub refuses in a situation.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recorded {
+    /// Which one.
+    pub situation: Situation,
+    /// The same in words: who asks for what, and which calls are refused.
+    pub when: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// The header `X-Error-Code`.
+    pub code: Option<String>,
+    /// The header `X-Error-Message`, with `{word}` for model, dataset or space, `{id}`, `{page}`, `{revision}` and `{token}`.
+    pub words: String,
+    /// The class that the official client raises for it, where a file or `auth-check` is asked for.
+    pub client: String,
+    /// Who has seen it.
+    pub source: String,
+    /// When; a year, a month or a day.
+    pub date: String,
+}
+
+static RECORDED: LazyLock<Vec<Recorded>> = LazyLock::new(|| {
+    let rows: Result<Vec<Recorded>, _> = serde_json::from_str(include_str!("../refusals.json"));
+    #[allow(clippy::panic, reason = "a mistake in the file has to fail every test, and say where")]
+    rows.unwrap_or_else(|error| panic!("parse refusals.json: {error}"))
+});
+
+/// All that was recorded, in the order of the file.
+#[must_use]
+pub fn recorded() -> &'static [Recorded] {
+    &RECORDED
+}
 
 /// Why a request is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,98 +95,56 @@ pub(crate) struct Refusal {
 }
 
 impl Refusal {
-    fn new(status: StatusCode, code: Option<&'static str>, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into() }
+    /// As recorded, with its places filled in.
+    pub(crate) fn of(situation: Situation, places: &[(&str, &str)]) -> Self {
+        // The test `each_situation_is_recorded_once` holds that there is one.
+        let row = RECORDED.iter().find(|row| row.situation == situation);
+        let fill = |words: &String| {
+            places
+                .iter()
+                .fold(words.clone(), |words, (place, value)| words.replace(&format!("{{{place}}}"), value))
+        };
+        Self {
+            status: row
+                .and_then(|row| StatusCode::from_u16(row.status).ok())
+                .unwrap_or(StatusCode::NOT_IMPLEMENTED),
+            code: row.and_then(|row| row.code.as_deref()),
+            message: row.map(|row| fill(&row.words)).unwrap_or_default(),
+        }
     }
 
-    pub(crate) fn login_required() -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, None, "Invalid username or password.")
+    /// As recorded, about a repo.
+    pub(crate) fn about(situation: Situation, repo: &RepoName) -> Self {
+        let page = format!("https://huggingface.co/{repo}");
+        Self::of(situation, &[("word", repo.kind.word()), ("id", &repo.id), ("page", &page)])
     }
 
-    pub(crate) fn unknown_token() -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, None, "Invalid credentials in Authorization header")
-    }
-
-    pub(crate) fn expired_token(name: &str) -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, None, format!("User Access Token \"{name}\" is expired"))
-    }
-
-    pub(crate) fn revoked_by_organization() -> Self {
-        Self::new(
-            StatusCode::FORBIDDEN,
-            None,
-            "Your token has been revoked by the organization administrator, you can no longer access \
-             organization resources. Please contact them for more information.",
-        )
-    }
-
-    pub(crate) fn repo_not_found() -> Self {
-        Self::new(StatusCode::NOT_FOUND, Some("RepoNotFound"), "Repository not found")
-    }
-
-    pub(crate) fn disabled() -> Self {
-        Self::new(StatusCode::FORBIDDEN, None, "Access to this resource is disabled.")
-    }
-
+    /// Words that nobody has recorded.
     pub(crate) fn in_words(words: &str) -> Self {
-        Self::new(StatusCode::FORBIDDEN, None, words)
-    }
-
-    pub(crate) fn token_lacks_gated() -> Self {
-        Self::new(
-            StatusCode::FORBIDDEN,
-            None,
-            "Please enable access to public gated repositories in your fine-grained token settings to view this \
-             repository.",
-        )
-    }
-
-    /// The gate is closed to someone without a token.
-    pub(crate) fn gate_needs_login(repo: &RepoName) -> Self {
-        let (word, id) = (repo.kind.word(), &repo.id);
-        Self::new(
-            StatusCode::UNAUTHORIZED,
-            Some("GatedRepo"),
-            format!(
-                "Access to {word} {id} is restricted. You must have access to it and be authenticated to access it. \
-                 Please log in."
-            ),
-        )
+        Self { status: StatusCode::FORBIDDEN, code: None, message: words.to_owned() }
     }
 
     /// The gate is closed to this user.
     pub(crate) fn gate_closed(repo: &RepoName, access: Access) -> Self {
-        let (word, id) = (repo.kind.word(), &repo.id);
-        let page = format!("https://huggingface.co/{repo}");
-        let message = match access {
-            Access::Pending => {
-                format!("Your request to access {word} {id} is awaiting a review from the repo authors.")
-            }
-            Access::Rejected => {
-                format!("Your request to access {word} {id} has been rejected by the repo's authors.")
-            }
-            Access::Reset => format!(
-                "Your request to access {word} {id} has been reset by the repo's authors. Visit {page} to submit a \
-                 new request."
-            ),
-            Access::NotRequested | Access::Accepted => format!(
-                "Access to {word} {id} is restricted and you are not in the authorized list. Visit {page} to ask for \
-                 access."
-            ),
+        let situation = match access {
+            Access::Pending => Situation::RequestPending,
+            Access::Rejected => Situation::RequestRejected,
+            Access::Reset => Situation::RequestReset,
+            Access::NotRequested | Access::Accepted => Situation::TermsNotAccepted,
         };
-        Self::new(StatusCode::FORBIDDEN, Some("GatedRepo"), message)
+        Self::about(situation, repo)
     }
 
     pub(crate) fn revision_not_found(revision: &str) -> Self {
-        Self::new(StatusCode::NOT_FOUND, Some("RevisionNotFound"), format!("Invalid rev id: {revision}"))
+        Self::of(Situation::RevisionNotFound, &[("revision", revision)])
     }
 
     pub(crate) fn entry_not_found() -> Self {
-        Self::new(StatusCode::NOT_FOUND, Some("EntryNotFound"), "Entry not found")
+        Self::of(Situation::EntryNotFound, &[])
     }
 
     pub(crate) fn no_such_page() -> Self {
-        Self::new(StatusCode::NOT_FOUND, None, "Sorry, we can't find the page you are looking for.")
+        Self::of(Situation::NoSuchPage, &[])
     }
 
     /// As the API tells it: the words in a header and in JSON.

@@ -53,6 +53,7 @@ pub struct Repo {
     pub(crate) private: bool,
     pub(crate) disabled: bool,
     pub(crate) refused: Option<String>,
+    pub(crate) region_blocked: bool,
     pub(crate) shows_xet: bool,
     pub(crate) members: BTreeSet<String>,
     pub(crate) access: BTreeMap<String, Access>,
@@ -76,6 +77,7 @@ impl Repo {
             private: false,
             disabled: false,
             refused: None,
+            region_blocked: false,
             shows_xet: false,
             members: BTreeSet::new(),
             access: BTreeMap::new(),
@@ -136,14 +138,21 @@ impl Repo {
         self
     }
 
-    /// Taken down by the Hub.
+    /// Taken down by the Hub: what it is can be read, and nothing in it.
     #[must_use]
     pub fn disabled(mut self, disabled: bool) -> Self {
         self.disabled = disabled;
         self
     }
 
-    /// Nobody may read it, for a reason that the Hub tells in these words alone: its address range, a country, a policy.
+    /// Its files are not given to where we are, whoever asks; what it is can be read.
+    #[must_use]
+    pub fn region_blocked(mut self, blocked: bool) -> Self {
+        self.region_blocked = blocked;
+        self
+    }
+
+    /// No call is answered, for a reason that the Hub tells in these words alone: its address range, a policy.
     #[must_use]
     pub fn refused(mut self, words: &str) -> Self {
         self.refused = Some(words.to_owned());
@@ -321,6 +330,15 @@ impl Repo {
             .iter()
             .find_map(|name| self.refs.get(name))
             .map(String::as_str)
+            .or_else(|| self.shortened(revision))
+    }
+
+    /// The commit of which these are the first digits, and of no other.
+    fn shortened(&self, digits: &str) -> Option<&str> {
+        let short = (7..40).contains(&digits.len()) && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+        let mut all = self.commits.keys().filter(|commit| short && commit.starts_with(digits));
+        let first = all.next()?;
+        all.next().is_none().then_some(first)
     }
 
     /// The files of a commit.

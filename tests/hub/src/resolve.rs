@@ -102,15 +102,19 @@ fn redirect_to_cdn(repo: &Repo, file: &File, sha256: &str, path: &str, signing: 
 fn offer_xet(headers: &mut HeaderMap, (repo, commit): (&Repo, &str), hash: &str, hub_url: &str) {
     let (plural, id) = (repo.name.kind.plural(), &repo.name.id);
     headers.insert("x-xet-hash", text(hash));
-    let link = format!("<{hub_url}/api/{plural}/{id}/xet-read-token/{commit}>; rel=\"xet-auth\"");
+    let link = format!(
+        "<{hub_url}/api/{plural}/{id}/xet-read-token/{commit}>; rel=\"xet-auth\", \
+         <{hub_url}/reconstructions/{hash}>; rel=\"xet-reconstruction-info\""
+    );
     headers.insert(header::LINK, text(&link));
 }
 
 /// As the Hub does for small files: same host, so that the token goes along.
 fn redirect_to_cache(repo: &Repo, commit: &str, file: &File, path: &str) -> Response {
     let encoded = percent_encoding::utf8_percent_encode(path, percent_encoding::NON_ALPHANUMERIC);
-    let location =
-        format!("/api/resolve-cache/{}/{}/{commit}/{encoded}", repo.name.kind.plural(), repo.name.id);
+    let (plural, id) = (repo.name.kind.plural(), &repo.name.id);
+    // With an odd query, as seen: no name, and a value that is empty.
+    let location = format!("/api/resolve-cache/{plural}/{id}/{commit}/{encoded}?%2F{id}%2Fresolve=");
     redirect(StatusCode::TEMPORARY_REDIRECT, &location, linked(file))
 }
 

@@ -101,9 +101,8 @@ fn target<'a>(
 fn api_call(words: &[&str]) -> Option<Call> {
     Some(match words {
         [] => Call::Info { revision: None },
-        ["revision", revision @ ..] if !revision.is_empty() => {
-            Call::Info { revision: Some(decoded(&revision.join("/"))) }
-        }
+        // One part: a revision whose slashes are not encoded is not found.
+        ["revision", revision] => Call::Info { revision: Some(decoded(revision)) },
         ["tree", rest @ ..] => {
             let (revision, path) = revision_and_path(rest)?;
             Call::Tree { revision, path }
@@ -180,6 +179,7 @@ mod tests {
             Some(("a/b".into(), info(Some("refs/pr/1"))))
         );
         assert_eq!(repo("/api/models/a/b/auth-check"), Some(("a/b".into(), Call::AuthCheck)));
+        assert_eq!(repo("/api/models/a/b/revision/refs/pr/1"), None);
         assert_eq!(repo("/api/models/a/b/nonsense"), None);
         assert_eq!(Route::parse("/favicon.ico"), Route::Unknown);
     }

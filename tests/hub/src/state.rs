@@ -13,7 +13,7 @@ use crate::{
     account::{Token, TokenKind, User},
     content::Content,
     name::RepoName,
-    refusal::Refusal,
+    refusal::{Refusal, Situation},
     repo::{Access, Repo},
 };
 
@@ -72,15 +72,26 @@ struct Holder {
 pub(crate) enum Caller<'a> {
     Anonymous,
     User { name: &'a str, token: &'a Token },
-    BadToken { expired: Option<&'a str> },
+    BadToken(Bad<'a>),
+}
+
+/// Why a token is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bad<'a> {
+    Unknown,
+    /// It looks like one that `hf auth login` stores, and its signature is not the Hub's.
+    ForeignOauth,
+    /// By its name.
+    Expired(&'a str),
 }
 
 impl Caller<'_> {
     fn refused(self) -> Refusal {
         match self {
-            Self::Anonymous | Self::User { .. } => Refusal::login_required(),
-            Self::BadToken { expired: None } => Refusal::unknown_token(),
-            Self::BadToken { expired: Some(name) } => Refusal::expired_token(name),
+            Self::Anonymous | Self::User { .. } => Refusal::of(Situation::LoginRequired, &[]),
+            Self::BadToken(Bad::Unknown) => Refusal::of(Situation::UnknownToken, &[]),
+            Self::BadToken(Bad::ForeignOauth) => Refusal::of(Situation::ForeignOauthToken, &[]),
+            Self::BadToken(Bad::Expired(name)) => Refusal::of(Situation::ExpiredToken, &[("token", name)]),
         }
     }
 }
@@ -100,7 +111,7 @@ impl State {
             repos: BTreeMap::new(),
             bad_tokens: BadTokens::default(),
             page_size: None,
-            resolve_cache: false,
+            resolve_cache: true,
             xet_store: None,
         }
     }
@@ -161,9 +172,10 @@ impl State {
         let Some(authorization) = authorization else { return Caller::Anonymous };
         let secret = authorization.strip_prefix("Bearer ").unwrap_or(authorization).trim();
         match self.tokens.get(secret) {
-            None => Caller::BadToken { expired: None },
+            None if secret.starts_with("hf_oauth_") => Caller::BadToken(Bad::ForeignOauth),
+            None => Caller::BadToken(Bad::Unknown),
             Some(Holder { token, .. }) if token.kind == TokenKind::Expired => {
-                Caller::BadToken { expired: Some(&token.name) }
+                Caller::BadToken(Bad::Expired(&token.name))
             }
             Some(Holder { user, token }) => Caller::User { name: user, token },
         }
@@ -175,38 +187,61 @@ impl State {
         caller: Caller<'a>,
     ) -> Result<(&'a str, &'a User, &'a Token), Refusal> {
         match caller {
-            Caller::User { name, token } => {
-                self.users.get(name).map(|user| (name, user, token)).ok_or_else(Refusal::unknown_token)
-            }
+            Caller::User { name, token } => self
+                .users
+                .get(name)
+                .map(|user| (name, user, token))
+                .ok_or_else(|| Refusal::of(Situation::UnknownToken, &[])),
             caller => Err(caller.refused()),
         }
     }
 
+    /// Under its name, a former one, or in another case.
+    fn known(&self, name: &RepoName) -> Option<&Repo> {
+        let elsewhere =
+            |repo: &&Repo| repo.former_names.contains(name) || repo.name.differs_in_case_only(name);
+        self.repos.get(name).or_else(|| self.repos.values().find(elsewhere))
+    }
+
+    /// What is said to everybody who asks for a file, before it matters who asks.
+    pub(crate) fn closed_to_all(&self, name: &RepoName) -> Option<Refusal> {
+        let repo = self.known(name).filter(|repo| repo.region_blocked)?;
+        Some(Refusal::about(Situation::BlockedRegion, &repo.name))
+    }
+
     /// The repo, if the caller may know of it: its listing is open then, its content perhaps not.
     pub(crate) fn visible(&self, name: &RepoName, caller: Caller<'_>) -> Result<Found<'_>, Refusal> {
-        let repo = self.repos.get(name).or_else(|| {
-            self.repos
-                .values()
-                .find(|repo| repo.former_names.contains(name) || repo.name.differs_in_case_only(name))
-        });
-        let open = repo.is_some_and(|repo| !repo.private && repo.gate.is_none());
-        if matches!(caller, Caller::BadToken { .. }) && !(open && self.bad_tokens == BadTokens::Ignored) {
-            return Err(caller.refused());
+        let repo = self.known(name);
+        if let Caller::BadToken(bad) = caller {
+            let seen_by_all = repo.filter(|repo| !repo.private);
+            // At a gate the Hub speaks to an unknown token as to nobody.
+            let ignored = match bad {
+                Bad::Unknown => seen_by_all.is_some_and(|repo| repo.gate.is_some()),
+                Bad::ForeignOauth | Bad::Expired(_) => false,
+            };
+            let ignored_by_choice =
+                self.bad_tokens == BadTokens::Ignored && seen_by_all.is_some_and(|repo| repo.gate.is_none());
+            if !ignored && !ignored_by_choice {
+                return Err(caller.refused());
+            }
         }
         let Some(repo) = repo.filter(|repo| !repo.private || self.belongs(repo, caller)) else {
             return Err(match caller {
-                Caller::User { .. } => Refusal::repo_not_found(),
-                _ => Refusal::login_required(),
+                Caller::User { .. } => Refusal::of(Situation::RepoNotFound, &[]),
+                _ => Refusal::of(Situation::LoginRequired, &[]),
             });
         };
-        if let Caller::User { token, .. } = caller
-            && let TokenKind::RevokedBy(org) = &token.kind
-            && repo.name.namespace() == Some(org)
-        {
-            return Err(Refusal::revoked_by_organization());
-        }
-        if repo.disabled {
-            return Err(Refusal::disabled());
+        if let Caller::User { token, .. } = caller {
+            let here = |org: &String| repo.name.namespace() == Some(org);
+            match &token.kind {
+                TokenKind::RevokedBy(org) if here(org) => {
+                    return Err(Refusal::of(Situation::RevokedByOrganization, &[]));
+                }
+                TokenKind::NotApprovedBy(org) if here(org) => {
+                    return Err(Refusal::of(Situation::OrganizationApproval, &[]));
+                }
+                _ => {}
+            }
         }
         if let Some(words) = &repo.refused {
             return Err(Refusal::in_words(words));
@@ -214,16 +249,23 @@ impl State {
         Ok(if repo.name == *name { Found::Repo(repo) } else { Found::Moved(&repo.name) })
     }
 
-    /// Whether the caller may read the content of a repo that is visible to him.
+    /// Whether the content of a repo that is visible to the caller is open to him: what `auth-check` tells.
     pub(crate) fn readable(&self, repo: &Repo, caller: Caller<'_>) -> Result<(), Refusal> {
+        self.through_gate(repo, caller)?;
+        if repo.disabled { Err(Refusal::of(Situation::Disabled, &[])) } else { Ok(()) }
+    }
+
+    fn through_gate(&self, repo: &Repo, caller: Caller<'_>) -> Result<(), Refusal> {
         if repo.gate.is_none() {
             return Ok(());
         }
-        let Caller::User { name, token } = caller else {
-            return Err(Refusal::gate_needs_login(&repo.name));
+        let (name, token) = match caller {
+            Caller::User { name, token } => (name, token),
+            Caller::Anonymous => return Err(Refusal::about(Situation::GateNeedsLogin, &repo.name)),
+            Caller::BadToken(_) => return Err(Refusal::about(Situation::UnknownTokenAtGate, &repo.name)),
         };
         if token.kind == (TokenKind::FineGrained { gated: false }) {
-            return Err(Refusal::token_lacks_gated());
+            return Err(Refusal::of(Situation::NoGatedPermission, &[]));
         }
         if self.belongs(repo, caller) {
             return Ok(());

@@ -4,7 +4,10 @@
 mod common;
 
 use common::Client;
-use standin_hub::{Access, BadTokens, Content, Gate, Kind, Repo, RepoName, StandinHub, Token, client};
+use standin_hub::{
+    Access, BadTokens, Content, Fault, Gate, Harm, Kind, Repo, RepoName, Situation, StandinHub, Token,
+    client, recorded,
+};
 
 /// A Hub with one user, a token of each kind, and repos of each kind.
 async fn hub() -> StandinHub {
@@ -14,7 +17,8 @@ async fn hub() -> StandinHub {
         .token(Token::fine_grained("hf_fine"))
         .token(Token::fine_grained_without_gated("hf_narrow"))
         .token(Token::expired("hf_old").called("laptop"))
-        .token(Token::revoked_by("acme", "hf_revoked"));
+        .token(Token::revoked_by("acme", "hf_revoked"))
+        .token(Token::not_approved_by("acme", "hf_new"));
     let repo = |repo: Repo| {
         repo.file("config.json", "{}")
             .file("README.md", "#")
@@ -26,6 +30,7 @@ async fn hub() -> StandinHub {
     hub.add(repo(Repo::dataset("acme/gated")).gated(Gate::Auto));
     hub.add(repo(Repo::model("acme/secret")).private(true));
     hub.add(repo(Repo::model("acme/gone")).disabled(true));
+    hub.add(repo(Repo::model("acme/regional")).region_blocked(true));
     hub.add(repo(Repo::model("acme/blocked")).refused("Not from this country."));
     hub
 }
@@ -47,48 +52,149 @@ fn refusal(hub: &StandinHub, repo: &str, token: Option<&str>) -> Option<(u16, St
     Some((reply.status, header("x-error-code"), header("x-error-message")))
 }
 
+/// A request that is refused as a row says: whose token, and below which address.
+struct Asked {
+    token: Option<&'static str>,
+    address: &'static str,
+}
+
+/// How each situation comes about. An exhaustive match: no row goes without.
+fn asked(situation: Situation, hub: &StandinHub) -> Asked {
+    const GATE: &str = "/api/models/acme/gated/auth-check";
+    const FILE: &str = "/acme/open/resolve/main/config.json";
+    let stands = |access| hub.set_access("alice", "acme/gated", access);
+    let limited = |harm| hub.fault(Fault::new(harm).times(1));
+    let (token, address) = match situation {
+        Situation::GateNeedsLogin => (None, GATE),
+        Situation::UnknownTokenAtGate => (Some("hf_wrong"), GATE),
+        Situation::LoginRequired => (None, "/api/models/acme/secret/revision/main"),
+        Situation::RepoNotFound => (Some("hf_alice"), "/api/models/acme/secret/revision/main"),
+        Situation::UnknownToken => (Some("hf_wrong"), FILE),
+        Situation::ForeignOauthToken => (Some("hf_oauth_wrong"), FILE),
+        Situation::ExpiredToken => (Some("hf_old"), FILE),
+        Situation::TermsNotAccepted => (Some("hf_alice"), GATE),
+        Situation::RequestPending => {
+            stands(Access::Pending);
+            (Some("hf_alice"), GATE)
+        }
+        Situation::RequestRejected => {
+            stands(Access::Rejected);
+            (Some("hf_alice"), GATE)
+        }
+        Situation::RequestReset => {
+            stands(Access::Reset);
+            (Some("hf_alice"), GATE)
+        }
+        Situation::NoGatedPermission => (Some("hf_narrow"), GATE),
+        Situation::OrganizationApproval => (Some("hf_new"), FILE),
+        Situation::RevokedByOrganization => (Some("hf_revoked"), FILE),
+        Situation::BlockedRegion => (Some("hf_wrong"), "/acme/regional/resolve/main/config.json"),
+        Situation::Disabled => (Some("hf_alice"), "/acme/gone/resolve/main/config.json"),
+        Situation::RevisionNotFound => (None, "/acme/open/resolve/v9/config.json"),
+        Situation::EntryNotFound => (None, "/acme/open/resolve/main/none"),
+        Situation::NoSuchPage => (None, "/api/models/acme/open/revision/refs/pr/1"),
+        Situation::QuotaUsedUp => {
+            limited(Harm::RateLimit(60));
+            (Some("hf_alice"), FILE)
+        }
+        Situation::AddressLimited => {
+            limited(Harm::AddressLimit(60));
+            (None, FILE)
+        }
+        Situation::InternalError => {
+            limited(Harm::InternalError);
+            (None, FILE)
+        }
+    };
+    Asked { token, address }
+}
+
+/// The row as it is about the repos here.
+fn filled(words: &str) -> String {
+    [
+        ("{word}", "model"),
+        ("{page}", "https://huggingface.co/acme/gated"),
+        ("{id}", "acme/gated"),
+        ("{revision}", "v9"),
+        ("{token}", "laptop"),
+    ]
+    .iter()
+    .fold(words.to_owned(), |words, (place, value)| words.replace(place, value))
+}
+
 #[tokio::test]
-async fn each_token_meets_each_repo_as_the_table_says() {
-    let hub = hub().await;
-    let restricted = "Access to model acme/gated is restricted";
-    let login = "Invalid username or password.";
-    let expired = "User Access Token \"laptop\" is expired";
-    let unknown = "Invalid credentials in Authorization header";
-    let not_found = "Repository not found";
-    let disabled = "Access to this resource is disabled.";
-    let revoked = "Your token has been revoked by the organization administrator, ";
-    let narrow = "Please enable access to public gated repositories in your fine-grained token settings";
-    for (token, repo, status, code, words) in [
-        (None, "acme/gated", 401, "GatedRepo", restricted),
-        (None, "datasets/acme/gated", 401, "GatedRepo", "Access to dataset acme/gated is restricted"),
-        (None, "acme/secret", 401, "", login),
-        (None, "acme/missing", 401, "", login),
-        (None, "acme/gone", 403, "", disabled),
-        (Some("hf_alice"), "acme/secret", 404, "RepoNotFound", not_found),
-        (Some("hf_alice"), "acme/missing", 404, "RepoNotFound", not_found),
-        (Some("hf_alice"), "datasets/acme/open", 404, "RepoNotFound", not_found),
-        (Some("hf_alice"), "acme/gated", 403, "GatedRepo", restricted),
-        (Some("hf_alice"), "acme/gone", 403, "", disabled),
-        (Some("hf_alice"), "acme/blocked", 403, "", "Not from this country."),
-        (Some("hf_fine"), "acme/gated", 403, "GatedRepo", restricted),
-        (Some("hf_narrow"), "acme/gated", 403, "", narrow),
-        (Some("hf_revoked"), "acme/open", 403, "", revoked),
-        (Some("hf_old"), "acme/open", 401, "", expired),
-        (Some("hf_old"), "acme/secret", 401, "", expired),
-        (Some("hf_wrong"), "acme/open", 401, "", unknown),
-        (Some("hf_wrong"), "acme/gated", 401, "", unknown),
-    ] {
-        let (got_status, got_code, got_words) = refusal(&hub, repo, token).unwrap();
-        assert_eq!((got_status, got_code.as_str()), (status, code), "{token:?} at {repo}");
-        assert!(got_words.starts_with(words), "{token:?} at {repo}: {got_words}");
+async fn each_row_is_answered_as_recorded_and_the_official_client_raises_what_its_source_says() {
+    let mut hubs = Vec::new();
+    let mut requests = Vec::new();
+    for row in recorded() {
+        let hub = hub().await;
+        let Asked { token, address } = asked(row.situation, &hub);
+        requests.push(serde_json::json!([format!("{}{address}", hub.url()), token]));
+        hubs.push(hub);
     }
+    // Without retries: of one request, one answer. The client knows some by an address with TLS, as the Hub's is.
+    let script = "import json, sys\n\
+                  from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status\n\
+                  def told(url, token):\n    \
+                  r = get_session().get(url, headers=build_hf_headers(token=token or False), follow_redirects=True)\n    \
+                  r.request.url = r.request.url.copy_with(scheme='https')\n    \
+                  try: hf_raise_for_status(r)\n    \
+                  except Exception as e: name = type(e).__name__\n    \
+                  return [r.status_code, r.headers.get('X-Error-Code'), r.headers.get('X-Error-Message'), name]\n\
+                  print(json.dumps([told(*asked) for asked in json.loads(sys.argv[1])]))";
+    let requests = serde_json::Value::from(requests).to_string();
+    let told = Client::of(&hubs[0]).python_with(script, &[&requests]).unwrap();
+    let told: Vec<serde_json::Value> = serde_json::from_str(&told).unwrap();
+    assert_eq!(told.len(), recorded().len());
+    for (row, told) in recorded().iter().zip(told) {
+        let words = filled(&row.words);
+        assert_eq!(told, serde_json::json!([row.status, row.code, words, row.client]), "{}", row.when);
+        assert!(!row.source.is_empty() && row.date.starts_with("20"), "{row:?}");
+    }
+}
+
+#[test]
+fn each_situation_is_recorded_once() {
+    for (at, row) in recorded().iter().enumerate() {
+        let first = recorded().iter().position(|other| other.situation == row.situation);
+        assert_eq!(first, Some(at), "{:?} has two rows", row.situation);
+    }
+    assert_eq!(recorded().len(), Situation::ALL.len());
+}
+
+#[tokio::test]
+async fn who_may_read_is_not_refused() {
+    let hub = hub().await;
     for (token, repo) in [
         (None, "acme/open"),
         (Some("hf_alice"), "acme/open"),
         (Some("hf_narrow"), "acme/open"),
         (Some("hf_revoked"), "other/open"),
+        (Some("hf_new"), "other/open"),
+        // Who asks whether there is access is not told of the region.
+        (None, "acme/regional"),
     ] {
         assert_eq!(refusal(&hub, repo, token), None, "{token:?} at {repo}");
+    }
+    let (status, _, words) = refusal(&hub, "acme/blocked", Some("hf_alice")).unwrap();
+    assert_eq!((status, words.as_str()), (403, "Not from this country."));
+}
+
+/// Each call that tells what a repo is, for a repo whose content is closed.
+#[tokio::test]
+async fn what_a_disabled_or_blocked_repo_is_can_be_read() {
+    let hub = hub().await;
+    for (repo, disabled) in [("acme/gone", true), ("acme/regional", false)] {
+        let info = client::get(&format!("{}/api/models/{repo}/revision/main", hub.url()), &[]).unwrap();
+        let info: serde_json::Value = serde_json::from_slice(&info.body).unwrap();
+        assert_eq!(info["disabled"], disabled, "{repo}");
+        let sha = info["sha"].as_str().unwrap();
+        for revision in [sha, &sha[..7]] {
+            let again = format!("{}/api/models/{repo}/revision/{revision}", hub.url());
+            let again: serde_json::Value =
+                serde_json::from_slice(&client::get(&again, &[]).unwrap().body).unwrap();
+            assert_eq!(again["sha"], sha, "{revision}");
+        }
     }
 }
 
@@ -115,44 +221,6 @@ async fn a_gate_tells_where_the_user_stands() {
     assert_eq!(refusal(&hub, "acme/gated", Some("hf_alice")), None);
     assert_eq!(refusal(&hub, "acme/gated", Some("hf_fine")), None);
     assert!(refusal(&hub, "acme/gated", Some("hf_narrow")).is_some());
-}
-
-#[tokio::test]
-async fn the_official_client_raises_its_own_errors() {
-    let hub = hub().await;
-    for (token, repo, class, words) in [
-        ("hf_alice", "acme/gated", "GatedRepoError", "you are not in the authorized list"),
-        ("hf_alice", "acme/secret", "RepositoryNotFoundError", "Repository Not Found"),
-        ("hf_alice", "acme/missing", "RepositoryNotFoundError", "Repository Not Found"),
-        ("hf_wrong", "acme/open", "HfHubHTTPError", "Invalid credentials in Authorization header"),
-        ("hf_old", "acme/open", "HfHubHTTPError", "User Access Token \"laptop\" is expired"),
-        (
-            "hf_narrow",
-            "acme/gated",
-            "LocalEntryNotFoundError",
-            "Please enable access to public gated repositories",
-        ),
-        ("hf_revoked", "acme/open", "LocalEntryNotFoundError", "revoked by the organization administrator"),
-        ("hf_alice", "acme/gone", "LocalEntryNotFoundError", "Access to this resource is disabled."),
-    ] {
-        let error = Client::with_token(&hub, token).download_error(repo, "");
-        assert!(error.starts_with(class) && error.contains(words), "{token} at {repo}: {error}");
-    }
-    let client = Client::with_token(&hub, "hf_alice");
-    let error = client.download_error("acme/open", ", revision='v9'");
-    assert!(error.starts_with("RevisionNotFoundError ") && error.contains("Invalid rev id: v9"), "{error}");
-    let error = client
-        .python(
-            "import huggingface_hub as h\n\
-             try: h.hf_hub_download('acme/open', 'x')\n\
-             except Exception as e: print(type(e).__name__, e)",
-        )
-        .unwrap();
-    assert!(error.starts_with("RemoteEntryNotFoundError ") && error.contains("Entry Not Found"), "{error}");
-    assert!(
-        client.cache().join("models--acme--open/.no_exist").is_dir(),
-        "the commit is told with the refusal"
-    );
 }
 
 #[tokio::test]
@@ -194,7 +262,7 @@ async fn a_bad_token_can_be_ignored_where_none_is_needed() {
     hub.bad_tokens(BadTokens::Ignored);
     for token in ["hf_wrong", "hf_old"] {
         Client::with_token(&hub, token).hf(&["download", "acme/open"]).unwrap();
-        for repo in ["acme/gated", "acme/secret", "acme/missing"] {
+        for repo in ["acme/secret", "acme/missing"] {
             let (status, code, words) = refusal(&hub, repo, Some(token)).unwrap();
             assert_eq!((status, code.as_str()), (401, ""), "{repo}: {words}");
         }

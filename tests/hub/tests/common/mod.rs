@@ -38,7 +38,12 @@ impl Client {
 
     /// Runs a piece of Python.
     pub fn python(&self, code: &str) -> Result<String, String> {
-        outcome(&self.command("python").args(["-c", code]).output().unwrap())
+        self.python_with(code, &[])
+    }
+
+    /// The same with arguments, as `sys.argv`.
+    pub fn python_with(&self, code: &str, arguments: &[&str]) -> Result<String, String> {
+        outcome(&self.command("python").args(["-c", code]).args(arguments).output().unwrap())
     }
 
     /// Runs `judge.py`, and reads what it prints.
