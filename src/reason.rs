@@ -138,6 +138,8 @@ macro_rules! reasons {
 reasons! {
     /// The Hub knows the token.
     TokenValid: None, OK;
+    /// A token is sent, but nothing shows whether it is good: the repo is open to everybody, and the endpoint does not tell.
+    TokenUnconfirmed: None, OK;
     /// No token is asked for, and none is needed so far.
     Anonymous: None, OK;
     /// The Secret (or the token file) that should hold the token does not exist.
@@ -251,6 +253,7 @@ impl Reason {
     pub const fn topic(self) -> Option<Topic> {
         Some(match self {
             Self::TokenValid
+            | Self::TokenUnconfirmed
             | Self::Anonymous
             | Self::SecretNotFound
             | Self::SecretKeyNotFound
@@ -351,24 +354,26 @@ impl Verdict {
         Self { topic, status: Answer::True, reason, message: message.into() }
     }
 
-    /// A bad answer: False, or Unknown where the reason says nothing about the topic itself.
+    /// An answer other than yes: False, or Unknown where the reason says nothing about the topic itself.
     pub fn no(topic: Topic, reason: Reason, message: impl Into<String>) -> Self {
         let status = match reason {
-            Reason::HubUnreachable | Reason::RateLimited | Reason::NotChecked => Answer::Unknown,
+            Reason::HubUnreachable | Reason::RateLimited | Reason::NotChecked | Reason::TokenUnconfirmed => {
+                Answer::Unknown
+            }
             _ => Answer::False,
         };
         Self { topic, status, reason, message: message.into() }
     }
 
-    /// The answer that stands in the way: the first that is not yes, leaving out those that only wait for another.
+    /// The answer that stands in the way: the first that does not hold, leaving out those that only wait for another.
     pub fn obstacle<'a>(all: impl Iterator<Item = &'a Self> + Clone) -> Option<&'a Self> {
         let mut open = all.filter(|verdict| !verdict.holds());
         open.clone().find(|verdict| verdict.reason != Reason::NotChecked).or_else(|| open.next())
     }
 
-    /// Whether the answer is a plain yes.
+    /// Whether it stands in nobody's way: a plain yes, or nothing that has to be known.
     #[must_use]
     pub fn holds(&self) -> bool {
-        self.status == Answer::True
+        self.status == Answer::True || self.reason == Reason::TokenUnconfirmed
     }
 }

@@ -87,7 +87,8 @@ mod tests {
     }
 
     fn limited(seconds: u64) -> HubError {
-        HubError::RateLimited { host: "h".to_owned(), retry_after: Duration::from_secs(seconds) }
+        let retry_after = Duration::from_secs(seconds);
+        HubError::RateLimited { host: "h".to_owned(), retry_after, named: true, words: String::new() }
     }
 
     #[test]

@@ -4,7 +4,8 @@
 use std::{fmt::Write, io};
 
 use super::{
-    Endpoint, HubError, Patterns, Refusal, Repo, RepoPath, Revision, TokenError, TokenState, Trouble,
+    Endpoint, HubError, Patterns, Refusal, Repo, RepoPath, Revision, Slip, TokenError, TokenState, Trouble,
+    refusal,
 };
 use crate::{
     reason::Reason,
@@ -27,8 +28,15 @@ pub struct Subject<'a> {
 pub fn explain(error: &HubError, subject: &Subject<'_>) -> String {
     match error {
         HubError::Refused(refusal) => refused(refusal, subject),
-        HubError::RateLimited { host, retry_after } => {
-            format!("{host} asks to wait {} s before the next request.", retry_after.as_secs())
+        HubError::RateLimited { host, retry_after, named, words } => {
+            let (seconds, words) = (retry_after.as_secs(), hub_says(words));
+            if *named {
+                format!("{host} asks to wait {seconds} s before the next request.{words}")
+            } else {
+                format!(
+                    "{host} limits requests and does not say for how long; a pause of {seconds} s is made.{words}"
+                )
+            }
         }
         HubError::Unreachable { host, kind, detail } => unreachable(host, *kind, detail),
         HubError::Storage { host, status } => format!(
@@ -73,6 +81,11 @@ pub fn token(error: &TokenError) -> String {
 pub fn fine(reason: Reason, subject: &Subject<'_>) -> String {
     match reason {
         Reason::TokenValid => "The Hub knows this token.".to_owned(),
+        Reason::TokenUnconfirmed => format!(
+            "Nothing shows whether this token is good: {} is open to everybody, and {} does not tell.",
+            subject.repo,
+            subject.endpoint.host()
+        ),
         Reason::Anonymous => "Requests are made without a token.".to_owned(),
         _ => format!("{} may be read.", subject.repo),
     }
@@ -137,10 +150,16 @@ fn refused(refusal: &Refusal, subject: &Subject<'_>) -> String {
         "with the account of this token"
     };
     match refusal.reason {
-        Reason::TokenInvalid => format!(
-            "The Hub refuses this token: it is wrong, expired or revoked.{words} Make a new one at \
-             {tokens} and replace it."
-        ),
+        Reason::TokenInvalid => match refusal.slip {
+            Some(slip) => format!(
+                "The Hub refuses this token.{words} It looks like {}: store the token alone, as {tokens} showed it.",
+                look(slip)
+            ),
+            None => format!(
+                "The Hub refuses this token: it is wrong, expired or revoked.{words} Make a new one at {tokens} and \
+                 replace it."
+            ),
+        },
         Reason::TokenRequired if refusal.code.as_deref() == Some("GatedRepo") => format!(
             "{repo} is gated, and no token is given. Accept its terms at {page} and give a token of that \
              account."
@@ -171,6 +190,10 @@ fn refused(refusal: &Refusal, subject: &Subject<'_>) -> String {
              enable access to public gated repositories; the cache continues by itself."
             )
         }
+        Reason::TokenLacksPermission if refusal::needs_approval(&refusal.words) => format!(
+            "The organization of {repo} has not approved this token.{words} Ask one of its administrators to approve it; \
+             the cache continues by itself."
+        ),
         Reason::TokenLacksPermission => format!(
             "This token may not be used for {repo}.{words} Give another one of the account, from \
              {tokens}."
@@ -183,7 +206,10 @@ fn refused(refusal: &Refusal, subject: &Subject<'_>) -> String {
             "{repo} does not exist, or it is private and the account of this token may not see it: the \
              Hub does not tell which. Look for a typing error, and open {page} with that account."
         ),
-        Reason::RepoDisabled => format!("The Hub has disabled {repo}.{words} See {page}."),
+        Reason::RepoDisabled => format!(
+            "The Hub has disabled {repo}: no token and no terms open it.{} See {page}.",
+            if refusal.code.is_some() { String::new() } else { words }
+        ),
         Reason::RevisionNotFound => format!(
             "{repo} has no branch, tag or commit `{revision}`. Its branches and tags are at \
              {page}/tree/main."
@@ -194,7 +220,23 @@ fn refused(refusal: &Refusal, subject: &Subject<'_>) -> String {
              may have answered. Open {page} {with_account}.",
             refusal.status
         ),
+        _ if refusal::names_a_place(&refusal.words) => format!(
+            "The Hub does not give {repo} to where this request comes from.{words} No token changes that: ask the authors at \
+             {page}, or whoever looks after this network."
+        ),
         _ => format!("The Hub refuses access to {repo}.{words} Open {page} {with_account}."),
+    }
+}
+
+/// What a text that the Hub does not take for a token looks like.
+const fn look(slip: Slip) -> &'static str {
+    match slip {
+        Slip::Quotes => "a text in quotation marks",
+        Slip::Assignment => "a line of an environment file",
+        Slip::Placeholder => "the name of a variable that was not replaced",
+        Slip::Sample => "an example from a manual",
+        Slip::Base64 => "a token that is encoded in base64 once more than the Secret does by itself",
+        Slip::Address => "an address",
     }
 }
 

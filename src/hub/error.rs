@@ -16,8 +16,12 @@ pub enum HubError {
     RateLimited {
         /// Who asks.
         host: String,
-        /// For how long.
+        /// For how long: what it asks for, or what is usual where it names no time.
         retry_after: Duration,
+        /// Whether it named that time.
+        named: bool,
+        /// What it says besides, fit for a message; may be empty.
+        words: String,
     },
     /// There is no usable answer from the Hub.
     #[error("request to {host} failed: {kind}{}", after_colon(detail))]
@@ -125,6 +129,11 @@ impl HubError {
             Self::RateLimited { retry_after, .. } => Some(*retry_after),
             _ => None,
         }
+    }
+
+    /// Whether the server itself answered, and not what was asked: it may not offer the call.
+    pub(super) const fn is_an_answer(&self) -> bool {
+        matches!(self, Self::Unreachable { kind: Trouble::Server(_), .. } | Self::BadAnswer { .. })
     }
 
     /// Whether it is of the kind that is often gone a moment later.

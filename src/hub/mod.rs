@@ -36,7 +36,7 @@ pub use record::TokenRecord;
 pub use refusal::{Evidence, Refusal, TokenState};
 pub use remote::RemoteFile;
 pub use repo::{Commit, Repo, RepoId, RepoType, Revision};
-pub use token::{Token, TokenError, TokenSource};
+pub use token::{Slip, Token, TokenError, TokenSource};
 #[cfg(feature = "xet")]
 pub use xet::{XetBody, XetFiles};
 

@@ -30,7 +30,8 @@ pub struct Question<'a> {
     /// Whether the files are wanted one by one, as by who downloads them. Else they are counted as they come, and a listing of
     /// any length takes little memory.
     pub files: bool,
-    /// Whether it matters that the token is good even where the repo can be read without one.
+    /// Whether what nothing has shown so far is found out: that the token is good even where the repo can be read without one, and
+    /// that a file is given. Who downloads the files needs neither.
     pub confirm: bool,
 }
 
@@ -123,13 +124,19 @@ impl Preflight {
 }
 
 /// Asks the Hub in this order: may we read, what is the revision, whose is the token if that is still in doubt, which
-/// files are there. Stops at the first answer that is not yes.
+/// files are there, is one of them given. Stops at the first answer that is not yes.
+///
+/// `auth-check` is one optional call: where it says no without saying that it is the Hub's gate or the token, as mirrors do that
+/// do not offer it, the calls that matter have the last word.
 pub async fn preflight(hub: &Hub, question: &Question<'_>) -> Preflight {
     let token_settled = !question.confirm || question.record.is_good().await;
     let round = Round { hub, question, subject: question.subject(hub), token_settled };
-    match round.run().await {
-        Ok(snapshot) => round.success(snapshot),
-        Err(stop) => round.failure(stop),
+    let outcome = round.run().await;
+    // Whatever came out may have shown that it is good.
+    let token_is_good = question.record.is_good().await;
+    match outcome {
+        Ok(snapshot) => round.success(snapshot, token_is_good),
+        Err(stop) => round.failure(stop, token_is_good),
     }
 }
 
@@ -158,6 +165,19 @@ struct Tally {
     bytes: u64,
     /// The first paths in their order.
     examples: Vec<RepoPath>,
+    /// The wanted file that is asked for as a proof, with its rank.
+    proof: Option<(Rank, RepoFile)>,
+}
+
+/// Which file is the better proof of access: one that nobody gets without it, that comes from the storage as the large ones do,
+/// and small.
+type Rank = (bool, bool, u64);
+
+/// The Hub gives these without access (recorded 2026-10, letter case counts).
+const OPEN_FILES: [&str; 4] = ["README.md", "LICENSE", "LICENSE.md", "LICENSE.txt"];
+
+fn rank(file: &RepoFile) -> Rank {
+    (OPEN_FILES.contains(&file.path.as_str()), file.pointer.is_none(), file.size)
 }
 
 impl Tally {
@@ -176,9 +196,23 @@ impl Tally {
         if wanted {
             self.count += 1;
             self.bytes = self.bytes.saturating_add(file.size);
+            let rank = rank(file);
+            if self.proof.as_ref().is_none_or(|(best, _)| rank < *best) {
+                self.proof = Some((rank, file.clone()));
+            }
         }
         wanted
     }
+}
+
+/// What `auth-check` says.
+enum Probe {
+    /// Yes.
+    Granted,
+    /// No. At a mirror that need not mean anything.
+    Refused(Refusal),
+    /// Something else than an answer to the question.
+    Untold(HubError),
 }
 
 struct Round<'a> {
@@ -191,26 +225,88 @@ struct Round<'a> {
 
 impl Round<'_> {
     async fn run(&self) -> Result<Snapshot, Stop> {
-        let granted = self.access().await?;
-        let info = self.hub.revision(self.question.repo, self.question.revision, self.question.token).await;
+        let Question { repo, revision, token, record, .. } = *self.question;
+        let probe = self.probe().await?;
+        let info = self.hub.revision(repo, revision, token).await;
+        let probe = self.weigh(probe, &info).await?;
+        let closed = info.as_ref().is_ok_and(|info| info.private || info.gated);
+        let disabled = info.as_ref().is_ok_and(|info| info.disabled);
         // Who may read what not everybody may read has a good token.
-        let proven = granted && info.as_ref().is_ok_and(|info| info.private || info.gated);
-        if proven {
-            self.question.record.prove().await;
+        if closed && matches!(probe, Probe::Granted) {
+            record.prove().await;
         } else {
             self.confirm_token().await?;
         }
-        self.resolve(info).await
+        let (snapshot, proof) = self.resolve(info).await?;
+        if let Some((rank, file)) = proof.filter(|_| self.question.confirm) {
+            self.prove(&snapshot.commit, &file, probe, disabled).await?;
+            if closed && !rank.0 {
+                record.prove().await;
+            }
+        }
+        Ok(snapshot)
     }
 
-    /// The access probe. False: this endpoint is a mirror that does not offer it, so the other calls must tell.
-    async fn access(&self) -> Result<bool, Stop> {
+    /// The access probe.
+    async fn probe(&self) -> Result<Probe, Stop> {
         match self.hub.auth_check(self.question.repo, self.question.token).await {
-            Ok(()) => Ok(true),
-            Err(HubError::Refused(refusal)) if refusal.is_unknown_call() => Ok(false),
-            Err(HubError::Refused(refusal)) => Err(self.settle(refusal).await),
+            Ok(()) => Ok(Probe::Granted),
+            Err(HubError::Refused(refusal)) if refusal.token == TokenState::Bad => {
+                Err(Stop::new(Topic::Authenticated, HubError::Refused(refusal)))
+            }
+            Err(HubError::Refused(refusal)) => Ok(Probe::Refused(refusal)),
+            Err(error) if error.is_an_answer() => Ok(Probe::Untold(error)),
             Err(error) => Err(Stop::new(self.first_open(), error)),
         }
+    }
+
+    /// What a negative probe comes to beside what the repo tells of itself.
+    async fn weigh(&self, probe: Probe, info: &Result<RevisionInfo, HubError>) -> Result<Probe, Stop> {
+        match (probe, info) {
+            // Nobody can accept terms to get into what the Hub has disabled.
+            (Probe::Refused(refusal), Ok(info)) if refusal.is_specific() && info.disabled => {
+                Err(self.settle(refusal.disabled()).await)
+            }
+            (Probe::Refused(refusal), _) if refusal.is_specific() => Err(self.settle(refusal).await),
+            (probe, Ok(_)) => Ok(probe),
+            // The repo is known there.
+            (probe, Err(error)) if error.reason() == Reason::RevisionNotFound => Ok(probe),
+            (Probe::Refused(refusal), Err(_)) if !refusal.is_unknown_call() => {
+                Err(self.settle(refusal).await)
+            }
+            (Probe::Untold(error), Err(_)) => Err(Stop::new(self.first_open(), error)),
+            (probe, Err(_)) => Ok(probe),
+        }
+    }
+
+    /// Asks for a byte of a file: the only call that everything depends on which keeps it from us. It also finds out whether the
+    /// Hub's storage can be reached.
+    async fn prove(
+        &self,
+        commit: &Commit,
+        file: &RepoFile,
+        probe: Probe,
+        disabled: bool,
+    ) -> Result<(), Stop> {
+        let Question { repo, token, .. } = *self.question;
+        let remote = self.hub.file(repo, commit, &file.path, file.size);
+        let error = match remote.open(token, 0..file.size.min(1)).await {
+            Ok(_) => return Ok(()),
+            // Where Xet has it, that is the way.
+            Err(HubError::Storage { .. }) if file.xet_hash.is_some() => return Ok(()),
+            Err(error) => error,
+        };
+        Err(match (error, probe) {
+            (HubError::Refused(refusal), _) if disabled => self.settle(refusal.disabled()).await,
+            // Of two refusals, the one with more to say.
+            (HubError::Refused(file), Probe::Refused(probe))
+                if file.words.is_empty() && !file.is_specific() =>
+            {
+                self.settle(probe).await
+            }
+            (HubError::Refused(refusal), _) => self.late(HubError::Refused(refusal.of_a_file())).await,
+            (error, _) => Stop::new(Topic::Resolved, error),
+        })
     }
 
     /// The first topic that an unanswered call leaves open.
@@ -243,7 +339,10 @@ impl Round<'_> {
         }
     }
 
-    async fn resolve(&self, info: Result<RevisionInfo, HubError>) -> Result<Snapshot, Stop> {
+    async fn resolve(
+        &self,
+        info: Result<RevisionInfo, HubError>,
+    ) -> Result<(Snapshot, Option<(Rank, RepoFile)>), Stop> {
         let Question { repo, patterns, pinned, token, .. } = *self.question;
         let now = match (info, pinned) {
             (Ok(info), _) => info.commit,
@@ -270,11 +369,11 @@ impl Round<'_> {
             let missing = error.reason() == Reason::RevisionNotFound;
             return Err(Stop { message: missing.then_some(message), ..self.late(error).await });
         }
-        let Tally { listed, count, bytes, .. } = tally;
-        if count == 0 {
+        if tally.count == 0 {
             return Err(self.nothing(&tally));
         }
-        Ok(Snapshot { commit, files, count, bytes, listed, latest })
+        let Tally { listed, count, bytes, proof, .. } = tally;
+        Ok((Snapshot { commit, files, count, bytes, listed, latest }, proof))
     }
 
     /// What is newer than a commit, only the branch can tell that it was taken from. Nothing else depends on it: where it does
@@ -308,54 +407,63 @@ impl Round<'_> {
         Stop { message: Some(message), ..Stop::new(Topic::Resolved, error) }
     }
 
-    /// A good answer to a topic.
-    fn yes(&self, topic: Topic) -> Verdict {
-        let reason = match topic {
-            Topic::Authenticated if self.question.token.is_none() => Reason::Anonymous,
-            Topic::Authenticated => Reason::TokenValid,
-            _ => Reason::AccessGranted,
+    /// What is known of the token where nothing stands against it.
+    fn authenticated(&self, token_is_good: bool) -> Verdict {
+        let reason = match self.question.token {
+            None => Reason::Anonymous,
+            Some(_) if token_is_good => Reason::TokenValid,
+            Some(_) => Reason::TokenUnconfirmed,
         };
-        Verdict::yes(topic, reason, advice::fine(reason, &self.subject))
+        let message = advice::fine(reason, &self.subject);
+        match reason {
+            Reason::TokenUnconfirmed => Verdict::no(Topic::Authenticated, reason, message),
+            _ => Verdict::yes(Topic::Authenticated, reason, message),
+        }
     }
 
-    fn success(&self, snapshot: Snapshot) -> Preflight {
+    fn authorized(&self) -> Verdict {
+        let reason = Reason::AccessGranted;
+        Verdict::yes(Topic::Authorized, reason, advice::fine(reason, &self.subject))
+    }
+
+    fn success(&self, snapshot: Snapshot, token_is_good: bool) -> Preflight {
         let Snapshot { commit, latest, count, bytes, .. } = &snapshot;
         // Told only once it makes a difference: the first look at a branch and all later ones say the same.
         let moved = latest.as_ref().is_some_and(|latest| latest != commit);
         let message = advice::resolved(&self.subject, commit.short(), moved, *count, *bytes);
         Preflight {
-            authenticated: self.yes(Topic::Authenticated),
-            authorized: self.yes(Topic::Authorized),
+            authenticated: self.authenticated(token_is_good),
+            authorized: self.authorized(),
             resolved: Verdict::yes(Topic::Resolved, Reason::Resolved, message),
             snapshot: Some(snapshot),
             retry_after: None,
         }
     }
 
-    fn failure(&self, stop: Stop) -> Preflight {
+    fn failure(&self, stop: Stop, token_is_good: bool) -> Preflight {
         let reason = stop.error.reason();
         let topic = reason.topic().unwrap_or(stop.at);
+        let (open, good) = match &stop.error {
+            HubError::Refused(refusal) => (
+                topic == Topic::Authorized && refusal.token == TokenState::Unclear,
+                refusal.token == TokenState::Good,
+            ),
+            _ => (false, false),
+        };
         let message = stop.message.unwrap_or_else(|| advice::explain(&stop.error, &self.subject));
         let mut answers = Preflight::stopped_by(Verdict::no(topic, reason, message));
         answers.retry_after = stop.error.retry_after();
         if topic > Topic::Authenticated {
-            answers.set(self.authenticated(topic, &stop.error));
+            answers.set(if open && !token_is_good {
+                let message = "The refusal does not tell whether the token is good.";
+                Verdict::no(Topic::Authenticated, Reason::NotChecked, message)
+            } else {
+                self.authenticated(token_is_good || good)
+            });
         }
         if topic > Topic::Authorized {
-            answers.set(self.yes(Topic::Authorized));
+            answers.set(self.authorized());
         }
         answers
-    }
-
-    /// What a later failure says about the token.
-    fn authenticated(&self, failed: Topic, error: &HubError) -> Verdict {
-        let open = failed == Topic::Authorized
-            && !self.token_settled
-            && matches!(error, HubError::Refused(refusal) if refusal.token == TokenState::Unclear);
-        if open {
-            let message = "The refusal does not tell whether the token is good.";
-            return Verdict::no(Topic::Authenticated, Reason::NotChecked, message);
-        }
-        self.yes(Topic::Authenticated)
     }
 }

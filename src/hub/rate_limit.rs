@@ -15,16 +15,23 @@ const MIN: Duration = Duration::from_secs(1);
 /// Longer pauses are not believed.
 const MAX: Duration = Duration::from_secs(3600);
 
+/// A pause before the next request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pause {
+    pub length: Duration,
+    /// Whether the headers name it.
+    pub named: bool,
+}
+
 /// The pause that the headers of a 429 or 503 ask for.
-pub(super) fn pause(headers: &HeaderMap, now: Timestamp) -> Duration {
+pub(super) fn pause(headers: &HeaderMap, now: Timestamp) -> Pause {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    text("ratelimit")
+    let asked_for = text("ratelimit")
         .and_then(reset)
         // One more second, so that the window has certainly turned.
         .map(|seconds| Duration::from_secs(seconds.saturating_add(1)))
-        .or_else(|| text(RETRY_AFTER.as_str()).and_then(|value| retry_after(value, now)))
-        .unwrap_or(UNTOLD)
-        .clamp(MIN, MAX)
+        .or_else(|| text(RETRY_AFTER.as_str()).and_then(|value| retry_after(value, now)));
+    Pause { length: asked_for.unwrap_or(UNTOLD).clamp(MIN, MAX), named: asked_for.is_some() }
 }
 
 /// The `t` of the window that is used up; of several, the longest.
@@ -74,7 +81,7 @@ mod tests {
             for (name, value) in headers {
                 map.insert(*name, value.parse().unwrap());
             }
-            assert_eq!(pause(&map, now), Duration::from_secs(seconds), "{headers:?}");
+            assert_eq!(pause(&map, now).length, Duration::from_secs(seconds), "{headers:?}");
         }
     }
 }

@@ -17,7 +17,7 @@ enum Known {
     Nothing,
     /// A repo that not everybody may read was given for it. `whoami-v2` was not needed yet.
     Proven,
-    /// `whoami-v2` knows it.
+    /// `whoami-v2` knows it, or does not tell while a repo has proven it.
     Good,
     /// `whoami-v2` knows it, although a refusal looked otherwise.
     GoodAfterAll,
@@ -39,9 +39,8 @@ impl TokenRecord {
         *known = match &*known {
             Known::Nothing | Known::Proven => Known::Proven,
             // `whoami-v2` has been asked already.
-            Known::Good => Known::Good,
+            Known::Good | Known::Untold => Known::Good,
             Known::GoodAfterAll | Known::Bad(_) => Known::GoodAfterAll,
-            Known::Untold => Known::Untold,
         };
     }
 
@@ -84,6 +83,8 @@ impl TokenRecord {
 async fn ask(hub: &Hub, token: &Token) -> Result<Known, HubError> {
     match hub.whoami(token).await {
         Ok(_) => Ok(Known::Good),
+        // It may be good for repos, and for nothing else.
+        Err(HubError::Refused(own)) if token.is_short_lived() && !own.names_a_flaw() => Ok(Known::Untold),
         Err(HubError::Refused(own)) if own.status == 401 => Ok(Known::Bad(own.with_bad_token())),
         // A mirror that does not offer the call, or an answer without a name.
         Err(HubError::Refused(_)) => Ok(Known::Untold),

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use super::Token;
+use super::{Token, token::Slip};
 use crate::{reason::Reason, text};
 
 /// The longest text of the Hub that is passed on, in characters.
@@ -52,6 +52,8 @@ pub struct Refusal {
     pub words: String,
     /// What it says about the token.
     pub token: TokenState,
+    /// What the token looks like, where that is a usual mistake.
+    pub slip: Option<Slip>,
 }
 
 impl Refusal {
@@ -59,14 +61,13 @@ impl Refusal {
     #[must_use]
     pub fn new(evidence: &Evidence<'_>) -> Self {
         let own_words = evidence.message.map(str::to_owned).or_else(|| json_error(evidence.body));
-        // A code or a text in the Hub's own form; a page of a proxy or firewall in between has neither.
-        let hub_speaks = evidence.code.is_some() || own_words.is_some();
         let clean =
             |text: &str| clean(&evidence.token.map_or_else(|| text.to_owned(), |token| token.mask(text)));
         let words = clean(&own_words.or_else(|| plain_text(evidence.body)).unwrap_or_default());
-        let (reason, token) = judge(evidence, &words, hub_speaks);
+        let (reason, token) = judge(evidence, &words);
         let token = if evidence.token.is_some() { token } else { TokenState::NotSent };
-        Self { reason, status: evidence.status, code: evidence.code.map(clean), words, token }
+        let slip = evidence.token.and_then(Token::slip);
+        Self { reason, status: evidence.status, code: evidence.code.map(clean), words, token, slip }
     }
 
     /// The listing hides its hashes (64 `*`), which the Hub does for callers without access to a gated repo.
@@ -78,14 +79,22 @@ impl Refusal {
             code: Some("GatedRepo".to_owned()),
             words: "the file hashes in the listing are masked".to_owned(),
             token: if token_sent { TokenState::Unclear } else { TokenState::NotSent },
+            slip: None,
         }
+    }
+
+    /// What the repo says of itself: disabled, so that no gate leads in. That is told to everybody.
+    #[must_use]
+    pub(super) fn disabled(self) -> Self {
+        Self { reason: Reason::RepoDisabled, ..self }
     }
 
     /// The listing is fine, but the patterns select nothing of it.
     #[must_use]
     pub(super) fn nothing_matches() -> Self {
         let words = String::new();
-        Self { reason: Reason::NoMatchingFiles, status: 200, code: None, words, token: TokenState::Unclear }
+        let (reason, token) = (Reason::NoMatchingFiles, TokenState::Unclear);
+        Self { reason, status: 200, code: None, words, token, slip: None }
     }
 
     /// The same refusal, once it is known from elsewhere that the token is good.
@@ -111,6 +120,25 @@ impl Refusal {
         self
     }
 
+    /// Whether it says what is wrong with the token, and not only that it is none.
+    pub(super) fn names_a_flaw(&self) -> bool {
+        says(&self.words, "signature") || says(&self.words, "expired")
+    }
+
+    /// Whether only the Hub, or a server that knows its protocol, says so: about a gate or about the token. Any other refusal of
+    /// an optional call may come from a mirror that does not offer it.
+    pub(super) fn is_specific(&self) -> bool {
+        self.code.as_deref() == Some("GatedRepo")
+            || matches!(self.reason, Reason::TokenLacksPermission | Reason::RepoDisabled)
+            || self.token == TokenState::Bad
+    }
+
+    /// The same refusal, where it is about one file of a repo that answers.
+    #[must_use]
+    pub(super) fn of_a_file(self) -> Self {
+        if self.is_unknown_call() { Self { reason: Reason::NoMatchingFiles, ..self } } else { self }
+    }
+
     /// Whether the address itself is unknown there: a mirror does not offer every call of the Hub.
     #[must_use]
     pub fn is_unknown_call(&self) -> bool {
@@ -125,8 +153,9 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// The table: hub-protocol, "Error semantics" and "Telling authentication from authorisation".
-fn judge(evidence: &Evidence<'_>, words: &str, hub_speaks: bool) -> (Reason, TokenState) {
+/// The table of what was recorded. A refusal is proof of a good token only if a stranger, or a malformed token, would not get
+/// it: blocks of a region or a network come before the Hub looks who asks.
+fn judge(evidence: &Evidence<'_>, words: &str) -> (Reason, TokenState) {
     use TokenState::{Bad, Good, Unclear};
     match (evidence.status, evidence.code) {
         // Gated, private and missing look alike to those who do not say who they are.
@@ -136,16 +165,45 @@ fn judge(evidence: &Evidence<'_>, words: &str, hub_speaks: bool) -> (Reason, Tok
         (401, _) => (Reason::TokenInvalid, Unclear),
         (403, _) if says(words, "fine-grained token") => (Reason::TokenLacksPermission, Good),
         (403, Some("GatedRepo")) => (gate(words), Good),
-        (403, _) if says(words, "access to this resource is disabled") => (Reason::RepoDisabled, Good),
-        // The account keeps its access; this token has lost it.
-        (403, _) if says(words, "revoked by the organization") => (Reason::TokenLacksPermission, Good),
+        (403, _) if says(words, "access to this resource is disabled") => (Reason::RepoDisabled, Unclear),
+        // The account keeps its access; this token has lost it, or has not got it yet.
+        (403, _) if says(words, "revoked by the organization") || needs_approval(words) => {
+            (Reason::TokenLacksPermission, Good)
+        }
         (404, Some("RepoNotFound")) => (Reason::RepoNotFoundOrPrivate, Good),
         (404, Some("RevisionNotFound")) => (Reason::RevisionNotFound, Unclear),
         (404, Some("EntryNotFound")) => (Reason::NoMatchingFiles, Unclear),
         (404, None) => (Reason::RepoNotFoundOrPrivate, Unclear),
-        (403, _) if hub_speaks => (Reason::AccessDenied, Good),
         _ => (Reason::AccessDenied, Unclear),
     }
+}
+
+/// Whether an administrator of an organization has to approve the token first.
+pub(super) fn needs_approval(words: &str) -> bool {
+    says(words, "approved by the organization")
+}
+
+/// Whether the words are about where a request comes from, and not about who sends it.
+pub(super) fn names_a_place(words: &str) -> bool {
+    const PLACES: [&str; 12] = [
+        "region",
+        "country",
+        "countries",
+        "location",
+        "territor",
+        "jurisdiction",
+        "geograph",
+        "geo-",
+        "sanction",
+        "embargo",
+        "european union",
+        "ip address",
+    ];
+    PLACES.iter().any(|place| says(words, place)) || has_word(words, "ip") || has_word(words, "eu")
+}
+
+fn has_word(words: &str, wanted: &str) -> bool {
+    words.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word.eq_ignore_ascii_case(wanted))
 }
 
 /// The state of a request for access to a gated repo, which the Hub tells by text alone.
@@ -161,10 +219,21 @@ fn gate(words: &str) -> Reason {
     }
 }
 
-/// The texts with which the Hub refuses a token itself.
+/// Whether the words of a 401 speak of the token that was sent. Those of a 401 to nobody ask for one, or for a login.
 fn bad_token(words: &str) -> bool {
-    says(words, "invalid credentials in authorization header")
-        || (says(words, "token") && (says(words, "is expired") || says(words, "revoked")))
+    const NAMES: [&str; 3] = ["token", "credentials", "jwt"];
+    const FLAWS: [&str; 9] = [
+        "expired",
+        "revoked",
+        "invalid",
+        "not valid",
+        "verification failed",
+        "malformed",
+        "unknown",
+        "not recognized",
+        "deleted",
+    ];
+    NAMES.iter().any(|name| says(words, name)) && FLAWS.iter().any(|flaw| says(words, flaw))
 }
 
 /// Whether a text has a phrase; letter case is no part of the protocol.

@@ -95,17 +95,15 @@ impl Get<'_> {
     /// Sorts an answer by its status.
     async fn judge(&self, response: Response, host: String, at_home: bool) -> Result<Answer, HubError> {
         let status = response.status();
-        let asked_to_wait = || HubError::RateLimited {
-            host: host.clone(),
-            retry_after: rate_limit::pause(response.headers(), Timestamp::now()),
-        };
         match status.as_u16() {
             200 | 206 => Ok(Answer { response, host, at_home }),
             // Only a request with a range can have this answer; it is no failure yet.
             416 if self.part.is_some() => Ok(Answer { response, host, at_home }),
-            429 => Err(asked_to_wait()),
+            429 => Err(rate_limited(response, host, self.token).await),
             // An overloaded server that says for how long.
-            503 if response.headers().contains_key(RETRY_AFTER) => Err(asked_to_wait()),
+            503 if response.headers().contains_key(RETRY_AFTER) => {
+                Err(rate_limited(response, host, self.token).await)
+            }
             status if !at_home => Err(HubError::Storage { host, status }),
             407 => Err(HubError::Unreachable {
                 host,
@@ -125,6 +123,12 @@ impl Get<'_> {
 
 fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+}
+
+async fn rate_limited(response: Response, host: String, token: Option<&Token>) -> HubError {
+    let pause = rate_limit::pause(response.headers(), Timestamp::now());
+    let Refusal { words, .. } = refusal(response, token).await;
+    HubError::RateLimited { host, retry_after: pause.length, named: pause.named, words }
 }
 
 /// Reads what the Hub says with a refusal.

@@ -33,7 +33,7 @@ impl Token {
             return refuse("it is longer than 8 KiB");
         }
         if text.chars().any(char::is_whitespace) {
-            return refuse("it has white space inside");
+            return refuse(spaced(text));
         }
         if !text.bytes().all(|b| b.is_ascii_graphic()) {
             return refuse("it has characters other than visible ASCII");
@@ -51,9 +51,92 @@ impl Token {
         value
     }
 
+    /// Whether it was made for one run of a pipeline or one login: `whoami-v2` is not known to accept all of these.
+    #[must_use]
+    pub(super) fn is_short_lived(&self) -> bool {
+        self.0.starts_with("hf_jwt_") || self.0.starts_with("hf_oauth_")
+    }
+
+    /// What it looks like, if that is a usual mistake. It may still be a token: those of mirrors have any form.
+    #[must_use]
+    pub(super) fn slip(&self) -> Option<Slip> {
+        let text = self.0.as_str();
+        let within = |mark: char| text.len() > 1 && text.starts_with(mark) && text.ends_with(mark);
+        Some(if within('"') || within('\'') || within('`') {
+            Slip::Quotes
+        } else if text.contains("$(") || text.contains("${") || text.starts_with('$') || text.contains("{{") {
+            Slip::Placeholder
+        } else if within_brackets(text) || is_sample(text) {
+            Slip::Sample
+        } else if is_assignment(text) {
+            Slip::Assignment
+        } else if text.starts_with("aGZf") {
+            Slip::Base64
+        } else if text.contains("://") {
+            Slip::Address
+        } else {
+            return None;
+        })
+    }
+
     /// A text that may repeat the token, without it.
     pub(super) fn mask(&self, text: &str) -> String {
         if self.0.len() < MIN_MASKED { text.to_owned() } else { text.replace(&self.0, "…") }
+    }
+}
+
+/// A usual mistake in storing a token, by its form. Holds nothing of the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slip {
+    /// Quotation marks around it.
+    Quotes,
+    /// A line of an environment file: `HF_TOKEN=…`.
+    Assignment,
+    /// A variable that nobody has replaced: `$(HF_TOKEN)`, `${HF_TOKEN}`, `{{ token }}`.
+    Placeholder,
+    /// An example from a manual: `<token>`, `hf_xxxx`.
+    Sample,
+    /// Encoded once more than the Secret does by itself.
+    Base64,
+    /// An address, such as that of a Secret store.
+    Address,
+}
+
+fn within_brackets(text: &str) -> bool {
+    (text.starts_with('<') && text.ends_with('>')) || (text.starts_with('[') && text.ends_with(']'))
+}
+
+/// `hf_xxxxxxxx`, `hf_…`, `changeme`: a word instead of a token.
+fn is_sample(text: &str) -> bool {
+    let rest = text.strip_prefix("hf_").unwrap_or(text);
+    let same = |mark: &[char]| !rest.is_empty() && rest.chars().all(|c| mark.contains(&c));
+    let words = ["changeme", "replaceme", "yourtoken", "yourtokenhere", "yourhftoken", "token", "hftoken"];
+    let letters: String = rest.chars().filter(char::is_ascii_alphanumeric).collect();
+    same(&['x', 'X']) || same(&['.', '*']) || words.contains(&letters.to_ascii_lowercase().as_str())
+}
+
+/// A name in capitals, and `=`.
+fn is_assignment(text: &str) -> bool {
+    let name = text.split_once('=').map(|(name, _)| name).unwrap_or_default();
+    let in_name = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    name.len() > 2 && name.contains('_') && name.chars().all(in_name)
+}
+
+/// Why a text with white space inside is no token, by its form.
+fn spaced(text: &str) -> &'static str {
+    let first = text.split_whitespace().next().unwrap_or_default();
+    if first.eq_ignore_ascii_case("bearer") || first.eq_ignore_ascii_case("authorization:") {
+        "it begins as a header does"
+    } else if first == "export" || is_assignment(text) {
+        "it is a line of a shell or environment file"
+    } else if first.starts_with("-----") {
+        "it is a key or a certificate"
+    } else if first.starts_with('{') {
+        "it is a structure, such as JSON"
+    } else if text.lines().filter(|line| !line.trim().is_empty()).count() > 1 {
+        "it has more than one line"
+    } else {
+        "it has white space inside"
     }
 }
 
@@ -151,6 +234,51 @@ mod tests {
         for bad in ["", " \n", "hf_a b", "hf_a\nhf_b", "hf_\u{1}", "hf_ä", "hf_\u{7f}", &"x".repeat(9000)] {
             let error = Token::parse(bad).unwrap_err();
             assert_eq!(error.reason(), Reason::TokenMalformed, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn usual_mistakes_are_known_by_their_form() {
+        let slip = |text: &str| Token::parse(text).unwrap().slip();
+        for (text, expected) in [
+            ("\"hf_abc\"", Slip::Quotes),
+            ("'hf_abc'", Slip::Quotes),
+            ("HF_TOKEN=hf_abc", Slip::Assignment),
+            ("HUGGING_FACE_HUB_TOKEN=abc", Slip::Assignment),
+            ("HF_TOKEN=\"hf_abc\"", Slip::Assignment),
+            ("$(HF_TOKEN)", Slip::Placeholder),
+            ("${HF_TOKEN}", Slip::Placeholder),
+            ("$HF_TOKEN", Slip::Placeholder),
+            ("{{hf_token}}", Slip::Placeholder),
+            ("<token>", Slip::Sample),
+            ("hf_xxxxxxxxxxxx", Slip::Sample),
+            ("hf_...", Slip::Sample),
+            ("hf_your_token_here", Slip::Sample),
+            ("CHANGE-ME", Slip::Sample),
+            ("aGZfYWJjZGVmZ2g=", Slip::Base64),
+            ("vault://secret/hf", Slip::Address),
+        ] {
+            assert_eq!(slip(text), Some(expected), "{text}");
+        }
+        // Tokens, also those of mirrors.
+        for text in ["hf_abc", "hf_oauth_a.b-c", "eyJh.bG", "dXNlcjpwYXNz", "AKCp8x=", "cmVmdGtuOjAxOjE3"] {
+            assert_eq!(slip(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_white_space_is_part_of_is_told_by_its_form() {
+        for (text, form) in [
+            ("Bearer hf_secret", "it begins as a header does"),
+            ("Authorization: Bearer hf_secret", "it begins as a header does"),
+            ("export HF_TOKEN=hf_secret", "it is a line of a shell or environment file"),
+            ("HF_TOKEN = hf_secret", "it has white space inside"),
+            ("-----BEGIN PRIVATE KEY-----\nsecret", "it is a key or a certificate"),
+            ("{ \"token\": \"secret\" }", "it is a structure, such as JSON"),
+            ("hf_secret\nhf_secret", "it has more than one line"),
+            ("hf_secret secret", "it has white space inside"),
+        ] {
+            assert_eq!(Token::parse(text).unwrap_err(), TokenError::Malformed { why: form }, "{text}");
         }
     }
 

@@ -27,7 +27,12 @@ impl Reason {
     pub const fn guide(self) -> Guide {
         match self {
             Self::TokenValid => good(
-                "The Hub answered 200 to `whoami-v2`, or gave access to a repo that is private or gated.",
+                "The Hub gave what a stranger does not get: 200 to `whoami-v2`, content of a repo that is private or gated, or an \
+                 answer about the account, such as 403 with the code `GatedRepo`.",
+            ),
+            Self::TokenUnconfirmed => good(
+                "The repo is open to everybody, and the endpoint does not offer `whoami-v2`, as some mirrors do not. The download does \
+                 not depend on it: Ready can be True.",
             ),
             Self::Anonymous => good("The spec names no Secret, and the Hub answered without a token."),
             Self::SecretNotFound => bad(
@@ -46,11 +51,15 @@ impl Reason {
                 "Store the token alone, as the Hub showed it. A common mistake is a token that was encoded in base64 twice.",
             ),
             Self::TokenInvalid => bad(
-                "401 `Invalid credentials in Authorization header`, 401 `User Access Token \"…\" is expired`, or a 401 that \
-                 `whoami-v2` confirms. For a public repo the Hub may ignore a bad token; `whoami-v2` then shows that it is bad.",
-                "Make a new token on the Hub's page for access tokens, and replace the one in the Secret.",
+                "A 401 whose words speak of the token, such as `Invalid credentials in Authorization header`, `User Access Token \"…\" is \
+                 expired` or `OAuth token signature verification failed`; or a 401 that `whoami-v2` confirms. For a public repo the Hub \
+                 may ignore a bad token, and for a gated one it answers as to nobody; `whoami-v2` then shows that it is bad.",
+                "Make a new token on the Hub's page for access tokens, and replace the one in the Secret. If the message says that the \
+                 value looks like something else than a token, such as one in quotation marks, store the token alone.",
             ),
-            Self::AccessGranted => good("The Hub answered 200 to `auth-check` for this repo."),
+            Self::AccessGranted => good(
+                "The Hub gave the smallest of the wanted files, or the first byte of it; `README.md` and `LICENSE` do not count.",
+            ),
             Self::TokenRequired => bad(
                 "401 to a request without a token. With the code `GatedRepo` the repo is gated; without a code it is private or \
                  does not exist.",
@@ -70,8 +79,8 @@ impl Reason {
                 "Contact the authors, or use a token of another account.",
             ),
             Self::TokenLacksPermission => bad(
-                "403 that mentions a fine-grained token, or a token that an organization has revoked.",
-                "Edit the token. For gated repos enable “Read access to contents of all public gated repos you can access”; for a \
+                "403 that mentions a fine-grained token, or a token that an organization has revoked or has yet to approve.",
+                "For a token that waits for approval, ask an administrator of the organization. Else edit the token. For gated repos enable “Read access to contents of all public gated repos you can access”; for a \
                  private repo give the token access to it. Or use another token of the account.",
             ),
             Self::RepoNotFoundOrPrivate => bad(
@@ -80,7 +89,7 @@ impl Reason {
                 "Check `spec.source.repo` and `spec.source.type` for a typing error. Open the repo's page with the account of the token.",
             ),
             Self::RepoDisabled => bad(
-                "403 `Access to this resource is disabled.`",
+                "403 `Access to this resource is disabled.`, or `disabled` in what the Hub tells of the repo, behind whatever gate.",
                 "Read the repo's page. Only its authors and the Hub can change this.",
             ),
             Self::EndpointNotAllowed => bad(
@@ -90,7 +99,8 @@ impl Reason {
             ),
             Self::AccessDenied => bad(
                 "Any other 401 or 403. The message has the words of the answer, without query strings and tokens. An answer without \
-                 words may come from a proxy.",
+                 words may come from a proxy. Words that name a region or an address are about where the request comes from: no token \
+                 changes that.",
                 "Follow the Hub's words. Open the repo's page with the account of the token.",
             ),
             Self::Resolved => {

@@ -165,11 +165,12 @@ async fn a_token_that_is_revoked_meanwhile_ends_it_with_a_persons_work() {
 #[tokio::test]
 async fn redirects_carry_the_token_nowhere_else() {
     // Whatever is asked of this Hub, one kind of question after the other leads elsewhere.
-    for (path, what) in [
-        ("/tree/", "a listing"),
-        ("/revision/", "the commit"),
-        ("/auth-check", "the access"),
-        ("/resolve/", "a file"),
+    for (path, what, ends_well) in [
+        ("/tree/", "a listing", false),
+        ("/revision/", "the commit", false),
+        // It is not believed, and the files are what counts.
+        ("/auth-check", "the access", true),
+        ("/resolve/", "a file", false),
     ] {
         let elsewhere = Door::plain().open(|_| empty_page());
         let door = Door::plain();
@@ -187,7 +188,7 @@ async fn redirects_carry_the_token_nowhere_else() {
         let mut command = fetch(&stage);
         command.env("HF_TOKEN", TOKEN);
         let ended = tokio::time::timeout(Duration::from_secs(120), end(command)).await.unwrap();
-        assert_ne!(ended.code, Some(0), "{what} from elsewhere was believed: {ended:#?}");
+        assert_eq!(ended.code == Some(0), ends_well, "{what} from elsewhere: {ended:#?}");
         assert!(
             relay.heads().iter().any(|head| head.contains(TOKEN)),
             "{what}: the Hub itself gets the token"
@@ -196,6 +197,8 @@ async fn redirects_carry_the_token_nowhere_else() {
             assert!(!head.contains(TOKEN), "{what}: {head}");
             assert!(!head.to_ascii_lowercase().contains("authorization"), "{what}: {head}");
         }
-        assert_unseen(&stage);
+        if !ends_well {
+            assert_unseen(&stage);
+        }
     }
 }

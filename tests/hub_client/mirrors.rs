@@ -12,7 +12,7 @@ use crate::{
     wire::{Reply, Wire, answer, ok},
 };
 
-/// A Hub of four calls, each with its answer; any other gets a page that says 404.
+/// A Hub of five calls, each with its answer; any other gets a page that says 404.
 #[derive(Clone, Default)]
 struct Calls(Vec<(&'static str, Reply)>);
 
@@ -24,6 +24,12 @@ impl Calls {
             .with("/revision/", ok(&format!(r#"{{"sha":"{SHA1}","private":false,"gated":false}}"#)))
             .with("/tree/", ok(&format!(r#"[{{"type":"file","path":"a","size":5,"oid":"{SHA1}"}}]"#)))
             .with("/whoami-v2", ok(r#"{"name":"ann"}"#))
+            .with("/resolve/", ok("hello"))
+    }
+
+    /// Each call about the repo but its files gets this answer.
+    fn closed(self, refusal: &Reply) -> Self {
+        self.with("/auth-check", refusal.clone()).with("/revision/", refusal.clone())
     }
 
     fn with(mut self, call: &'static str, answer: Reply) -> Self {
@@ -69,6 +75,7 @@ fn reasons(answers: &Preflight) -> [Reason; 3] {
 }
 
 const FINE: [Reason; 3] = [Reason::TokenValid, Reason::AccessGranted, Reason::Resolved];
+const UNCONFIRMED: [Reason; 3] = [Reason::TokenUnconfirmed, Reason::AccessGranted, Reason::Resolved];
 
 fn refused(status: u16, words: &str) -> Reply {
     answer(status, &format!("X-Error-Message: {words}\r\n"), "")
@@ -77,7 +84,10 @@ fn refused(status: u16, words: &str) -> Reply {
 #[tokio::test]
 async fn a_mirror_without_access_check_or_whoami_is_taken_at_its_word() {
     let wire = Calls::public().without("/auth-check").without("/whoami-v2").serve();
-    assert_eq!(reasons(&ask(&wire, Some(&token())).await), FINE);
+    let answers = ask(&wire, Some(&token())).await;
+    assert_eq!(reasons(&answers), UNCONFIRMED);
+    assert_eq!(answers.authenticated.status, Answer::Unknown);
+    assert!(answers.holds() && answers.obstacle().is_none(), "it is in nobody's way");
     let anonymous = [Reason::Anonymous, Reason::AccessGranted, Reason::Resolved];
     assert_eq!(reasons(&ask(&wire, None).await), anonymous);
 }
@@ -91,7 +101,7 @@ async fn a_mirror_without_access_check_tells_later() {
     );
     let wire = calls.clone().with("/tree/", ok(&masked)).serve();
     let denied = [Reason::TokenValid, Reason::AccessDenied, Reason::NotChecked];
-    assert_eq!(reasons(&ask(&wire, Some(&token())).await), denied);
+    assert_eq!(reasons(&ask(&wire, Some(&token())).await), denied, "whoami knows it");
     let needed = [Reason::Anonymous, Reason::TokenRequired, Reason::NotChecked];
     assert_eq!(reasons(&ask(&wire, None).await), needed);
 
@@ -116,7 +126,7 @@ async fn whoami_settles_a_401_that_says_nothing() {
         ("Invalid username or password.", Reason::RepoNotFoundOrPrivate),
         ("Who are you?", Reason::AccessDenied),
     ] {
-        let calls = Calls::public().with("/auth-check", refused(401, words));
+        let calls = Calls::public().closed(&refused(401, words));
         let wire = calls.clone().serve();
         let settled = [Reason::TokenValid, with_good_token, Reason::NotChecked];
         assert_eq!(reasons(&ask(&wire, Some(&token())).await), settled, "{words}");
@@ -159,6 +169,7 @@ async fn whoami_is_asked_at_most_once_for_a_token_whatever_happens_to_it() {
     let token = token();
     let unclear = || refused(401, "Invalid username or password.");
     let public = || Calls::public();
+    let closed = |calls: Calls| calls.closed(&unclear());
     let private = || Calls::public().with("/revision/", ok(&format!(r#"{{"sha":"{SHA1}","private":true}}"#)));
     let gone = || public().with("/whoami-v2", refused(401, "Invalid credentials"));
     let no = |reason| [Reason::TokenValid, reason, Reason::NotChecked];
@@ -167,25 +178,19 @@ async fn whoami_is_asked_at_most_once_for_a_token_whatever_happens_to_it() {
     for (story, all) in [
         // It stays good, and one repo is not its account's.
         (vec![(public(), FINE), (private(), FINE), (public(), FINE)], 1),
-        (vec![(public().with("/auth-check", unclear()), unknown); 3], 1),
+        (vec![(closed(public()), unknown); 3], 1),
         // It goes bad after it has proven itself: that is found out with the one question.
-        (
-            vec![
-                (private(), FINE),
-                (gone().with("/auth-check", unclear()), bad),
-                (gone(), bad),
-                (gone(), bad),
-            ],
-            1,
-        ),
+        (vec![(private(), FINE), (closed(gone()), bad), (gone(), bad), (gone(), bad)], 1),
         // It was bad from the beginning, and the Hub ignores it where it is not needed.
-        (vec![(gone(), bad), (gone().with("/auth-check", unclear()), bad), (gone(), bad)], 1),
+        (vec![(gone(), bad), (closed(gone()), bad), (gone(), bad)], 1),
         // Its one question has been asked: what the refusal looks like is the best there is.
-        (vec![(public(), FINE), (gone().with("/auth-check", unclear()), bad)], 1),
+        (vec![(public(), FINE), (closed(gone()), bad)], 1),
+        // A mirror that does not offer the question, and a repo that proves the token all the same.
+        (vec![(public().without("/whoami-v2"), UNCONFIRMED), (private(), FINE), (public(), FINE)], 1),
         // The Hub has been wrong about it.
         (vec![(gone(), bad), (private(), FINE), (public(), FINE)], 1),
         // A mirror that does not offer the question is not asked again and again.
-        (vec![(public().without("/whoami-v2"), FINE); 3], 1),
+        (vec![(public().without("/whoami-v2"), UNCONFIRMED); 3], 1),
     ] {
         let record = TokenRecord::default();
         let mut asked = 0;
@@ -222,10 +227,15 @@ async fn what_cannot_be_asked_is_unknown_and_the_rest_waits() {
         ("/revision/", good.as_ref(), true, 2),
         ("/tree/", good.as_ref(), false, 2),
         ("/tree/", None, false, 2),
+        ("/resolve/", None, false, 2),
     ] {
         for (failure, reason, pause) in
             [(down(), Reason::HubUnreachable, None), (limited(), Reason::RateLimited, Some(56))]
         {
+            // Of that one call, an outage says no more than that the call is not offered.
+            if call == "/auth-check" && reason == Reason::HubUnreachable {
+                continue;
+            }
             let wire = Calls::public().with(call, failure).serve();
             let record = TokenRecord::default();
             if known_good {
@@ -245,6 +255,95 @@ async fn what_cannot_be_asked_is_unknown_and_the_rest_waits() {
             assert_eq!(answers.snapshot, None);
         }
     }
+}
+
+/// What mirrors make of the one optional call: olah says that there is no such repo, Nexus that the request is bad, and others
+/// have a page for it.
+#[tokio::test]
+async fn the_access_check_does_not_outrank_the_calls_that_matter() {
+    for probe in [
+        answer(404, "X-Error-Code: RepoNotFound\r\n", "Repository not found"),
+        answer(400, "", "Bad Request"),
+        refused(403, "Not one of our paths."),
+        refused(401, "Invalid username or password."),
+        answer(405, "", ""),
+        answer(410, "", ""),
+        answer(500, "", ""),
+        answer(501, "", ""),
+        answer(504, "", ""),
+        ok("<html>Welcome</html>"),
+    ] {
+        let calls = Calls::public().with("/auth-check", probe);
+        let wire = calls.clone().serve();
+        assert_eq!(reasons(&ask(&wire, Some(&token())).await), FINE);
+        let anonymous = [Reason::Anonymous, Reason::AccessGranted, Reason::Resolved];
+        assert_eq!(reasons(&ask(&wire, None).await), anonymous);
+        // A file has the last word.
+        let closed = answer(403, "X-Error-Code: GatedRepo\r\nX-Error-Message: is awaiting a review\r\n", "");
+        let wire = calls.with("/resolve/", closed).serve();
+        let pending = [Reason::TokenValid, Reason::AccessPending, Reason::NotChecked];
+        assert_eq!(reasons(&ask(&wire, Some(&token())).await), pending);
+    }
+}
+
+#[tokio::test]
+async fn a_revision_that_a_mirror_does_not_have_is_named_whatever_it_says_of_access() {
+    let missing = |code| answer(404, &format!("X-Error-Code: {code}\r\n"), "");
+    let calls = Calls::public().with("/auth-check", missing("RepoNotFound"));
+    let wire = calls.with("/revision/", missing("RevisionNotFound")).serve();
+    let answers = ask(&wire, None).await;
+    assert_eq!(reasons(&answers), [Reason::Anonymous, Reason::AccessGranted, Reason::RevisionNotFound]);
+}
+
+/// The refusals that a stranger gets as well: none of them is proof of a token.
+#[tokio::test]
+async fn a_refusal_with_unknown_words_is_no_proof_of_a_token() {
+    let open = [Reason::NotChecked, Reason::AccessDenied, Reason::NotChecked];
+    let known = [Reason::TokenValid, Reason::AccessDenied, Reason::NotChecked];
+    let bad = [Reason::TokenInvalid, Reason::NotChecked, Reason::NotChecked];
+    for words in ["This model is not available in your region.", "Your network is blocked.", "No."] {
+        let calls = Calls::public().with("/resolve/", refused(403, words));
+        for (calls, expected) in [
+            (calls.clone(), known),
+            (calls.clone().without("/whoami-v2"), open),
+            (calls.clone().with("/whoami-v2", refused(401, "Invalid credentials")), bad),
+            (calls.closed(&refused(403, words)).without("/whoami-v2"), open),
+        ] {
+            let answers = ask(&calls.serve(), Some(&token())).await;
+            assert_eq!(reasons(&answers), expected, "{words}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_its_own_words_condemn_is_bad_while_whoami_is_limited() {
+    let limited = || answer(429, "RateLimit: \"api\";r=0;t=55\r\n", "");
+    let words = "OAuth token signature verification failed: signature verification failed";
+    let wire = Calls::public().closed(&refused(401, words)).with("/whoami-v2", limited()).serve();
+    let answers = ask(&wire, Some(&token())).await;
+    assert_eq!(reasons(&answers), [Reason::TokenInvalid, Reason::NotChecked, Reason::NotChecked]);
+    assert!(answers.authenticated.message.contains("signature verification failed"));
+}
+
+/// Tokens of pipelines: that `whoami-v2` does not know them need not mean anything.
+#[tokio::test]
+async fn a_short_lived_token_is_not_bad_by_whoami_alone() {
+    let ci = ["hf_jwt_abc.def", "hf_oauth_abc.def"].map(|token| Token::parse(token).unwrap());
+    let calls =
+        Calls::public().with("/whoami-v2", refused(401, "Invalid credentials in Authorization header"));
+    for token in &ci {
+        assert_eq!(reasons(&ask(&calls.clone().serve(), Some(token)).await), UNCONFIRMED);
+        let expired = calls.clone().with("/whoami-v2", refused(401, "jwt expired"));
+        assert_eq!(ask(&expired.serve(), Some(token)).await.authenticated.reason, Reason::TokenInvalid);
+    }
+}
+
+#[tokio::test]
+async fn a_file_of_the_listing_that_a_mirror_does_not_have_is_named() {
+    let wire = Calls::public().without("/resolve/").serve();
+    let answers = ask(&wire, None).await;
+    assert_eq!(reasons(&answers), [Reason::Anonymous, Reason::AccessGranted, Reason::NoMatchingFiles]);
+    assert!(answers.resolved.message.contains("no longer has a file"), "{}", answers.resolved.message);
 }
 
 #[tokio::test]

@@ -67,7 +67,15 @@ fn a_refusal_is_told_with_its_remedy() {
         ),
         (
             refused_with(true, 403, None, "Access to this resource is disabled."),
-            &["has disabled datasets/org/x", PAGE],
+            &["has disabled datasets/org/x", "no token and no terms", PAGE],
+        ),
+        (
+            refused_with(true, 403, None, "This dataset is not available in your region."),
+            &["where this request comes from. The Hub says: This dataset", "No token changes that", PAGE],
+        ),
+        (
+            refused_with(true, 403, None, "your token needs to be approved by the organization before"),
+            &["has not approved this token", "Ask one of its administrators"],
         ),
         (
             refused_with(true, 404, Some("RevisionNotFound"), "Invalid rev id"),
@@ -80,6 +88,27 @@ fn a_refusal_is_told_with_its_remedy() {
             assert!(text.contains(part), "{part:?} is missing in {text:?}");
         }
         assert!(text.ends_with('.') && !text.contains("  ") && !text.contains(".."), "{text}");
+    }
+}
+
+/// The hint is about the form: nothing of the text is in it.
+#[test]
+fn a_usual_mistake_in_a_secret_gets_a_hint() {
+    for (stored, look) in [
+        ("\"hf_secret\"", "a text in quotation marks"),
+        ("HF_TOKEN=hf_secret", "a line of an environment file"),
+        ("$(HF_SECRET)", "a variable that was not replaced"),
+        ("<secret>", "an example"),
+        ("aGZfc2VjcmV0", "base64 once more"),
+        ("vault://secret", "an address"),
+    ] {
+        let token = Token::parse(stored).unwrap();
+        let message = Some("Invalid credentials in Authorization header");
+        let refusal =
+            Refusal::new(&Evidence { status: 401, code: None, message, body: "", token: Some(&token) });
+        let told = say(&HubError::Refused(refusal));
+        assert!(told.contains(look) && told.contains("store the token alone"), "{told}");
+        assert!(!told.contains(stored) && !told.contains("secret"), "{told}");
     }
 }
 
@@ -126,8 +155,16 @@ fn each_kind_of_trouble_is_named() {
     ] {
         assert!(unreachable(kind, "x").contains(&kind.to_string()));
     }
-    let limited = HubError::RateLimited { host: "h".into(), retry_after: Duration::from_secs(56) };
-    assert_eq!(say(&limited), "h asks to wait 56 s before the next request.");
+    let limited = |named, words: &str| {
+        let retry_after = Duration::from_secs(56);
+        say(&HubError::RateLimited { host: "h".into(), retry_after, named, words: words.into() })
+    };
+    assert_eq!(limited(true, ""), "h asks to wait 56 s before the next request.");
+    assert_eq!(
+        limited(false, "Make sure you pass a HF_TOKEN."),
+        "h limits requests and does not say for how long; a pause of 56 s is made. The Hub says: Make sure you pass a \
+         HF_TOKEN."
+    );
     assert!(say(&HubError::Storage { host: "cdn".into(), status: 403 }).contains("cdn"));
     let name = NameError::Path { path: "../x".into(), why: "a part of it is empty, `.` or `..`" };
     assert!(say(&HubError::Name(name)).contains("`../x`"));

@@ -3,6 +3,7 @@
 use super::*;
 use crate::text::testing::{assert_safe, nasty};
 use TokenState::{Bad, Good, NotSent, Unclear};
+use standin_hub::Situation;
 
 fn token() -> Token {
     Token::parse("hf_good").unwrap()
@@ -114,7 +115,7 @@ const ROWS: &[Row] = &[
         Reason::TokenLacksPermission,
         Good,
     ),
-    ("disabled repo", true, 403, None, "Access to this resource is disabled.", Reason::RepoDisabled, Good),
+    ("disabled repo", true, 403, None, "Access to this resource is disabled.", Reason::RepoDisabled, Unclear),
     (
         "disabled repo, no token",
         false,
@@ -131,7 +132,48 @@ const ROWS: &[Row] = &[
         None,
         "Your IP is not allowed by this organization.",
         Reason::AccessDenied,
+        Unclear,
+    ),
+    // Before any token is looked at: a malformed one gets the same.
+    (
+        "blocked region",
+        true,
+        403,
+        None,
+        "This model is not available in your region.",
+        Reason::AccessDenied,
+        Unclear,
+    ),
+    ("another policy, with a code", true, 403, Some("Policy"), "No.", Reason::AccessDenied, Unclear),
+    (
+        "token that the organization has not approved",
+        true,
+        403,
+        None,
+        "Due to the organization token policy, your token needs to be approved by the organization before you can access this \
+         resource.",
+        Reason::TokenLacksPermission,
         Good,
+    ),
+    (
+        "OAuth token of another Hub, or an old one",
+        true,
+        401,
+        None,
+        "OAuth token signature verification failed: signature verification failed",
+        Reason::TokenInvalid,
+        Bad,
+    ),
+    ("token of a mirror", true, 401, None, "The access token is not valid.", Reason::TokenInvalid, Bad),
+    ("token of a pipeline", true, 401, None, "jwt expired", Reason::TokenInvalid, Bad),
+    (
+        "a mirror that asks for a token although one was sent",
+        true,
+        401,
+        None,
+        "Please pass a token.",
+        Reason::TokenInvalid,
+        Unclear,
     ),
     ("law", true, 451, None, "Not available in your country.", Reason::AccessDenied, Unclear),
     (
@@ -195,6 +237,59 @@ fn every_recorded_refusal_has_its_reason() {
                 assert_eq!(refusal.words, words, "{situation}, {word}");
             }
         }
+    }
+}
+
+/// The rows that the stand-in Hub answers from: each is understood, and none proves a token that a stranger could have sent.
+#[test]
+fn every_row_of_the_stand_in_is_understood() {
+    let given = Token::parse("hf_good").unwrap();
+    for row in standin_hub::recorded().iter().filter(|row| row.status < 429) {
+        let (code, message) = (row.code.as_deref(), Some(row.words.as_str()));
+        let evidence = Evidence { status: row.status, code, message, body: "", token: Some(&given) };
+        let refusal = Refusal::new(&evidence);
+        let expected = match row.situation {
+            Situation::GateNeedsLogin | Situation::UnknownTokenAtGate | Situation::LoginRequired => {
+                (Reason::TokenInvalid, Unclear)
+            }
+            Situation::RepoNotFound => (Reason::RepoNotFoundOrPrivate, Good),
+            Situation::UnknownToken | Situation::ForeignOauthToken | Situation::ExpiredToken => {
+                (Reason::TokenInvalid, Bad)
+            }
+            Situation::TermsNotAccepted | Situation::RequestReset => (Reason::TermsNotAccepted, Good),
+            Situation::RequestPending => (Reason::AccessPending, Good),
+            Situation::RequestRejected => (Reason::AccessRejected, Good),
+            Situation::NoGatedPermission
+            | Situation::OrganizationApproval
+            | Situation::RevokedByOrganization => (Reason::TokenLacksPermission, Good),
+            Situation::BlockedRegion => (Reason::AccessDenied, Unclear),
+            Situation::Disabled => (Reason::RepoDisabled, Unclear),
+            Situation::RevisionNotFound => (Reason::RevisionNotFound, Unclear),
+            Situation::EntryNotFound => (Reason::NoMatchingFiles, Unclear),
+            Situation::NoSuchPage => (Reason::RepoNotFoundOrPrivate, Unclear),
+            Situation::QuotaUsedUp | Situation::AddressLimited | Situation::InternalError => {
+                panic!("no refusal: {row:?}")
+            }
+        };
+        assert_eq!((refusal.reason, refusal.token), expected, "{}", row.when);
+        let anonymous = Refusal::new(&Evidence { token: None, ..evidence });
+        assert_eq!(anonymous.token, NotSent, "{}", row.when);
+    }
+}
+
+#[test]
+fn words_that_name_a_place_are_known() {
+    for words in [
+        "This model is not available in your region.",
+        "Not available in your country.",
+        "Your IP is not allowed by this organization.",
+        "Blocked for users in the EU.",
+        "Access from your location is restricted",
+    ] {
+        assert!(names_a_place(words), "{words}");
+    }
+    for words in ["Access denied by policy", "You have an issue with your recipient", "museum", ""] {
+        assert!(!names_a_place(words), "{words}");
     }
 }
 
