@@ -4,11 +4,14 @@
 use std::time::Duration;
 
 use super::{
-    Commit, Hub, HubError, Patterns, Refusal, Repo, RepoFile, RepoPath, Revision, RevisionInfo, Token,
-    TokenRecord, TokenState,
+    Commit, Hub, HubError, Patterns, Refusal, Repo, RepoFile, Revision, RevisionInfo, Token, TokenRecord,
+    TokenState,
     advice::{self, Subject},
 };
-use crate::reason::{Reason, Topic, Verdict};
+use crate::{
+    reason::{Reason, Topic, Verdict},
+    text::printable,
+};
 
 /// What is to be found out.
 #[derive(Clone, Copy, Debug)]
@@ -148,36 +151,26 @@ impl Stop {
     }
 }
 
-/// What a listing comes to, file by file.
+/// The names of a listing, one after the other.
 #[derive(Default)]
 struct Tally {
-    /// All files.
+    /// How many there are.
     listed: usize,
-    /// The wanted ones.
-    count: usize,
-    bytes: u64,
-    /// The first paths in their order.
-    examples: Vec<RepoPath>,
+    /// The first in their order, made printable: what is not wanted may have any name.
+    examples: Vec<String>,
 }
 
 impl Tally {
     /// So many examples help a person to correct a pattern.
     const EXAMPLES: usize = 3;
 
-    /// Counts a file, and says whether it is wanted.
-    fn add(&mut self, file: &RepoFile, patterns: &Patterns) -> bool {
+    fn add(&mut self, path: &str) {
         self.listed += 1;
-        let at = self.examples.partition_point(|example| *example < file.path);
+        let at = self.examples.partition_point(|example| example.as_str() < path);
         if at < Self::EXAMPLES {
-            self.examples.insert(at, file.path.clone());
+            self.examples.insert(at, printable(path));
             self.examples.truncate(Self::EXAMPLES);
         }
-        let wanted = patterns.matches(&file.path);
-        if wanted {
-            self.count += 1;
-            self.bytes = self.bytes.saturating_add(file.size);
-        }
-        wanted
     }
 }
 
@@ -254,14 +247,22 @@ impl Round<'_> {
         let latest = self.newest(&now).await;
         let commit = pinned.cloned().unwrap_or(now);
         let mut tally = Tally::default();
-        let mut files = Vec::new();
+        let (mut files, mut count, mut bytes) = (Vec::new(), 0, 0u64);
+        let mut add = |file: &RepoFile| {
+            count += 1;
+            bytes = bytes.saturating_add(file.size);
+        };
+        let wanted = |path: &str| {
+            tally.add(path);
+            patterns.matches(path)
+        };
         let listed = if self.question.files {
-            self.hub.list(repo, &commit, token).await.map(|listing| {
-                files = listing.into_iter().filter(|file| tally.add(file, patterns)).collect();
+            self.hub.list(repo, &commit, token, wanted).await.map(|listing| {
+                listing.iter().for_each(&mut add);
+                files = listing;
             })
         } else {
-            let see = |file: RepoFile| _ = tally.add(&file, patterns);
-            self.hub.each_file(repo, &commit, token, see).await
+            self.hub.each_file(repo, &commit, token, wanted, |file| add(&file)).await
         };
         if let Err(error) = listed {
             // What is missing then is the commit, whatever the revision is called.
@@ -270,10 +271,10 @@ impl Round<'_> {
             let missing = error.reason() == Reason::RevisionNotFound;
             return Err(Stop { message: missing.then_some(message), ..self.late(error).await });
         }
-        let Tally { listed, count, bytes, .. } = tally;
         if count == 0 {
             return Err(self.nothing(&tally));
         }
+        let listed = tally.listed;
         Ok(Snapshot { commit, files, count, bytes, listed, latest })
     }
 

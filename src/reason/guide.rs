@@ -117,8 +117,9 @@ impl Reason {
                 "Correct the pattern; the message says what is wrong with it.",
             ),
             Self::UnsafeFileName => bad(
-                "The repo lists a path that would leave its folder, has control characters, or is too long for file systems.",
-                "Leave the file out with `spec.source.exclude`, or ask the repo's authors to rename it.",
+                "A wanted file of the repo has a path that would leave its folder, has control characters or a backslash, or is too long for \
+                 file systems.",
+                "Leave the file out with `spec.source.exclude`: the message has the pattern. Or ask the repo's authors to rename it.",
             ),
             Self::HubUnreachable => bad(
                 "No usable answer: the name does not resolve, the connection is refused, TLS fails, a proxy refuses, the request times \
