@@ -38,7 +38,7 @@ pub use leftovers::{abandoned, on_its_way, resumable, sweep};
 pub use list::{Amount, Listed, ListedRevision, Listing, Trust, list};
 pub use lock::Courtesy;
 pub use partial::{Part, Partial, settle, store};
-pub use prune::{Item, Kind, PruneRules, Pruned, prune, prune_all};
+pub use prune::{Item, Kind, PruneRules, Pruned, Pruning, Unnamed, prune};
 pub use publish::Publication;
 pub use record::{Record, RecordedFile, Selection};
 pub use refs::{check_refs, commit_of_ref, write_refs};

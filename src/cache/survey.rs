@@ -1,7 +1,7 @@
 //! What lies in the folder of a repo, whoever put it there: the one look that listing and pruning share. Reads no content.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeMap, HashSet},
     ffi::{OsStr, OsString},
     fs::Metadata,
     io,
@@ -27,6 +27,9 @@ use crate::{
     text::of_path,
 };
 
+/// What desktops leave in every folder. Readers pass these by.
+const DESKTOP: [&str; 3] = [".DS_Store", "Thumbs.db", "desktop.ini"];
+
 /// One file on the volume, whatever its names.
 pub(super) type Identity = (u64, u64);
 
@@ -35,8 +38,8 @@ pub(super) type Identity = (u64, u64);
 pub(super) struct Survey {
     /// The folders of commits.
     pub(super) snapshots: BTreeMap<Commit, Vec<Entry>>,
-    /// The refs, with what each says.
-    pub(super) refs: BTreeMap<String, String>,
+    /// The refs.
+    pub(super) refs: Refs,
     /// What the records of those commits say.
     pub(super) records: BTreeMap<Commit, Recorded>,
     /// The contents that are whole by their names.
@@ -45,6 +48,22 @@ pub(super) struct Survey {
     pub(super) unfinished: Vec<Piece>,
     /// When the last of all this was written.
     pub(super) touched: SystemTime,
+}
+
+/// What the refs of a repo say.
+#[derive(Debug, Default)]
+pub(super) struct Refs {
+    /// The commits that refs name, each with its refs, sorted.
+    pub(super) named: BTreeMap<Commit, Vec<String>>,
+    /// What is wrong with the others. Each may name any commit: it is being written, or it was to be kept.
+    pub(super) unclear: Vec<CacheError>,
+}
+
+impl Refs {
+    /// Whether a commit may be one that somebody wants.
+    pub(super) fn may_name(&self, commit: &Commit) -> bool {
+        !self.unclear.is_empty() || self.named.contains_key(commit)
+    }
 }
 
 /// A file of a snapshot.
@@ -128,7 +147,7 @@ impl Survey {
     pub(super) fn of(dir: &RepoDir) -> Result<Self, CacheError> {
         let mut survey = Self {
             snapshots: BTreeMap::new(),
-            refs: BTreeMap::new(),
+            refs: Refs::default(),
             records: BTreeMap::new(),
             contents: Vec::new(),
             unfinished: Vec::new(),
@@ -146,15 +165,8 @@ impl Survey {
         for place in list(dir.root(), &dir.trees())? {
             survey.touch(dir, &place.path);
         }
-        for name in survey.refs.keys().cloned().collect::<Vec<_>>() {
-            survey.touch(dir, &dir.refs().join(name));
-        }
+        walk(dir.root(), &dir.refs(), &mut |path, _| survey.touch(dir, path))?;
         Ok(survey)
-    }
-
-    /// The commits that refs name.
-    pub(super) fn named(&self) -> BTreeSet<&str> {
-        self.refs.values().map(String::as_str).collect()
     }
 
     fn see_snapshots(&mut self, dir: &RepoDir) -> Result<(), CacheError> {
@@ -240,21 +252,32 @@ pub(super) fn identity(stat: &Metadata) -> Identity {
     (stat.dev(), stat.ino())
 }
 
-/// The commits that refs name now, each with its refs.
-pub(super) fn refs(dir: &RepoDir) -> Result<BTreeMap<String, String>, CacheError> {
+/// What the refs say now. One that cannot be read or names no commit keeps none of the others from being read.
+pub(super) fn refs(dir: &RepoDir) -> Result<Refs, CacheError> {
     let root = dir.refs();
     let mut found = Vec::new();
     walk(dir.root(), &root, &mut |path, _| found.push(path.to_owned()))?;
-    let mut refs = BTreeMap::new();
-    for path in found {
-        let name = of_path(path.strip_prefix(&root).unwrap_or(&path));
+    found.sort_unstable();
+    let mut refs = Refs::default();
+    for path in found.into_iter().filter(|path| !name(path).is_some_and(|name| DESKTOP.contains(&name))) {
         let text = match dir.root().read(&path, REF) {
             Ok(text) => text,
-            // Longer than any ref: it names no commit.
+            // Gone since.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            // Longer than any ref.
             Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Vec::new(),
-            Err(error) => return Err(unreadable(&path, error)),
+            Err(error) => {
+                refs.unclear.push(unreadable(&path, error));
+                continue;
+            }
         };
-        refs.insert(name, String::from_utf8_lossy(&text).trim().to_owned());
+        match String::from_utf8_lossy(&text).trim().parse() {
+            Ok(commit) => {
+                let names: &mut Vec<_> = refs.named.entry(commit).or_default();
+                names.push(of_path(path.strip_prefix(&root).unwrap_or(&path)));
+            }
+            Err(_) => refs.unclear.push(CacheError::UnclearRef { path }),
+        }
     }
     Ok(refs)
 }

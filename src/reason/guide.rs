@@ -173,8 +173,9 @@ impl Reason {
             ),
             Self::VolumeNotWritable => bad(
                 "The download cannot write to the volume. The message has the owner and the mode of the folder, and the user and group \
-                 of the Job.",
-                "Give the volume the group of the Job (`fsGroup`), set `spec.job.podSecurityContext`, or mount it writable.",
+                 of the Job, or what its file system cannot do.",
+                "Give the volume the group of the Job (`fsGroup`), set `spec.job.podSecurityContext`, or mount it writable. Where the \
+                 file system lacks something, use another class.",
             ),
             Self::VolumeUnsafe => bad(
                 "Something else lies where the cache has a folder or a file of its own: a link, a FIFO, a device, or a file in place of \
