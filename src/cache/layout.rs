@@ -30,12 +30,6 @@ impl CacheDir {
         &self.0
     }
 
-    /// The file that tells backup programs to pass by.
-    #[must_use]
-    pub fn tag(&self) -> PathBuf {
-        self.root().join("CACHEDIR.TAG")
-    }
-
     /// The folder of one repo.
     #[must_use]
     pub fn repo(&self, repo: &Repo) -> RepoDir {

@@ -20,12 +20,6 @@ use super::{
 };
 use crate::text::of_path;
 
-/// What the tag of a cache says, after <https://bford.info/cachedir/>.
-const TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
-    # This file is a cache directory tag.\n\
-    # For information about cache directory tags, see:\n\
-    #\thttps://bford.info/cachedir/\n";
-
 /// Makes the folders of a repo, and proves that the file system can do there what a download needs.
 pub fn prepare(dir: &RepoDir) -> Result<(), CacheError> {
     disk::make_root(dir.root())?;
@@ -48,7 +42,6 @@ pub fn prepare(dir: &RepoDir) -> Result<(), CacheError> {
         }
         .during("write into", &folder)?;
     }
-    tag(dir);
     Ok(())
 }
 
@@ -105,16 +98,6 @@ fn rename_folder(dir: &RepoDir) -> Result<(), CacheError> {
     let left = if renamed.is_ok() { to } else { from };
     dir.root().remove_tree(&left).during("remove", &left)?;
     renamed
-}
-
-/// Marks the cache for backup programs, if we may: with a volume's `subPath`, the root can be another's.
-fn tag(dir: &RepoDir) {
-    let path = dir.cache().tag();
-    if !dir.root().exists(&path)
-        && let Err(error) = disk::write_whole(dir.root(), &path, &dir.own(), TAG.as_bytes())
-    {
-        tracing::debug!(%error, "the cache stays without a CACHEDIR.TAG");
-    }
 }
 
 /// Refuses when `needed` bytes do not fit.
@@ -264,14 +247,15 @@ mod tests {
     }
 
     #[test]
-    fn a_prepared_repo_is_empty_and_tagged() {
+    fn a_prepared_repo_is_empty_and_alone() {
         let root = tempfile::tempdir().unwrap();
         let dir = gpt2(&root.path().join("deep/er"));
         prepare(&dir).unwrap();
         for folder in [dir.snapshots(), dir.blobs(), dir.own()] {
             assert_eq!(fs::read_dir(folder).unwrap().count(), 0);
         }
-        assert!(fs::read_to_string(dir.cache().tag()).unwrap().starts_with("Signature: 8a477f59"));
+        // Older readers warn of whatever else lies there.
+        assert_eq!(fs::read_dir(dir.cache().root()).unwrap().count(), 1);
     }
 
     #[test]
