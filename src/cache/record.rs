@@ -2,10 +2,12 @@
 //! another look at every byte, and two writers never merge.
 
 use std::{
+    collections::HashSet,
     fmt,
     io::{self, BufReader, Read},
     marker::PhantomData,
-    path::Path,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
     str::FromStr,
     time::{Duration, SystemTime},
 };
@@ -24,6 +26,7 @@ use super::{
     layout::RepoDir,
     names::merged,
     resolve,
+    survey::identity,
 };
 use crate::hub::{Commit, Digest, NameError, Patterns, Repo, RepoId, RepoPath, RepoType};
 
@@ -150,7 +153,8 @@ impl Record {
 
     /// All records of a repo that can be used, one after the other: each may be long.
     pub fn all(dir: &RepoDir) -> impl Iterator<Item = Self> {
-        disk::entries(dir.root(), &dir.own()).filter_map(|entry| Self::open(dir, &entry.path).ok().flatten())
+        let paths = disk::entries(dir.root(), &dir.own()).map(|entry| entry.path);
+        distinct(dir, paths).filter_map(|path| Self::open(dir, &path).ok().flatten())
     }
 
     /// The record in a file of our folder; `None` where it holds something else.
@@ -219,6 +223,18 @@ impl Record {
             && merged(dir.root(), &dir.snapshot(&self.commit), self.files.iter().map(|file| &file.path))
                 .is_none()
     }
+}
+
+/// Each file once, whatever its names: a long record of very many names costs no space, and time for each.
+pub(super) fn distinct(
+    dir: &RepoDir,
+    paths: impl IntoIterator<Item = PathBuf>,
+) -> impl Iterator<Item = PathBuf> {
+    let mut seen = HashSet::new();
+    let is_new = move |path: &PathBuf| {
+        dir.root().stat(path).map_or(true, |stat| stat.nlink() == 1 || seen.insert(identity(&stat)))
+    };
+    paths.into_iter().filter(is_new)
 }
 
 /// A record as it is read. Unlike the record itself, it keeps nothing of unknown fields, however long these are.
@@ -305,6 +321,19 @@ mod tests {
         assert_ne!(id(&["a"], &[]), id(&[], &["a"]));
         assert_ne!(id(&["a", "b"], &[]), id(&["ab"], &[]));
         assert_eq!(id(&[], &[]).len(), 16);
+    }
+
+    #[test]
+    fn a_record_of_many_names_is_read_once() {
+        let (_root, dir) = repo_dir();
+        let record =
+            Record::new(&dir, &COMMIT.parse().unwrap(), Selection::default(), vec![], Timestamp::now());
+        record.write(&dir).unwrap();
+        let path = dir.record(&record.commit, &record.selection.id());
+        for other in ["a.json", "b.json"] {
+            fs::hard_link(&path, path.with_file_name(other)).unwrap();
+        }
+        assert_eq!(Record::all(&dir).collect::<Vec<_>>(), [record]);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::{
     error::CacheError,
     layout::{CacheDir, RepoDir},
     leftovers::is_incomplete,
-    record::Record,
+    record::{Record, distinct},
     refs::REF,
     resolve,
     root::{Entry as Place, Foreign, Root},
@@ -156,11 +156,14 @@ impl Survey {
         survey.see_snapshots(dir)?;
         survey.refs = refs(dir)?;
         survey.see_blobs(dir)?;
-        for place in list(dir.root(), &dir.own())? {
-            if let Ok(Some(record)) = Record::open(dir, &place.path) {
+        let own = list(dir.root(), &dir.own())?;
+        for place in &own {
+            survey.touch(dir, &place.path);
+        }
+        for path in distinct(dir, own.into_iter().map(|place| place.path)) {
+            if let Ok(Some(record)) = Record::open(dir, &path) {
                 survey.see_record(dir, &record);
             }
-            survey.touch(dir, &place.path);
         }
         for place in list(dir.root(), &dir.trees())? {
             survey.touch(dir, &place.path);

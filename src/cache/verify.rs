@@ -16,7 +16,7 @@ use super::{
     hash::{hash_file, is_hollow},
     layout::{CacheDir, RepoDir},
     names::merged,
-    record::Record,
+    record::{Record, distinct},
     resolve,
     root::Foreign,
     survey::{self, Identity, identity},
@@ -89,7 +89,7 @@ pub fn verify(dir: &RepoDir) -> Checked {
     let report = Checked { repo: dir.repo().clone(), files: 0, bytes: 0, unchecked: 0, problems: Vec::new() };
     let mut check = Check { dir, seen: HashMap::new(), hashes: HashSet::new(), report };
     let mut named = HashSet::new();
-    for path in check.list(&dir.own()) {
+    for path in distinct(dir, check.list(&dir.own())) {
         let record = match Record::open(dir, &path) {
             Ok(record) => record,
             Err(error) => {
@@ -112,7 +112,7 @@ pub fn verify(dir: &RepoDir) -> Checked {
             }
         }
     }
-    for path in check.list(&dir.trees()) {
+    for path in distinct(dir, check.list(&dir.trees())) {
         check.hashes.extend(tree::digests(dir, &path));
     }
     for blob in check.list(&dir.blobs()) {
