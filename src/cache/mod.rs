@@ -18,6 +18,7 @@ mod prune;
 mod publish;
 mod record;
 mod refs;
+mod removal;
 mod resolve;
 mod root;
 mod scratch;

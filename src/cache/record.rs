@@ -2,12 +2,10 @@
 //! another look at every byte, and two writers never merge.
 
 use std::{
-    collections::HashSet,
     fmt,
     io::{self, BufReader, Read},
     marker::PhantomData,
-    os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
+    path::Path,
     str::FromStr,
     time::{Duration, SystemTime},
 };
@@ -26,7 +24,7 @@ use super::{
     layout::RepoDir,
     names::merged,
     resolve,
-    survey::identity,
+    survey::distinct,
 };
 use crate::hub::{Commit, Digest, NameError, Patterns, Repo, RepoId, RepoPath, RepoType};
 
@@ -223,18 +221,6 @@ impl Record {
             && merged(dir.root(), &dir.snapshot(&self.commit), self.files.iter().map(|file| &file.path))
                 .is_none()
     }
-}
-
-/// Each file once, whatever its names: a long record of very many names costs no space, and time for each.
-pub(super) fn distinct(
-    dir: &RepoDir,
-    paths: impl IntoIterator<Item = PathBuf>,
-) -> impl Iterator<Item = PathBuf> {
-    let mut seen = HashSet::new();
-    let is_new = move |path: &PathBuf| {
-        dir.root().stat(path).map_or(true, |stat| stat.nlink() == 1 || seen.insert(identity(&stat)))
-    };
-    paths.into_iter().filter(is_new)
 }
 
 /// A record as it is read. Unlike the record itself, it keeps nothing of unknown fields, however long these are.

@@ -17,7 +17,7 @@ use super::{
     error::CacheError,
     layout::{CacheDir, RepoDir},
     leftovers::is_incomplete,
-    record::{Record, distinct},
+    record::Record,
     refs::REF,
     resolve,
     root::{Entry as Place, Foreign, Root},
@@ -295,6 +295,18 @@ pub(super) fn linked_below(root: &Root, folder: &Path) -> Result<HashSet<OsStrin
         }
     })?;
     Ok(linked)
+}
+
+/// Each file once, whatever its names: a long record of very many names costs no space, and time for each.
+pub(super) fn distinct(
+    dir: &RepoDir,
+    paths: impl IntoIterator<Item = PathBuf>,
+) -> impl Iterator<Item = PathBuf> {
+    let mut seen = HashSet::new();
+    let is_new = move |path: &PathBuf| {
+        dir.root().stat(path).map_or(true, |stat| stat.nlink() == 1 || seen.insert(identity(&stat)))
+    };
+    paths.into_iter().filter(is_new)
 }
 
 /// Shows every file and link below a folder, which need not be there, to `see`. No link is followed.

@@ -16,10 +16,10 @@ use super::{
     hash::{hash_file, is_hollow},
     layout::{CacheDir, RepoDir},
     names::merged,
-    record::{Record, distinct},
+    record::Record,
     resolve,
     root::Foreign,
-    survey::{self, Identity, identity},
+    survey::{self, Identity, distinct, identity},
     tree,
 };
 use crate::{
