@@ -60,6 +60,15 @@ pub(super) struct Refs {
 }
 
 impl Refs {
+    /// So many are told; more of them say no more.
+    const TOLD: usize = 100;
+
+    fn tell(&mut self, error: CacheError) {
+        if self.unclear.len() < Self::TOLD {
+            self.unclear.push(error);
+        }
+    }
+
     /// Whether a commit may be one that somebody wants.
     pub(super) fn may_name(&self, commit: &Commit) -> bool {
         !self.unclear.is_empty() || self.named.contains_key(commit)
@@ -270,7 +279,7 @@ pub(super) fn refs(dir: &RepoDir) -> Result<Refs, CacheError> {
             // Longer than any ref.
             Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Vec::new(),
             Err(error) => {
-                refs.unclear.push(unreadable(&path, error));
+                refs.tell(unreadable(&path, error));
                 continue;
             }
         };
@@ -279,7 +288,7 @@ pub(super) fn refs(dir: &RepoDir) -> Result<Refs, CacheError> {
                 let names: &mut Vec<_> = refs.named.entry(commit).or_default();
                 names.push(of_path(path.strip_prefix(&root).unwrap_or(&path)));
             }
-            Err(_) => refs.unclear.push(CacheError::UnclearRef { path }),
+            Err(_) => refs.tell(CacheError::UnclearRef { path }),
         }
     }
     Ok(refs)
