@@ -161,7 +161,7 @@ fn revision(
     let state = if !survey.snapshots.contains_key(commit)
         || entries.iter().any(|entry| entry.file.is_none())
         || survey.records.get(commit).is_some_and(|recorded| recorded.incomplete)
-        || tree::lacks_files(dir, commit)
+        || survey.trees.contains(&dir.tree(commit)) && tree::lacks_files(dir, commit)
     {
         Trust::Incomplete
     } else if verified_at.is_some() {

@@ -42,6 +42,8 @@ pub(super) struct Survey {
     pub(super) refs: Refs,
     /// What the records of those commits say.
     pub(super) records: BTreeMap<Commit, Recorded>,
+    /// The listings, one name of each.
+    pub(super) trees: HashSet<PathBuf>,
     /// The contents that are whole by their names.
     pub(super) contents: Vec<Piece>,
     /// The contents on their way, or left behind.
@@ -158,6 +160,7 @@ impl Survey {
             snapshots: BTreeMap::new(),
             refs: Refs::default(),
             records: BTreeMap::new(),
+            trees: HashSet::new(),
             contents: Vec::new(),
             unfinished: Vec::new(),
             touched: SystemTime::UNIX_EPOCH,
@@ -174,9 +177,11 @@ impl Survey {
                 survey.see_record(dir, &record);
             }
         }
-        for place in list(dir.root(), &dir.trees())? {
+        let trees = list(dir.root(), &dir.trees())?;
+        for place in &trees {
             survey.touch(dir, &place.path);
         }
+        survey.trees = distinct(dir, trees.into_iter().map(|place| place.path)).collect();
         walk(dir.root(), &dir.refs(), &mut |path, _| survey.touch(dir, path))?;
         Ok(survey)
     }
@@ -306,7 +311,7 @@ pub(super) fn linked_below(root: &Root, folder: &Path) -> Result<HashSet<OsStrin
     Ok(linked)
 }
 
-/// Each file once, whatever its names: a long record of very many names costs no space, and time for each.
+/// Each file once, whatever its names: a long document of very many names costs no space, and time for each.
 pub(super) fn distinct(
     dir: &RepoDir,
     paths: impl IntoIterator<Item = PathBuf>,
