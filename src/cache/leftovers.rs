@@ -159,8 +159,14 @@ pub(super) fn is_alive(dir: &RepoDir, path: &Path) -> bool {
     }
 }
 
+/// Whether somebody holds a lock that may be another user's, who lets us read it at most.
 fn is_locked(dir: &RepoDir, path: &Path) -> bool {
-    dir.root().open_own(path).is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+    let is_one = dir.root().stat(path).is_ok_and(|stat| stat.nlink() == 1);
+    is_one
+        && dir
+            .root()
+            .open_file(path)
+            .is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
 }
 
 fn report(path: &Path, removed: io::Result<()>) {
