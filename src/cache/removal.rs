@@ -72,15 +72,16 @@ pub(super) fn drop_snapshots(
     disk::sync_dir(dir.root(), &dir.snapshots());
     // With what could not be read, every one counts as wanted.
     let seen = taken.and_then(|()| Ok((survey::refs(dir)?, self::records(dir)?)));
+    let wanted = |commit: &Commit| {
+        let seen = seen.as_ref();
+        seen.map_or(true, |(refs, records)| refs.may_name(commit) || records.contains_key(commit.as_str()))
+    };
+    // All that is wanted goes back before anything can fail. Where a writer has made a new one meanwhile, that one stays.
+    asides.retain(|(commit, _, aside, _)| {
+        !(wanted(commit) && dir.root().rename(aside, &dir.snapshot(commit)).is_ok())
+    });
     let mut gone = Vec::new();
     for (commit, bytes, aside, _lock) in &asides {
-        let wanted = seen
-            .as_ref()
-            .map_or(true, |(refs, records)| refs.may_name(commit) || records.contains_key(commit.as_str()));
-        // Where a writer has made a new one meanwhile, that one stays.
-        if wanted && dir.root().rename(aside, &dir.snapshot(commit)).is_ok() {
-            continue;
-        }
         dir.root().remove_tree(aside).during("remove", aside)?;
         gone.push(((*commit).clone(), *bytes));
     }
@@ -108,16 +109,17 @@ pub(super) fn drop_contents(
     });
     // With what could not be read, everything counts as linked.
     let linked = taken.and_then(|()| linked(dir, &HashSet::new()));
+    let (wanted, unwanted): (Vec<_>, Vec<_>) = asides.iter().partition(|aside| {
+        let name = aside.content.0.file_name();
+        linked.as_ref().map_or(true, |linked| name.is_none_or(|name| linked.contains(name)))
+    });
+    // All that is wanted goes back, whatever fails with one of them.
+    let back = wanted.iter().map(|aside| disk::rename(dir.root(), &aside.path, &aside.content.0));
+    back.fold(Ok(()), Result::and)?;
     let mut gone = Vec::new();
-    for Aside { content: (place, bytes), path, .. } in &asides {
-        let wanted =
-            linked.as_ref().map_or(true, |linked| place.file_name().is_none_or(|name| linked.contains(name)));
-        if wanted {
-            disk::rename(dir.root(), path, place)?;
-        } else {
-            disk::remove(dir.root(), path)?;
-            gone.push((place.clone(), *bytes));
-        }
+    for aside in unwanted {
+        disk::remove(dir.root(), &aside.path)?;
+        gone.push(aside.content.clone());
     }
     linked.map(|_| gone)
 }
