@@ -2,7 +2,7 @@
 
 use std::{
     fs::{File, TryLockError},
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, SystemTime},
 };
 
@@ -10,7 +10,7 @@ use super::{
     disk::TemporaryFile,
     error::CacheError,
     layout::RepoDir,
-    leftovers::{Leftover, leftovers},
+    leftovers::leftovers,
     partial::Partial,
     parts::{Kept, Parts},
 };
@@ -41,19 +41,20 @@ pub fn adopt(dir: &RepoDir, file: &RepoFile, silence: Silence) -> Result<Adopted
     let mut found: Vec<_> = leftovers(dir)
         .filter(|left| left.digest == file.digest)
         .filter_map(|left| {
-            let kept = Parts::read(dir.root(), &left.sidecar(dir), file.size)?;
-            (kept.present() > 0).then_some((left, kept))
+            let sidecar = left.sidecar(dir)?;
+            let kept = Parts::read(dir.root(), &sidecar, file.size)?;
+            (kept.present() > 0).then_some((left.path, sidecar, kept))
         })
         .collect();
-    found.sort_unstable_by_key(|(_, kept)| std::cmp::Reverse(kept.present()));
+    found.sort_unstable_by_key(|(.., kept)| std::cmp::Reverse(kept.present()));
     let mut perhaps = 0;
-    for (left, kept) in found {
-        let Some(locked) = Locked::take(dir, &left.path) else { continue };
-        if !locked.is_dead(dir, &kept, &left.sidecar(dir), silence) {
+    for (path, sidecar, kept) in found {
+        let Some(locked) = Locked::take(dir, &path) else { continue };
+        if !locked.is_dead(dir, &kept, &sidecar, silence) {
             perhaps = perhaps.max(kept.present());
             continue;
         }
-        if let Some(partial) = claim(dir, file, &left, kept, locked) {
+        if let Some(partial) = claim(dir, file, [&path, &sidecar], kept, locked) {
             tracing::info!(path = %file.path, bytes = partial.resumed(), "going on with what an earlier run brought");
             return Ok(Adopted::Some(Box::new(partial)));
         }
@@ -97,16 +98,16 @@ impl Locked {
 }
 
 /// Makes it ours by new names. Of two that try, one finds the old name gone.
-fn claim(dir: &RepoDir, file: &RepoFile, left: &Leftover, kept: Kept, locked: Locked) -> Option<Partial> {
+fn claim(dir: &RepoDir, file: &RepoFile, left: [&Path; 2], kept: Kept, locked: Locked) -> Option<Partial> {
     // A longer one is no part of it, and would be too long in the end.
     if !(kept.extent()..=file.size).contains(&locked.file.metadata().ok()?.len()) {
         return None;
     }
     let unique = fastrand::u32(..);
-    let (path, sidecar): (PathBuf, PathBuf) =
-        (dir.incomplete(&file.digest, unique), dir.parts(&file.digest, unique));
-    dir.root().rename(&left.sidecar(dir), &sidecar).ok()?;
-    dir.root().rename(&left.path, &path).ok()?;
+    let (path, sidecar) = (dir.incomplete(&file.digest, unique), dir.parts(&file.digest, unique));
+    let [old_path, old_sidecar] = left;
+    dir.root().rename(old_sidecar, &sidecar).ok()?;
+    dir.root().rename(old_path, &path).ok()?;
     let parts = kept.resume(dir.root(), &sidecar).ok()?;
     Some(Partial::new(dir, file, TemporaryFile::of(dir.root(), locked.file, path), sidecar, parts))
 }
@@ -169,7 +170,7 @@ mod tests {
         let (file, content) = large();
         write(&Partial::create(&dir, &file, false).unwrap(), &content, 10);
         let left = leftovers(&dir).next().unwrap();
-        let sidecar = left.sidecar(&dir);
+        let sidecar = left.sidecar(&dir).unwrap();
         let mut bytes = fs::read(&sidecar).unwrap();
         bytes[24..40].fill(1);
         fs::write(&sidecar, bytes).unwrap();

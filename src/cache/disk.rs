@@ -126,8 +126,9 @@ pub(super) fn unique(folder: &Path, end: &str) -> PathBuf {
 pub(super) struct TemporaryFile {
     /// Open for writing.
     pub(super) file: File,
+    /// Its name as long as it is in no other place.
+    pub(super) path: PathBuf,
     root: Root,
-    path: PathBuf,
     kept: AtomicBool,
 }
 
@@ -148,7 +149,7 @@ impl TemporaryFile {
 
     /// A file that is open already.
     pub(super) fn of(root: &Root, file: File, path: PathBuf) -> Self {
-        Self { file, root: root.clone(), path, kept: AtomicBool::new(false) }
+        Self { file, path, root: root.clone(), kept: AtomicBool::new(false) }
     }
 
     /// Puts the file in place, whole and lasting.

@@ -78,6 +78,15 @@ pub enum CacheError {
         /// The folder of the repo.
         repo: PathBuf,
     },
+    /// A ref is empty or says something else than a commit. Who wrote it may want any of the snapshots.
+    #[error(
+        "the ref {} names no commit, so every snapshot of its repo counts as needed. Fetch again what it stands for, or remove it",
+        .path.display()
+    )]
+    UnclearRef {
+        /// The file.
+        path: PathBuf,
+    },
     /// What was on the volume is not there any more.
     #[error("{} was removed by another program while it was needed", .path.display())]
     Vanished {
@@ -108,6 +117,20 @@ pub enum CacheError {
         path: PathBuf,
         /// What is in the way.
         foreign: Foreign,
+    },
+    /// The file system cannot do something without which there is no cache.
+    #[error(
+        "the file system of {} cannot {ability}: {source}. A cache needs that: use another file system, such as one of the \
+         guide on storage",
+        .folder.display()
+    )]
+    Unable {
+        /// What it cannot.
+        ability: &'static str,
+        /// The cache.
+        folder: PathBuf,
+        /// The system's answer.
+        source: io::Error,
     },
     /// Two names of the repo are one on the medium, such as `Readme` and `README` where it has no letter case.
     #[error(
@@ -153,11 +176,11 @@ impl CacheError {
     #[must_use]
     pub const fn reason(&self) -> Reason {
         match self {
-            Self::NotWritable(_) => Reason::VolumeNotWritable,
+            Self::NotWritable(_) | Self::Unable { .. } => Reason::VolumeNotWritable,
             Self::TooSmall { .. } | Self::Full { .. } => Reason::VolumeFull,
             Self::Mismatch { .. } | Self::WrongSize { .. } => Reason::HashMismatch,
             Self::RefInTheWay { .. } => Reason::RefConflict,
-            Self::Foreign { .. } | Self::NoFolder { .. } => Reason::VolumeUnsafe,
+            Self::Foreign { .. } | Self::NoFolder { .. } | Self::UnclearRef { .. } => Reason::VolumeUnsafe,
             Self::OneName { .. } | Self::Name { .. } => Reason::NameNotSupported,
             Self::Vanished { .. } | Self::Io { .. } => Reason::DownloadFailed,
         }

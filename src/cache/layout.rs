@@ -30,12 +30,6 @@ impl CacheDir {
         &self.0
     }
 
-    /// The file that tells backup programs to pass by.
-    #[must_use]
-    pub fn tag(&self) -> PathBuf {
-        self.root().join("CACHEDIR.TAG")
-    }
-
     /// The folder of one repo.
     #[must_use]
     pub fn repo(&self, repo: &Repo) -> RepoDir {
@@ -154,6 +148,12 @@ impl RepoDir {
         self.trees().join(format!("{commit}.json"))
     }
 
+    /// Where `huggingface_hub` remembers which files a commit does not have: an empty file for each.
+    #[must_use]
+    pub fn absences(&self) -> PathBuf {
+        self.path().join(".no_exist")
+    }
+
     /// Our own folder: records, and everything that must not be seen before it is whole.
     #[must_use]
     pub fn own(&self) -> PathBuf {
@@ -182,6 +182,12 @@ impl RepoDir {
     #[must_use]
     pub fn lock(&self, digest: &Digest) -> PathBuf {
         self.locks().join(format!("{digest}.lock"))
+    }
+
+    /// The lock that `hf-hub` takes instead before its version 1.
+    #[must_use]
+    pub fn old_lock(&self, digest: &Digest) -> PathBuf {
+        self.blobs().join(format!("{digest}.lock"))
     }
 
     /// Our own lock, for those who fill the same selection of the same commit.

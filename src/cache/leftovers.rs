@@ -16,30 +16,34 @@ use crate::hub::Digest;
 /// What can be gone on with is kept so long: a person may need a night to see why a download ended.
 const RESUMABLE: Duration = Duration::from_secs(24 * 3600);
 
-/// A content that was not brought to its end, ours or that of `huggingface_hub`: `<hash>.<8 digits>.incomplete`.
+/// A content that was not brought to its end, ours or another client's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Leftover {
     pub(super) digest: Digest,
     pub(super) path: PathBuf,
-    unique: String,
+    /// What tells the writers of one content apart. Older clients have one name for all, and go on with what lies there.
+    unique: Option<String>,
 }
 
 impl Leftover {
     fn parse(path: PathBuf) -> Option<Self> {
-        let name = path.file_name()?.to_str()?;
-        let mut parts = name.split('.');
-        let digest = parts.next()?.parse().ok()?;
-        let unique = parts.next().filter(|unique| unique.len() == 8)?.to_owned();
-        (parts.next() == Some("incomplete") && parts.next().is_none()).then_some(Self {
-            digest,
-            path,
-            unique,
-        })
+        let (digest, end) = path.file_name()?.to_str()?.split_once('.')?;
+        let digest = digest.parse().ok()?;
+        let unique = match end {
+            // `huggingface_hub` before 2, and `hf-hub` before 1 in its two forms.
+            "incomplete" | "part" | "sync.part" => None,
+            // Ours, and `huggingface_hub` since.
+            _ => {
+                let unique = end.strip_suffix(".incomplete");
+                Some(unique.filter(|unique| unique.len() == 8 && !unique.contains('.'))?.to_owned())
+            }
+        };
+        Some(Self { digest, path, unique })
     }
 
-    /// Where it is kept how much of it is there.
-    pub(super) fn sidecar(&self, dir: &RepoDir) -> PathBuf {
-        dir.own().join(format!("{}.{}.parts", self.digest, self.unique))
+    /// Where it is kept how much of it is there, if it is ours.
+    pub(super) fn sidecar(&self, dir: &RepoDir) -> Option<PathBuf> {
+        Some(dir.own().join(format!("{}.{}.parts", self.digest, self.unique.as_ref()?)))
     }
 
     /// The space that it takes: files with gaps are longer than that.
@@ -48,9 +52,9 @@ impl Leftover {
         stat.map_or(0, |stat| stat.blocks().saturating_mul(512))
     }
 
-    /// Whether a later run can go on with it: what it says of itself can be read.
+    /// Whether a later run of ours can go on with it: what it says of itself can be read.
     fn is_resumable(&self, dir: &RepoDir) -> bool {
-        Parts::read_any(dir.root(), &self.sidecar(dir)).is_some()
+        self.sidecar(dir).is_some_and(|sidecar| Parts::read_any(dir.root(), &sidecar).is_some())
     }
 }
 
@@ -92,7 +96,8 @@ pub fn abandoned(dir: &RepoDir) -> u64 {
 }
 
 /// Removes what writers left behind that were killed: unlocked, and not written to for `age`. What can be gone on with
-/// stays for a day, or for ever if it is `wanted` now.
+/// stays for a day, or for ever if it is `wanted` now. What only another client can go on with stays for a day, unless its room
+/// is needed.
 ///
 /// Where there are no locks, age alone decides, and a living writer can be hit after a silence of `age`: its run ends
 /// with an error and has to be tried again. Nothing wrong becomes visible by it.
@@ -101,6 +106,7 @@ pub fn sweep(dir: &RepoDir, age: Duration, wanted: Option<&dyn Fn(&Digest) -> bo
         let age = match (left.is_resumable(dir), wanted) {
             (true, Some(wanted)) if wanted(&left.digest) => continue,
             (true, None) => RESUMABLE,
+            (false, None) if left.unique.is_none() => RESUMABLE,
             _ => age,
         };
         if is_quiet(dir, &left.path, age) && !is_alive(dir, &left.path) {
@@ -131,10 +137,12 @@ pub(super) fn is_quiet(dir: &RepoDir, path: &Path, age: Duration) -> bool {
 
 /// Whether its writer may live. What we may not even open is another user's, and nobody can tell.
 pub(super) fn is_alive(dir: &RepoDir, path: &Path) -> bool {
-    // `huggingface_hub` locks the content and not the file.
+    // Other clients lock the content and not the file.
     let digest =
         path.file_name().and_then(OsStr::to_str).and_then(|name| name.split('.').next()?.parse().ok());
-    if digest.is_some_and(|digest| matches!(Courtesy::try_take(dir, &digest), Courtesy::Busy)) {
+    if digest.is_some_and(|digest| {
+        matches!(Courtesy::try_take(dir, &digest), Courtesy::Busy) || is_locked(dir, &dir.old_lock(&digest))
+    }) {
         return true;
     }
     // Some network file systems lock only what is open for writing, and folders can only be read.
@@ -149,6 +157,16 @@ pub(super) fn is_alive(dir: &RepoDir, path: &Path) -> bool {
         Ok(file) => matches!(file.try_lock(), Err(TryLockError::WouldBlock)),
         Err(error) => error.kind() != io::ErrorKind::NotFound,
     }
+}
+
+/// Whether somebody holds a lock that may be another user's, who lets us read it at most.
+fn is_locked(dir: &RepoDir, path: &Path) -> bool {
+    let is_one = dir.root().stat(path).is_ok_and(|stat| stat.nlink() == 1);
+    is_one
+        && dir
+            .root()
+            .open_file(path)
+            .is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
 }
 
 fn report(path: &Path, removed: io::Result<()>) {
@@ -245,10 +263,39 @@ mod tests {
     fn only_incomplete_contents_look_like_leftovers() {
         let hash = "ab".repeat(32);
         let is_incomplete = |path: &str| super::is_incomplete(Path::new(path));
-        assert!(is_incomplete(&format!("/x/{hash}.0123abcd.incomplete")));
-        for other in [hash.clone(), format!("{hash}.incomplete"), "x.0123abcd.incomplete".to_owned()] {
-            assert!(!is_incomplete(&other), "{other}");
+        for end in ["0123abcd.incomplete", "incomplete", "part", "sync.part"] {
+            assert!(is_incomplete(&format!("/x/{hash}.{end}")), "{end}");
+            assert!(!is_incomplete(&format!("/x/notes.{end}")), "{end}");
         }
+        for end in ["", ".", ".lock", ".part.x", ".0123.incomplete", ".a.b.c.d..incomplete"] {
+            assert!(!is_incomplete(&format!("/x/{hash}{end}")), "{end}");
+        }
+    }
+
+    #[test]
+    fn what_older_clients_left_is_known_and_their_locks_are() {
+        let (_root, dir) = repo_dir();
+        let hello = file("a.txt", b"hello");
+        let left = ["incomplete", "part", "sync.part"].map(|end| dir.blob(&hello.digest).with_extension(end));
+        for path in &left {
+            fs::write(path, [1; 4096]).unwrap();
+        }
+        assert_eq!((on_its_way(&dir, &hello.digest), abandoned(&dir)), (3 * 4096, 3 * 4096));
+        assert!(resumable(&dir).is_empty());
+        sweep(&dir, Duration::ZERO, None);
+        assert!(left.iter().all(|path| path.exists()), "their writers may go on with them");
+        for lock in [dir.lock(&hello.digest), dir.old_lock(&hello.digest)] {
+            fs::create_dir_all(lock.parent().unwrap()).unwrap();
+            let lock = fs::File::create(lock).unwrap();
+            lock.lock().unwrap();
+            sweep(&dir, Duration::ZERO, Some(&|_| false));
+            assert!(left.iter().all(|path| path.exists()), "their writer lives");
+            assert_eq!(abandoned(&dir), 0);
+        }
+        sweep(&dir, Duration::from_secs(600), Some(&|_| false));
+        assert!(left.iter().all(|path| path.exists()), "they may grow still");
+        sweep(&dir, Duration::ZERO, Some(&|_| true));
+        assert!(!left.iter().any(|path| path.exists()), "their room is needed");
     }
 
     #[test]
@@ -260,7 +307,7 @@ mod tests {
             writer.write(&mut writer.claim().unwrap(), b"he").unwrap();
             drop(writer);
             let left = leftovers(&dir).next().unwrap();
-            fs::write(left.sidecar(&dir), sidecar).unwrap();
+            fs::write(left.sidecar(&dir).unwrap(), sidecar).unwrap();
             assert!(resumable(&dir).is_empty());
             assert!(abandoned(&dir) > 0);
             sweep(&dir, Duration::ZERO, Some(&|_| true));

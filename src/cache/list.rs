@@ -23,7 +23,7 @@ pub struct Listing {
     pub repos: Vec<Listed>,
     /// The bytes of all snapshots, with what several repos share counted once.
     pub bytes: u64,
-    /// Why others could not be read.
+    /// Why others, or some of their refs, could not be read.
     pub failed: Vec<CacheError>,
 }
 
@@ -99,7 +99,7 @@ pub fn list(cache: &CacheDir, repo: Option<&RepoDir>) -> Result<Listing, CacheEr
     let mut files = HashMap::new();
     let (mut repos, mut failed) = (Vec::new(), Vec::new());
     for dir in &dirs {
-        match one(dir, &mut files) {
+        match one(dir, &mut files, &mut failed) {
             Ok(listed) => repos.push(listed),
             Err(error) => failed.push(error),
         }
@@ -107,23 +107,24 @@ pub fn list(cache: &CacheDir, repo: Option<&RepoDir>) -> Result<Listing, CacheEr
     Ok(Listing { repos, bytes: sum(&files), failed })
 }
 
-fn one(dir: &RepoDir, all_files: &mut HashMap<Identity, u64>) -> Result<Listed, CacheError> {
-    let survey = Survey::of(dir)?;
+fn one(
+    dir: &RepoDir,
+    all_files: &mut HashMap<Identity, u64>,
+    failed: &mut Vec<CacheError>,
+) -> Result<Listed, CacheError> {
+    let mut survey = Survey::of(dir)?;
+    failed.append(&mut survey.refs.unclear);
     let files = survey.snapshots.values().flatten().filter_map(|entry| entry.file);
     all_files.extend(files.map(|file| (file.identity, file.bytes)));
-    let mut refs: HashMap<&str, Vec<String>> = HashMap::new();
-    for (name, text) in &survey.refs {
-        refs.entry(text).or_default().push(name.clone());
-    }
-    let mut revision = |commit: &Commit, entries: &[Entry]| {
-        let refs = refs.remove(commit.as_str()).unwrap_or_default();
-        revision(dir, &survey, commit, refs, entries)
-    };
-    let mut revisions: Vec<_> =
-        survey.snapshots.iter().map(|(commit, entries)| revision(commit, entries)).collect();
-    let named = survey.named().into_iter().filter_map(|text| text.parse().ok());
-    let lost = named.filter(|commit| !survey.snapshots.contains_key(commit));
-    revisions.extend(lost.map(|commit: Commit| revision(&commit, &[])));
+    let mut refs = survey.refs.named.clone();
+    let snapshots = survey.snapshots.iter();
+    let mut revisions: Vec<_> = snapshots
+        .map(|(commit, entries)| {
+            revision(dir, &survey, commit, refs.remove(commit).unwrap_or_default(), entries)
+        })
+        .collect();
+    // The others have no snapshot.
+    revisions.extend(refs.into_iter().map(|(commit, refs)| revision(dir, &survey, &commit, refs, &[])));
     // The ones that people use come first.
     revisions.sort_by(|a, b| b.refs.len().min(1).cmp(&a.refs.len().min(1)).then(a.commit.cmp(&b.commit)));
 
@@ -160,7 +161,7 @@ fn revision(
     let state = if !survey.snapshots.contains_key(commit)
         || entries.iter().any(|entry| entry.file.is_none())
         || survey.records.get(commit).is_some_and(|recorded| recorded.incomplete)
-        || tree::lacks_files(dir, commit)
+        || survey.trees.contains(&dir.tree(commit)) && tree::lacks_files(dir, commit)
     {
         Trust::Incomplete
     } else if verified_at.is_some() {

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::{
+    disk,
     error::CacheError,
     layout::RepoDir,
     record::{Record, RecordedFile, Selection},
@@ -46,6 +47,7 @@ impl Publication<'_> {
         };
         let files = files.iter().map(recorded).collect();
         let record = Record::new(dir, commit, selection.clone(), files, Timestamp::now());
+        present(dir, commit, self.files)?;
         record.write(dir)?;
         write_refs(dir, commit, refs)?;
         // A `prune` looks for refs again after it has taken a snapshot away, and we for the snapshot after the refs: of
@@ -53,6 +55,18 @@ impl Publication<'_> {
         let path = dir.snapshot(commit);
         if dir.root().is_folder(&path) { Ok(record) } else { Err(CacheError::Vanished { path }) }
     }
+}
+
+/// Files that are there now are not to be remembered as absent: `huggingface_hub` asks that first, and looks no further.
+fn present(dir: &RepoDir, commit: &Commit, files: &[RepoFile]) -> Result<(), CacheError> {
+    let absences = dir.absences().join(commit.as_str());
+    if !dir.root().is_folder(&absences) {
+        return Ok(());
+    }
+    let markers = files.iter().map(|file| absences.join(file.path.as_str()));
+    markers
+        .filter(|marker| dir.root().stat(marker).is_ok_and(|stat| !stat.is_dir()))
+        .try_for_each(|marker| disk::remove(dir.root(), &marker))
 }
 
 #[cfg(test)]
@@ -119,6 +133,21 @@ mod tests {
         assert_eq!(fs::read_to_string(&entry).unwrap(), "one");
         assert_eq!(Record::all(&dir).count(), 2);
         assert!(Record::all(&dir).all(|record| record.is_complete(&dir)));
+    }
+
+    #[test]
+    fn what_is_there_is_not_remembered_as_absent() {
+        let (_root, dir) = repo_dir();
+        let commit: Commit = COMMIT.parse().unwrap();
+        let files = [file("a/b.txt", b"one"), file("c.txt", b"one")];
+        put(&dir, &files[0], b"one");
+        let absences = dir.absences().join(COMMIT);
+        fs::create_dir_all(absences.join("a")).unwrap();
+        for marker in ["a/b.txt", "c.txt", "other.txt"] {
+            fs::write(absences.join(marker), "").unwrap();
+        }
+        publication(&dir, &commit, &files).publish().unwrap();
+        assert_eq!(listing(&dir.absences()), [format!("{COMMIT}/other.txt")]);
     }
 
     #[test]

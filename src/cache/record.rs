@@ -24,6 +24,7 @@ use super::{
     layout::RepoDir,
     names::merged,
     resolve,
+    survey::distinct,
 };
 use crate::hub::{Commit, Digest, NameError, Patterns, Repo, RepoId, RepoPath, RepoType};
 
@@ -150,7 +151,8 @@ impl Record {
 
     /// All records of a repo that can be used, one after the other: each may be long.
     pub fn all(dir: &RepoDir) -> impl Iterator<Item = Self> {
-        disk::entries(dir.root(), &dir.own()).filter_map(|entry| Self::open(dir, &entry.path).ok().flatten())
+        let paths = disk::entries(dir.root(), &dir.own()).map(|entry| entry.path);
+        distinct(dir, paths).filter_map(|path| Self::open(dir, &path).ok().flatten())
     }
 
     /// The record in a file of our folder; `None` where it holds something else.
@@ -305,6 +307,19 @@ mod tests {
         assert_ne!(id(&["a"], &[]), id(&[], &["a"]));
         assert_ne!(id(&["a", "b"], &[]), id(&["ab"], &[]));
         assert_eq!(id(&[], &[]).len(), 16);
+    }
+
+    #[test]
+    fn a_record_of_many_names_is_read_once() {
+        let (_root, dir) = repo_dir();
+        let record =
+            Record::new(&dir, &COMMIT.parse().unwrap(), Selection::default(), vec![], Timestamp::now());
+        record.write(&dir).unwrap();
+        let path = dir.record(&record.commit, &record.selection.id());
+        for other in ["a.json", "b.json"] {
+            fs::hard_link(&path, path.with_file_name(other)).unwrap();
+        }
+        assert_eq!(Record::all(&dir).collect::<Vec<_>>(), [record]);
     }
 
     #[test]

@@ -2,7 +2,6 @@
 //! that whoever writes to the volume cannot lead us out of it. Knows no layout.
 
 use std::{
-    cmp::Ordering,
     ffi::{OsStr, OsString},
     fmt,
     fs::{self, File, Metadata},
@@ -30,6 +29,8 @@ use crate::text::of_path;
 
 /// More entries than this in one folder are an error: a repo has at most 200,000 files.
 const ENTRIES: usize = 1_000_000;
+/// The paths of all entries of a folder together: who lists it has them in memory.
+const TEXT: usize = 256 << 20;
 /// Longer paths below a cache are no place of a repo, whose files have paths of at most 2,048 bytes.
 const LONGEST: usize = 3_000;
 /// So many folders are open at once while a tree is removed.
@@ -321,7 +322,7 @@ impl Root {
             return Err(io::Error::other("its path is longer than that of any file of a repo"));
         }
         let opened = self.open(folder, LIST, Mode::empty())?;
-        Ok(Entries { listing: rustix::fs::Dir::new(opened)?, folder: folder.to_owned(), count: 0 })
+        Ok(Entries { listing: rustix::fs::Dir::new(opened)?, folder: folder.to_owned(), count: 0, bytes: 0 })
     }
 
     /// Removes a file, a link or a folder with all below it. No link is followed. What is nested deeper than a few levels is
@@ -433,6 +434,7 @@ pub(super) struct Entries {
     listing: rustix::fs::Dir,
     folder: PathBuf,
     count: usize,
+    bytes: usize,
 }
 
 impl fmt::Debug for Entries {
@@ -462,13 +464,13 @@ impl Iterator for Entries {
             if name == "." || name == ".." {
                 continue;
             }
+            if self.count > ENTRIES || self.bytes > TEXT {
+                return None;
+            }
             self.count += 1;
-            match self.count.cmp(&(ENTRIES + 1)) {
-                Ordering::Less => {}
-                Ordering::Equal => {
-                    return Some(Err(io::Error::other(format!("it has more than {ENTRIES} entries"))));
-                }
-                Ordering::Greater => return None,
+            self.bytes += self.folder.as_os_str().len() + name.len();
+            if let Some(limit) = exceeded(self.count, self.bytes) {
+                return Some(Err(io::Error::other(format!("it has more than {limit}"))));
             }
             let kind = match entry.file_type() {
                 FileType::Unknown => match self.kind_of(&name) {
@@ -482,6 +484,12 @@ impl Iterator for Entries {
             return Some(Ok(Entry { path: self.folder.join(name), kind }));
         }
     }
+}
+
+/// What so many entries with paths of so many bytes are too many of.
+fn exceeded(count: usize, bytes: usize) -> Option<String> {
+    let entries = (count > ENTRIES).then(|| format!("{ENTRIES} entries"));
+    entries.or_else(|| (bytes > TEXT).then(|| format!("{} MiB of names", TEXT >> 20)))
 }
 
 impl Entries {
@@ -510,6 +518,14 @@ mod tests {
             let root = Root::new(outside.path().join("cache"));
             (outside, if stepwise { root.stepwise() } else { root })
         })
+    }
+
+    #[test]
+    fn a_folder_has_a_bound_of_entries_and_of_names() {
+        assert_eq!([exceeded(ENTRIES, TEXT), exceeded(2, TEXT)], [None, None]);
+        assert_eq!(exceeded(ENTRIES + 1, 0).unwrap(), "1000000 entries");
+        // Less than a hundred thousand of the longest paths.
+        assert_eq!(exceeded(TEXT / LONGEST + 1, TEXT + 1).unwrap(), "256 MiB of names");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What lies in the folder of a repo, whoever put it there: the one look that listing and pruning share. Reads no content.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeMap, HashSet},
     ffi::{OsStr, OsString},
     fs::Metadata,
     io,
@@ -27,6 +27,9 @@ use crate::{
     text::of_path,
 };
 
+/// What desktops leave in every folder. Readers pass these by.
+const DESKTOP: [&str; 3] = [".DS_Store", "Thumbs.db", "desktop.ini"];
+
 /// One file on the volume, whatever its names.
 pub(super) type Identity = (u64, u64);
 
@@ -35,16 +38,43 @@ pub(super) type Identity = (u64, u64);
 pub(super) struct Survey {
     /// The folders of commits.
     pub(super) snapshots: BTreeMap<Commit, Vec<Entry>>,
-    /// The refs, with what each says.
-    pub(super) refs: BTreeMap<String, String>,
+    /// The refs.
+    pub(super) refs: Refs,
     /// What the records of those commits say.
     pub(super) records: BTreeMap<Commit, Recorded>,
+    /// The listings, one name of each.
+    pub(super) trees: HashSet<PathBuf>,
     /// The contents that are whole by their names.
     pub(super) contents: Vec<Piece>,
     /// The contents on their way, or left behind.
     pub(super) unfinished: Vec<Piece>,
     /// When the last of all this was written.
     pub(super) touched: SystemTime,
+}
+
+/// What the refs of a repo say.
+#[derive(Debug, Default)]
+pub(super) struct Refs {
+    /// The commits that refs name, each with its refs, sorted.
+    pub(super) named: BTreeMap<Commit, Vec<String>>,
+    /// What is wrong with the others. Each may name any commit: it is being written, or it was to be kept.
+    pub(super) unclear: Vec<CacheError>,
+}
+
+impl Refs {
+    /// So many are told; more of them say no more.
+    const TOLD: usize = 100;
+
+    fn tell(&mut self, error: CacheError) {
+        if self.unclear.len() < Self::TOLD {
+            self.unclear.push(error);
+        }
+    }
+
+    /// Whether a commit may be one that somebody wants.
+    pub(super) fn may_name(&self, commit: &Commit) -> bool {
+        !self.unclear.is_empty() || self.named.contains_key(commit)
+    }
 }
 
 /// A file of a snapshot.
@@ -128,8 +158,9 @@ impl Survey {
     pub(super) fn of(dir: &RepoDir) -> Result<Self, CacheError> {
         let mut survey = Self {
             snapshots: BTreeMap::new(),
-            refs: BTreeMap::new(),
+            refs: Refs::default(),
             records: BTreeMap::new(),
+            trees: HashSet::new(),
             contents: Vec::new(),
             unfinished: Vec::new(),
             touched: SystemTime::UNIX_EPOCH,
@@ -137,24 +168,22 @@ impl Survey {
         survey.see_snapshots(dir)?;
         survey.refs = refs(dir)?;
         survey.see_blobs(dir)?;
-        for place in list(dir.root(), &dir.own())? {
-            if let Ok(Some(record)) = Record::open(dir, &place.path) {
+        let own = list(dir.root(), &dir.own())?;
+        for place in &own {
+            survey.touch(dir, &place.path);
+        }
+        for path in distinct(dir, own.into_iter().map(|place| place.path)) {
+            if let Ok(Some(record)) = Record::open(dir, &path) {
                 survey.see_record(dir, &record);
             }
+        }
+        let trees = list(dir.root(), &dir.trees())?;
+        for place in &trees {
             survey.touch(dir, &place.path);
         }
-        for place in list(dir.root(), &dir.trees())? {
-            survey.touch(dir, &place.path);
-        }
-        for name in survey.refs.keys().cloned().collect::<Vec<_>>() {
-            survey.touch(dir, &dir.refs().join(name));
-        }
+        survey.trees = distinct(dir, trees.into_iter().map(|place| place.path)).collect();
+        walk(dir.root(), &dir.refs(), &mut |path, _| survey.touch(dir, path))?;
         Ok(survey)
-    }
-
-    /// The commits that refs name.
-    pub(super) fn named(&self) -> BTreeSet<&str> {
-        self.refs.values().map(String::as_str).collect()
     }
 
     fn see_snapshots(&mut self, dir: &RepoDir) -> Result<(), CacheError> {
@@ -240,21 +269,32 @@ pub(super) fn identity(stat: &Metadata) -> Identity {
     (stat.dev(), stat.ino())
 }
 
-/// The commits that refs name now, each with its refs.
-pub(super) fn refs(dir: &RepoDir) -> Result<BTreeMap<String, String>, CacheError> {
+/// What the refs say now. One that cannot be read or names no commit keeps none of the others from being read.
+pub(super) fn refs(dir: &RepoDir) -> Result<Refs, CacheError> {
     let root = dir.refs();
     let mut found = Vec::new();
     walk(dir.root(), &root, &mut |path, _| found.push(path.to_owned()))?;
-    let mut refs = BTreeMap::new();
-    for path in found {
-        let name = of_path(path.strip_prefix(&root).unwrap_or(&path));
+    found.sort_unstable();
+    let mut refs = Refs::default();
+    for path in found.into_iter().filter(|path| !name(path).is_some_and(|name| DESKTOP.contains(&name))) {
         let text = match dir.root().read(&path, REF) {
             Ok(text) => text,
-            // Longer than any ref: it names no commit.
+            // Gone since.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            // Longer than any ref.
             Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Vec::new(),
-            Err(error) => return Err(unreadable(&path, error)),
+            Err(error) => {
+                refs.tell(unreadable(&path, error));
+                continue;
+            }
         };
-        refs.insert(name, String::from_utf8_lossy(&text).trim().to_owned());
+        match String::from_utf8_lossy(&text).trim().parse() {
+            Ok(commit) => {
+                let names: &mut Vec<_> = refs.named.entry(commit).or_default();
+                names.push(of_path(path.strip_prefix(&root).unwrap_or(&path)));
+            }
+            Err(_) => refs.tell(CacheError::UnclearRef { path }),
+        }
     }
     Ok(refs)
 }
@@ -269,6 +309,18 @@ pub(super) fn linked_below(root: &Root, folder: &Path) -> Result<HashSet<OsStrin
         }
     })?;
     Ok(linked)
+}
+
+/// Each file once, whatever its names: a long document of very many names costs no space, and time for each.
+pub(super) fn distinct(
+    dir: &RepoDir,
+    paths: impl IntoIterator<Item = PathBuf>,
+) -> impl Iterator<Item = PathBuf> {
+    let mut seen = HashSet::new();
+    let is_new = move |path: &PathBuf| {
+        dir.root().stat(path).map_or(true, |stat| stat.nlink() == 1 || seen.insert(identity(&stat)))
+    };
+    paths.into_iter().filter(is_new)
 }
 
 /// Shows every file and link below a folder, which need not be there, to `see`. No link is followed.

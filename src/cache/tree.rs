@@ -3,6 +3,8 @@
 use std::{
     fmt,
     io::{self, BufReader},
+    marker::PhantomData,
+    path::Path,
 };
 
 use serde::{
@@ -83,33 +85,51 @@ impl Serialize for Files<'_> {
     }
 }
 
-/// The paths of a listing whose entries can all be read.
-struct Paths(Vec<String>);
+/// A part of each entry of a listing whose entries can all be read.
+trait Part: Sized {
+    fn of(path: String, entry: Entry) -> Option<Self>;
+}
 
-impl<'de> Deserialize<'de> for Paths {
+/// The path.
+impl Part for String {
+    fn of(path: String, _: Entry) -> Option<Self> {
+        Some(path)
+    }
+}
+
+/// The hash of the content.
+impl Part for Digest {
+    fn of(_: String, entry: Entry) -> Option<Self> {
+        entry.lfs_sha256.unwrap_or(entry.blob_id).parse().ok()
+    }
+}
+
+struct Parts<P>(Vec<P>);
+
+impl<'de, P: Part> Deserialize<'de> for Parts<P> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Entries;
+        struct Entries<P>(PhantomData<P>);
 
-        impl<'de> Visitor<'de> for Entries {
-            type Value = Paths;
+        impl<'de, P: Part> Visitor<'de> for Entries<P> {
+            type Value = Parts<P>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 write!(f, "an entry for each of at most {FILES} paths")
             }
 
-            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Paths, M::Error> {
-                let mut paths = Vec::new();
-                while let Some((path, Entry { .. })) = map.next_entry()? {
-                    if paths.len() == FILES {
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Parts<P>, M::Error> {
+                let mut parts = Vec::new();
+                while let Some((path, entry)) = map.next_entry()? {
+                    if parts.len() == FILES {
                         return Err(serde::de::Error::invalid_length(FILES + 1, &self));
                     }
-                    paths.push(path);
+                    parts.extend(P::of(path, entry));
                 }
-                Ok(Paths(paths))
+                Ok(Parts(parts))
             }
         }
 
-        from.deserialize_map(Entries)
+        from.deserialize_map(Entries(PhantomData))
     }
 }
 
@@ -128,7 +148,7 @@ pub(super) fn write(dir: &RepoDir, commit: &Commit, files: &[RepoFile]) -> Resul
 /// Removes a listing that names files which are not there: with it, readers would refuse a part that is wanted. One that
 /// cannot be understood may name them too.
 pub(super) fn remove_stale(dir: &RepoDir, commit: &Commit) -> Result<(), CacheError> {
-    match read(dir, commit) {
+    match read(dir, &dir.tree(commit)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Ok(tree) if tree.is_whole(dir, commit) => Ok(()),
         _ => disk::remove(dir.root(), &dir.tree(commit)),
@@ -137,14 +157,19 @@ pub(super) fn remove_stale(dir: &RepoDir, commit: &Commit) -> Result<(), CacheEr
 
 /// Whether there is a listing that names files which are not there. Readers take one that they do not understand for none.
 pub(super) fn lacks_files(dir: &RepoDir, commit: &Commit) -> bool {
-    read(dir, commit).is_ok_and(|tree| !tree.is_whole(dir, commit))
+    read(dir, &dir.tree(commit)).is_ok_and(|tree| !tree.is_whole(dir, commit))
 }
 
-fn read(dir: &RepoDir, commit: &Commit) -> io::Result<Tree<Paths>> {
-    Ok(serde_json::from_reader(BufReader::new(dir.root().reader(&dir.tree(commit), DOCUMENT)?))?)
+/// The hashes in a listing, whoever wrote it; none where it cannot be understood.
+pub(super) fn digests(dir: &RepoDir, path: &Path) -> Vec<Digest> {
+    read(dir, path).map_or_else(|_| Vec::new(), |tree| tree.files.0)
 }
 
-impl Tree<Paths> {
+fn read<P: Part>(dir: &RepoDir, path: &Path) -> io::Result<Tree<Parts<P>>> {
+    Ok(serde_json::from_reader(BufReader::new(dir.root().reader(path, DOCUMENT)?))?)
+}
+
+impl Tree<Parts<String>> {
     fn is_whole(&self, dir: &RepoDir, commit: &Commit) -> bool {
         let snapshot = dir.snapshot(commit);
         self.files.0.iter().all(|file| resolve::resolve(dir, &snapshot.join(file)).is_ok())

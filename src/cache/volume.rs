@@ -2,7 +2,7 @@
 
 use std::{
     fmt, fs, io,
-    os::unix::fs::MetadataExt as _,
+    os::unix::fs::{FileExt as _, MetadataExt as _},
     path::{Path, PathBuf},
 };
 
@@ -20,13 +20,7 @@ use super::{
 };
 use crate::text::of_path;
 
-/// What the tag of a cache says, after <https://bford.info/cachedir/>.
-const TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
-    # This file is a cache directory tag.\n\
-    # For information about cache directory tags, see:\n\
-    #\thttps://bford.info/cachedir/\n";
-
-/// Makes the folders of a repo, and proves that files can be made in them.
+/// Makes the folders of a repo, and proves that the file system can do there what a download needs.
 pub fn prepare(dir: &RepoDir) -> Result<(), CacheError> {
     disk::make_root(dir.root())?;
     // `snapshots` is there from the beginning: without it, readers take the repo for damaged.
@@ -38,9 +32,7 @@ pub fn prepare(dir: &RepoDir) -> Result<(), CacheError> {
         let folder = dir.cache().root().to_owned();
         return Err(CacheError::OneName { one: name(&other), other: name(&dir.path()), folder });
     }
-    for folder in [dir.blobs(), dir.own()] {
-        drop(TemporaryFile::create(dir.root(), &folder)?);
-    }
+    try_out(dir, &ABILITIES)?;
     // Readers take whatever lies in these for theirs, so they are only asked whether something could.
     for folder in [dir.snapshots(), dir.refs(), dir.trees()] {
         match dir.root().stat(&folder) {
@@ -50,18 +42,62 @@ pub fn prepare(dir: &RepoDir) -> Result<(), CacheError> {
         }
         .during("write into", &folder)?;
     }
-    tag(dir);
     Ok(())
 }
 
-/// Marks the cache for backup programs, if we may: with a volume's `subPath`, the root can be another's.
-fn tag(dir: &RepoDir) {
-    let path = dir.cache().tag();
-    if !dir.root().exists(&path)
-        && let Err(error) = disk::write_whole(dir.root(), &path, &dir.own(), TAG.as_bytes())
-    {
-        tracing::debug!(%error, "the cache stays without a CACHEDIR.TAG");
+/// What is asked of the file system, in words that follow `cannot`. No more than a download needs: there may be no links, no
+/// locks, no modes and no room.
+const ABILITIES: [(&str, Attempt); 3] = [
+    ("write into the middle of a file and read it again", write_and_read),
+    ("rename a file onto another", rename_file),
+    ("rename a folder", rename_folder),
+];
+
+type Attempt = fn(&RepoDir) -> Result<(), CacheError>;
+
+/// Tries what a download will need.
+fn try_out(dir: &RepoDir, abilities: &[(&'static str, Attempt)]) -> Result<(), CacheError> {
+    for &(ability, attempt) in abilities {
+        match attempt(dir) {
+            // Room is asked for later, when it is known how much.
+            Ok(()) | Err(CacheError::Full { .. }) => {}
+            Err(CacheError::Io { source, .. }) => {
+                let folder = dir.cache().root().to_owned();
+                return Err(CacheError::Unable { ability, folder, source });
+            }
+            Err(other) => return Err(other),
+        }
     }
+    Ok(())
+}
+
+/// The parts of a content come in any order.
+fn write_and_read(dir: &RepoDir) -> Result<(), CacheError> {
+    let file = TemporaryFile::create(dir.root(), &dir.blobs())?;
+    let written = file.file.write_all_at(b"b", 1).and_then(|()| file.file.write_all_at(b"a", 0));
+    written.and_then(|()| file.file.sync_all()).during("write", &file.path)?;
+    let read = dir.root().read(&file.path, 2).and_then(|bytes| match bytes.as_slice() {
+        b"ab" => Ok(()),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "other bytes came back")),
+    });
+    read.during("read", &file.path)
+}
+
+/// Contents move between the two folders.
+fn rename_file(dir: &RepoDir) -> Result<(), CacheError> {
+    let (one, other) =
+        (TemporaryFile::create(dir.root(), &dir.own())?, TemporaryFile::create(dir.root(), &dir.blobs())?);
+    one.rename(&other.path)
+}
+
+/// A snapshot is seen as a whole or not at all.
+fn rename_folder(dir: &RepoDir) -> Result<(), CacheError> {
+    let [from, to] = [(); 2].map(|()| disk::unique(&dir.own(), "snapshot"));
+    disk::make_dirs(dir.root(), &from)?;
+    let renamed = dir.root().rename(&from, &to).during("rename", &from);
+    let left = if renamed.is_ok() { to } else { from };
+    dir.root().remove_tree(&left).during("remove", &left)?;
+    renamed
 }
 
 /// Refuses when `needed` bytes do not fit.
@@ -166,7 +202,12 @@ mod tests {
     use crate::{
         cache::CacheDir,
         hub::{Repo, RepoType},
+        reason::Reason,
     };
+
+    fn refuse(dir: &RepoDir, number: i32) -> Result<(), CacheError> {
+        Err(io::Error::from_raw_os_error(number)).during("rename", &dir.own())
+    }
 
     fn gpt2(root: &Path) -> RepoDir {
         CacheDir::new(root).repo(&Repo { kind: RepoType::Model, id: "gpt2".parse().unwrap() })
@@ -201,19 +242,34 @@ mod tests {
         let dir = gpt2(root.path());
         require_space(&dir, 1).unwrap();
         let error = require_space(&dir, 1 << 60).unwrap_err();
-        assert_eq!(error.reason(), crate::reason::Reason::VolumeFull);
+        assert_eq!(error.reason(), Reason::VolumeFull);
         assert!(error.to_string().starts_with("1 EiB are missing in "), "{error}");
     }
 
     #[test]
-    fn a_prepared_repo_is_empty_and_tagged() {
+    fn a_prepared_repo_is_empty_and_alone() {
         let root = tempfile::tempdir().unwrap();
         let dir = gpt2(&root.path().join("deep/er"));
         prepare(&dir).unwrap();
         for folder in [dir.snapshots(), dir.blobs(), dir.own()] {
             assert_eq!(fs::read_dir(folder).unwrap().count(), 0);
         }
-        assert!(fs::read_to_string(dir.cache().tag()).unwrap().starts_with("Signature: 8a477f59"));
+        // Older readers warn of whatever else lies there.
+        assert_eq!(fs::read_dir(dir.cache().root()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_a_file_system_cannot_is_named_before_anything_is_downloaded() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = gpt2(root.path());
+        prepare(&dir).unwrap();
+        // EOPNOTSUPP.
+        let error = try_out(&dir, &[("rename a folder", |dir| refuse(dir, 95))]).unwrap_err();
+        assert_eq!(error.reason(), Reason::VolumeNotWritable);
+        let expected = format!("the file system of {} cannot rename a folder: ", root.path().display());
+        assert!(error.to_string().starts_with(&expected), "{error}");
+        // ENOSPC: room is another question.
+        try_out(&dir, &[("rename a folder", |dir| refuse(dir, 28))]).unwrap();
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::{
     print, show, tell,
 };
 use crate::{
-    cache::{Kind, PruneRules, Pruned, prune, prune_all},
+    cache::{Kind, PruneRules, Pruned, Unnamed, prune},
     reason::exit,
     text::of_path,
     units,
@@ -21,11 +21,12 @@ use crate::{
 #[command(after_help = "What goes:\n  \
     - unfinished downloads that nobody writes any more\n  \
     - contents that no snapshot links to\n  \
-    - snapshots that no ref names, if no record says that they were once\n    \
-      complete and verified\n  \
-    - records and listings of snapshots that are not there\n\n\
+    - snapshots that `modelcache fetch` made, that no ref names and that\n    \
+      are not whole any more\n  \
+    - records and listings of such snapshots that are not there\n\n\
     What stays, whatever is asked for:\n  \
-    - every snapshot that a ref (a branch or tag in `refs`) names\n  \
+    - every snapshot that a ref (a branch or tag in `refs`) names; with a\n    \
+      ref that is empty or unreadable, every snapshot of its repo\n  \
     - all else of a repo that somebody may be writing to: a lock is held\n    \
       there, or something changed less than --min-age ago\n  \
     - the store `blobs` of huggingface_hub at the root of a cache:\n    \
@@ -33,13 +34,17 @@ use crate::{
     Examples:\n  \
     modelcache prune --dry-run\n  \
     modelcache prune org/name --cache-dir /models\n  \
-    modelcache prune --unreferenced    # also what was fetched by commit alone")]
+    modelcache prune --unreferenced    # also what was fetched by commit alone\n  \
+    modelcache prune --all             # as `hf cache prune` does")]
 pub(super) struct Args {
     #[command(flatten)]
     place: PlaceArgs,
     /// Also drop verified snapshots that no ref names: those fetched by commit, or left by a branch that moved on
     #[arg(long)]
     unreferenced: bool,
+    /// Also drop the snapshots of other programs that no ref names, verified or not
+    #[arg(long)]
+    all: bool,
     /// Leave alone what changed in this time, such as `90s`, `10m` or `2h`
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration)]
     min_age: Duration,
@@ -58,27 +63,25 @@ impl Args {
             Ok(place) => place,
             Err(code) => return code,
         };
-        let Self { unreferenced, min_age, dry_run, output, .. } = self;
-        let rules = PruneRules { min_age, unreferenced, dry_run };
-        let pruned = match &place.repo {
-            Some(dir) => Ok(vec![prune(dir, &rules)]),
-            None => prune_all(&place.cache, &rules),
+        let Self { unreferenced, all, min_age, dry_run, output, .. } = self;
+        let unnamed = match (all, unreferenced) {
+            (true, _) => Unnamed::All,
+            (false, true) => Unnamed::Ours,
+            (false, false) => Unnamed::Broken,
         };
-        let (pruned, errors) = match pruned {
-            Ok(all) => {
-                let (pruned, errors): (Vec<_>, Vec<_>) = all.into_iter().partition(Result::is_ok);
-                (pruned.into_iter().flatten().collect::<Vec<_>>(), errors)
-            }
+        let rules = PruneRules { min_age, unnamed, dry_run };
+        let pruning = match prune(&place.cache, place.repo.as_ref(), &rules) {
+            Ok(pruning) => pruning,
             Err(error) => return failed(&error),
         };
         match output {
-            Output::Json => pruned.iter().for_each(|repo| print(&json(repo))),
-            Output::Text => pruned.iter().for_each(text),
+            Output::Json => pruning.repos.iter().for_each(|repo| print(&json(repo))),
+            Output::Text => pruning.repos.iter().for_each(text),
         }
-        if !pruned.is_empty() || errors.is_empty() {
-            tell(&total(&pruned, dry_run));
+        if !pruning.repos.is_empty() || pruning.failed.is_empty() {
+            tell(&total(&pruning.repos, dry_run));
         }
-        errors.into_iter().filter_map(Result::err).fold(exit::OK, |_, error| failed(&error))
+        pruning.failed.iter().fold(exit::OK, |_, error| failed(error))
     }
 }
 

@@ -4,7 +4,7 @@
 use std::{fmt::Write, io};
 
 use super::{
-    Endpoint, HubError, Patterns, Refusal, Repo, RepoPath, Revision, Slip, TokenError, TokenState, Trouble,
+    Endpoint, HubError, NameError, Patterns, Refusal, Repo, Revision, Slip, TokenError, TokenState, Trouble,
     refusal,
 };
 use crate::{
@@ -47,6 +47,11 @@ pub fn explain(error: &HubError, subject: &Subject<'_>) -> String {
             "The answer of {host} cannot be used: {what}. Look whether {} is the address of the Hub or a \
              full mirror of it.",
             subject.endpoint
+        ),
+        HubError::Name(error @ NameError::Path { pattern, .. }) => format!(
+            "{} cannot be used as a whole: {error}. Leave that file out with the exclude pattern `{pattern}`, or ask the \
+             repo's authors to rename it.",
+            subject.repo
         ),
         HubError::Name(error) => format!("{} cannot be used: {error}.", subject.repo),
         HubError::Token(error) => token(error),
@@ -97,7 +102,7 @@ pub fn no_matching_files(
     subject: &Subject<'_>,
     patterns: &Patterns,
     listed: usize,
-    examples: &[RepoPath],
+    examples: &[String],
 ) -> String {
     let Subject { repo, revision, .. } = subject;
     if listed == 0 {
@@ -122,7 +127,7 @@ pub fn no_matching_files(
             );
         }
     }
-    let hint = quoted(examples.iter().map(RepoPath::as_str));
+    let hint = quoted(examples.iter().map(String::as_str));
     let _ = write!(text, ". It has {}, such as {hint}.", files(listed));
     text
 }

@@ -127,7 +127,7 @@ pub(super) fn xet_access(body: &[u8]) -> Result<super::xet::XetAccess, Unusable>
 /// An entry of a listing.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Entry {
+pub(super) struct Entry {
     #[serde(rename = "type")]
     kind: String,
     path: String,
@@ -145,14 +145,19 @@ struct Lfs {
 }
 
 impl Entry {
-    fn file(self) -> Result<RepoFile, Unusable> {
+    fn is_masked(&self) -> bool {
         let masked = |hash: &str| hash.contains('*');
+        self.lfs.as_ref().is_some_and(|lfs| masked(&lfs.oid)) || self.xet_hash.as_deref().is_some_and(masked)
+    }
+
+    /// The path as the Hub has it: nobody has judged yet whether it can be written.
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The file, if it can be one on a volume.
+    pub(super) fn file(self) -> Result<RepoFile, Unusable> {
         let path: RepoPath = self.path.parse()?;
-        if self.lfs.as_ref().is_some_and(|lfs| masked(&lfs.oid))
-            || self.xet_hash.as_deref().is_some_and(masked)
-        {
-            return Err(Unusable::Masked);
-        }
         let unusable = |hash: &str| {
             Unusable::Wrong(format!("the hash of {path} is not one: {}", crate::text::printable(hash)))
         };
@@ -182,7 +187,7 @@ impl Entry {
 /// Hands over the files of one page of a listing, one by one as they are parsed; folders are left out.
 pub(super) fn tree_page(
     body: &[u8],
-    see: &mut (dyn FnMut(RepoFile) -> Result<(), Unusable> + Send),
+    see: &mut (dyn FnMut(Entry) -> Result<(), Unusable> + Send),
 ) -> Result<(), Unusable> {
     let mut page = Page { see, refused: None };
     let mut parser = serde_json::Deserializer::from_slice(body);
@@ -194,7 +199,7 @@ pub(super) fn tree_page(
 }
 
 struct Page<'a> {
-    see: &'a mut (dyn FnMut(RepoFile) -> Result<(), Unusable> + Send),
+    see: &'a mut (dyn FnMut(Entry) -> Result<(), Unusable> + Send),
     refused: Option<Unusable>,
 }
 
@@ -210,7 +215,8 @@ impl<'de> Visitor<'de> for &mut Page<'_> {
             if entry.kind != "file" {
                 continue;
             }
-            if let Err(refused) = entry.file().and_then(|file| (self.see)(file)) {
+            let seen = if entry.is_masked() { Err(Unusable::Masked) } else { (self.see)(entry) };
+            if let Err(refused) = seen {
                 self.refused = Some(refused);
                 return Err(serde::de::Error::custom("refused"));
             }
@@ -369,8 +375,8 @@ mod tests {
 
     fn tree_page(body: &[u8]) -> Result<Vec<RepoFile>, Unusable> {
         let mut files = Vec::new();
-        super::tree_page(body, &mut |file| {
-            files.push(file);
+        super::tree_page(body, &mut |entry| {
+            files.push(entry.file()?);
             Ok(())
         })?;
         Ok(files)

@@ -7,7 +7,7 @@ use url::Url;
 
 use super::{
     Commit, Endpoint, Identity, RemoteFile, Repo, RepoFile, RepoPath, Revision, RevisionInfo, Token,
-    answer::{self, Unusable},
+    answer::{self, Entry, Unusable},
     error::{HubError, Trouble},
     request::{Answer, Get, patiently},
     transport,
@@ -118,35 +118,43 @@ impl Hub {
         answer::revision(&body).map_err(|error| error.at(answer.host, token.is_some()))
     }
 
-    /// All files of a commit, in order of path. A listing that cannot be trusted as a whole is refused as a whole.
+    /// The wanted files of a commit, in order of path. `wanted` sees each path as the Hub has it, and only what it wants must be
+    /// fit for a volume. What is wanted and cannot be trusted as a whole is refused as a whole.
     pub async fn list(
         &self,
         repo: &Repo,
         commit: &Commit,
         token: Option<&Token>,
+        mut wanted: impl FnMut(&str) -> bool + Send,
     ) -> Result<Vec<RepoFile>, HubError> {
         let mut files = Vec::new();
-        self.pages(repo, commit, token, MAX_JSON, |file| {
-            files.push(file);
+        self.pages(repo, commit, token, MAX_JSON, |entry| {
+            if wanted(entry.path()) {
+                files.push(entry.file()?);
+            }
             Ok(())
         })
         .await?;
         answer::tree(files).map_err(|error| error.at(self.endpoint.host().to_owned(), token.is_some()))
     }
 
-    /// Hands each file of a commit over, in the order of the pages. No more than a page is held in memory, and a number for each
-    /// path: a listing that cannot be trusted as a whole ends with an error.
+    /// Hands each wanted file of a commit over, in the order of the pages. No more than a page is held in memory, and a number for
+    /// each path: what is wanted and cannot be trusted as a whole ends with an error.
     pub async fn each_file(
         &self,
         repo: &Repo,
         commit: &Commit,
         token: Option<&Token>,
+        mut wanted: impl FnMut(&str) -> bool + Send,
         mut see: impl FnMut(RepoFile) + Send,
     ) -> Result<(), HubError> {
         let mut paths = answer::Paths::default();
-        self.pages(repo, commit, token, MAX_PAGE, |file| {
-            paths.add(file.path.as_str())?;
-            see(file);
+        self.pages(repo, commit, token, MAX_PAGE, |entry| {
+            if wanted(entry.path()) {
+                let file = entry.file()?;
+                paths.add(file.path.as_str())?;
+                see(file);
+            }
             Ok(())
         })
         .await
@@ -159,7 +167,7 @@ impl Hub {
         commit: &Commit,
         token: Option<&Token>,
         most: usize,
-        mut see: impl FnMut(RepoFile) -> Result<(), Unusable> + Send,
+        mut see: impl FnMut(Entry) -> Result<(), Unusable> + Send,
     ) -> Result<(), HubError> {
         let mut address = self.endpoint.tree(repo, commit);
         let (mut files, mut bytes) = (0, 0);
@@ -172,12 +180,12 @@ impl Hub {
             if bytes > MAX_LISTING {
                 return Err(too_many(format!("{} MiB", MAX_LISTING >> 20)));
             }
-            answer::tree_page(&body, &mut |file| {
+            answer::tree_page(&body, &mut |entry| {
                 files += 1;
                 if files > MAX_FILES {
                     return Err(Unusable::Wrong(format!("the listing has more than {MAX_FILES} files")));
                 }
-                see(file)
+                see(entry)
             })
             .map_err(failed)?;
             let Some(next) = next_page(&answer).map_err(failed)? else { return Ok(()) };

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 use super::NameError;
-use crate::text::printable;
+use crate::text::{is_unseen, printable};
 
 /// A path inside a repo that is safe below a snapshot folder: relative, no `..`, no control characters, and within
 /// the limits of file systems (255 bytes a part, 4,096 in all, less what the cache's own folders take).
@@ -37,7 +37,7 @@ impl FromStr for RepoPath {
     type Err = NameError;
 
     fn from_str(path: &str) -> Result<Self, NameError> {
-        let refuse = |why| Err(NameError::Path { path: printable(path), why });
+        let refuse = |why| Err(NameError::Path { path: printable(path), why, pattern: pattern_of(path) });
         if path.is_empty() || path.len() > 2048 {
             return refuse("it must have 1 to 2,048 bytes");
         }
@@ -60,6 +60,21 @@ impl FromStr for RepoPath {
         }
         Ok(Self(path.to_owned()))
     }
+}
+
+/// A pattern that this path matches, so that a person can leave the file out: what cannot be typed, or means something else in a
+/// pattern, is any character.
+fn pattern_of(path: &str) -> String {
+    /// Enough to tell a file from others.
+    const LENGTH: usize = 100;
+    let plain =
+        |c: char| if is_unseen(c) || matches!(c, '\\' | '*' | '?' | '[' | ']' | '`') { '?' } else { c };
+    let mut pattern: String = path.chars().take(LENGTH).map(plain).collect();
+    // A trailing `/` would mean all that is below.
+    if path.chars().nth(LENGTH).is_some() || path.ends_with('/') || path.is_empty() {
+        pattern.push('*');
+    }
+    pattern
 }
 
 impl<'de> Deserialize<'de> for RepoPath {
@@ -137,6 +152,7 @@ pub struct RepoFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{hub::Patterns, text::line};
 
     #[test]
     fn paths_are_safe_below_a_snapshot() {
@@ -152,6 +168,16 @@ mod tests {
         assert!("x".repeat(256).parse::<RepoPath>().is_err());
         assert!(vec!["x"; 1100].join("/").parse::<RepoPath>().is_err());
         assert!("é".repeat(128).parse::<RepoPath>().is_err(), "the limit counts bytes");
+    }
+
+    #[test]
+    fn what_cannot_be_written_can_be_left_out() {
+        for path in ["", "Icon\r", "a\\b", "a/", "/[x]*?`\u{202e}\n", &"ü".repeat(200), &"x/".repeat(2000)] {
+            let Err(NameError::Path { pattern, .. }) = path.parse::<RepoPath>() else { panic!("{path:?}") };
+            let without = Patterns::parse([""; 0], [&pattern]).unwrap();
+            assert!(!without.matches(path), "{pattern} does not match {path:?}");
+            assert_eq!(line(&pattern, usize::MAX), pattern);
+        }
     }
 
     #[test]

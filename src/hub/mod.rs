@@ -70,6 +70,8 @@ pub enum NameError {
         path: String,
         /// The rule that it breaks.
         why: &'static str,
+        /// A pattern that it matches, made of nothing but what can be typed.
+        pattern: String,
     },
     /// Not a content hash.
     #[error("`{digest}` is not a SHA-256 or git SHA-1 hash")]

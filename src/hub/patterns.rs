@@ -8,7 +8,6 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::RepoPath;
 use crate::reason::Reason;
 
 /// The most patterns in one list.
@@ -75,10 +74,10 @@ impl Patterns {
         self.exclude.iter().map(Pattern::as_str)
     }
 
-    /// Whether a file is wanted.
+    /// Whether a file is wanted, by its path as the Hub has it: also one that no volume could hold.
     #[must_use]
-    pub fn matches(&self, path: &RepoPath) -> bool {
-        let name: Vec<char> = path.as_str().chars().collect();
+    pub fn matches(&self, path: &str) -> bool {
+        let name: Vec<char> = path.chars().collect();
         let any = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(&name));
         (self.include.is_empty() || any(&self.include)) && !any(&self.exclude)
     }
@@ -285,15 +284,14 @@ mod tests {
 
     #[test]
     fn include_and_exclude_work_together() {
-        let path = |text: &str| text.parse::<RepoPath>().unwrap();
         let patterns = Patterns::parse(["*.safetensors", "sub/"], ["original/*"]).unwrap();
-        assert!(patterns.matches(&path("model.safetensors")));
-        assert!(patterns.matches(&path("sub/anything.txt")));
-        assert!(!patterns.matches(&path("original/model.safetensors")));
-        assert!(!patterns.matches(&path("config.json")));
-        assert!(Patterns::default().matches(&path("config.json")));
+        assert!(patterns.matches("model.safetensors"));
+        assert!(patterns.matches("sub/anything.txt"));
+        assert!(!patterns.matches("original/model.safetensors"));
+        assert!(!patterns.matches("config.json"));
+        assert!(Patterns::default().matches("config.json"));
         let only_exclude = Patterns::parse([""; 0], ["*.bin"]).unwrap();
-        assert!(only_exclude.matches(&path("a")) && !only_exclude.matches(&path("a.bin")));
+        assert!(only_exclude.matches("a") && !only_exclude.matches("a.bin"));
     }
 
     #[test]

@@ -4,11 +4,15 @@
 use std::time::Duration;
 
 use super::{
-    Commit, Hub, HubError, Patterns, Refusal, Repo, RepoFile, RepoPath, Revision, RevisionInfo, Token,
-    TokenRecord, TokenState,
+    Commit, Hub, HubError, Patterns, Refusal, Repo, RepoFile, Revision, RevisionInfo, Token, TokenRecord,
+    TokenState,
     advice::{self, Subject},
 };
 use crate::reason::{Reason, Topic, Verdict};
+
+mod tally;
+
+use tally::{Names, Proof, Wanted};
 
 /// What is to be found out.
 #[derive(Clone, Copy, Debug)]
@@ -155,56 +159,6 @@ impl Stop {
     }
 }
 
-/// What a listing comes to, file by file.
-#[derive(Default)]
-struct Tally {
-    /// All files.
-    listed: usize,
-    /// The wanted ones.
-    count: usize,
-    bytes: u64,
-    /// The first paths in their order.
-    examples: Vec<RepoPath>,
-    /// The wanted file that is asked for as a proof, with its rank.
-    proof: Option<(Rank, RepoFile)>,
-}
-
-/// Which file is the better proof of access: one that nobody gets without it, that comes from the storage as the large ones do,
-/// and small.
-type Rank = (bool, bool, u64);
-
-/// The Hub gives these without access (recorded 2026-10, letter case counts).
-const OPEN_FILES: [&str; 4] = ["README.md", "LICENSE", "LICENSE.md", "LICENSE.txt"];
-
-fn rank(file: &RepoFile) -> Rank {
-    (OPEN_FILES.contains(&file.path.as_str()), file.pointer.is_none(), file.size)
-}
-
-impl Tally {
-    /// So many examples help a person to correct a pattern.
-    const EXAMPLES: usize = 3;
-
-    /// Counts a file, and says whether it is wanted.
-    fn add(&mut self, file: &RepoFile, patterns: &Patterns) -> bool {
-        self.listed += 1;
-        let at = self.examples.partition_point(|example| *example < file.path);
-        if at < Self::EXAMPLES {
-            self.examples.insert(at, file.path.clone());
-            self.examples.truncate(Self::EXAMPLES);
-        }
-        let wanted = patterns.matches(&file.path);
-        if wanted {
-            self.count += 1;
-            self.bytes = self.bytes.saturating_add(file.size);
-            let rank = rank(file);
-            if self.proof.as_ref().is_none_or(|(best, _)| rank < *best) {
-                self.proof = Some((rank, file.clone()));
-            }
-        }
-        wanted
-    }
-}
-
 /// What `auth-check` says.
 enum Probe {
     /// Yes.
@@ -238,9 +192,9 @@ impl Round<'_> {
             self.confirm_token().await?;
         }
         let (snapshot, proof) = self.resolve(info).await?;
-        if let Some((rank, file)) = proof.filter(|_| self.question.confirm) {
-            self.prove(&snapshot.commit, &file, probe, disabled).await?;
-            if closed && !rank.0 {
+        if let Some(proof) = proof.filter(|_| self.question.confirm) {
+            self.prove(&snapshot.commit, &proof.file, probe, disabled).await?;
+            if closed && !proof.is_open() {
                 record.prove().await;
             }
         }
@@ -342,7 +296,7 @@ impl Round<'_> {
     async fn resolve(
         &self,
         info: Result<RevisionInfo, HubError>,
-    ) -> Result<(Snapshot, Option<(Rank, RepoFile)>), Stop> {
+    ) -> Result<(Snapshot, Option<Proof>), Stop> {
         let Question { repo, patterns, pinned, token, .. } = *self.question;
         let now = match (info, pinned) {
             (Ok(info), _) => info.commit,
@@ -352,15 +306,19 @@ impl Round<'_> {
         };
         let latest = self.newest(&now).await;
         let commit = pinned.cloned().unwrap_or(now);
-        let mut tally = Tally::default();
+        let (mut names, mut sum) = (Names::default(), Wanted::default());
         let mut files = Vec::new();
+        let wanted = |path: &str| {
+            names.add(path);
+            patterns.matches(path)
+        };
         let listed = if self.question.files {
-            self.hub.list(repo, &commit, token).await.map(|listing| {
-                files = listing.into_iter().filter(|file| tally.add(file, patterns)).collect();
+            self.hub.list(repo, &commit, token, wanted).await.map(|listing| {
+                listing.iter().for_each(|file| sum.add(file));
+                files = listing;
             })
         } else {
-            let see = |file: RepoFile| _ = tally.add(&file, patterns);
-            self.hub.each_file(repo, &commit, token, see).await
+            self.hub.each_file(repo, &commit, token, wanted, |file| sum.add(&file)).await
         };
         if let Err(error) = listed {
             // What is missing then is the commit, whatever the revision is called.
@@ -369,11 +327,11 @@ impl Round<'_> {
             let missing = error.reason() == Reason::RevisionNotFound;
             return Err(Stop { message: missing.then_some(message), ..self.late(error).await });
         }
-        if tally.count == 0 {
-            return Err(self.nothing(&tally));
+        if sum.count == 0 {
+            return Err(self.nothing(&names));
         }
-        let Tally { listed, count, bytes, proof, .. } = tally;
-        Ok((Snapshot { commit, files, count, bytes, listed, latest }, proof))
+        let Wanted { count, bytes, proof } = sum;
+        Ok((Snapshot { commit, files, count, bytes, listed: names.listed, latest }, proof))
     }
 
     /// What is newer than a commit, only the branch can tell that it was taken from. Nothing else depends on it: where it does
@@ -400,8 +358,8 @@ impl Round<'_> {
         }
     }
 
-    fn nothing(&self, tally: &Tally) -> Stop {
-        let Tally { listed, examples, .. } = tally;
+    fn nothing(&self, names: &Names) -> Stop {
+        let Names { listed, examples } = names;
         let message = advice::no_matching_files(&self.subject, self.question.patterns, *listed, examples);
         let error = HubError::Refused(Refusal::nothing_matches());
         Stop { message: Some(message), ..Stop::new(Topic::Resolved, error) }

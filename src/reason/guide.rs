@@ -127,8 +127,9 @@ impl Reason {
                 "Correct the pattern; the message says what is wrong with it.",
             ),
             Self::UnsafeFileName => bad(
-                "The repo lists a path that would leave its folder, has control characters, or is too long for file systems.",
-                "Leave the file out with `spec.source.exclude`, or ask the repo's authors to rename it.",
+                "A wanted file of the repo has a path that would leave its folder, has control characters or a backslash, or is too long for \
+                 file systems.",
+                "Leave the file out with `spec.source.exclude`: the message has the pattern. Or ask the repo's authors to rename it.",
             ),
             Self::HubUnreachable => bad(
                 "No usable answer: the name does not resolve, the connection is refused, TLS fails, a proxy refuses, the request times \
@@ -182,8 +183,9 @@ impl Reason {
             ),
             Self::VolumeNotWritable => bad(
                 "The download cannot write to the volume. The message has the owner and the mode of the folder, and the user and group \
-                 of the Job.",
-                "Give the volume the group of the Job (`fsGroup`), set `spec.job.podSecurityContext`, or mount it writable.",
+                 of the Job, or what its file system cannot do.",
+                "Give the volume the group of the Job (`fsGroup`), set `spec.job.podSecurityContext`, or mount it writable. Where the \
+                 file system lacks something, use another class.",
             ),
             Self::VolumeUnsafe => bad(
                 "Something else lies where the cache has a folder or a file of its own: a link, a FIFO, a device, or a file in place of \

@@ -5,7 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use modelcache::{hub::TokenSource, reason::Reason};
+use modelcache::{
+    hub::{Patterns, TokenSource},
+    reason::Reason,
+};
 use pretty_assertions::assert_eq;
 use standin_hub::{Class, Fault, Gate, Harm, Repo};
 
@@ -186,6 +189,25 @@ async fn a_name_that_would_leave_the_folder_is_refused() {
         let report = run(&stage.request()).await;
         assert_eq!(report.reason, Reason::UnsafeFileName, "{path}");
         assert!(!stage.cache().exists());
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_no_volume_holds_spoils_only_what_wants_it() {
+    let long = format!("{}.txt", "x".repeat(256));
+    for path in ["Icon\r", "a\\b", &long] {
+        let repo = Repo::model("acme/tiny").file("config.json", "{}").file(path, "x").branch("main");
+        let stage = Stage::with(repo).await;
+        let mut request = stage.request();
+        let refused = run(&request).await;
+        assert_eq!(refused.reason, Reason::UnsafeFileName, "{path:?}");
+        // With what the message says, it works.
+        let (_, told) = refused.message.split_once("with the exclude pattern `").unwrap();
+        request.patterns = Patterns::parse([""; 0], [told.split_once('`').unwrap().0]).unwrap();
+        let report = run(&request).await;
+        assert_eq!((report.reason, report.files), (Reason::Verified, 1), "{path:?}: {}", report.message);
+        request.patterns = Patterns::parse(["*.json"], [""; 0]).unwrap();
+        assert_eq!(run(&request).await.reason, Reason::Verified, "{path:?}");
     }
 }
 

@@ -29,7 +29,7 @@ async fn revision(endpoint: &Endpoint) -> Result<RevisionInfo, HubError> {
 }
 
 async fn list(wire: &Wire) -> Result<Vec<RepoFile>, HubError> {
-    Hub::connect(&wire.endpoint())?.list(&model(), &commit(), None).await
+    Hub::connect(&wire.endpoint())?.list(&model(), &commit(), None, |_| true).await
 }
 
 async fn open(wire: &Wire, from: u64) -> Result<Body, HubError> {

@@ -1,6 +1,6 @@
 //! The rules of patterns against those of the official client, on thousands of generated cases.
 
-use modelcache::hub::{InvalidPattern, Patterns, RepoPath};
+use modelcache::hub::{InvalidPattern, Patterns};
 use serde_json::json;
 
 use crate::official::{ask, chance, text};
@@ -21,7 +21,7 @@ const NAME: &[&str] = &[
 fn patterns_select_what_the_official_client_selects() {
     let mut chance = chance("patterns");
     let mut cases = Vec::new();
-    let (mut refused, mut unsafe_names) = (0, 0);
+    let mut refused = 0;
     while cases.len() < 6000 {
         let mut list = |longest: usize| -> Vec<String> {
             let length = chance.usize(..=longest);
@@ -31,9 +31,6 @@ fn patterns_select_what_the_official_client_selects() {
         let mut names: Vec<_> = (0..8).map(|_| text(&mut chance, NAME, 6)).collect();
         // Names that are near to a pattern: by chance alone, few of the longer ones match.
         names.extend(include.iter().chain(&exclude).map(|pattern| pattern.replace(['*', '!', '\\'], "a")));
-        let before = names.len();
-        names.retain(|name| name.parse::<RepoPath>().is_ok());
-        unsafe_names += before - names.len();
         match Patterns::parse(&include, &exclude) {
             Ok(ours) => cases.push((ours, json!({ "include": include, "exclude": exclude, "names": names }))),
             // The client takes a pattern without characters; it can only match a name without them.
@@ -48,13 +45,13 @@ fn patterns_select_what_the_official_client_selects() {
     let (mut yes, mut no) = (0, 0);
     for ((ours, question), theirs) in cases.iter().zip(ask("patterns", &questions)) {
         for (name, theirs) in question["names"].as_array().unwrap().iter().zip(theirs.as_array().unwrap()) {
-            let name: RepoPath = name.as_str().unwrap().parse().unwrap();
-            assert_eq!(ours.matches(&name), theirs.as_bool().unwrap(), "{name:?} of {question}");
-            *if ours.matches(&name) { &mut yes } else { &mut no } += 1;
+            let name = name.as_str().unwrap();
+            assert_eq!(ours.matches(name), theirs.as_bool().unwrap(), "{name:?} of {question}");
+            *if ours.matches(name) { &mut yes } else { &mut no } += 1;
         }
     }
-    println!("{yes} selected, {no} not; {refused} cases refused, {unsafe_names} names unsafe");
-    assert!(yes > 5000 && no > 5000 && refused > 0 && unsafe_names > 0);
+    println!("{yes} selected, {no} not; {refused} cases refused");
+    assert!(yes > 5000 && no > 5000 && refused > 0);
 }
 
 #[test]

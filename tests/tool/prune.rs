@@ -94,20 +94,29 @@ async fn what_nothing_needs_goes_and_the_rest_loads() {
     fs::write(&unneeded, "whole").unwrap();
     fs::write(dir.join("blobs/notes"), "none of ours").unwrap();
     age(&stage.cache());
-    let weights = fs::read_link(dir.join(format!("snapshots/{first}/model.safetensors"))).unwrap();
-    let weights = weights.file_name().unwrap().to_str().unwrap();
+    // As older clients leave it.
+    let old = ["incomplete", "part", "sync.part"].map(|end| unneeded.with_extension(end));
+    for path in old {
+        fs::write(path, "old").unwrap();
+    }
+    age(&stage.cache());
     let at = |path: String| format!("models--acme--tiny/{path}");
-    let mut contents = [(format!("blobs/{weights}"), WEIGHTS), (format!("blobs/{}", "cd".repeat(32)), 5)]
-        .map(|(path, bytes)| ("content".to_owned(), at(path), bytes));
-    contents.sort();
-    let mut expected = vec![
-        ("unfinished".to_owned(), at(format!("blobs/{}.0123abcd.incomplete", "ab".repeat(32))), 4),
-        ("snapshot".to_owned(), at(format!("snapshots/{first}")), 0),
-    ];
-    expected.extend(contents);
+    let mut expected =
+        vec![("unfinished".to_owned(), at(format!("blobs/{}.0123abcd.incomplete", "ab".repeat(32))), 4)];
+    for end in ["incomplete", "part", "sync.part"] {
+        expected.push(("unfinished".to_owned(), at(format!("blobs/{}.{end}", "cd".repeat(32))), 3));
+    }
+    expected.push(("content".to_owned(), at(format!("blobs/{}", "cd".repeat(32))), 5));
 
     let before = listing(&stage.cache());
-    assert_eq!(items(&prune(&stage, &["--dry-run"])[0]), expected);
+    let found = |arguments: &[&str]| {
+        let mut found = items(&prune(&stage, arguments)[0]);
+        // In the order of the folder.
+        let unfinished = found.iter().take_while(|(kind, ..)| kind == "unfinished").count();
+        found[..unfinished].sort_unstable();
+        found
+    };
+    assert_eq!(found(&["--dry-run"]), expected);
     let after = listing(&stage.cache());
     let new: Vec<_> = after.iter().filter(|path| !before.contains(path)).collect();
     assert!(
@@ -115,21 +124,26 @@ async fn what_nothing_needs_goes_and_the_rest_loads() {
         "{new:?}"
     );
 
-    assert_eq!(items(&prune(&stage, &[])[0]), expected);
+    assert_eq!(found(&[]), expected);
     assert!(!unfinished.exists() && !unneeded.exists() && dir.join("blobs/notes").exists());
-    assert!(!listing(&dir).iter().any(|path| path.contains(&first) || path.contains(weights)));
-    let mut kept = vec![second.clone(), third.clone()];
+    let mut kept = vec![first.clone(), second.clone(), third.clone()];
     kept.sort();
     assert_eq!(commits(&stage), kept);
-    stage.judge("offline-load", &["acme/tiny", "--revision", &second]);
-    stage.judge("offline-load", &["acme/tiny", "--revision", "main"]);
+    for revision in [&first, &second, "main"] {
+        stage.judge("offline-load", &["acme/tiny", "--revision", revision]);
+    }
     assert_eq!(prune(&stage, &["--min-age", "0s"])[0]["items"], json!([]), "what is left is needed");
 
-    // What only a record vouches for goes when that is asked for, and what a ref names never.
-    let gone = items(&prune(&stage, &["acme/tiny", "--unreferenced", "--min-age", "0s"])[0]);
-    assert_eq!(gone[0], ("snapshot".to_owned(), at(format!("snapshots/{second}")), 0));
-    assert_eq!((gone.len(), gone[1].2), (2, WEIGHTS));
-    assert_eq!(commits(&stage), [third]);
+    // What only a record vouches for goes when that is asked for, then what others have pinned, and what a ref names never.
+    for (asked, goes) in [("--unreferenced", &second), ("--all", &first)] {
+        let gone = items(&prune(&stage, &["acme/tiny", asked, "--min-age", "0s"])[0]);
+        assert_eq!(gone[0], ("snapshot".to_owned(), at(format!("snapshots/{goes}")), 0));
+        assert_eq!((gone.len(), gone[1].2), (2, WEIGHTS));
+        assert!(!listing(&dir).iter().any(|path| path.contains(goes) || path.contains(&gone[1].1)));
+        kept.retain(|commit| commit != goes);
+        assert_eq!(commits(&stage), kept);
+    }
+    assert_eq!(kept, [third]);
     stage.assert_loads(|_| true);
     let verified = stage.modelcache(&["verify"]).output().unwrap();
     assert_eq!(verified.status.code(), Some(0), "{verified:?}");
@@ -138,11 +152,11 @@ async fn what_nothing_needs_goes_and_the_rest_loads() {
 
 #[tokio::test]
 async fn people_read_what_goes_and_how_much() {
-    let (stage, [first, ..]) = stage().await;
-    let output = stage.modelcache(&["prune", "--dry-run"]).output().unwrap();
-    assert_eq!(lines(&output)[0], format!("models--acme--tiny/snapshots/{first}   0 B   no ref names it"));
+    let (stage, [_, second, _]) = stage().await;
+    let output = stage.modelcache(&["prune", "--unreferenced", "--dry-run"]).output().unwrap();
+    assert_eq!(lines(&output)[0], format!("models--acme--tiny/snapshots/{second}   0 B   no ref names it"));
     assert_eq!(told(&output), "Would remove 1 snapshot, 1 content: 3 MiB.");
-    let output = stage.modelcache(&["prune"]).output().unwrap();
+    let output = stage.modelcache(&["prune", "--unreferenced"]).output().unwrap();
     assert_eq!(told(&output), "Removed 1 snapshot, 1 content: 3 MiB.");
     let output = stage.modelcache(&["prune"]).output().unwrap();
     assert!(lines(&output).is_empty() && told(&output) == "Nothing to remove.", "{output:?}");
@@ -170,7 +184,7 @@ async fn what_is_young_or_in_use_is_left_alone() {
         assert!(child.try_wait().unwrap().is_none());
         tokio::task::yield_now().await;
     }
-    let found = &prune(&stage, &["--min-age", "0s"])[0];
+    let found = &prune(&stage, &["--min-age", "0s", "--all"])[0];
     assert_eq!((&found["inUse"], &found["items"]), (&json!(true), &json!([])));
     assert!(blob.exists() && dir.join("snapshots").join(first).exists());
     child.kill().unwrap();
@@ -195,8 +209,10 @@ async fn no_link_is_followed() {
     fs::rename(&weights, cache.join("blobs/ab/abcd")).unwrap();
     symlink("../../blobs/ab/abcd", &weights).unwrap();
     age(&cache);
-    let kinds: Vec<_> =
-        items(&prune(&stage, &[])[0]).into_iter().map(|(kind, _, bytes)| (kind, bytes)).collect();
+    let mut gone = items(&prune(&stage, &["--all"])[0]);
+    let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+    gone.retain(|(_, path, _)| [first.clone(), name(&weights)].contains(&name(Path::new(path))));
+    let kinds: Vec<_> = gone.into_iter().map(|(kind, _, bytes)| (kind, bytes)).collect();
     assert_eq!(kinds, [("snapshot".to_owned(), 0), ("content".to_owned(), 0)]);
     assert!(fs::symlink_metadata(&weights).is_err());
     assert!(cache.join("blobs/ab/abcd").exists() && elsewhere.join("folder/file").exists());
@@ -219,22 +235,70 @@ async fn traces_of_what_others_have_removed_go() {
     let (stage, [first, second, third]) = stage().await;
     let dir = stage.repo_dir();
     fs::remove_dir_all(dir.join("snapshots").join(&second)).unwrap();
-    fs::create_dir_all(dir.join(".no_exist").join(&second)).unwrap();
+    let of_another = dir.join(".no_exist").join("ab".repeat(20));
+    for absent in [&dir.join(".no_exist").join(&second), &of_another] {
+        fs::create_dir_all(absent).unwrap();
+    }
     let verify = || stage.modelcache(&["verify"]).output().unwrap().status.code();
     assert_eq!(verify(), Some(65), "the record names what is not there");
     let gone: Vec<_> =
         items(&prune(&stage, &[])[0]).into_iter().map(|(kind, path, _)| (kind, path)).collect();
     assert_eq!(gone[0], ("trace".to_owned(), format!("models--acme--tiny/snapshots/{second}")));
-    assert_eq!(gone[1], ("snapshot".to_owned(), format!("models--acme--tiny/snapshots/{first}")));
     assert!(!listing(&dir).iter().any(|path| path.contains(&second)));
-    assert!(!dir.join(".no_exist").join(&second).exists());
-    assert_eq!((verify(), commits(&stage)), (Some(0), vec![third.clone()]));
+    assert!(!dir.join(".no_exist").join(&second).exists() && of_another.exists());
+    let mut kept = vec![first, third.clone()];
+    kept.sort();
+    assert_eq!((verify(), commits(&stage)), (Some(0), kept));
+    prune(&stage, &["--all", "--min-age", "0s"]);
+    assert!(!of_another.exists());
 
     // A ref that names nothing may be somebody's: it is shown, and stays with what is known of it.
     fs::remove_dir_all(dir.join("snapshots").join(&third)).unwrap();
     let kinds: Vec<_> =
-        items(&prune(&stage, &["--min-age", "0s", "--unreferenced"])[0]).into_iter().map(|it| it.0).collect();
+        items(&prune(&stage, &["--min-age", "0s", "--all"])[0]).into_iter().map(|it| it.0).collect();
     assert!(!kinds.contains(&"trace".to_owned()) && dir.join("refs/main").exists());
+}
+
+#[tokio::test]
+async fn a_ref_that_says_nothing_protects_its_repo_and_stops_no_other() {
+    let (stage, _) = stage().await;
+    stage.hub.add(Repo::model("plain").file("x", "x").branch("main"));
+    fetch(&stage, &["plain", "--revision", stage.hub.commit("plain", "main").as_str()]);
+    let dir = stage.repo_dir();
+    for folder in ["", "refs", "snapshots", "blobs", ".."] {
+        fs::write(dir.join(folder).join(".DS_Store"), [0; 6148]).unwrap();
+    }
+    let run = |command: &str, more: &[&str]| stage.modelcache(&[&[command], more].concat()).output().unwrap();
+    let before = listing(&dir.join("snapshots"));
+    let everything = ["--all", "--min-age", "0s", "--dry-run"];
+    assert_eq!(told(&run("prune", &everything)), "Would remove 3 snapshots, 3 contents: 6 MiB.");
+    let pulled = dir.join("refs/pulled");
+    for (what, said) in [
+        ("an empty one", "names no commit, so every snapshot of its repo counts as needed"),
+        ("a link", "refs/pulled is a link"),
+        ("nonsense", "names no commit"),
+    ] {
+        match what {
+            "a link" => symlink("gone", &pulled).unwrap(),
+            "nonsense" => fs::write(&pulled, "x".repeat(1000)).unwrap(),
+            _ => fs::write(&pulled, "").unwrap(),
+        }
+        for output in [run("list", &[]), run("prune", &everything)] {
+            let told = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(73), "{what}: {output:?}");
+            assert!(told.contains("VolumeUnsafe: ") && told.contains(said), "{what}: {told}");
+            // The other repo is there as ever, and so is all else of this one.
+            assert!(String::from_utf8_lossy(&output.stdout).contains("plain"), "{what}: {output:?}");
+        }
+        let output = run("prune", &everything);
+        assert!(
+            String::from_utf8_lossy(&output.stderr).starts_with("Would remove 1 snapshot, 1 content: 1 B.")
+        );
+        fs::remove_file(&pulled).unwrap();
+    }
+    fs::write(&pulled, "").unwrap();
+    run("prune", &everything[..3]);
+    assert_eq!(listing(&dir.join("snapshots")), before);
 }
 
 #[tokio::test]
@@ -266,7 +330,7 @@ async fn a_fetch_at_the_same_time_ends_whole() {
         Stage::with(Repo::model("acme/tiny").file("a.txt", "0").file("b.txt", "b").branch("main")).await;
     for round in 1..=12 {
         stage.hub.update("acme/tiny", |repo| repo.file("a.txt", (round % 3).to_string()).branch("main"));
-        let mut prune = stage.modelcache(&["prune", "--min-age", "0s", "--unreferenced"]);
+        let mut prune = stage.modelcache(&["prune", "--min-age", "0s", "--all"]);
         let pruning = stage.cache().exists().then(|| prune.stdout(Stdio::null()).spawn().unwrap());
         let fetched = stage.modelcache(&["fetch", "acme/tiny"]).output().unwrap();
         if let Some(mut pruning) = pruning {
@@ -285,7 +349,7 @@ async fn a_fetch_at_the_same_time_ends_whole() {
 
 #[tokio::test]
 async fn a_read_only_cache_is_listed_and_not_pruned() {
-    let (stage, [first, ..]) = stage().await;
+    let (stage, [_, second, _]) = stage().await;
     let script = "mount --bind \"$0\" \"$0\" && mount -o remount,ro,bind \"$0\" && exec \"$@\"";
     let cache = stage.cache();
     let starter = ["unshare", "--mount", "--map-root-user", "sh", "-c", script, cache.to_str().unwrap()];
@@ -296,12 +360,12 @@ async fn a_read_only_cache_is_listed_and_not_pruned() {
         return;
     }
     assert_eq!(lines(&listed).len(), 4);
-    let would = run(&["prune", "--dry-run"]);
+    let would = run(&["prune", "--unreferenced", "--dry-run"]);
     assert!(
-        lines(&would)[0].contains(&first) && told(&would).starts_with("Would remove 1 snapshot"),
+        lines(&would)[0].contains(&second) && told(&would).starts_with("Would remove 1 snapshot"),
         "{would:?}"
     );
-    let refused = run(&["prune"]);
+    let refused = run(&["prune", "--unreferenced"]);
     assert_eq!(refused.status.code(), Some(73), "{refused:?}");
     assert!(told(&refused).starts_with("VolumeNotWritable: cannot "), "{refused:?}");
     assert_eq!(commits(&stage).len(), 3);

@@ -7,8 +7,8 @@ pub const FETCH_OFFLINE: Order = offline(&["fetch", "acme/tiny"]);
 pub const VERIFY: Order = order(&["verify"]);
 pub const LIST: Order = order(&["list"]);
 /// All that may ever go.
-pub const PRUNE: Order = order(&["prune", "--min-age", "0s", "--unreferenced"]);
-pub const PRUNE_DRY: Order = order(&["prune", "--min-age", "0s", "--unreferenced", "--dry-run"]);
+pub const PRUNE: Order = order(&["prune", "--min-age", "0s", "--all"]);
+pub const PRUNE_DRY: Order = order(&["prune", "--min-age", "0s", "--all", "--dry-run"]);
 
 /// What changes nothing.
 pub const LOOKS: &[Order] = &[
@@ -34,7 +34,7 @@ pub const CHANGES: &[Order] = &[
     PRUNE,
     order(&["prune"]),
     order(&["prune", "--min-age", "0s"]),
-    order(&["prune", "acme/tiny", "--min-age", "0s", "--unreferenced", "-o", "json"]),
+    order(&["prune", "acme/tiny", "--min-age", "0s", "--all", "-o", "json"]),
 ];
 
 /// As on a file system that has none.

@@ -200,6 +200,7 @@ async fn no_document_names_a_file_a_million_times() {
 #[tokio::test]
 async fn very_many_names_of_commits_are_gone_through_once() {
     const MANY: u32 = 30_000;
+    const STALE: u32 = 2_000;
     let bases = Bases::make().await;
     let site = Site::new(&bases, Base::Complete, false);
     let (snapshots, refs) = (Place::Snapshots.path(&bases, &site), Place::Refs.path(&bases, &site));
@@ -209,6 +210,11 @@ async fn very_many_names_of_commits_are_gone_through_once() {
         fs::create_dir(snapshots.join(&kept)).unwrap();
         fs::write(refs.join(format!("r{number}")), kept).unwrap();
         fs::write(own.join(format!("{lost}-x.json")), "x").unwrap();
+    }
+    for number in 0..STALE {
+        let stale = format!("e{number:039x}");
+        fs::create_dir(snapshots.join(&stale)).unwrap();
+        fs::write(own.join(format!("{stale}-x.json")), "x").unwrap();
     }
     for order in [LIST, PRUNE] {
         harmless(&bases, &site, &order, "very many");

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::hub::{Evidence, NameError, RepoType, Token};
+use crate::hub::{Evidence, RepoPath, RepoType, Token};
 
 const SHA1: &str = "0123456789abcdef0123456789abcdef01234567";
 
@@ -166,8 +166,12 @@ fn each_kind_of_trouble_is_named() {
          HF_TOKEN."
     );
     assert!(say(&HubError::Storage { host: "cdn".into(), status: 403 }).contains("cdn"));
-    let name = NameError::Path { path: "../x".into(), why: "a part of it is empty, `.` or `..`" };
-    assert!(say(&HubError::Name(name)).contains("`../x`"));
+    let name = "Icon\r".parse::<RepoPath>().unwrap_err();
+    assert_eq!(
+        say(&HubError::Name(name)),
+        "datasets/org/x cannot be used as a whole: the file name `Icon\\r` cannot be written safely: it has control characters. \
+         Leave that file out with the exclude pattern `Icon?`, or ask the repo's authors to rename it."
+    );
     let missing = say(&HubError::Token(TokenError::Missing));
     assert!(missing.starts_with("The token file does not exist. Check what --token-file"), "{missing}");
     let unreadable = |kind| say(&HubError::Token(TokenError::Unreadable { kind }));
@@ -181,7 +185,7 @@ fn each_kind_of_trouble_is_named() {
 
 #[test]
 fn patterns_that_match_nothing_get_a_hint() {
-    let listed: Vec<RepoPath> = ["a", "b", "c"].map(|path| path.parse().unwrap()).into();
+    let listed = ["a", "b", "c"].map(str::to_owned);
     let subject = Subject {
         repo: &repo(RepoType::Model),
         revision: &Revision::default(),
