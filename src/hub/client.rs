@@ -2,27 +2,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use reqwest::{Certificate, Client, header::LINK, redirect::Policy};
-use url::Url;
+use reqwest::{Certificate, Client, redirect::Policy};
 
 use super::{
-    Commit, Endpoint, Identity, RemoteFile, Repo, RepoFile, RepoPath, Revision, RevisionInfo, Token,
-    answer::{self, Unusable},
+    Commit, Endpoint, Identity, RemoteFile, Repo, RepoPath, Revision, RevisionInfo, Token, answer,
     error::{HubError, Trouble},
     request::{Answer, Get, patiently},
     transport,
 };
 
 /// The largest JSON answer that is read; a page of a listing has some 300 KiB.
-const MAX_JSON: usize = 64 * 1024 * 1024;
-/// The same where several are read at one time, by an operator: a page of 1,000 files with the longest paths has 5 MiB.
-const MAX_PAGE: usize = 16 * 1024 * 1024;
-/// The most bytes of all pages of a listing.
-const MAX_LISTING: usize = 1 << 30;
-/// The most pages of a listing, of 1,000 files each at the Hub.
-const MAX_PAGES: usize = 1000;
-/// The most files of a commit, twice what the Hub recommends for one repo: all of them are in memory at once.
-const MAX_FILES: usize = 200_000;
+pub(super) const MAX_JSON: usize = 64 * 1024 * 1024;
 /// A limit for a whole JSON answer, so that one that comes byte by byte ends.
 const JSON_LIMIT: Duration = Duration::from_secs(60);
 
@@ -118,75 +108,6 @@ impl Hub {
         answer::revision(&body).map_err(|error| error.at(answer.host, token.is_some()))
     }
 
-    /// All files of a commit, in order of path. A listing that cannot be trusted as a whole is refused as a whole.
-    pub async fn list(
-        &self,
-        repo: &Repo,
-        commit: &Commit,
-        token: Option<&Token>,
-    ) -> Result<Vec<RepoFile>, HubError> {
-        let mut files = Vec::new();
-        self.pages(repo, commit, token, MAX_JSON, |file| {
-            files.push(file);
-            Ok(())
-        })
-        .await?;
-        answer::tree(files).map_err(|error| error.at(self.endpoint.host().to_owned(), token.is_some()))
-    }
-
-    /// Hands each file of a commit over, in the order of the pages. No more than a page is held in memory, and a number for each
-    /// path: a listing that cannot be trusted as a whole ends with an error.
-    pub async fn each_file(
-        &self,
-        repo: &Repo,
-        commit: &Commit,
-        token: Option<&Token>,
-        mut see: impl FnMut(RepoFile) + Send,
-    ) -> Result<(), HubError> {
-        let mut paths = answer::Paths::default();
-        self.pages(repo, commit, token, MAX_PAGE, |file| {
-            paths.add(file.path.as_str())?;
-            see(file);
-            Ok(())
-        })
-        .await
-    }
-
-    /// Reads the pages of a listing, each of at most `most` bytes.
-    async fn pages(
-        &self,
-        repo: &Repo,
-        commit: &Commit,
-        token: Option<&Token>,
-        most: usize,
-        mut see: impl FnMut(RepoFile) -> Result<(), Unusable> + Send,
-    ) -> Result<(), HubError> {
-        let mut address = self.endpoint.tree(repo, commit);
-        let (mut files, mut bytes) = (0, 0);
-        for _ in 0..MAX_PAGES {
-            let (body, answer) = self.json_within(most, &address, token).await?;
-            let failed = |error: Unusable| error.at(answer.host.clone(), token.is_some());
-            let too_many =
-                |what: String| failed(Unusable::Wrong(format!("the listing has more than {what}")));
-            bytes += body.len();
-            if bytes > MAX_LISTING {
-                return Err(too_many(format!("{} MiB", MAX_LISTING >> 20)));
-            }
-            answer::tree_page(&body, &mut |file| {
-                files += 1;
-                if files > MAX_FILES {
-                    return Err(Unusable::Wrong(format!("the listing has more than {MAX_FILES} files")));
-                }
-                see(file)
-            })
-            .map_err(failed)?;
-            let Some(next) = next_page(&answer).map_err(failed)? else { return Ok(()) };
-            address = next.into();
-        }
-        let what = format!("the listing has more than {MAX_PAGES} pages");
-        Err(HubError::BadAnswer { host: self.endpoint.host().to_owned(), what })
-    }
-
     /// A file of a commit and of this size, to be read. Nothing is sent yet.
     #[must_use]
     pub fn file(&self, repo: &Repo, commit: &Commit, path: &RepoPath, size: u64) -> RemoteFile {
@@ -202,7 +123,8 @@ impl Hub {
         self.json_within(MAX_JSON, address, token).await
     }
 
-    async fn json_within(
+    /// The same, of at most so many bytes.
+    pub(super) async fn json_within(
         &self,
         most: usize,
         address: &str,
@@ -226,17 +148,5 @@ impl Hub {
             }
         })
         .await
-    }
-}
-
-/// The address of the next page, which must be where this one is: the token goes there.
-fn next_page(answer: &Answer) -> Result<Option<Url>, Unusable> {
-    let here = answer.response.url();
-    let links = answer.response.headers().get_all(LINK).iter();
-    let next = links.map(|link| answer::next_link(link.as_bytes())).find_map(Result::transpose);
-    let Some(next) = next.transpose()? else { return Ok(None) };
-    match here.join(next) {
-        Ok(url) if url.origin() == here.origin() => Ok(Some(url)),
-        _ => Err(Unusable::Wrong("the next page of the listing is at another host".to_owned())),
     }
 }

@@ -103,6 +103,15 @@ impl Endpoint {
         address
     }
 
+    /// The same path and query here as at another address, such as the Hub's own that a mirror passes on.
+    pub(super) fn address_of(&self, elsewhere: &Url) -> String {
+        let own_path = self.base.splitn(4, '/').nth(3).map(|path| format!("/{path}")).unwrap_or_default();
+        let path = elsewhere.path();
+        let path = path.strip_prefix(&own_path).filter(|rest| rest.starts_with('/')).unwrap_or(path);
+        let query = elsewhere.query().map(|query| format!("?{query}")).unwrap_or_default();
+        format!("{}{path}{query}", self.base)
+    }
+
     /// Where the right to read a commit's files from Xet is asked for.
     #[cfg(feature = "xet")]
     pub(super) fn xet_read_token(&self, repo: &Repo, commit: &Commit) -> String {
@@ -219,6 +228,21 @@ mod tests {
         ] {
             let error = bad.parse::<Endpoint>().unwrap_err().to_string();
             assert!(!error.contains("very") && !error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn addresses_elsewhere_have_one_here() {
+        let hub = "https://huggingface.co/api/models/a/b/tree/main?cursor=a%2Cb";
+        for (endpoint, elsewhere, expected) in [
+            ("https://mirror", hub, "https://mirror/api/models/a/b/tree/main?cursor=a%2Cb"),
+            ("https://mirror/hf", hub, "https://mirror/hf/api/models/a/b/tree/main?cursor=a%2Cb"),
+            ("https://mirror:8443/hf", "http://mirror/hf/api/x", "https://mirror:8443/hf/api/x"),
+            ("https://mirror/api", "http://mirror/apis/x", "https://mirror/api/apis/x"),
+            ("https://mirror/a/b", "http://mirror/a/b", "https://mirror/a/b/a/b"),
+        ] {
+            let endpoint: Endpoint = endpoint.parse().unwrap();
+            assert_eq!(endpoint.address_of(&elsewhere.parse().unwrap()), expected);
         }
     }
 

@@ -8,6 +8,8 @@ mod client;
 mod endpoint;
 mod error;
 mod file;
+mod link;
+mod listing;
 mod patterns;
 mod preflight;
 mod proxy;

@@ -245,6 +245,7 @@ impl Round<'_> {
 
     async fn resolve(&self, info: Result<RevisionInfo, HubError>) -> Result<Snapshot, Stop> {
         let Question { repo, patterns, pinned, token, .. } = *self.question;
+        let told = info.as_ref().ok().cloned();
         let now = match (info, pinned) {
             (Ok(info), _) => info.commit,
             // The branch is gone, but what is pinned stays.
@@ -253,15 +254,16 @@ impl Round<'_> {
         };
         let latest = self.newest(&now).await;
         let commit = pinned.cloned().unwrap_or(now);
+        let named = told.and_then(|info| info.files_of(&commit));
         let mut tally = Tally::default();
         let mut files = Vec::new();
         let listed = if self.question.files {
-            self.hub.list(repo, &commit, token).await.map(|listing| {
+            self.hub.list(repo, &commit, named, token).await.map(|listing| {
                 files = listing.into_iter().filter(|file| tally.add(file, patterns)).collect();
             })
         } else {
             let see = |file: RepoFile| _ = tally.add(&file, patterns);
-            self.hub.each_file(repo, &commit, token, see).await
+            self.hub.each_file(repo, &commit, named, token, see).await
         };
         if let Err(error) = listed {
             // What is missing then is the commit, whatever the revision is called.

@@ -53,7 +53,7 @@ impl Get<'_> {
             kind: Trouble::Setup,
             detail: error.to_string(),
         })?;
-        let home = url.origin();
+        let home = url.clone();
         let mut at_home = self.at_home;
         for _ in 0..=MAX_REDIRECTS {
             let host = host_of(&url);
@@ -77,10 +77,14 @@ impl Get<'_> {
                 .and_then(|location| url.join(location).ok())
                 .filter(|target| target.has_host() && matches!(target.scheme(), "https" | "http"))
                 .ok_or_else(|| bad("it redirects to nowhere".to_owned()))?;
+            if at_home && let Some(own) = self.at_own_scheme(&home, &target).filter(|own| *own != url) {
+                url = own;
+                continue;
+            }
             if url.scheme() == "https" && target.scheme() != "https" {
                 return Err(bad(format!("it redirects to {} without TLS", host_of(&target))));
             }
-            at_home = at_home && target.origin() == home;
+            at_home = at_home && target.origin() == home.origin();
             if !at_home && self.limit.is_some() {
                 return Err(bad(format!(
                     "it redirects to {}; if that is the Hub, make it the endpoint",
@@ -90,6 +94,19 @@ impl Get<'_> {
             url = target;
         }
         Err(HubError::BadAnswer { host: host_of(&url), what: "it redirects without end".to_owned() })
+    }
+
+    /// The same address by the endpoint's own scheme, where a redirect names the endpoint by the other one: a mirror behind a
+    /// proxy that ends TLS does not know how it is reached. A download that gets TLS this way may have it.
+    fn at_own_scheme(&self, home: &Url, target: &Url) -> Option<Url> {
+        let port_fits = target.port().is_none_or(|port| Some(port) == home.port_or_known_default());
+        let is_home = target.host() == home.host() && target.scheme() != home.scheme() && port_fits;
+        (is_home && (home.scheme() == "https" || self.limit.is_some())).then(|| {
+            let mut own = home.clone();
+            own.set_path(target.path());
+            own.set_query(target.query());
+            own
+        })
     }
 
     /// Sorts an answer by its status.

@@ -101,6 +101,48 @@ async fn calls_of_the_api_stay_at_the_hub() {
     assert!(login.heads().is_empty());
 }
 
+/// A proxy ends TLS before a mirror, which so writes `http://` where it means itself.
+#[tokio::test]
+async fn a_mirror_that_names_itself_without_tls_is_asked_with_tls() {
+    for (renamed, port) in [("/api/models/org/y/auth-check", false), ("/api/models/org/y/auth-check", true)] {
+        let own_port = std::sync::Arc::new(std::sync::OnceLock::<u16>::new());
+        let known = own_port.clone();
+        let hub = Wire::tls(move |head| {
+            let port = if port { format!(":{}", known.get().unwrap()) } else { String::new() };
+            if head.contains("/org/x/") {
+                redirect(301, &format!("http://localhost{port}{renamed}"))
+            } else {
+                ok("OK")
+            }
+        });
+        own_port.set(hub.address.port()).unwrap();
+        auth_check(&hub).await.unwrap();
+        assert_eq!(hub.heads().len(), 2);
+        assert!(hub.heads().iter().all(|head| saw_token(head)));
+    }
+    let small = Wire::tls(|head| {
+        if head.contains("/resolve/") {
+            redirect(307, "http://localhost/api/resolve-cache/a.bin?x=%2f")
+        } else {
+            answer(200, "", "content")
+        }
+    });
+    let mut body = open(&small).await.unwrap();
+    assert_eq!(body.next_chunk().await.unwrap().as_deref(), Some(&b"content"[..]));
+    assert!(small.heads()[1].starts_with("get /api/resolve-cache/a.bin?x=%2f "), "{}", small.heads()[1]);
+}
+
+#[tokio::test]
+async fn a_redirect_to_the_same_address_by_the_other_scheme_is_told() {
+    let hub = Wire::start(|_| redirect(301, "https://localhost/api/models/org/x/auth-check"));
+    let error = auth_check(&hub).await.unwrap_err();
+    assert!(matches!(&error, HubError::BadAnswer { what, .. } if what.contains("make it the endpoint")));
+    let hub = Wire::tls(|_| redirect(301, "http://localhost/api/models/org/x/auth-check"));
+    let error = auth_check(&hub).await.unwrap_err();
+    assert!(matches!(&error, HubError::BadAnswer { what, .. } if what.contains("without TLS")), "{error:?}");
+    assert_eq!(hub.heads().len(), 1);
+}
+
 #[tokio::test]
 async fn a_redirect_never_gives_up_tls() {
     let storage = Wire::start(|_| answer(200, "", "content"));

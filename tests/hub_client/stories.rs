@@ -354,9 +354,9 @@ async fn a_masked_listing_is_no_listing() {
     let story = Story::begin().await;
     let commit = story.hub.commit("bob/gated", "main").parse().unwrap();
     let gated = ask("bob/gated").with("hf_alice");
-    let error = story.client.list(&gated.repo, &commit, gated.token.as_ref()).await.unwrap_err();
+    let error = story.client.list(&gated.repo, &commit, None, gated.token.as_ref()).await.unwrap_err();
     assert_eq!(error.reason(), Reason::AccessDenied);
-    let error = story.client.list(&gated.repo, &commit, None).await.unwrap_err();
+    let error = story.client.list(&gated.repo, &commit, None, None).await.unwrap_err();
     assert_eq!(error.reason(), Reason::TokenRequired);
 }
 
