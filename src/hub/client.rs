@@ -6,6 +6,7 @@ use reqwest::{Certificate, Client, redirect::Policy};
 
 use super::{
     Commit, Endpoint, Identity, RemoteFile, Repo, RepoPath, Revision, RevisionInfo, Token, answer,
+    coding::{self, CodingError},
     error::{HubError, Trouble},
     request::{Answer, Get, patiently},
     transport,
@@ -114,7 +115,7 @@ impl Hub {
         RemoteFile::new(self.client.clone(), self.endpoint.resolve(repo, commit, path), size)
     }
 
-    /// An answer of bounded size, with its head.
+    /// An answer of bounded size, with its head. Compressed ones count as long as they become.
     pub(super) async fn json(
         &self,
         address: &str,
@@ -131,6 +132,10 @@ impl Hub {
         token: Option<&Token>,
     ) -> Result<(Vec<u8>, Answer), HubError> {
         let get = Get { address, token, part: None, at_home: true, limit: Some(JSON_LIMIT) };
+        let unusable = |answer: &Answer, error: &CodingError| HubError::BadAnswer {
+            host: answer.host.clone(),
+            what: error.to_string(),
+        };
         patiently(|| async {
             let mut answer = get.send(&self.client).await?;
             let mut body = Vec::new();
@@ -138,14 +143,15 @@ impl Hub {
                 let chunk = answer.response.chunk().await;
                 let Some(chunk) = chunk.map_err(|error| transport::failed(error, answer.host.clone()))?
                 else {
-                    return Ok((body, answer));
+                    break;
                 };
                 if body.len() + chunk.len() > most {
-                    let what = format!("it is larger than {} MiB", most >> 20);
-                    return Err(HubError::BadAnswer { host: answer.host, what });
+                    return Err(unusable(&answer, &CodingError::TooLarge(most)));
                 }
                 body.extend_from_slice(&chunk);
             }
+            let body = coding::decode(answer.response.headers(), body, most);
+            Ok((body.map_err(|error| unusable(&answer, &error))?, answer))
         })
         .await
     }

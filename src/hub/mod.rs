@@ -5,6 +5,7 @@ mod answer;
 mod body;
 mod ca_bundle;
 mod client;
+mod coding;
 mod endpoint;
 mod error;
 mod file;

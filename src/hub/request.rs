@@ -10,7 +10,7 @@ use reqwest::{
 use url::Url;
 
 use super::{
-    Refusal, Token,
+    Refusal, Token, coding,
     endpoint::host_of,
     error::{HubError, Trouble},
     rate_limit,
@@ -155,6 +155,7 @@ async fn refusal(mut response: Response, token: Option<&Token>) -> Refusal {
             break;
         }
     }
+    let body = coding::decode_beginning(response.headers(), body, MAX_ERROR_BODY);
     let header = |name| {
         response.headers().get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
     };

@@ -188,6 +188,32 @@ async fn an_answer_without_end_is_given_up() {
 }
 
 #[tokio::test]
+async fn json_that_comes_compressed_is_read() {
+    use flate2::{Compression, read::GzEncoder};
+    let gzip = |status: u16, body: &str| {
+        let mut packed = Vec::new();
+        GzEncoder::new(body.as_bytes(), Compression::fast()).read_to_end(&mut packed).unwrap();
+        let length = packed.len();
+        let head = format!(
+            "HTTP/1.1 {status} X\r\nContent-Encoding: gzip\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+        );
+        Some([head.into_bytes(), packed].concat())
+    };
+    let wire = Wire::start(move |_| gzip(200, &format!(r#"{{"sha":"{SHA1}"}}"#)));
+    assert_eq!(revision(&wire.endpoint()).await.unwrap().commit, commit());
+
+    let wire = Wire::start(move |_| gzip(403, r#"{"error":"not from here"}"#));
+    let error = revision(&wire.endpoint()).await.unwrap_err();
+    assert!(matches!(&error, HubError::Refused(refusal) if refusal.words == "not from here"), "{error:?}");
+
+    let bomb = gzip(200, &" ".repeat((64 << 20) + 1));
+    let wire = Wire::start(move |_| bomb.clone());
+    assert!(bad_answer(&list(&wire).await.unwrap_err()).contains("larger than 64 MiB"));
+    let wire = Wire::start(|_| answer(200, "Content-Encoding: compress\r\n", "x"));
+    assert!(bad_answer(&list(&wire).await.unwrap_err()).contains("encoded as `compress`"));
+}
+
+#[tokio::test]
 async fn listings_end() {
     let wire = Wire::start(|_| answer(200, "Link: <mailto:hub@example.org>; rel=\"next\"\r\n", "[]"));
     assert!(bad_answer(&list(&wire).await.unwrap_err()).contains("next page is no address"));
