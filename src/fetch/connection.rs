@@ -17,6 +17,8 @@ use crate::{
     hub::{Body, HubError, RemoteFile, RepoFile, Token, Trouble},
 };
 
+/// An answer that ends early, as some servers' parts do, was worth its request if it brought so much.
+const WORTHWHILE: u64 = 64 * 1024;
 /// What brings less in a second counts as silent.
 const TRICKLE: u64 = 1024;
 
@@ -90,6 +92,7 @@ impl Transfer<'_> {
             let before = writer.at;
             let (error, reading) = match self.stream(token.as_ref(), writer).await {
                 Ok(()) if writer.at >= writer.end => return Ok(()),
+                Ok(()) if self.in_parts && writer.at.saturating_sub(before) >= WORTHWHILE => continue,
                 Ok(()) => (downloads.cut("the content ended early", Trouble::Cut), true),
                 Err(End::Open(HubError::Refused(refusal))) if refusal.status == 401 && !token_is_new => {
                     // A mounted Secret may have been renewed since.

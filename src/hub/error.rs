@@ -38,6 +38,17 @@ pub enum HubError {
         /// Its answer.
         status: u16,
     },
+    /// A file is there, but not of the size that the Hub lists: it was cut where it is kept, or is another one. It may be
+    /// whole at another place of the storage.
+    #[error("download from {host} failed: the file there has {found} bytes instead of {expected}")]
+    WrongSize {
+        /// Who has it.
+        host: String,
+        /// Its size as listed.
+        expected: u64,
+        /// Its size there.
+        found: u64,
+    },
     /// An answer came, but not one that the Hub's protocol knows.
     #[error("answer of {host} is not usable: {what}")]
     BadAnswer {
@@ -103,6 +114,7 @@ impl HubError {
             Self::Unreachable { .. } | Self::Storage { .. } | Self::BadAnswer { .. } => {
                 Reason::HubUnreachable
             }
+            Self::WrongSize { .. } => Reason::HashMismatch,
             Self::Name(error) => error.reason(),
             Self::Token(error) => error.reason(),
         }
@@ -112,7 +124,7 @@ impl HubError {
     #[must_use]
     pub const fn is_transient(&self) -> bool {
         match self {
-            Self::RateLimited { .. } | Self::Storage { .. } => true,
+            Self::RateLimited { .. } | Self::Storage { .. } | Self::WrongSize { .. } => true,
             Self::Unreachable { kind, .. } => !matches!(kind, Trouble::Tls | Trouble::Setup),
             Self::Refused(_) | Self::BadAnswer { .. } | Self::Name(_) | Self::Token(_) => false,
         }
@@ -124,6 +136,16 @@ impl HubError {
         match self {
             Self::RateLimited { retry_after, .. } => Some(*retry_after),
             _ => None,
+        }
+    }
+
+    /// Whether some servers answer so to a request for a part, when they give the whole only.
+    pub(super) const fn may_mean_the_part(&self) -> bool {
+        match self {
+            Self::Storage { status, .. } => matches!(status, 400 | 403 | 501),
+            Self::Unreachable { kind, .. } => matches!(kind, Trouble::Server(501)),
+            Self::Refused(refusal) => matches!(refusal.status, 400 | 403) && refusal.code.is_none(),
+            _ => false,
         }
     }
 

@@ -271,6 +271,63 @@ async fn ranges_are_taken_as_the_server_gives_them() {
 }
 
 #[tokio::test]
+async fn a_file_of_another_size_is_told_with_both_sizes() {
+    let whole = || answer(200, "", "0123456");
+    let part = |head: &str| {
+        if head.contains("range:") {
+            answer(206, "Content-Range: bytes 4-6/7\r\n", "456")
+        } else {
+            answer(200, "", "0123456")
+        }
+    };
+    let beyond =
+        |head: &str| if head.contains("range:") { answer(416, "", "") } else { answer(200, "", "0123456") };
+    for wire in [Wire::start(move |_| whole()), Wire::start(part), Wire::start(beyond)] {
+        let error = open(&wire, 4).await.unwrap_err();
+        let host = format!("localhost:{}", wire.address.port());
+        assert_eq!(error, HubError::WrongSize { host, expected: 10, found: 7 });
+        assert!(error.reason() == Reason::HashMismatch && error.is_transient());
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_parts_is_asked_for_the_whole_once() {
+    for status in [400, 403, 501] {
+        for refusing in [true, false] {
+            let wire = Wire::start(move |head| {
+                if refusing || head.contains("range:") {
+                    answer(status, "", "<html>no ranges here</html>")
+                } else {
+                    answer(200, "", "0123456789")
+                }
+            });
+            let body = open(&wire, 4).await;
+            assert_eq!(body.map(|body| body.start).map_err(drop), if refusing { Err(()) } else { Ok(0) });
+            assert_eq!(wire.heads().len(), 2, "{status}");
+        }
+    }
+    // The Hub's own word is about the repo.
+    let wire = Wire::start(|_| answer(403, "X-Error-Code: GatedRepo\r\n", ""));
+    open(&wire, 4).await.unwrap_err();
+    assert_eq!(wire.heads().len(), 1);
+    // Who has given a part does so again.
+    let mut parts = 0;
+    let wire = Wire::start(move |_| {
+        parts += 1;
+        if parts == 1 {
+            answer(206, "Content-Range: bytes 4-9/10\r\n", "456789")
+        } else {
+            answer(403, "", "")
+        }
+    });
+    let hub = Hub::connect(&wire.endpoint()).unwrap();
+    let file = hub.file(&model(), &commit(), &path("a.bin"), 10);
+    file.open(None, 4..10).await.unwrap();
+    file.open(None, 4..10).await.unwrap_err();
+    assert_eq!(wire.heads().len(), 2);
+}
+
+#[tokio::test]
 async fn a_body_that_ends_early_is_no_end() {
     let wire = Wire::start(|_| Some(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n01234".to_vec()));
     let mut body = open(&wire, 0).await.unwrap();

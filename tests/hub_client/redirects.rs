@@ -12,7 +12,7 @@ use crate::{
 
 async fn open(hub: &Wire) -> Result<Body, HubError> {
     let hub = Hub::connect(&hub.endpoint()).unwrap();
-    hub.file(&model(), &commit(), &path("a.bin"), 10).open(Some(&token()), 0..10).await
+    hub.file(&model(), &commit(), &path("a.bin"), 7).open(Some(&token()), 0..7).await
 }
 
 async fn auth_check(hub: &Wire) -> Result<(), HubError> {
