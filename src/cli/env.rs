@@ -7,7 +7,7 @@ mod official;
 
 use std::{collections::HashMap, ffi::OsString, path::PathBuf};
 
-use crate::hub::{CaBundle, CaBundleError, TokenSource};
+use crate::hub::{CaBundle, CaBundleError, Timeout, TimeoutError, Timeouts, TokenSource};
 
 /// Environment variables.
 #[derive(Debug)]
@@ -102,6 +102,14 @@ impl Env {
         self.get(CaBundle::VARIABLE).map(str::parse).transpose()
     }
 
+    /// How long an endpoint is waited for. What is wrong is told with the variable that is.
+    pub(super) fn timeouts(&self) -> Result<Timeouts, (&'static str, TimeoutError)> {
+        let read = |name: &'static str| {
+            self.get(name).map(str::parse::<Timeout>).transpose().map_err(|error| (name, error))
+        };
+        Ok(Timeouts { download: read(Timeouts::DOWNLOAD)?, metadata: read(Timeouts::METADATA)? })
+    }
+
     /// Whether Xet shall not be used.
     pub(super) fn without_xet(&self) -> bool {
         self.get("HF_HUB_DISABLE_XET").is_some_and(is_true)
@@ -158,6 +166,21 @@ mod tests {
         std::fs::write(&file, "hf_c").unwrap();
         assert_eq!(token(&[("HF_TOKEN_PATH", path)]), TokenSource::File(file.clone()));
         assert_eq!(token(&[("HF_HOME", home)]), TokenSource::File(file));
+    }
+
+    #[test]
+    fn timeouts_are_whole_seconds() {
+        let timeouts = |variables: &[(&str, &str)]| with(variables).timeouts();
+        assert_eq!(timeouts(&[("HF_HUB_ETAG_TIMEOUT", "")]), Ok(Timeouts::default()));
+        let seconds = |seconds: &str| Some(seconds.parse().unwrap());
+        assert_eq!(
+            timeouts(&[("HF_HUB_ETAG_TIMEOUT", "86400"), ("HF_HUB_DOWNLOAD_TIMEOUT", "5")]),
+            Ok(Timeouts { download: seconds("5"), metadata: seconds("86400") })
+        );
+        assert_eq!(
+            timeouts(&[("HF_HUB_ETAG_TIMEOUT", "1"), ("HF_HUB_DOWNLOAD_TIMEOUT", "soon")]),
+            Err(("HF_HUB_DOWNLOAD_TIMEOUT", TimeoutError))
+        );
     }
 
     #[test]

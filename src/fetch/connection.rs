@@ -13,6 +13,7 @@ use tokio::time::{sleep, timeout};
 
 use super::{FetchError, Limits, download::Downloads, progress::FileProgress, retry::Retry, writer::Writer};
 use crate::{
+    activity,
     cache::{CacheError, Part, Partial},
     hub::{Body, HubError, RemoteFile, RepoFile, Token, Trouble},
 };
@@ -125,7 +126,9 @@ impl Transfer<'_> {
         }
         let alone = self.open.load(Relaxed) == 1;
         let to = if alone { self.partial.free_until(writer.end) } else { writer.end };
-        let mut body = self.remote.open(token, writer.at..to).await.map_err(End::Open)?;
+        let opened = self.remote.open(token, writer.at..to);
+        let opened = activity::expect(self.downloads.limits.first_byte, opened).await;
+        let mut body = opened.map_err(End::Open)?;
         if body.start != writer.at {
             if self.in_parts {
                 return Err(End::Final(Failure::OnlyWhole));

@@ -1,5 +1,7 @@
 //! The content of a file on its way from the Hub. Does not know where it is written to.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use reqwest::{
     Response,
@@ -24,6 +26,7 @@ enum Carrier {
     Http {
         host: String,
         response: Response,
+        idle: Duration,
     },
     #[cfg(feature = "xet")]
     Xet(super::XetBody),
@@ -40,17 +43,20 @@ impl Body {
     /// The next bytes; none at the end. A connection that ends early is an error, never an end.
     pub async fn next_chunk(&mut self) -> Result<Option<Bytes>, HubError> {
         match &mut self.carrier {
-            Carrier::Http { host, response } => {
-                response.chunk().await.map_err(|error| transport::failed(error, host.clone()))
-            }
+            Carrier::Http { host, response, idle } => transport::within(*idle, host, response.chunk()).await,
             #[cfg(feature = "xet")]
             Carrier::Xet(body) => body.next_chunk().await,
         }
     }
 
-    /// Reads the head of an answer to a request for what begins at `from` of a file of this size. None: the server cannot
-    /// give that range, so all of the file must be asked for.
-    pub(super) fn new(answer: Answer, from: u64, size: u64) -> Result<Option<Self>, HubError> {
+    /// Reads the head of an answer to a request for what begins at `from` of a file of this size. Its bytes may keep
+    /// away for `idle`. None: the server cannot give that range, so all of the file must be asked for.
+    pub(super) fn new(
+        answer: Answer,
+        from: u64,
+        size: u64,
+        idle: Duration,
+    ) -> Result<Option<Self>, HubError> {
         let Answer { response, host, .. } = answer;
         let bad = |what: &str| Err(HubError::BadAnswer { host: host.clone(), what: what.to_owned() });
         let encoding = response.headers().get(CONTENT_ENCODING);
@@ -71,14 +77,14 @@ impl Body {
         match response.status().as_u16() {
             206 => match range {
                 Some((start, _)) if start == from => {
-                    Ok(Some(Self { start, length, carrier: Carrier::Http { host, response } }))
+                    Ok(Some(Self { start, length, carrier: Carrier::Http { host, response, idle } }))
                 }
                 // As good as no ranges at all, and the whole file is still to be had.
                 _ if from > 0 => Ok(None),
                 _ => bad("another part of the file came than was asked for"),
             },
             416 => Ok(None),
-            _ => Ok(Some(Self { start: 0, length, carrier: Carrier::Http { host, response } })),
+            _ => Ok(Some(Self { start: 0, length, carrier: Carrier::Http { host, response, idle } })),
         }
     }
 }

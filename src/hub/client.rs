@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use reqwest::{Certificate, Client, redirect::Policy};
 
 use super::{
-    Commit, Endpoint, Identity, RemoteFile, Repo, RepoPath, Revision, RevisionInfo, Token, answer,
+    Commit, Endpoint, Identity, RemoteFile, Repo, RepoPath, Revision, RevisionInfo, Timeout, Token, answer,
     coding::{self, CodingError},
     error::{HubError, Trouble},
     request::{Answer, Get, patiently},
@@ -17,18 +17,30 @@ pub(super) const MAX_JSON: usize = 64 * 1024 * 1024;
 /// A limit for a whole JSON answer, so that one that comes byte by byte ends.
 const JSON_LIMIT: Duration = Duration::from_secs(60);
 
+/// Who asks about many repos, as an operator does, waits no longer for one, whatever is set.
+const LONGEST_ANSWER: Duration = Duration::from_secs(300);
+
 /// How long to wait for the Hub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
     /// For a connection.
     pub connect: Duration,
-    /// For the next bytes.
+    /// For an answer about a repo to begin; all of it may take a minute, or as long as this.
+    pub metadata: Duration,
+    /// For a file to begin: a mirror may have to fetch it first.
+    pub first_byte: Duration,
+    /// For the next bytes of a file.
     pub idle: Duration,
 }
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { connect: Duration::from_secs(10), idle: Duration::from_secs(30) }
+        Self {
+            connect: Duration::from_secs(10),
+            metadata: Duration::from_secs(30),
+            first_byte: Duration::from_secs(300),
+            idle: Duration::from_secs(30),
+        }
     }
 }
 
@@ -37,13 +49,17 @@ impl Default for Patience {
 pub struct Hub {
     client: Client,
     endpoint: Arc<Endpoint>,
+    patience: Patience,
 }
 
 impl Hub {
     /// Gets ready to call; nothing is sent yet. System certificates (`SSL_CERT_FILE` counts) and, unless the endpoint
     /// names one, the proxy of the environment (`HTTPS_PROXY`, `NO_PROXY`) are read here.
     pub fn connect(endpoint: &Endpoint) -> Result<Self, HubError> {
-        Self::with_patience(endpoint, Patience::default())
+        let usual = Patience::default();
+        let metadata =
+            endpoint.timeouts().metadata.map_or(usual.metadata, Timeout::duration).min(LONGEST_ANSWER);
+        Self::with_patience(endpoint, Patience { metadata, ..usual })
     }
 
     /// The same with other limits of time.
@@ -66,7 +82,6 @@ impl Hub {
             // One connection for each transfer is what fills a fat link; HTTP/2 would put them all into one.
             .http1_only()
             .connect_timeout(patience.connect)
-            .read_timeout(patience.idle)
             .tcp_keepalive(Duration::from_secs(60));
         if let Some(proxy) = endpoint.proxy() {
             let proxy = reqwest::Proxy::all(proxy.url().clone());
@@ -77,7 +92,7 @@ impl Hub {
             builder = builder.tls_certs_merge(certificates.map_err(|_| unusable("the CA bundle"))?);
         }
         let client = builder.build().map_err(|error| transport::failed(error, host()))?;
-        Ok(Self { client, endpoint: Arc::new(endpoint.clone()) })
+        Ok(Self { client, endpoint: Arc::new(endpoint.clone()), patience })
     }
 
     /// Where it is.
@@ -112,7 +127,7 @@ impl Hub {
     /// A file of a commit and of this size, to be read. Nothing is sent yet.
     #[must_use]
     pub fn file(&self, repo: &Repo, commit: &Commit, path: &RepoPath, size: u64) -> RemoteFile {
-        RemoteFile::new(self.client.clone(), self.endpoint.resolve(repo, commit, path), size)
+        RemoteFile::new(self.client.clone(), self.patience, self.endpoint.resolve(repo, commit, path), size)
     }
 
     /// An answer of bounded size, with its head. Compressed ones count as long as they become.
@@ -131,7 +146,9 @@ impl Hub {
         address: &str,
         token: Option<&Token>,
     ) -> Result<(Vec<u8>, Answer), HubError> {
-        let get = Get { address, token, part: None, at_home: true, limit: Some(JSON_LIMIT) };
+        let wait = self.patience.metadata;
+        let limit = Some(JSON_LIMIT.max(wait));
+        let get = Get { address, token, part: None, at_home: true, wait, limit };
         let unusable = |answer: &Answer, error: &CodingError| HubError::BadAnswer {
             host: answer.host.clone(),
             what: error.to_string(),

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::Url;
 
-use super::{CaBundle, Commit, Proxy, Repo, RepoPath, Revision};
+use super::{CaBundle, Commit, Proxy, Repo, RepoPath, Revision, Timeouts};
 
 /// All but the unreserved characters of RFC 3986: a revision is one segment, its `/` included.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
@@ -18,6 +18,7 @@ pub struct Endpoint {
     host: String,
     proxy: Option<Proxy>,
     ca_bundle: Option<CaBundle>,
+    timeouts: Timeouts,
 }
 
 /// An address that cannot be an endpoint. It is not repeated: a password may be anywhere in it.
@@ -28,6 +29,10 @@ pub struct EndpointError {
 }
 
 impl Endpoint {
+    fn at(base: String, host: String) -> Self {
+        Self { base, host, proxy: None, ca_bundle: None, timeouts: Timeouts::default() }
+    }
+
     /// Goes there through an HTTP proxy, instead of what the environment says.
     #[must_use]
     pub fn with_proxy(mut self, proxy: Proxy) -> Self {
@@ -39,6 +44,13 @@ impl Endpoint {
     #[must_use]
     pub fn with_ca_bundle(mut self, bundle: CaBundle) -> Self {
         self.ca_bundle = Some(bundle);
+        self
+    }
+
+    /// Waits there as long as is set.
+    #[must_use]
+    pub fn with_timeouts(mut self, timeouts: Timeouts) -> Self {
+        self.timeouts = timeouts;
         self
     }
 
@@ -58,6 +70,12 @@ impl Endpoint {
     #[must_use]
     pub fn ca_bundle(&self) -> Option<&CaBundle> {
         self.ca_bundle.as_ref()
+    }
+
+    /// How long it is waited for, where that is set.
+    #[must_use]
+    pub fn timeouts(&self) -> Timeouts {
+        self.timeouts
     }
 
     /// Host and, unless it is the usual one, port: how messages name the endpoint.
@@ -133,7 +151,7 @@ impl Default for Endpoint {
     /// The Hub that everybody means.
     fn default() -> Self {
         let host = "huggingface.co".to_owned();
-        Self { base: format!("https://{host}"), host, proxy: None, ca_bundle: None }
+        Self::at(format!("https://{host}"), host)
     }
 }
 
@@ -167,7 +185,7 @@ impl FromStr for Endpoint {
         let path = url.path().trim_end_matches('/').to_owned();
         url.set_path(&path);
         let base = url.as_str().trim_end_matches('/').to_owned();
-        Ok(Self { base, host: host_of(&url), proxy: None, ca_bundle: None })
+        Ok(Self::at(base, host_of(&url)))
     }
 }
 

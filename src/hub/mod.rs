@@ -20,6 +20,7 @@ mod refusal;
 mod remote;
 mod repo;
 mod request;
+mod timeouts;
 mod token;
 mod transport;
 #[cfg(feature = "xet")]
@@ -39,6 +40,7 @@ pub use record::TokenRecord;
 pub use refusal::{Evidence, Refusal, TokenState};
 pub use remote::RemoteFile;
 pub use repo::{Commit, Repo, RepoId, RepoType, Revision};
+pub use timeouts::{Timeout, TimeoutError, Timeouts};
 pub use token::{Token, TokenError, TokenSource};
 #[cfg(feature = "xet")]
 pub use xet::{XetBody, XetFiles};

@@ -13,7 +13,7 @@ use reqwest::{Client, StatusCode};
 use tokio::sync::Mutex;
 
 use super::{
-    Body, Token,
+    Body, Patience, Token,
     error::HubError,
     request::{Answer, Get, patiently},
 };
@@ -26,6 +26,7 @@ const MAX_HTTP: u64 = 50_000_000_000;
 #[derive(Clone)]
 pub struct RemoteFile {
     client: Client,
+    patience: Patience,
     address: String,
     size: u64,
     /// None: one connection asks the Hub, and the others wait for what it learns instead of asking too.
@@ -55,9 +56,10 @@ struct InXet {
 }
 
 impl RemoteFile {
-    pub(super) fn new(client: Client, address: String, size: u64) -> Self {
+    pub(super) fn new(client: Client, patience: Patience, address: String, size: u64) -> Self {
         Self {
             client,
+            patience,
             address,
             size,
             place: Arc::default(),
@@ -81,7 +83,8 @@ impl RemoteFile {
         if let Some(body) = self.open_in_xet(token, &part).await? {
             return Ok(body);
         }
-        let hub = Get { address: &self.address, token, part: None, at_home: true, limit: None };
+        let wait = self.patience.first_byte;
+        let hub = Get { address: &self.address, token, part: None, at_home: true, wait, limit: None };
         let mut expired = None;
         loop {
             let mut place = self.place.lock().await;
@@ -162,7 +165,7 @@ impl RemoteFile {
         } else {
             Place::Storage(answer.response.url().as_str().to_owned())
         };
-        let body = Body::new(answer, from, self.size)?;
+        let body = Body::new(answer, from, self.size, self.patience.idle)?;
         if is_part && body.is_some() {
             self.gives_parts.store(true, Relaxed);
         }

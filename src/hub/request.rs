@@ -32,6 +32,8 @@ pub(super) struct Get<'a> {
     pub part: Option<(u64, u64)>,
     /// Whether the address is the Hub's own, and not its storage's.
     pub at_home: bool,
+    /// For the answer to begin.
+    pub wait: Duration,
     /// A limit for the whole answer. Downloads have none, and they may be redirected away from the Hub, to its storage.
     pub limit: Option<Duration>,
 }
@@ -67,7 +69,7 @@ impl Get<'_> {
             if let Some(limit) = self.limit {
                 request = request.timeout(limit);
             }
-            let response = request.send().await.map_err(|error| transport::failed(error, host.clone()))?;
+            let response = transport::within(self.wait, &host, request.send()).await?;
             if !is_redirect(response.status()) {
                 return self.judge(response, host, at_home).await;
             }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use modelcache::{hub::TokenSource, reason::Reason};
+use modelcache::{fetch::FetchRequest, hub::TokenSource, reason::Reason};
 use pretty_assertions::assert_eq;
 use standin_hub::{Class, Content, Fault, Gate, Harm, Repo, Request};
 
@@ -125,12 +125,27 @@ async fn parts_are_opened_side_by_side_where_the_endpoint_has_the_bytes() {
     stage.hub.resolve_cache(false);
     stage.hub.fault(Fault::new(Harm::Hang).on(Class::Resolve).after(1));
     let mut request = stage.request();
-    request.limits.stall = Duration::from_secs(600);
+    request.limits.first_byte = Duration::from_secs(600);
     let waiting = |requests: &[Request]| requests.iter().filter(|request| request.status == 0).count();
     tokio::select! {
         report = run(&request) => panic!("{}", report.message),
         () = stage.hub.until(|requests| waiting(requests) == 3) => {}
     }
+}
+
+/// A mirror that has to fetch a file first: the time for that is another one than the time between two pieces.
+#[tokio::test]
+async fn the_first_byte_may_take_longer_than_the_next_ones() {
+    let stage = harmed(Fault::new(Harm::Late(2000)).times(1)).await;
+    let mut request = stage.request();
+    (request.limits.attempts, request.limits.first_byte) = (1, Duration::from_secs(60));
+    let report = run(&request).await;
+    assert_eq!(report.reason, Reason::Verified, "{}", report.message);
+
+    let stage = harmed(Fault::new(Harm::Late(2000)).times(1)).await;
+    request.limits.first_byte = Duration::from_millis(500);
+    let report = run(&FetchRequest { limits: request.limits, ..stage.request() }).await;
+    assert_eq!(report.reason, Reason::HubUnreachable, "{}", report.message);
 }
 
 #[tokio::test]

@@ -75,7 +75,7 @@ async fn a_refused_connection() {
 #[tokio::test]
 async fn silence() {
     let wire = Wire::start(|_| None);
-    let patience = Patience { idle: Duration::from_millis(100), ..Patience::default() };
+    let patience = Patience { metadata: Duration::from_millis(100), ..Patience::default() };
     let hub = Hub::with_patience(&wire.endpoint(), patience).unwrap();
     let error = hub.auth_check(&model(), None).await.unwrap_err();
     assert_eq!(trouble(&error).0, Trouble::Timeout);
