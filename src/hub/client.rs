@@ -82,6 +82,8 @@ impl Hub {
             // One connection for each transfer is what fills a fat link; HTTP/2 would put them all into one.
             .http1_only()
             .connect_timeout(patience.connect)
+            // For what has no time of its own, such as the page with an error.
+            .read_timeout(patience.metadata.max(patience.first_byte).max(patience.idle))
             .tcp_keepalive(Duration::from_secs(60));
         if let Some(proxy) = endpoint.proxy() {
             let proxy = reqwest::Proxy::all(proxy.url().clone());

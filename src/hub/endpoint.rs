@@ -177,7 +177,10 @@ impl FromStr for Endpoint {
             return refuse("it has no host");
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return refuse("it must not hold a user name or password");
+            return refuse(
+                "it must not hold a user name or password, since addresses are shown. Give `user:password` in the place of the \
+                 token",
+            );
         }
         if url.query().is_some() || url.fragment().is_some() {
             return refuse("it must not have a `?` or `#`");
@@ -226,7 +229,8 @@ mod tests {
         }
         assert_eq!(
             "https://user:pass@host/a".parse::<Endpoint>().unwrap_err().to_string(),
-            "the address is not an endpoint: it must not hold a user name or password"
+            "the address is not an endpoint: it must not hold a user name or password, since addresses are shown. Give \
+             `user:password` in the place of the token"
         );
     }
 

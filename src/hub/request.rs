@@ -61,7 +61,10 @@ impl Get<'_> {
             let host = host_of(&url);
             let mut request = client.get(url.clone()).header(ACCEPT_ENCODING, "identity");
             if at_home && let Some(token) = self.token {
-                request = request.header(AUTHORIZATION, token.header());
+                request = match token.login() {
+                    Some((user, password)) => request.basic_auth(user, Some(password)),
+                    None => request.header(AUTHORIZATION, token.header()),
+                };
             }
             if let Some((from, to)) = self.part {
                 request = request.header(RANGE, format!("bytes={from}-{}", to.saturating_sub(1)));

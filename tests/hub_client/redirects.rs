@@ -1,7 +1,7 @@
 //! Who gets to see the token, and how far a redirect is followed.
 
 use modelcache::{
-    hub::{Body, Hub, HubError},
+    hub::{Body, Hub, HubError, Token},
     reason::Reason,
 };
 
@@ -35,6 +35,33 @@ async fn a_renamed_repo_is_followed_with_the_token() {
     auth_check(&hub).await.unwrap();
     assert_eq!(hub.heads().len(), 2);
     assert!(hub.heads().iter().all(|head| saw_token(head)));
+}
+
+/// A mirror that asks for a user name and a password gets them as the Hub gets a token, and nobody else does.
+#[tokio::test]
+async fn a_login_is_sent_as_one() {
+    let storage = Wire::start(|_| answer(200, "", "content"));
+    let to = storage.url();
+    let hub = Wire::start(move |head| {
+        if head.contains("/api/") {
+            answer(403, "X-Error-Message: no s3cr:et-word here\r\n", "")
+        } else {
+            redirect(302, &to)
+        }
+    });
+    let client = Hub::connect(&hub.endpoint()).unwrap();
+    let login = Token::parse("ann:s3cr:et-word").unwrap();
+    client.file(&model(), &commit(), &path("a.bin"), 7).open(Some(&login), 0..7).await.unwrap();
+    let refused = client.auth_check(&model(), Some(&login)).await.unwrap_err();
+    assert!(!format!("{refused} {refused:?}").contains("s3cr"), "{refused}");
+    // The heads are in lower case.
+    let expected = "authorization: basic YW5uOnMzY3I6ZXQtd29yZA==".to_lowercase();
+    assert!(
+        hub.heads().len() == 2 && hub.heads().iter().all(|head| head.contains(&expected)),
+        "{:?}",
+        hub.heads()
+    );
+    assert!(!storage.heads()[0].contains("authorization"));
 }
 
 #[tokio::test]
