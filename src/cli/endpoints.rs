@@ -22,7 +22,7 @@ pub(super) struct EndpointsError {
 }
 
 /// What an entry may have.
-const KEYS: [&str; 5] = ["url", "proxy", "timeoutSeconds", "caBundle", "caBundleFile"];
+const KEYS: [&str; 6] = ["url", "proxy", "timeoutSeconds", "httpStorage", "caBundle", "caBundleFile"];
 
 #[derive(Debug, thiserror::Error)]
 enum Flaw {
@@ -39,10 +39,12 @@ enum Flaw {
 #[derive(Debug, thiserror::Error)]
 enum EntryFlaw {
     #[error(
-        "it must have the key url, and may have proxy, timeoutSeconds and one of caBundle and caBundleFile"
+        "it must have the key url, and may have proxy, timeoutSeconds, httpStorage and one of caBundle and caBundleFile"
     )]
     NoMap,
-    #[error("there is no key `{0}`: url, proxy, timeoutSeconds, caBundle and caBundleFile are known")]
+    #[error(
+        "there is no key `{0}`: url, proxy, timeoutSeconds, httpStorage, caBundle and caBundleFile are known"
+    )]
     UnknownKey(String),
     #[error("{0} must be a text")]
     NoText(&'static str),
@@ -52,6 +54,8 @@ enum EntryFlaw {
     Url(#[from] EndpointError),
     #[error(transparent)]
     Proxy(#[from] ProxyError),
+    #[error("httpStorage must be true or false")]
+    NoBool,
     #[error("timeoutSeconds is not usable: {0}")]
     Timeout(#[from] TimeoutError),
     #[error("give caBundle or caBundleFile, not both")]
@@ -104,6 +108,10 @@ fn endpoint(entry: &Value) -> Result<Endpoint, EntryFlaw> {
             endpoint = endpoint.with_timeouts(Timeouts::both(timeout));
         }
     }
+    match entry.get("httpStorage") {
+        None | Some(Value::Null) => {}
+        Some(allowed) => endpoint = endpoint.with_http_storage(allowed.as_bool().ok_or(EntryFlaw::NoBool)?),
+    }
     let bundle = match (text(entry, "caBundle")?, text(entry, "caBundleFile")?) {
         (None, None) => return Ok(endpoint),
         (Some(_), Some(_)) => return Err(EntryFlaw::TwoBundles),
@@ -148,7 +156,7 @@ mod tests {
         let block = AUTHORITY.trim().replace('\n', "\n    ");
         let text = format!(
             "# the Hub first\n- url: https://huggingface.co\n- url: https://hub.example/hf\n  proxy: http://proxy:3128\n  \
-             caBundle: |\n    {block}\n- url: https://other.example\n  proxy:\n  timeoutSeconds: 600\n  caBundleFile: {}\n",
+             caBundle: |\n    {block}\n- url: https://other.example\n  proxy:\n  timeoutSeconds: 600\n  httpStorage: true\n  caBundleFile: {}\n",
             file.display()
         );
         let at = |url: &str| url.parse::<Endpoint>().unwrap();
@@ -160,6 +168,7 @@ mod tests {
                 .with_ca_bundle(bundle()),
             at("https://other.example")
                 .with_timeouts(Timeouts::both("600".parse().unwrap()))
+                .with_http_storage(true)
                 .with_ca_bundle(bundle()),
         ];
         assert_eq!(parse(&text).unwrap(), expected);
@@ -188,6 +197,7 @@ mod tests {
                 "- {url: 'https://a', timeoutSeconds: 1h}".to_owned(),
                 "entry 1: timeoutSeconds is not usable: a",
             ),
+            ("- {url: 'https://a', httpStorage: maybe}".to_owned(), "entry 1: httpStorage must be true or"),
             ("- {url: 'https://a', caBundle: x}".to_owned(), "entry 1: caBundle is not usable: it has no"),
             ("- {url: 'https://a', caBundle: x, caBundleFile: /y}".to_owned(), "entry 1: give caBundle or"),
             ("- {url: 'https://a', caBundleFile: /none/ca}".to_owned(), "entry 1: caBundleFile /none/ca "),

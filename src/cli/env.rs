@@ -7,7 +7,7 @@ mod official;
 
 use std::{collections::HashMap, ffi::OsString, path::PathBuf};
 
-use crate::hub::{CaBundle, CaBundleError, Timeout, TimeoutError, Timeouts, TokenSource};
+use crate::hub::{CaBundle, CaBundleError, Endpoint, Timeout, TimeoutError, Timeouts, TokenSource};
 
 /// Environment variables.
 #[derive(Debug)]
@@ -97,7 +97,7 @@ impl Env {
         self.get("HF_HUB_OFFLINE").or_else(|| self.get("TRANSFORMERS_OFFLINE")).is_some_and(is_true)
     }
 
-    /// Authorities to trust at the endpoint. The one variable here that is ours and not the Hub's.
+    /// Authorities to trust at the endpoint. This variable is ours and not the Hub's.
     pub(super) fn ca_bundle(&self) -> Result<Option<CaBundle>, CaBundleError> {
         self.get(CaBundle::VARIABLE).map(str::parse).transpose()
     }
@@ -108,6 +108,11 @@ impl Env {
             self.get(name).map(str::parse::<Timeout>).transpose().map_err(|error| (name, error))
         };
         Ok(Timeouts { download: read(Timeouts::DOWNLOAD)?, metadata: read(Timeouts::METADATA)? })
+    }
+
+    /// Whether files may come from a storage without TLS. This variable is ours, too.
+    pub(super) fn http_storage(&self) -> bool {
+        self.get(Endpoint::HTTP_STORAGE).is_some_and(is_true)
     }
 
     /// Whether Xet shall not be used.
@@ -191,5 +196,6 @@ mod tests {
             assert_eq!(with(&[("HF_HUB_OFFLINE", value)]).offline(), expected, "{value:?}");
         }
         assert!(with(&[("TRANSFORMERS_OFFLINE", "YES")]).offline());
+        assert!(with(&[("MODELCACHE_HTTP_STORAGE", "1")]).http_storage());
     }
 }

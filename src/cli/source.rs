@@ -52,7 +52,8 @@ pub(super) struct SourceArgs {
     #[arg(long, value_name = "PATTERN", conflicts_with = "filename")]
     exclude: Vec<String>,
     /// The Hub, or a mirror of it. `MODELCACHE_CA_BUNDLE` may hold certificates (PEM) to trust there beside the system's;
-    /// `HF_HUB_DOWNLOAD_TIMEOUT` and `HF_HUB_ETAG_TIMEOUT`, for a slow mirror, the seconds to wait for a file and for other answers
+    /// `HF_HUB_DOWNLOAD_TIMEOUT` and `HF_HUB_ETAG_TIMEOUT`, for a slow mirror, the seconds to wait for a file and for other answers;
+    /// `MODELCACHE_HTTP_STORAGE=1` takes files from a storage without TLS behind a mirror with TLS
     #[arg(long, value_name = "URL", env = "HF_ENDPOINT", hide_env_values = true)]
     endpoint: Option<String>,
     /// File with the token, read again when it is refused. Else `HF_TOKEN`, the file `HF_TOKEN_PATH` or `$HF_HOME/token`
@@ -244,10 +245,10 @@ fn shown<N: FromStr>(given: &str) -> String {
     given.parse::<N>().map_or_else(|_| "?".to_owned(), |_| given.to_owned())
 }
 
-/// The same, with the authorities and times that the environment names.
+/// The same, with what the environment says of the way there.
 fn reached(endpoint: Endpoint, env: &Env) -> Result<Endpoint, SourceError> {
     let timeouts = env.timeouts().map_err(|(name, error)| SourceError::Timeout(name, error))?;
-    let endpoint = endpoint.with_timeouts(timeouts);
+    let endpoint = endpoint.with_timeouts(timeouts).with_http_storage(env.http_storage());
     Ok(match env.ca_bundle()? {
         Some(bundle) => endpoint.with_ca_bundle(bundle),
         None => endpoint,

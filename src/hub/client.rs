@@ -103,6 +103,14 @@ impl Hub {
         &self.endpoint
     }
 
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(super) fn patience(&self) -> Patience {
+        self.patience
+    }
+
     /// Whose token it is. The Hub limits this call strictly: only to settle a doubt, and once for a token.
     pub async fn whoami(&self, token: &Token) -> Result<Identity, HubError> {
         let (body, answer) = self.json(&self.endpoint.whoami(), Some(token)).await?;
@@ -129,7 +137,7 @@ impl Hub {
     /// A file of a commit and of this size, to be read. Nothing is sent yet.
     #[must_use]
     pub fn file(&self, repo: &Repo, commit: &Commit, path: &RepoPath, size: u64) -> RemoteFile {
-        RemoteFile::new(self.client.clone(), self.patience, self.endpoint.resolve(repo, commit, path), size)
+        RemoteFile::new(self.clone(), self.endpoint.resolve(repo, commit, path), size)
     }
 
     /// An answer of bounded size, with its head. Compressed ones count as long as they become.
@@ -150,7 +158,7 @@ impl Hub {
     ) -> Result<(Vec<u8>, Answer), HubError> {
         let wait = self.patience.metadata;
         let limit = Some(JSON_LIMIT.max(wait));
-        let get = Get { address, token, part: None, at_home: true, wait, limit };
+        let get = Get { address, token, part: None, at_home: true, http_storage: false, wait, limit };
         let unusable = |answer: &Answer, error: &CodingError| HubError::BadAnswer {
             host: answer.host.clone(),
             what: error.to_string(),

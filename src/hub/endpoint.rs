@@ -19,6 +19,7 @@ pub struct Endpoint {
     proxy: Option<Proxy>,
     ca_bundle: Option<CaBundle>,
     timeouts: Timeouts,
+    http_storage: bool,
 }
 
 /// An address that cannot be an endpoint. It is not repeated: a password may be anywhere in it.
@@ -29,8 +30,11 @@ pub struct EndpointError {
 }
 
 impl Endpoint {
+    /// The variable of the environment that allows a storage without TLS.
+    pub const HTTP_STORAGE: &str = "MODELCACHE_HTTP_STORAGE";
+
     fn at(base: String, host: String) -> Self {
-        Self { base, host, proxy: None, ca_bundle: None, timeouts: Timeouts::default() }
+        Self { base, host, proxy: None, ca_bundle: None, timeouts: Timeouts::default(), http_storage: false }
     }
 
     /// Goes there through an HTTP proxy, instead of what the environment says.
@@ -51,6 +55,14 @@ impl Endpoint {
     #[must_use]
     pub fn with_timeouts(mut self, timeouts: Timeouts) -> Self {
         self.timeouts = timeouts;
+        self
+    }
+
+    /// Takes files from a storage without TLS, although the endpoint has TLS. Their bytes are proven by hashes that came with
+    /// TLS, but others may see them.
+    #[must_use]
+    pub fn with_http_storage(mut self, allowed: bool) -> Self {
+        self.http_storage = allowed;
         self
     }
 
@@ -76,6 +88,12 @@ impl Endpoint {
     #[must_use]
     pub fn timeouts(&self) -> Timeouts {
         self.timeouts
+    }
+
+    /// Whether files may come from a storage without TLS.
+    #[must_use]
+    pub fn http_storage(&self) -> bool {
+        self.http_storage
     }
 
     /// Host and, unless it is the usual one, port: how messages name the endpoint.

@@ -9,11 +9,11 @@ use std::{
     },
 };
 
-use reqwest::{Client, StatusCode};
+use reqwest::StatusCode;
 use tokio::sync::Mutex;
 
 use super::{
-    Body, Patience, Token,
+    Body, Hub, Token,
     error::HubError,
     request::{Answer, Get, patiently},
 };
@@ -25,8 +25,7 @@ const MAX_HTTP: u64 = 50_000_000_000;
 /// A file at the Hub. The clones share what is known of it.
 #[derive(Clone)]
 pub struct RemoteFile {
-    client: Client,
-    patience: Patience,
+    hub: Hub,
     address: String,
     size: u64,
     /// None: one connection asks the Hub, and the others wait for what it learns instead of asking too.
@@ -56,10 +55,9 @@ struct InXet {
 }
 
 impl RemoteFile {
-    pub(super) fn new(client: Client, patience: Patience, address: String, size: u64) -> Self {
+    pub(super) fn new(hub: Hub, address: String, size: u64) -> Self {
         Self {
-            client,
-            patience,
+            hub,
             address,
             size,
             place: Arc::default(),
@@ -83,8 +81,15 @@ impl RemoteFile {
         if let Some(body) = self.open_in_xet(token, &part).await? {
             return Ok(body);
         }
-        let wait = self.patience.first_byte;
-        let hub = Get { address: &self.address, token, part: None, at_home: true, wait, limit: None };
+        let hub = Get {
+            address: &self.address,
+            token,
+            part: None,
+            at_home: true,
+            http_storage: self.hub.endpoint().http_storage(),
+            wait: self.hub.patience().first_byte,
+            limit: None,
+        };
         let mut expired = None;
         loop {
             let mut place = self.place.lock().await;
@@ -142,7 +147,7 @@ impl RemoteFile {
     async fn get(&self, get: Get<'_>, part: &Range<u64>) -> Result<(Body, Place), HubError> {
         let all = *part == (0..self.size);
         let asked = Get { part: (!all).then_some((part.start, part.end)), ..get };
-        let answered = match patiently(|| asked.send(&self.client)).await {
+        let answered = match patiently(|| asked.send(self.hub.client())).await {
             Ok(answer) => self.read(answer, part.start)?,
             Err(error) if !all && error.may_mean_the_part() && !self.gives_parts.load(Relaxed) => None,
             Err(error) => return Err(error),
@@ -151,7 +156,7 @@ impl RemoteFile {
             return Ok(found);
         }
         let whole = Get { part: None, ..get };
-        let answer = patiently(|| whole.send(&self.client)).await?;
+        let answer = patiently(|| whole.send(self.hub.client())).await?;
         let host = answer.host.clone();
         let found = self.read(answer, 0)?;
         found.ok_or_else(|| HubError::BadAnswer { host, what: "it gives no content".to_owned() })
@@ -165,7 +170,7 @@ impl RemoteFile {
         } else {
             Place::Storage(answer.response.url().as_str().to_owned())
         };
-        let body = Body::new(answer, from, self.size, self.patience.idle)?;
+        let body = Body::new(answer, from, self.size, self.hub.patience().idle)?;
         if is_part && body.is_some() {
             self.gives_parts.store(true, Relaxed);
         }

@@ -10,7 +10,7 @@ use reqwest::{
 use url::Url;
 
 use super::{
-    Refusal, Token, coding,
+    Endpoint, Refusal, Token, coding,
     endpoint::host_of,
     error::{HubError, Trouble},
     rate_limit,
@@ -32,6 +32,8 @@ pub(super) struct Get<'a> {
     pub part: Option<(u64, u64)>,
     /// Whether the address is the Hub's own, and not its storage's.
     pub at_home: bool,
+    /// Whether a storage without TLS will do where the Hub has TLS.
+    pub http_storage: bool,
     /// For the answer to begin.
     pub wait: Duration,
     /// A limit for the whole answer. Downloads have none, and they may be redirected away from the Hub, to its storage.
@@ -86,8 +88,12 @@ impl Get<'_> {
                 url = own;
                 continue;
             }
-            if url.scheme() == "https" && target.scheme() != "https" {
-                return Err(bad(format!("it redirects to {} without TLS", host_of(&target))));
+            if url.scheme() == "https" && target.scheme() != "https" && !self.http_storage {
+                return Err(bad(format!(
+                    "it redirects to {} without TLS; if files may come so, set httpStorage of the endpoint, or {}",
+                    host_of(&target),
+                    Endpoint::HTTP_STORAGE
+                )));
             }
             at_home = at_home && target.origin() == home.origin();
             if !at_home && self.limit.is_some() {

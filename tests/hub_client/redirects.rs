@@ -178,6 +178,13 @@ async fn a_redirect_never_gives_up_tls() {
     let error = open(&hub).await.unwrap_err();
     assert!(matches!(&error, HubError::BadAnswer { what, .. } if what.contains("without TLS")), "{error:?}");
     assert!(storage.heads().is_empty());
+
+    // Unless that is wanted; and what is no file never does.
+    let client = Hub::connect(&hub.endpoint().with_http_storage(true)).unwrap();
+    client.file(&model(), &commit(), &path("a.bin"), 7).open(Some(&token()), 0..7).await.unwrap();
+    assert!(storage.heads().len() == 1 && !saw_token(&storage.heads()[0]));
+    client.auth_check(&model(), Some(&token())).await.unwrap_err();
+    assert_eq!(storage.heads().len(), 1);
 }
 
 #[tokio::test]
