@@ -3,6 +3,7 @@
 
 use std::{
     io,
+    pin::pin,
     sync::{
         OnceLock,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -10,6 +11,11 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
+
+use tokio::time::timeout;
+
+/// Marks come so often while something is expected.
+const BEAT: Duration = Duration::from_secs(1);
 
 /// Milliseconds from the first mark to the latest one.
 static LATEST: AtomicU64 = AtomicU64::new(0);
@@ -22,6 +28,20 @@ fn now() -> u64 {
 /// A piece of work is done, or waits for something that is known to go on.
 pub fn mark() {
     LATEST.fetch_max(now(), Relaxed);
+}
+
+/// Waits for something that may take so long: until then it is no standstill.
+pub async fn expect<T>(within: Duration, coming: impl Future<Output = T>) -> T {
+    let mut coming = pin!(coming);
+    let began = Instant::now();
+    loop {
+        if began.elapsed() < within {
+            mark();
+        }
+        if let Ok(came) = timeout(BEAT, &mut coming).await {
+            return came;
+        }
+    }
 }
 
 /// For how long there has been no mark.

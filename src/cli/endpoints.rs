@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     files::{self, Unread},
-    hub::{CaBundle, CaBundleError, Endpoint, EndpointError, ProxyError},
+    hub::{CaBundle, CaBundleError, Endpoint, EndpointError, ProxyError, Timeout, TimeoutError, Timeouts},
     text::{of_path, printable},
 };
 
@@ -20,6 +20,9 @@ pub(super) struct EndpointsError {
     file: PathBuf,
     why: Flaw,
 }
+
+/// What an entry may have.
+const KEYS: [&str; 6] = ["url", "proxy", "timeoutSeconds", "httpStorage", "caBundle", "caBundleFile"];
 
 #[derive(Debug, thiserror::Error)]
 enum Flaw {
@@ -35,9 +38,13 @@ enum Flaw {
 
 #[derive(Debug, thiserror::Error)]
 enum EntryFlaw {
-    #[error("it must have the key url, and may have proxy and one of caBundle and caBundleFile")]
+    #[error(
+        "it must have the key url, and may have proxy, timeoutSeconds, httpStorage and one of caBundle and caBundleFile"
+    )]
     NoMap,
-    #[error("there is no key `{0}`: url, proxy, caBundle and caBundleFile are known")]
+    #[error(
+        "there is no key `{0}`: url, proxy, timeoutSeconds, httpStorage, caBundle and caBundleFile are known"
+    )]
     UnknownKey(String),
     #[error("{0} must be a text")]
     NoText(&'static str),
@@ -47,6 +54,10 @@ enum EntryFlaw {
     Url(#[from] EndpointError),
     #[error(transparent)]
     Proxy(#[from] ProxyError),
+    #[error("httpStorage must be true or false")]
+    NoBool,
+    #[error("timeoutSeconds is not usable: {0}")]
+    Timeout(#[from] TimeoutError),
     #[error("give caBundle or caBundleFile, not both")]
     TwoBundles,
     #[error("caBundle is not usable: {0}")]
@@ -81,9 +92,7 @@ fn parse(text: &str) -> Result<Vec<Endpoint>, Flaw> {
 
 fn endpoint(entry: &Value) -> Result<Endpoint, EntryFlaw> {
     let entry = entry.as_object().ok_or(EntryFlaw::NoMap)?;
-    if let Some(key) =
-        entry.keys().find(|key| !["url", "proxy", "caBundle", "caBundleFile"].contains(&key.as_str()))
-    {
+    if let Some(key) = entry.keys().find(|key| !KEYS.contains(&key.as_str())) {
         // Someone who left `url:` out has written an address in the place of a key.
         let key = if key.contains('@') { "…".to_owned() } else { printable(key) };
         return Err(EntryFlaw::UnknownKey(key));
@@ -91,6 +100,17 @@ fn endpoint(entry: &Value) -> Result<Endpoint, EntryFlaw> {
     let mut endpoint: Endpoint = text(entry, "url")?.ok_or(EntryFlaw::NoMap)?.parse()?;
     if let Some(proxy) = text(entry, "proxy")? {
         endpoint = endpoint.with_proxy(proxy.parse()?);
+    }
+    match entry.get("timeoutSeconds") {
+        None | Some(Value::Null) => {}
+        Some(seconds) => {
+            let timeout = Timeout::try_from(seconds.as_u64().ok_or(TimeoutError)?)?;
+            endpoint = endpoint.with_timeouts(Timeouts::both(timeout));
+        }
+    }
+    match entry.get("httpStorage") {
+        None | Some(Value::Null) => {}
+        Some(allowed) => endpoint = endpoint.with_http_storage(allowed.as_bool().ok_or(EntryFlaw::NoBool)?),
     }
     let bundle = match (text(entry, "caBundle")?, text(entry, "caBundleFile")?) {
         (None, None) => return Ok(endpoint),
@@ -136,7 +156,7 @@ mod tests {
         let block = AUTHORITY.trim().replace('\n', "\n    ");
         let text = format!(
             "# the Hub first\n- url: https://huggingface.co\n- url: https://hub.example/hf\n  proxy: http://proxy:3128\n  \
-             caBundle: |\n    {block}\n- url: https://other.example\n  proxy:\n  caBundleFile: {}\n",
+             caBundle: |\n    {block}\n- url: https://other.example\n  proxy:\n  timeoutSeconds: 600\n  httpStorage: true\n  caBundleFile: {}\n",
             file.display()
         );
         let at = |url: &str| url.parse::<Endpoint>().unwrap();
@@ -146,7 +166,10 @@ mod tests {
             at("https://hub.example/hf")
                 .with_proxy("http://proxy:3128".parse().unwrap())
                 .with_ca_bundle(bundle()),
-            at("https://other.example").with_ca_bundle(bundle()),
+            at("https://other.example")
+                .with_timeouts(Timeouts::both("600".parse().unwrap()))
+                .with_http_storage(true)
+                .with_ca_bundle(bundle()),
         ];
         assert_eq!(parse(&text).unwrap(), expected);
     }
@@ -166,6 +189,15 @@ mod tests {
             (format!("{hub}{hub}"), "entry 2: https://huggingface.co stands in an entry before it"),
             ("- url: 7".to_owned(), "entry 1: url must be a text"),
             ("- {url: 'https://a', proxy: 'socks5://p'}".to_owned(), "entry 1: the address is not a proxy"),
+            (
+                "- {url: 'https://a', timeoutSeconds: 0}".to_owned(),
+                "entry 1: timeoutSeconds is not usable: a",
+            ),
+            (
+                "- {url: 'https://a', timeoutSeconds: 1h}".to_owned(),
+                "entry 1: timeoutSeconds is not usable: a",
+            ),
+            ("- {url: 'https://a', httpStorage: maybe}".to_owned(), "entry 1: httpStorage must be true or"),
             ("- {url: 'https://a', caBundle: x}".to_owned(), "entry 1: caBundle is not usable: it has no"),
             ("- {url: 'https://a', caBundle: x, caBundleFile: /y}".to_owned(), "entry 1: give caBundle or"),
             ("- {url: 'https://a', caBundleFile: /none/ca}".to_owned(), "entry 1: caBundleFile /none/ca "),

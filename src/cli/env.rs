@@ -7,7 +7,7 @@ mod official;
 
 use std::{collections::HashMap, ffi::OsString, path::PathBuf};
 
-use crate::hub::{CaBundle, CaBundleError, TokenSource};
+use crate::hub::{CaBundle, CaBundleError, Endpoint, Timeout, TimeoutError, Timeouts, TokenSource};
 
 /// Environment variables.
 #[derive(Debug)]
@@ -97,9 +97,22 @@ impl Env {
         self.get("HF_HUB_OFFLINE").or_else(|| self.get("TRANSFORMERS_OFFLINE")).is_some_and(is_true)
     }
 
-    /// Authorities to trust at the endpoint. The one variable here that is ours and not the Hub's.
+    /// Authorities to trust at the endpoint. This variable is ours and not the Hub's.
     pub(super) fn ca_bundle(&self) -> Result<Option<CaBundle>, CaBundleError> {
         self.get(CaBundle::VARIABLE).map(str::parse).transpose()
+    }
+
+    /// How long an endpoint is waited for. What is wrong is told with the variable that is.
+    pub(super) fn timeouts(&self) -> Result<Timeouts, (&'static str, TimeoutError)> {
+        let read = |name: &'static str| {
+            self.get(name).map(str::parse::<Timeout>).transpose().map_err(|error| (name, error))
+        };
+        Ok(Timeouts { download: read(Timeouts::DOWNLOAD)?, metadata: read(Timeouts::METADATA)? })
+    }
+
+    /// Whether files may come from a storage without TLS. This variable is ours, too.
+    pub(super) fn http_storage(&self) -> bool {
+        self.get(Endpoint::HTTP_STORAGE).is_some_and(is_true)
     }
 
     /// Whether Xet shall not be used.
@@ -161,6 +174,21 @@ mod tests {
     }
 
     #[test]
+    fn timeouts_are_whole_seconds() {
+        let timeouts = |variables: &[(&str, &str)]| with(variables).timeouts();
+        assert_eq!(timeouts(&[("HF_HUB_ETAG_TIMEOUT", "")]), Ok(Timeouts::default()));
+        let seconds = |seconds: &str| Some(seconds.parse().unwrap());
+        assert_eq!(
+            timeouts(&[("HF_HUB_ETAG_TIMEOUT", "86400"), ("HF_HUB_DOWNLOAD_TIMEOUT", "5")]),
+            Ok(Timeouts { download: seconds("5"), metadata: seconds("86400") })
+        );
+        assert_eq!(
+            timeouts(&[("HF_HUB_ETAG_TIMEOUT", "1"), ("HF_HUB_DOWNLOAD_TIMEOUT", "soon")]),
+            Err(("HF_HUB_DOWNLOAD_TIMEOUT", TimeoutError))
+        );
+    }
+
+    #[test]
     fn switches_are_read_as_python_reads_them() {
         for (value, expected) in
             [("1", true), ("true", true), ("On", true), ("0", false), ("2", false), ("", false)]
@@ -168,5 +196,6 @@ mod tests {
             assert_eq!(with(&[("HF_HUB_OFFLINE", value)]).offline(), expected, "{value:?}");
         }
         assert!(with(&[("TRANSFORMERS_OFFLINE", "YES")]).offline());
+        assert!(with(&[("MODELCACHE_HTTP_STORAGE", "1")]).http_storage());
     }
 }

@@ -171,6 +171,7 @@ async fn fill(
 
 fn request(source: Source, env: &Env, cache: CacheDir, way: &Way) -> FetchRequest {
     let Source { repo, revision, aliases, patterns, endpoint, token } = source;
+    let limits = Limits::default().within(endpoint.timeouts());
     FetchRequest {
         repo,
         revision,
@@ -182,7 +183,7 @@ fn request(source: Source, env: &Env, cache: CacheDir, way: &Way) -> FetchReques
         offline: env.offline(),
         xet: !way.no_xet && !env.without_xet(),
         links: env.without_links().then_some(Links::Files),
-        limits: Limits { connections: way.max_workers, ..Limits::default() },
+        limits: Limits { connections: way.max_workers, ..limits },
     }
 }
 

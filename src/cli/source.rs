@@ -12,7 +12,7 @@ use crate::{
     api::ModelCache,
     hub::{
         CaBundle, CaBundleError, Endpoint, EndpointError, InvalidPattern, NameError, Patterns, Repo, RepoId,
-        RepoType, Revision, TokenSource,
+        RepoType, Revision, TimeoutError, TokenSource,
     },
     reason::Reason,
     text::printable,
@@ -51,7 +51,9 @@ pub(super) struct SourceArgs {
     /// Without files that match; may be repeated
     #[arg(long, value_name = "PATTERN", conflicts_with = "filename")]
     exclude: Vec<String>,
-    /// The Hub, or a mirror of it. `MODELCACHE_CA_BUNDLE` may hold certificates (PEM) to trust there beside the system's
+    /// The Hub, or a mirror of it. `MODELCACHE_CA_BUNDLE` may hold certificates (PEM) to trust there beside the system's;
+    /// `HF_HUB_DOWNLOAD_TIMEOUT` and `HF_HUB_ETAG_TIMEOUT`, for a slow mirror, the seconds to wait for a file and for other answers;
+    /// `MODELCACHE_HTTP_STORAGE=1` takes files from a storage without TLS behind a mirror with TLS
     #[arg(long, value_name = "URL", env = "HF_ENDPOINT", hide_env_values = true)]
     endpoint: Option<String>,
     /// File with the token, read again when it is refused. Else `HF_TOKEN`, the file `HF_TOKEN_PATH` or `$HF_HOME/token`
@@ -117,6 +119,9 @@ pub(super) enum SourceError {
     /// Not certificates.
     #[error("{name} is not usable: {0}", name = CaBundle::VARIABLE)]
     CaBundle(#[from] CaBundleError),
+    /// Not a time.
+    #[error("{0} is not usable: {1}")]
+    Timeout(&'static str, TimeoutError),
     /// A token must not go there.
     #[error(
         "the token is for {ours}, and not sent to {theirs}. Say that it may with --endpoint {theirs} or HF_ENDPOINT, or \
@@ -142,7 +147,7 @@ impl SourceError {
         match self {
             Self::Name(error) | Self::Alias(_, error) => error.reason(),
             Self::Pattern(error) => error.reason(),
-            Self::Endpoint(_) | Self::CaBundle(_) => Reason::InvalidEndpoint,
+            Self::Endpoint(_) | Self::CaBundle(_) | Self::Timeout(..) => Reason::InvalidEndpoint,
             Self::OtherEndpoint { .. } => Reason::EndpointNotAllowed,
             Self::NoSecret(_) => Reason::SecretNotFound,
             Self::NoKey { .. } => Reason::SecretKeyNotFound,
@@ -163,7 +168,7 @@ impl SourceArgs {
                 revision: self.revision.parse()?,
                 aliases: parsed(aliases)?,
                 patterns: Patterns::parse(&self.include, &self.exclude)?,
-                endpoint: trusting(endpoint(self.endpoint.as_deref())?, env)?,
+                endpoint: reached(endpoint(self.endpoint.as_deref())?, env)?,
                 token: self.token(env),
             })
         };
@@ -189,7 +194,7 @@ impl SourceArgs {
                 revision: source.hub_revision()?,
                 aliases: parsed(&source.aliases)?,
                 patterns: Patterns::parse(&source.include, &source.exclude)?,
-                endpoint: trusting(theirs, env)?,
+                endpoint: reached(theirs, env)?,
                 token,
             })
         };
@@ -240,8 +245,10 @@ fn shown<N: FromStr>(given: &str) -> String {
     given.parse::<N>().map_or_else(|_| "?".to_owned(), |_| given.to_owned())
 }
 
-/// The same, with the authorities that the environment names.
-fn trusting(endpoint: Endpoint, env: &Env) -> Result<Endpoint, CaBundleError> {
+/// The same, with what the environment says of the way there.
+fn reached(endpoint: Endpoint, env: &Env) -> Result<Endpoint, SourceError> {
+    let timeouts = env.timeouts().map_err(|(name, error)| SourceError::Timeout(name, error))?;
+    let endpoint = endpoint.with_timeouts(timeouts).with_http_storage(env.http_storage());
     Ok(match env.ca_bundle()? {
         Some(bundle) => endpoint.with_ca_bundle(bundle),
         None => endpoint,

@@ -278,13 +278,15 @@ fn env(order: Order<'_>) -> Vec<EnvVar> {
     level.into_iter().chain(task).collect()
 }
 
-/// The way to the endpoint: proxy and authorities. It counts for the storage behind the Hub as well, whatever its hosts
+/// The way to the endpoint: proxy, authorities, times and whether a storage needs TLS. It counts for the storage behind the Hub as well, whatever its hosts
 /// are called.
 fn way(endpoint: &Endpoint) -> Vec<EnvVar> {
     let proxy = endpoint.proxy().into_iter();
     proxy
         .flat_map(|proxy| ["HTTPS_PROXY", "HTTP_PROXY"].map(|name| variable(name, &proxy.to_string())))
         .chain(endpoint.ca_bundle().map(|bundle| variable(CaBundle::VARIABLE, bundle.as_pem())))
+        .chain(endpoint.timeouts().variables().map(|(name, timeout)| variable(name, &timeout.to_string())))
+        .chain(endpoint.http_storage().then(|| variable(Endpoint::HTTP_STORAGE, "1")))
         .collect()
 }
 

@@ -13,10 +13,13 @@ use tokio::time::{sleep, timeout};
 
 use super::{FetchError, Limits, download::Downloads, progress::FileProgress, retry::Retry, writer::Writer};
 use crate::{
+    activity,
     cache::{CacheError, Part, Partial},
     hub::{Body, HubError, RemoteFile, RepoFile, Token, Trouble},
 };
 
+/// An answer that ends early, as some servers' parts do, was worth its request if it brought so much.
+const WORTHWHILE: u64 = 64 * 1024;
 /// What brings less in a second counts as silent.
 const TRICKLE: u64 = 1024;
 
@@ -90,6 +93,7 @@ impl Transfer<'_> {
             let before = writer.at;
             let (error, reading) = match self.stream(token.as_ref(), writer).await {
                 Ok(()) if writer.at >= writer.end => return Ok(()),
+                Ok(()) if self.in_parts && writer.at.saturating_sub(before) >= WORTHWHILE => continue,
                 Ok(()) => (downloads.cut("the content ended early", Trouble::Cut), true),
                 Err(End::Open(HubError::Refused(refusal))) if refusal.status == 401 && !token_is_new => {
                     // A mounted Secret may have been renewed since.
@@ -122,7 +126,9 @@ impl Transfer<'_> {
         }
         let alone = self.open.load(Relaxed) == 1;
         let to = if alone { self.partial.free_until(writer.end) } else { writer.end };
-        let mut body = self.remote.open(token, writer.at..to).await.map_err(End::Open)?;
+        let opened = self.remote.open(token, writer.at..to);
+        let opened = activity::expect(self.downloads.limits.first_byte, opened).await;
+        let mut body = opened.map_err(End::Open)?;
         if body.start != writer.at {
             if self.in_parts {
                 return Err(End::Final(Failure::OnlyWhole));

@@ -190,7 +190,8 @@ impl Downloads<'_> {
         content: &mut BytesMut,
         reading: &mut bool,
     ) -> Result<(), HubError> {
-        let mut body = remote.open(token, 0..file.size).await?;
+        let opened = remote.open(token, 0..file.size);
+        let mut body = activity::expect(self.limits.first_byte, opened).await?;
         *reading = true;
         let mut watchdog = Watchdog::new(self.limits);
         while let Some(piece) = body.next_chunk().await? {

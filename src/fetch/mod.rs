@@ -23,7 +23,7 @@ pub use run::fetch;
 
 use crate::{
     cache::{CacheDir, Links},
-    hub::{Endpoint, Patterns, Repo, Revision, TokenSource},
+    hub::{Endpoint, Patterns, Repo, Revision, Timeout, Timeouts, TokenSource},
 };
 
 /// What shall be in the cache.
@@ -62,7 +62,11 @@ pub struct Limits {
     pub attempts: u32,
     /// The first pause between two tries; each further one is longer.
     pub pause: Duration,
-    /// A connection on which nothing comes for so long is given up.
+    /// An answer about the repo that does not begin for so long is given up.
+    pub metadata: Duration,
+    /// A file that does not begin for so long is given up: a mirror may have to fetch it first.
+    pub first_byte: Duration,
+    /// A connection on which nothing more comes for so long is given up.
     pub stall: Duration,
     /// So long is waited in all when the Hub asks for it.
     pub rate_limit: Duration,
@@ -73,12 +77,31 @@ pub struct Limits {
     pub leftover: Duration,
 }
 
+/// A connection that has begun and is silent for so long has ended, however long an endpoint is to be waited for.
+const LONGEST_STALL: Duration = Duration::from_secs(600);
+
+impl Limits {
+    /// The same with the times of an endpoint, where some are set.
+    #[must_use]
+    pub fn within(self, timeouts: Timeouts) -> Self {
+        let download = timeouts.download.map(Timeout::duration);
+        Self {
+            metadata: timeouts.metadata.map_or(self.metadata, Timeout::duration),
+            first_byte: download.unwrap_or(self.first_byte),
+            stall: download.map_or(self.stall, |download| download.min(LONGEST_STALL)),
+            ..self
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 8,
             attempts: 6,
             pause: Duration::from_secs(1),
+            metadata: Duration::from_secs(60),
+            first_byte: Duration::from_secs(300),
             stall: Duration::from_secs(60),
             rate_limit: Duration::from_secs(300),
             lock: Duration::from_secs(60),

@@ -181,7 +181,12 @@ impl Run<'_> {
     async fn ask(&self) -> Result<(Hub, Option<Token>, Snapshot), FetchError> {
         let FetchRequest { repo, revision, patterns, endpoint, token, limits, .. } = self.request;
         let token = token.read()?;
-        let patience = Patience { idle: limits.stall, ..Patience::default() };
+        let patience = Patience {
+            metadata: limits.metadata,
+            first_byte: limits.first_byte,
+            idle: limits.stall,
+            ..Patience::default()
+        };
         let hub = Hub::with_patience(endpoint, patience).map_err(|source| self.explained(source))?;
         let record = TokenRecord::default();
         // Whether a token that is not needed would be good is of no interest here.

@@ -43,6 +43,10 @@ pub fn explain(error: &HubError, subject: &Subject<'_>) -> String {
             "The storage host {host}, where the Hub keeps its files, answered HTTP {status}. It may pass by itself; \
              if it stays so, a firewall or proxy may not let downloads from that host through."
         ),
+        HubError::WrongSize { host, expected, found } => format!(
+            "The file at {host} has {found} bytes, and the Hub lists {expected}: it was cut there, or something else lies in \
+             its place. Have that storage or mirror fetch it again."
+        ),
         HubError::BadAnswer { host, what } => format!(
             "The answer of {host} cannot be used: {what}. Look whether {} is the address of the Hub or a \
              full mirror of it.",

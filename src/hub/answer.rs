@@ -1,14 +1,10 @@
 //! The Hub's JSON answers, read with suspicion. Pure: from bytes to values of ours.
 
-use std::{
-    collections::{BTreeSet, HashSet, hash_map::RandomState},
-    fmt,
-    hash::BuildHasher as _,
-};
+use std::fmt;
 
 use serde::{
-    Deserialize, Deserializer as _,
-    de::{DeserializeOwned, SeqAccess, Visitor},
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, IgnoredAny, SeqAccess, Visitor},
 };
 use serde_json::Value;
 
@@ -37,6 +33,16 @@ pub struct RevisionInfo {
     pub gated: bool,
     /// The Hub has disabled it.
     pub disabled: bool,
+    /// How many files the commit has, where that is told.
+    pub files: Option<usize>,
+}
+
+impl RevisionInfo {
+    /// How many files this commit has, where that is told.
+    #[must_use]
+    pub fn files_of(&self, commit: &Commit) -> Option<usize> {
+        self.files.filter(|_| self.commit == *commit)
+    }
 }
 
 /// Why an answer is not usable.
@@ -91,6 +97,9 @@ pub(super) fn revision(body: &[u8]) -> Result<RevisionInfo, Unusable> {
         gated: Value,
         #[serde(default)]
         disabled: Option<bool>,
+        // Only counted: there may be very many.
+        #[serde(default, deserialize_with = "count")]
+        siblings: Option<usize>,
     }
     let wire: Wire = json(body)?;
     Ok(RevisionInfo {
@@ -99,7 +108,34 @@ pub(super) fn revision(body: &[u8]) -> Result<RevisionInfo, Unusable> {
         // `false`, "auto" or "manual".
         gated: !matches!(wire.gated, Value::Null | Value::Bool(false)),
         disabled: wire.disabled.unwrap_or_default(),
+        // A mirror that knows of none does not say that there are none.
+        files: wire.siblings.filter(|files| *files > 0),
     })
+}
+
+/// The length of a list, or none where `null` stands in its place.
+fn count<'de, D: Deserializer<'de>>(list: D) -> Result<Option<usize>, D::Error> {
+    struct Count;
+    impl<'de> Visitor<'de> for Count {
+        type Value = Option<usize>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list")
+        }
+
+        fn visit_unit<E>(self) -> Result<Option<usize>, E> {
+            Ok(None)
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Option<usize>, A::Error> {
+            let mut length = 0;
+            while list.next_element::<IgnoredAny>()?.is_some() {
+                length += 1;
+            }
+            Ok(Some(length))
+        }
+    }
+    list.deserialize_any(Count)
 }
 
 /// The right to read from Xet.
@@ -184,22 +220,32 @@ impl Entry {
     }
 }
 
+/// What a page of a listing holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct PageSize {
+    pub(super) entries: usize,
+    /// Those that are no folders.
+    pub(super) files: usize,
+}
+
 /// Hands over the files of one page of a listing, one by one as they are parsed; folders are left out.
 pub(super) fn tree_page(
     body: &[u8],
     see: &mut (dyn FnMut(Entry) -> Result<(), Unusable> + Send),
-) -> Result<(), Unusable> {
-    let mut page = Page { see, refused: None };
+) -> Result<PageSize, Unusable> {
+    let mut page = Page { see, size: PageSize::default(), refused: None };
     let mut parser = serde_json::Deserializer::from_slice(body);
     let parsed = parser.deserialize_seq(&mut page).and_then(|()| parser.end());
     match (page.refused, parsed) {
         (Some(refused), _) => Err(refused),
-        (None, parsed) => parsed.map_err(|error| not_json(body, &error)),
+        (None, Err(error)) => Err(not_json(body, &error)),
+        (None, Ok(())) => Ok(page.size),
     }
 }
 
 struct Page<'a> {
     see: &'a mut (dyn FnMut(Entry) -> Result<(), Unusable> + Send),
+    size: PageSize,
     refused: Option<Unusable>,
 }
 
@@ -212,6 +258,8 @@ impl<'de> Visitor<'de> for &mut Page<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
         while let Some(entry) = entries.next_element::<Entry>()? {
+            self.size.entries += 1;
+            self.size.files += usize::from(entry.kind != "directory");
             if entry.kind != "file" {
                 continue;
             }
@@ -223,118 +271,6 @@ impl<'de> Visitor<'de> for &mut Page<'_> {
         }
         Ok(())
     }
-}
-
-/// The paths of a listing, to find out whether each can exist beside the others, with a number for each path instead of the path.
-/// The numbers are keyed at random: nobody can choose two paths of the same.
-#[derive(Default)]
-pub(super) struct Paths {
-    key: RandomState,
-    files: HashSet<u64>,
-    folders: HashSet<u64>,
-}
-
-/// So many folders are remembered. Who writes the files checks all of them again.
-const MAX_FOLDERS: usize = 400_000;
-
-impl Paths {
-    /// Adds a file.
-    pub(super) fn add(&mut self, path: &str) -> Result<(), Unusable> {
-        let file = self.key.hash_one(path);
-        if !self.files.insert(file) {
-            return Err(Unusable::Wrong(format!("it lists {path} twice")));
-        }
-        let both =
-            |path: &str| Err(Unusable::Wrong(format!("it lists {path} both as a file and as a folder")));
-        if self.folders.contains(&file) {
-            return both(path);
-        }
-        for folder in path.match_indices('/').map(|(at, _)| &path[..at]) {
-            let number = self.key.hash_one(folder);
-            if self.files.contains(&number) {
-                return both(folder);
-            }
-            if self.folders.len() < MAX_FOLDERS {
-                self.folders.insert(number);
-            }
-        }
-        Ok(())
-    }
-}
-
-/// A whole listing in order of path, if every path can exist beside the others.
-pub(super) fn tree(mut files: Vec<RepoFile>) -> Result<Vec<RepoFile>, Unusable> {
-    files.sort_by(|a, b| a.path.cmp(&b.path));
-    if let Some(pair) = files.windows(2).find(|pair| pair[0].path == pair[1].path) {
-        return Err(Unusable::Wrong(format!("it lists {} twice", pair[0].path)));
-    }
-    let paths: BTreeSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
-    for file in &files {
-        let path = file.path.as_str();
-        let folder = path.match_indices('/').map(|(at, _)| &path[..at]).find(|folder| paths.contains(folder));
-        if let Some(folder) = folder {
-            return Err(Unusable::Wrong(format!("it lists {folder} both as a file and as a folder")));
-        }
-    }
-    Ok(files)
-}
-
-/// The address of `rel="next"` in a `Link` header (RFC 8288). A header that speaks of a next page but does not give its
-/// address is an error: taken for the last page, it would make a part of a listing look like all of it.
-pub(super) fn next_link(header: &[u8]) -> Result<Option<&str>, Unusable> {
-    let found = std::str::from_utf8(header).map_err(|_| Unreadable).and_then(read_next_link);
-    let spoken_of = || header.to_ascii_lowercase().windows(4).any(|word| word == b"next");
-    match found {
-        Ok(found) => Ok(found),
-        Err(Unreadable) if spoken_of() => {
-            Err(Unusable::Wrong("its link to the next page cannot be read".to_owned()))
-        }
-        Err(Unreadable) => Ok(None),
-    }
-}
-
-/// A header that is not what its RFC says.
-struct Unreadable;
-
-fn read_next_link(header: &str) -> Result<Option<&str>, Unreadable> {
-    const BETWEEN: [char; 3] = [' ', '\t', ','];
-    let mut rest = header.trim_start_matches(BETWEEN);
-    while !rest.is_empty() {
-        let link = rest.strip_prefix('<').and_then(|rest| rest.split_once('>'));
-        let (address, after) = link.filter(|(address, _)| !address.trim().is_empty()).ok_or(Unreadable)?;
-        let (mut parameters, links) = split_unquoted(after, ',').ok_or(Unreadable)?;
-        while !parameters.is_empty() {
-            let (parameter, more) = split_unquoted(parameters, ';').ok_or(Unreadable)?;
-            if is_rel_next(parameter) {
-                return Ok(Some(address));
-            }
-            parameters = more;
-        }
-        rest = links.trim_start_matches(BETWEEN);
-    }
-    Ok(None)
-}
-
-fn is_rel_next(parameter: &str) -> bool {
-    parameter.split_once('=').is_some_and(|(name, value)| {
-        name.trim().eq_ignore_ascii_case("rel")
-            && value.trim().trim_matches('"').split(' ').any(|rel| rel.eq_ignore_ascii_case("next"))
-    })
-}
-
-/// The text before and after the first `mark` outside of quotes. None: a quote does not end.
-fn split_unquoted(text: &str, mark: char) -> Option<(&str, &str)> {
-    let (mut quoted, mut escaped) = (false, false);
-    for (at, c) in text.char_indices() {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' if quoted => escaped = true,
-            '"' => quoted = !quoted,
-            c if c == mark && !quoted => return Some((&text[..at], &text[at + c.len_utf8()..])),
-            _ => {}
-        }
-    }
-    (!quoted).then_some((text, ""))
 }
 
 fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Unusable> {
@@ -382,27 +318,6 @@ mod tests {
         Ok(files)
     }
 
-    #[test]
-    fn a_listing_is_judged_the_same_by_numbers_as_by_paths() {
-        let file = |path: &str| {
-            let body = format!(r#"[{{"type":"file","path":"{path}","size":1,"oid":"{SHA1}"}}]"#);
-            tree_page(body.as_bytes()).unwrap().remove(0)
-        };
-        for paths in [
-            &["a", "b", "c/d", "c/e", "ab"][..],
-            &["a", "b", "a"],
-            &["a/b/c", "x", "a"],
-            &["a", "x", "a/b/c"],
-            &["a/b", "a/b/c"],
-            &["a/b/c/d", "a/bc", "a/b/c"],
-        ] {
-            let whole = tree(paths.iter().map(|path| file(path)).collect()).map(|_| ());
-            let mut numbers = Paths::default();
-            let folded = paths.iter().try_for_each(|path| numbers.add(path));
-            assert_eq!(format!("{whole:?}"), format!("{folded:?}"), "{paths:?}");
-        }
-    }
-
     #[cfg(feature = "xet")]
     #[test]
     fn the_right_to_read_from_xet_is_read_with_suspicion() {
@@ -441,6 +356,20 @@ mod tests {
     }
 
     #[test]
+    fn the_files_of_a_commit_are_counted_where_they_are_told() {
+        for (siblings, expected) in [
+            (r#""siblings":[{"rfilename":"a"},{"rfilename":"b","size":{"x":[1]}}]"#, Some(2)),
+            (r#""siblings":[]"#, None),
+            (r#""siblings":null"#, None),
+            (r#""other":1"#, None),
+        ] {
+            let info = revision(format!(r#"{{"sha":"{SHA1}",{siblings}}}"#).as_bytes()).unwrap();
+            assert_eq!(info.files_of(&SHA1.parse().unwrap()), expected, "{siblings}");
+            assert_eq!(info.files_of(&"f".repeat(40).parse().unwrap()), None);
+        }
+    }
+
+    #[test]
     fn listings_give_the_right_hash() {
         let sha256 = "ab".repeat(32);
         let body = format!(
@@ -458,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn masked_unsafe_and_impossible_listings_are_refused() {
+    fn masked_and_unsafe_listings_are_refused() {
         let entry = |path: &str, more: &str| {
             format!(r#"[{{"type":"file","path":"{path}","size":1,"oid":"{SHA1}"{more}}}]"#)
         };
@@ -470,11 +399,6 @@ mod tests {
         assert!(matches!(tree_page(entry("../m", "").as_bytes()), Err(Unusable::Name(_))));
         let short = entry("m", r#","lfs":{"oid":"0123456789abcdef0123456789abcdef01234567","size":1}"#);
         assert!(wrong(tree_page(short.as_bytes())).contains("hash of m"));
-
-        let file = |path: &str| tree_page(entry(path, "").as_bytes()).unwrap().remove(0);
-        assert!(wrong(tree(vec![file("a"), file("a")])).contains("a twice"));
-        assert!(wrong(tree(vec![file("a/b/c"), file("x"), file("a")])).contains("both"));
-        assert_eq!(tree(vec![file("b"), file("a")]).unwrap()[0].path.as_str(), "a");
     }
 
     #[test]
@@ -491,32 +415,5 @@ mod tests {
             br#"{"type":"user","name":"ann","email":"x","auth":{"accessToken":{"role":"fineGrained","fineGrained":{"canReadGatedRepos":false}}}}"#;
         assert_eq!(identity(body).unwrap(), Identity { name: "ann".into(), can_read_gated: Some(false) });
         assert_eq!(identity(br#"{"name":"bob"}"#).unwrap().can_read_gated, None);
-    }
-
-    #[test]
-    fn the_next_page_is_found() {
-        let next = |header: &'static str| next_link(header.as_bytes()).unwrap();
-        assert_eq!(next(r#"<https://h/x?cursor=a%2Cb>; rel="next""#), Some("https://h/x?cursor=a%2Cb"));
-        assert_eq!(next("<https://h/x?a=b,c;d>;rel=next"), Some("https://h/x?a=b,c;d"));
-        assert_eq!(next(r#"</p>; rel="prev", </n>; title=x; REL=next"#), Some("/n"));
-        assert_eq!(next(r#"</p,q>; title="a, <b>; \"c"; rel=prev , </n> ; rel="last next""#), Some("/n"));
-        assert_eq!(next(r#"<https://h/next>; rel="xet-auth""#), None);
-        assert_eq!(next("</p>; rel=prev, , </n>; rel=next,"), Some("/n"));
-        assert_eq!(next("nonsense"), None);
-        assert_eq!(next(""), None);
-    }
-
-    #[test]
-    fn a_next_page_that_cannot_be_found_is_not_the_last_one() {
-        for header in [
-            &br#"https://h/x; rel="next""#[..],
-            br#"<https://h/x; rel="next""#,
-            br#"<https://h/x>; rel="next"#,
-            br#"<>; rel="next""#,
-            br#"nonsense, <https://h/x>; rel="next""#,
-            b"<https://h/\xff>; rel=\"Next\"",
-        ] {
-            assert!(wrong(next_link(header)).contains("next page"), "{}", header.escape_ascii());
-        }
     }
 }

@@ -1,5 +1,7 @@
 //! The content of a file on its way from the Hub. Does not know where it is written to.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use reqwest::{
     Response,
@@ -24,6 +26,7 @@ enum Carrier {
     Http {
         host: String,
         response: Response,
+        idle: Duration,
     },
     #[cfg(feature = "xet")]
     Xet(super::XetBody),
@@ -40,17 +43,20 @@ impl Body {
     /// The next bytes; none at the end. A connection that ends early is an error, never an end.
     pub async fn next_chunk(&mut self) -> Result<Option<Bytes>, HubError> {
         match &mut self.carrier {
-            Carrier::Http { host, response } => {
-                response.chunk().await.map_err(|error| transport::failed(error, host.clone()))
-            }
+            Carrier::Http { host, response, idle } => transport::within(*idle, host, response.chunk()).await,
             #[cfg(feature = "xet")]
             Carrier::Xet(body) => body.next_chunk().await,
         }
     }
 
-    /// Reads the head of an answer to a request for what begins at `from`. None: the server cannot give that
-    /// range, so all of the file must be asked for.
-    pub(super) fn new(answer: Answer, from: u64) -> Result<Option<Self>, HubError> {
+    /// Reads the head of an answer to a request for what begins at `from` of a file of this size. Its bytes may keep
+    /// away for `idle`. None: the server cannot give that range, so all of the file must be asked for.
+    pub(super) fn new(
+        answer: Answer,
+        from: u64,
+        size: u64,
+        idle: Duration,
+    ) -> Result<Option<Self>, HubError> {
         let Answer { response, host, .. } = answer;
         let bad = |what: &str| Err(HubError::BadAnswer { host: host.clone(), what: what.to_owned() });
         let encoding = response.headers().get(CONTENT_ENCODING);
@@ -59,31 +65,35 @@ impl Body {
         }
         let range = response.headers().get(CONTENT_RANGE).and_then(|range| range.to_str().ok());
         let range = range.and_then(content_range);
+        let length = response.content_length();
+        let whole = match response.status().as_u16() {
+            206 => range.and_then(|(_, total)| total),
+            416 => None,
+            _ => length,
+        };
+        if let Some(found) = whole.filter(|whole| *whole != size) {
+            return Err(HubError::WrongSize { host, expected: size, found });
+        }
         match response.status().as_u16() {
             206 => match range {
-                Some(start) if start == from => {
-                    let length = response.content_length();
-                    Ok(Some(Self { start, length, carrier: Carrier::Http { host, response } }))
+                Some((start, _)) if start == from => {
+                    Ok(Some(Self { start, length, carrier: Carrier::Http { host, response, idle } }))
                 }
                 // As good as no ranges at all, and the whole file is still to be had.
                 _ if from > 0 => Ok(None),
                 _ => bad("another part of the file came than was asked for"),
             },
             416 => Ok(None),
-            _ => Ok(Some(Self {
-                start: 0,
-                length: response.content_length(),
-                carrier: Carrier::Http { host, response },
-            })),
+            _ => Ok(Some(Self { start: 0, length, carrier: Carrier::Http { host, response, idle } })),
         }
     }
 }
 
-/// The first byte of `bytes 5-9/10` (RFC 9110, 14.4).
-fn content_range(value: &str) -> Option<u64> {
-    let (range, _total) = value.trim().strip_prefix("bytes ")?.split_once('/')?;
+/// The first byte of `bytes 5-9/10` (RFC 9110, 14.4), and the size of the whole where it is told.
+fn content_range(value: &str) -> Option<(u64, Option<u64>)> {
+    let (range, total) = value.trim().strip_prefix("bytes ")?.split_once('/')?;
     let (start, _end) = range.split_once('-')?;
-    start.parse().ok()
+    Some((start.parse().ok()?, total.parse().ok()))
 }
 
 #[cfg(test)]
@@ -92,8 +102,8 @@ mod tests {
 
     #[test]
     fn content_ranges_are_read() {
-        assert_eq!(content_range("bytes 5-9/10"), Some(5));
-        assert_eq!(content_range("bytes 5-9/*"), Some(5));
+        assert_eq!(content_range("bytes 5-9/10"), Some((5, Some(10))));
+        assert_eq!(content_range("bytes 5-9/*"), Some((5, None)));
         for bad in ["", "bytes", "items 5-9/10", "bytes -9/10", "bytes */10"] {
             assert_eq!(content_range(bad), None, "{bad:?}");
         }

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::Url;
 
-use super::{CaBundle, Commit, Proxy, Repo, RepoPath, Revision};
+use super::{CaBundle, Commit, Proxy, Repo, RepoPath, Revision, Timeouts};
 
 /// All but the unreserved characters of RFC 3986: a revision is one segment, its `/` included.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
@@ -18,6 +18,8 @@ pub struct Endpoint {
     host: String,
     proxy: Option<Proxy>,
     ca_bundle: Option<CaBundle>,
+    timeouts: Timeouts,
+    http_storage: bool,
 }
 
 /// An address that cannot be an endpoint. It is not repeated: a password may be anywhere in it.
@@ -28,6 +30,13 @@ pub struct EndpointError {
 }
 
 impl Endpoint {
+    /// The variable of the environment that allows a storage without TLS.
+    pub const HTTP_STORAGE: &str = "MODELCACHE_HTTP_STORAGE";
+
+    fn at(base: String, host: String) -> Self {
+        Self { base, host, proxy: None, ca_bundle: None, timeouts: Timeouts::default(), http_storage: false }
+    }
+
     /// Goes there through an HTTP proxy, instead of what the environment says.
     #[must_use]
     pub fn with_proxy(mut self, proxy: Proxy) -> Self {
@@ -39,6 +48,21 @@ impl Endpoint {
     #[must_use]
     pub fn with_ca_bundle(mut self, bundle: CaBundle) -> Self {
         self.ca_bundle = Some(bundle);
+        self
+    }
+
+    /// Waits there as long as is set.
+    #[must_use]
+    pub fn with_timeouts(mut self, timeouts: Timeouts) -> Self {
+        self.timeouts = timeouts;
+        self
+    }
+
+    /// Takes files from a storage without TLS, although the endpoint has TLS. Their bytes are proven by hashes that came with
+    /// TLS, but others may see them.
+    #[must_use]
+    pub fn with_http_storage(mut self, allowed: bool) -> Self {
+        self.http_storage = allowed;
         self
     }
 
@@ -58,6 +82,18 @@ impl Endpoint {
     #[must_use]
     pub fn ca_bundle(&self) -> Option<&CaBundle> {
         self.ca_bundle.as_ref()
+    }
+
+    /// How long it is waited for, where that is set.
+    #[must_use]
+    pub fn timeouts(&self) -> Timeouts {
+        self.timeouts
+    }
+
+    /// Whether files may come from a storage without TLS.
+    #[must_use]
+    pub fn http_storage(&self) -> bool {
+        self.http_storage
     }
 
     /// Host and, unless it is the usual one, port: how messages name the endpoint.
@@ -103,6 +139,15 @@ impl Endpoint {
         address
     }
 
+    /// The same path and query here as at another address, such as the Hub's own that a mirror passes on.
+    pub(super) fn address_of(&self, elsewhere: &Url) -> String {
+        let own_path = self.base.splitn(4, '/').nth(3).map(|path| format!("/{path}")).unwrap_or_default();
+        let path = elsewhere.path();
+        let path = path.strip_prefix(&own_path).filter(|rest| rest.starts_with('/')).unwrap_or(path);
+        let query = elsewhere.query().map(|query| format!("?{query}")).unwrap_or_default();
+        format!("{}{path}{query}", self.base)
+    }
+
     /// Where the right to read a commit's files from Xet is asked for.
     #[cfg(feature = "xet")]
     pub(super) fn xet_read_token(&self, repo: &Repo, commit: &Commit) -> String {
@@ -124,7 +169,7 @@ impl Default for Endpoint {
     /// The Hub that everybody means.
     fn default() -> Self {
         let host = "huggingface.co".to_owned();
-        Self { base: format!("https://{host}"), host, proxy: None, ca_bundle: None }
+        Self::at(format!("https://{host}"), host)
     }
 }
 
@@ -150,7 +195,10 @@ impl FromStr for Endpoint {
             return refuse("it has no host");
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return refuse("it must not hold a user name or password");
+            return refuse(
+                "it must not hold a user name or password, since addresses are shown. Give `user:password` in the place of the \
+                 token",
+            );
         }
         if url.query().is_some() || url.fragment().is_some() {
             return refuse("it must not have a `?` or `#`");
@@ -158,7 +206,7 @@ impl FromStr for Endpoint {
         let path = url.path().trim_end_matches('/').to_owned();
         url.set_path(&path);
         let base = url.as_str().trim_end_matches('/').to_owned();
-        Ok(Self { base, host: host_of(&url), proxy: None, ca_bundle: None })
+        Ok(Self::at(base, host_of(&url)))
     }
 }
 
@@ -199,7 +247,8 @@ mod tests {
         }
         assert_eq!(
             "https://user:pass@host/a".parse::<Endpoint>().unwrap_err().to_string(),
-            "the address is not an endpoint: it must not hold a user name or password"
+            "the address is not an endpoint: it must not hold a user name or password, since addresses are shown. Give \
+             `user:password` in the place of the token"
         );
     }
 
@@ -219,6 +268,21 @@ mod tests {
         ] {
             let error = bad.parse::<Endpoint>().unwrap_err().to_string();
             assert!(!error.contains("very") && !error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn addresses_elsewhere_have_one_here() {
+        let hub = "https://huggingface.co/api/models/a/b/tree/main?cursor=a%2Cb";
+        for (endpoint, elsewhere, expected) in [
+            ("https://mirror", hub, "https://mirror/api/models/a/b/tree/main?cursor=a%2Cb"),
+            ("https://mirror/hf", hub, "https://mirror/hf/api/models/a/b/tree/main?cursor=a%2Cb"),
+            ("https://mirror:8443/hf", "http://mirror/hf/api/x", "https://mirror:8443/hf/api/x"),
+            ("https://mirror/api", "http://mirror/apis/x", "https://mirror/api/apis/x"),
+            ("https://mirror/a/b", "http://mirror/a/b", "https://mirror/a/b/a/b"),
+        ] {
+            let endpoint: Endpoint = endpoint.parse().unwrap();
+            assert_eq!(endpoint.address_of(&elsewhere.parse().unwrap()), expected);
         }
     }
 

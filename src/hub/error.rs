@@ -42,6 +42,17 @@ pub enum HubError {
         /// Its answer.
         status: u16,
     },
+    /// A file is there, but not of the size that the Hub lists: it was cut where it is kept, or is another one. It may be
+    /// whole at another place of the storage.
+    #[error("download from {host} failed: the file there has {found} bytes instead of {expected}")]
+    WrongSize {
+        /// Who has it.
+        host: String,
+        /// Its size as listed.
+        expected: u64,
+        /// Its size there.
+        found: u64,
+    },
     /// An answer came, but not one that the Hub's protocol knows.
     #[error("answer of {host} is not usable: {what}")]
     BadAnswer {
@@ -107,6 +118,7 @@ impl HubError {
             Self::Unreachable { .. } | Self::Storage { .. } | Self::BadAnswer { .. } => {
                 Reason::HubUnreachable
             }
+            Self::WrongSize { .. } => Reason::HashMismatch,
             Self::Name(error) => error.reason(),
             Self::Token(error) => error.reason(),
         }
@@ -116,7 +128,7 @@ impl HubError {
     #[must_use]
     pub const fn is_transient(&self) -> bool {
         match self {
-            Self::RateLimited { .. } | Self::Storage { .. } => true,
+            Self::RateLimited { .. } | Self::Storage { .. } | Self::WrongSize { .. } => true,
             Self::Unreachable { kind, .. } => !matches!(kind, Trouble::Tls | Trouble::Setup),
             Self::Refused(_) | Self::BadAnswer { .. } | Self::Name(_) | Self::Token(_) => false,
         }
@@ -134,6 +146,16 @@ impl HubError {
     /// Whether the server itself answered, and not what was asked: it may not offer the call.
     pub(super) const fn is_an_answer(&self) -> bool {
         matches!(self, Self::Unreachable { kind: Trouble::Server(_), .. } | Self::BadAnswer { .. })
+    }
+
+    /// Whether some servers answer so to a request for a part, when they give the whole only.
+    pub(super) const fn may_mean_the_part(&self) -> bool {
+        match self {
+            Self::Storage { status, .. } => matches!(status, 400 | 403 | 501),
+            Self::Unreachable { kind, .. } => matches!(kind, Trouble::Server(501)),
+            Self::Refused(refusal) => matches!(refusal.status, 400 | 403) && refusal.code.is_none(),
+            _ => false,
+        }
     }
 
     /// Whether it is of the kind that is often gone a moment later.

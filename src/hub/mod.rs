@@ -5,9 +5,12 @@ mod answer;
 mod body;
 mod ca_bundle;
 mod client;
+mod coding;
 mod endpoint;
 mod error;
 mod file;
+mod link;
+mod listing;
 mod patterns;
 mod preflight;
 mod proxy;
@@ -17,6 +20,7 @@ mod refusal;
 mod remote;
 mod repo;
 mod request;
+mod timeouts;
 mod token;
 mod transport;
 #[cfg(feature = "xet")]
@@ -36,6 +40,7 @@ pub use record::TokenRecord;
 pub use refusal::{Evidence, Refusal, TokenState};
 pub use remote::RemoteFile;
 pub use repo::{Commit, Repo, RepoId, RepoType, Revision};
+pub use timeouts::{Timeout, TimeoutError, Timeouts};
 pub use token::{Slip, Token, TokenError, TokenSource};
 #[cfg(feature = "xet")]
 pub use xet::{XetBody, XetFiles};

@@ -293,11 +293,9 @@ impl Round<'_> {
         }
     }
 
-    async fn resolve(
-        &self,
-        info: Result<RevisionInfo, HubError>,
-    ) -> Result<(Snapshot, Option<Proof>), Stop> {
+    async fn resolve(&self, info: Result<RevisionInfo, HubError>) -> Result<(Snapshot, Option<Proof>), Stop> {
         let Question { repo, patterns, pinned, token, .. } = *self.question;
+        let told = info.as_ref().ok().cloned();
         let now = match (info, pinned) {
             (Ok(info), _) => info.commit,
             // The branch is gone, but what is pinned stays.
@@ -306,6 +304,7 @@ impl Round<'_> {
         };
         let latest = self.newest(&now).await;
         let commit = pinned.cloned().unwrap_or(now);
+        let named = told.and_then(|info| info.files_of(&commit));
         let (mut names, mut sum) = (Names::default(), Wanted::default());
         let mut files = Vec::new();
         let wanted = |path: &str| {
@@ -313,12 +312,12 @@ impl Round<'_> {
             patterns.matches(path)
         };
         let listed = if self.question.files {
-            self.hub.list(repo, &commit, token, wanted).await.map(|listing| {
+            self.hub.list(repo, &commit, named, token, wanted).await.map(|listing| {
                 listing.iter().for_each(|file| sum.add(file));
                 files = listing;
             })
         } else {
-            self.hub.each_file(repo, &commit, token, wanted, |file| sum.add(&file)).await
+            self.hub.each_file(repo, &commit, named, token, wanted, |file| sum.add(&file)).await
         };
         if let Err(error) = listed {
             // What is missing then is the commit, whatever the revision is called.

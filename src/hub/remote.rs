@@ -1,15 +1,19 @@
 //! One file of a commit at the Hub, read in parts over as many connections as the caller likes. Does not know where it
 //! is written to.
 
-#[cfg(feature = "xet")]
-use std::sync::atomic::Ordering::Relaxed;
-use std::{ops::Range, sync::Arc};
+use std::{
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
 
-use reqwest::Client;
+use reqwest::StatusCode;
 use tokio::sync::Mutex;
 
 use super::{
-    Body, Token,
+    Body, Hub, Token,
     error::HubError,
     request::{Answer, Get, patiently},
 };
@@ -21,14 +25,24 @@ const MAX_HTTP: u64 = 50_000_000_000;
 /// A file at the Hub. The clones share what is known of it.
 #[derive(Clone)]
 pub struct RemoteFile {
-    client: Client,
+    hub: Hub,
     address: String,
     size: u64,
-    /// Where the Hub's storage has it: a signed address, good for some minutes. One connection asks the Hub for it, and
-    /// the others wait for the answer instead of asking too.
-    storage: Arc<Mutex<Option<String>>>,
+    /// None: one connection asks the Hub, and the others wait for what it learns instead of asking too.
+    place: Arc<Mutex<Option<Place>>>,
+    /// Whether a part has come: what is refused then is not refused for being a part.
+    gives_parts: Arc<AtomicBool>,
     #[cfg(feature = "xet")]
     xet: Option<InXet>,
+}
+
+/// Where the bytes of a file are.
+#[derive(Clone, PartialEq, Eq)]
+enum Place {
+    /// At the Hub itself, as at many mirrors: each connection asks there.
+    Hub,
+    /// At a signed address of the Hub's storage, good for some minutes.
+    Storage(String),
 }
 
 /// How a file comes from Xet.
@@ -37,16 +51,17 @@ pub struct RemoteFile {
 struct InXet {
     files: super::XetFiles,
     hash: String,
-    given_up: Arc<std::sync::atomic::AtomicBool>,
+    given_up: Arc<AtomicBool>,
 }
 
 impl RemoteFile {
-    pub(super) fn new(client: Client, address: String, size: u64) -> Self {
+    pub(super) fn new(hub: Hub, address: String, size: u64) -> Self {
         Self {
-            client,
+            hub,
             address,
             size,
-            storage: Arc::default(),
+            place: Arc::default(),
+            gives_parts: Arc::default(),
             #[cfg(feature = "xet")]
             xet: None,
         }
@@ -66,21 +81,38 @@ impl RemoteFile {
         if let Some(body) = self.open_in_xet(token, &part).await? {
             return Ok(body);
         }
+        let hub = Get {
+            address: &self.address,
+            token,
+            part: None,
+            at_home: true,
+            http_storage: self.hub.endpoint().http_storage(),
+            wait: self.hub.patience().first_byte,
+            limit: None,
+        };
         let mut expired = None;
         loop {
-            let mut storage = self.storage.lock().await;
-            let known = storage.clone().filter(|address| expired.as_ref() != Some(address));
-            let Some(address) = known else {
-                let hub = Get { address: &self.address, token, part: None, at_home: true, limit: None };
-                let (body, away) = self.get(hub, &part).await?;
-                *storage = away;
-                return Ok(body);
-            };
-            drop(storage);
-            let get = Get { address: &address, token: None, part: None, at_home: false, limit: None };
-            match self.get(get, &part).await {
-                Err(HubError::Storage { .. }) if expired.is_none() => expired = Some(address),
-                other => return other.map(|(body, _)| body),
+            let mut place = self.place.lock().await;
+            match place.clone().filter(|known| expired.as_ref() != Some(known)) {
+                None => {
+                    let (body, found) = self.get(hub, &part).await?;
+                    *place = Some(found);
+                    return Ok(body);
+                }
+                Some(Place::Hub) => {
+                    drop(place);
+                    return self.get(hub, &part).await.map(|(body, _)| body);
+                }
+                Some(Place::Storage(address)) => {
+                    drop(place);
+                    let get = Get { address: &address, token: None, at_home: false, ..hub };
+                    match self.get(get, &part).await {
+                        Err(HubError::Storage { .. }) if expired.is_none() => {
+                            expired = Some(Place::Storage(address));
+                        }
+                        other => return other.map(|(body, _)| body),
+                    }
+                }
             }
         }
     }
@@ -104,31 +136,44 @@ impl RemoteFile {
     /// The Hub is asked again the next time, and over plain HTTP if it was Xet that failed: after a failure another
     /// place of its storage may do better, and a token that was withdrawn meanwhile is noticed.
     pub async fn forget(&self) {
-        *self.storage.lock().await = None;
+        *self.place.lock().await = None;
         #[cfg(feature = "xet")]
         if let Some(xet) = self.xet.as_ref().filter(|_| self.size <= MAX_HTTP) {
             xet.given_up.store(true, Relaxed);
         }
     }
 
-    /// The content, and where it is if that is not at the Hub itself.
-    async fn get(&self, get: Get<'_>, part: &Range<u64>) -> Result<(Body, Option<String>), HubError> {
+    /// The content, and where it is.
+    async fn get(&self, get: Get<'_>, part: &Range<u64>) -> Result<(Body, Place), HubError> {
         let all = *part == (0..self.size);
         let asked = Get { part: (!all).then_some((part.start, part.end)), ..get };
-        let answer = patiently(|| asked.send(&self.client)).await?;
-        let away = away(&answer);
-        if let Some(body) = Body::new(answer, part.start)? {
-            return Ok((body, away));
+        let answered = match patiently(|| asked.send(self.hub.client())).await {
+            Ok(answer) => self.read(answer, part.start)?,
+            Err(error) if !all && error.may_mean_the_part() && !self.gives_parts.load(Relaxed) => None,
+            Err(error) => return Err(error),
+        };
+        if let Some(found) = answered {
+            return Ok(found);
         }
         let whole = Get { part: None, ..get };
-        let answer = patiently(|| whole.send(&self.client)).await?;
-        let (host, away) = (answer.host.clone(), self::away(&answer));
-        let body = Body::new(answer, 0)?;
-        body.map(|body| (body, away))
-            .ok_or_else(|| HubError::BadAnswer { host, what: "it gives no content".to_owned() })
+        let answer = patiently(|| whole.send(self.hub.client())).await?;
+        let host = answer.host.clone();
+        let found = self.read(answer, 0)?;
+        found.ok_or_else(|| HubError::BadAnswer { host, what: "it gives no content".to_owned() })
     }
-}
 
-fn away(answer: &Answer) -> Option<String> {
-    (!answer.at_home).then(|| answer.response.url().as_str().to_owned())
+    /// None: the server does not give the part that was asked for.
+    fn read(&self, answer: Answer, from: u64) -> Result<Option<(Body, Place)>, HubError> {
+        let is_part = answer.response.status() == StatusCode::PARTIAL_CONTENT;
+        let place = if answer.at_home {
+            Place::Hub
+        } else {
+            Place::Storage(answer.response.url().as_str().to_owned())
+        };
+        let body = Body::new(answer, from, self.size, self.hub.patience().idle)?;
+        if is_part && body.is_some() {
+            self.gives_parts.store(true, Relaxed);
+        }
+        Ok(body.map(|body| (body, place)))
+    }
 }

@@ -10,7 +10,7 @@ use reqwest::{
 use url::Url;
 
 use super::{
-    Refusal, Token,
+    Endpoint, Refusal, Token, coding,
     endpoint::host_of,
     error::{HubError, Trouble},
     rate_limit,
@@ -32,6 +32,10 @@ pub(super) struct Get<'a> {
     pub part: Option<(u64, u64)>,
     /// Whether the address is the Hub's own, and not its storage's.
     pub at_home: bool,
+    /// Whether a storage without TLS will do where the Hub has TLS.
+    pub http_storage: bool,
+    /// For the answer to begin.
+    pub wait: Duration,
     /// A limit for the whole answer. Downloads have none, and they may be redirected away from the Hub, to its storage.
     pub limit: Option<Duration>,
 }
@@ -53,13 +57,16 @@ impl Get<'_> {
             kind: Trouble::Setup,
             detail: error.to_string(),
         })?;
-        let home = url.origin();
+        let home = url.clone();
         let mut at_home = self.at_home;
         for _ in 0..=MAX_REDIRECTS {
             let host = host_of(&url);
             let mut request = client.get(url.clone()).header(ACCEPT_ENCODING, "identity");
             if at_home && let Some(token) = self.token {
-                request = request.header(AUTHORIZATION, token.header());
+                request = match token.login() {
+                    Some((user, password)) => request.basic_auth(user, Some(password)),
+                    None => request.header(AUTHORIZATION, token.header()),
+                };
             }
             if let Some((from, to)) = self.part {
                 request = request.header(RANGE, format!("bytes={from}-{}", to.saturating_sub(1)));
@@ -67,7 +74,7 @@ impl Get<'_> {
             if let Some(limit) = self.limit {
                 request = request.timeout(limit);
             }
-            let response = request.send().await.map_err(|error| transport::failed(error, host.clone()))?;
+            let response = transport::within(self.wait, &host, request.send()).await?;
             if !is_redirect(response.status()) {
                 return self.judge(response, host, at_home).await;
             }
@@ -77,10 +84,18 @@ impl Get<'_> {
                 .and_then(|location| url.join(location).ok())
                 .filter(|target| target.has_host() && matches!(target.scheme(), "https" | "http"))
                 .ok_or_else(|| bad("it redirects to nowhere".to_owned()))?;
-            if url.scheme() == "https" && target.scheme() != "https" {
-                return Err(bad(format!("it redirects to {} without TLS", host_of(&target))));
+            if at_home && let Some(own) = self.at_own_scheme(&home, &target).filter(|own| *own != url) {
+                url = own;
+                continue;
             }
-            at_home = at_home && target.origin() == home;
+            if url.scheme() == "https" && target.scheme() != "https" && !self.http_storage {
+                return Err(bad(format!(
+                    "it redirects to {} without TLS; if files may come so, set httpStorage of the endpoint, or {}",
+                    host_of(&target),
+                    Endpoint::HTTP_STORAGE
+                )));
+            }
+            at_home = at_home && target.origin() == home.origin();
             if !at_home && self.limit.is_some() {
                 return Err(bad(format!(
                     "it redirects to {}; if that is the Hub, make it the endpoint",
@@ -90,6 +105,19 @@ impl Get<'_> {
             url = target;
         }
         Err(HubError::BadAnswer { host: host_of(&url), what: "it redirects without end".to_owned() })
+    }
+
+    /// The same address by the endpoint's own scheme, where a redirect names the endpoint by the other one: a mirror behind a
+    /// proxy that ends TLS does not know how it is reached. A download that gets TLS this way may have it.
+    fn at_own_scheme(&self, home: &Url, target: &Url) -> Option<Url> {
+        let port_fits = target.port().is_none_or(|port| Some(port) == home.port_or_known_default());
+        let is_home = target.host() == home.host() && target.scheme() != home.scheme() && port_fits;
+        (is_home && (home.scheme() == "https" || self.limit.is_some())).then(|| {
+            let mut own = home.clone();
+            own.set_path(target.path());
+            own.set_query(target.query());
+            own
+        })
     }
 
     /// Sorts an answer by its status.
@@ -142,6 +170,7 @@ async fn refusal(mut response: Response, token: Option<&Token>) -> Refusal {
             break;
         }
     }
+    let body = coding::decode_beginning(response.headers(), body, MAX_ERROR_BODY);
     let header = |name| {
         response.headers().get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
     };

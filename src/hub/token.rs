@@ -79,9 +79,18 @@ impl Token {
         })
     }
 
-    /// A text that may repeat the token, without it.
+    /// User name and password, where it is a login at a mirror. The Hub's own tokens have no colon.
+    pub(super) fn login(&self) -> Option<(&str, &str)> {
+        self.0.split_once(':')
+    }
+
+    /// A text that may repeat the token, or a login's password alone, without it.
     pub(super) fn mask(&self, text: &str) -> String {
-        if self.0.len() < MIN_MASKED { text.to_owned() } else { text.replace(&self.0, "…") }
+        let password = self.login().map(|(_, password)| password);
+        let secrets = [self.0.as_str()].into_iter().chain(password);
+        secrets
+            .filter(|secret| secret.len() >= MIN_MASKED)
+            .fold(text.to_owned(), |text, secret| text.replace(secret, "…"))
     }
 }
 
@@ -289,6 +298,8 @@ mod tests {
         assert_eq!(format!("{:?}", TokenSource::Fixed(token.clone())), "Fixed(Token(…))");
         assert_eq!(format!("{:?}", token.header()), "Sensitive");
         assert!(!Token::parse("hf_very secret").unwrap_err().to_string().contains("secret"));
+        let login = Token::parse("ann:verysecret").unwrap();
+        assert_eq!(login.mask("ann:verysecret or verysecret of ann"), "… or … of ann");
     }
 
     #[test]

@@ -1,14 +1,32 @@
 //! What went wrong below HTTP: from the client's error to a kind of trouble. Knows nothing of the Hub.
 
-use std::{error::Error, io};
+use std::{error::Error, io, time::Duration};
+
+use tokio::time::timeout;
 
 use super::error::{HubError, Trouble};
+
+const SILENCE: &str = "nothing came for too long";
 
 /// A failed request to `host`. The address is dropped, since a signed one is a secret.
 pub(super) fn failed(error: reqwest::Error, host: String) -> HubError {
     let error = error.without_url();
     let (kind, detail) = classify(&error);
     HubError::Unreachable { host, kind, detail }
+}
+
+/// What comes from `host` within this time.
+pub(super) async fn within<T>(
+    time: Duration,
+    host: &str,
+    coming: impl Future<Output = Result<T, reqwest::Error>>,
+) -> Result<T, HubError> {
+    let came = timeout(time, coming).await.map_err(|_| HubError::Unreachable {
+        host: host.to_owned(),
+        kind: Trouble::Timeout,
+        detail: SILENCE.to_owned(),
+    })?;
+    came.map_err(|error| failed(error, host.to_owned()))
 }
 
 fn classify(error: &reqwest::Error) -> (Trouble, String) {
@@ -28,7 +46,7 @@ fn classify(error: &reqwest::Error) -> (Trouble, String) {
         return (kind, tls.to_string());
     }
     if error.is_timeout() {
-        let what = if error.is_connect() { "connecting took too long" } else { "nothing came for too long" };
+        let what = if error.is_connect() { "connecting took too long" } else { SILENCE };
         return (Trouble::Timeout, what.to_owned());
     }
     if error.is_dns() {

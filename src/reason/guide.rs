@@ -224,8 +224,8 @@ impl Reason {
                 "Check the proxies and firewalls between the cluster and the Hub's storage hosts, and the health of the volume.",
             ),
             Self::HashMismatch => bad(
-                "The SHA-256 of a file, or its git SHA-1, differs from the one that the Hub lists, twice. The bytes were thrown away.",
-                "Check for a proxy or cache that changes content, and check the health of the volume.",
+                "A file has another size, SHA-256 or git SHA-1 than the Hub lists, also when it is fetched again. Wrong bytes were thrown away.",
+                "Check for a proxy, cache or mirror that changes or cuts content, and check the health of the volume.",
             ),
             Self::DownloadFailed => bad(
                 "The Job ended in another way. The message has its last words.",

@@ -6,13 +6,20 @@ use std::{
 };
 
 use modelcache::{
+    fetch::FetchRequest,
     hub::{Patterns, TokenSource},
     reason::Reason,
 };
 use pretty_assertions::assert_eq;
-use standin_hub::{Class, Fault, Gate, Harm, Repo};
+use standin_hub::{Class, Content, Fault, Gate, Harm, Repo, Request};
 
-use crate::support::{SMALL, Stage, WEIGHTS, run, tiny};
+use crate::{
+    relay::{Door, Fate, hub_behind},
+    support::{SMALL, Stage, WEIGHTS, run, tiny},
+};
+
+/// A size that comes in four parts.
+const LARGE: u64 = 32 << 20;
 
 /// A stage on which the CDN does harm.
 async fn harmed(fault: Fault) -> Stage {
@@ -75,7 +82,8 @@ async fn a_page_of_the_storage_is_never_taken_for_a_file() {
         (Fault::new(Harm::Short(1000)).times(1), Reason::Verified),
         (Fault::new(Harm::Status(403)), Reason::HubUnreachable),
         (Fault::new(Harm::Status(503)), Reason::HubUnreachable),
-        (Fault::new(Harm::ErrorPage), Reason::HubUnreachable),
+        (Fault::new(Harm::ErrorPage), Reason::HashMismatch),
+        (Fault::new(Harm::Short(1000)), Reason::HashMismatch),
     ] {
         let stage = harmed(fault.clone()).await;
         let report = run(&stage.request()).await;
@@ -83,14 +91,84 @@ async fn a_page_of_the_storage_is_never_taken_for_a_file() {
             assert_eq!(report.reason, expected, "{fault:?}: {}", report.message);
             stage.assert_loads(|_| true);
         } else {
-            assert!(
-                [expected, Reason::HashMismatch].contains(&report.reason),
-                "{fault:?}: {}",
-                report.message
-            );
+            assert_eq!(report.reason, expected, "{fault:?}: {}", report.message);
             assert!(!stage.blob("model.safetensors").exists());
             stage.assert_nothing_visible();
         }
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_was_cut_in_the_storage_is_told_with_both_sizes() {
+    let stage = harmed(Fault::new(Harm::Short(1000))).await;
+    let report = run(&stage.request()).await;
+    let sizes = format!("has {} bytes, and the Hub lists {WEIGHTS}", WEIGHTS - 1000);
+    assert!(report.message.contains(&sizes), "{}", report.message);
+}
+
+/// No failure is allowed here.
+#[tokio::test]
+async fn a_part_that_is_shorter_than_asked_for_is_progress() {
+    let stage =
+        Stage::with(Repo::model("acme/tiny").lfs("model.bin", Content::random(7, LARGE)).branch("main"));
+    let stage = stage.await;
+    stage.hub.fault(Fault::new(Harm::Short(7 << 20)).on(Class::Cdn).times(1));
+    let mut request = stage.request();
+    (request.limits.attempts, request.limits.stall) = (1, Duration::from_secs(60));
+    let report = run(&request).await;
+    assert_eq!((report.reason, report.downloaded_bytes), (Reason::Verified, LARGE), "{}", report.message);
+    stage.assert_loads(|_| true);
+}
+
+/// One connection finds out that the endpoint itself has the bytes. From then on none waits for another one's first byte.
+#[tokio::test]
+async fn parts_are_opened_side_by_side_where_the_endpoint_has_the_bytes() {
+    let stage =
+        Stage::with(Repo::model("acme/tiny").file("model.bin", Content::random(7, LARGE)).branch("main"));
+    let stage = stage.await;
+    stage.hub.resolve_cache(false);
+    stage.hub.fault(Fault::new(Harm::Hang).on(Class::Resolve).after(1));
+    let mut request = stage.request();
+    request.limits.first_byte = Duration::from_secs(600);
+    let waiting = |requests: &[Request]| requests.iter().filter(|request| request.status == 0).count();
+    tokio::select! {
+        report = run(&request) => panic!("{}", report.message),
+        () = stage.hub.until(|requests| waiting(requests) == 3) => {}
+    }
+}
+
+/// A mirror that has to fetch a file first: the time for that is another one than the time between two pieces.
+#[tokio::test]
+async fn the_first_byte_may_take_longer_than_the_next_ones() {
+    let stage = harmed(Fault::new(Harm::Late(2000)).times(1)).await;
+    let mut request = stage.request();
+    (request.limits.attempts, request.limits.first_byte) = (1, Duration::from_secs(60));
+    let report = run(&request).await;
+    assert_eq!(report.reason, Reason::Verified, "{}", report.message);
+
+    let stage = harmed(Fault::new(Harm::Late(2000)).times(1)).await;
+    request.limits.first_byte = Duration::from_millis(500);
+    let report = run(&FetchRequest { limits: request.limits, ..stage.request() }).await;
+    assert_eq!(report.reason, Reason::HubUnreachable, "{}", report.message);
+}
+
+#[tokio::test]
+async fn a_storage_that_refuses_parts_gives_the_whole() {
+    for status in ["400 Bad Request", "403 Forbidden", "501 Not Implemented"] {
+        let door = Door::plain();
+        let hub = hub_behind(None, Some(&door));
+        let storage = hub.listeners().1;
+        let _relay = door.open(move |head| {
+            if head.to_ascii_lowercase().contains("\nrange:") {
+                Fate::Answer(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"))
+            } else {
+                Fate::To(storage)
+            }
+        });
+        hub.add(Repo::model("acme/tiny").lfs("model.bin", Content::random(7, LARGE)).branch("main"));
+        let stage = Stage { hub, root: tempfile::tempdir().unwrap() };
+        let report = run(&stage.request()).await;
+        assert_eq!(report.reason, Reason::Verified, "{status}: {}", report.message);
     }
 }
 

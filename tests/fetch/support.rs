@@ -82,6 +82,8 @@ impl Stage {
         let limits = Limits {
             attempts: 3,
             pause: Duration::from_millis(20),
+            metadata: Duration::from_millis(600),
+            first_byte: Duration::from_millis(600),
             stall: Duration::from_millis(600),
             ..Limits::default()
         };

@@ -2,7 +2,7 @@
 //! place, and calls that fail one by one.
 
 use modelcache::{
-    hub::{Hub, Patterns, Preflight, Question, Token, TokenRecord, preflight},
+    hub::{Commit, Endpoint, Hub, Patterns, Preflight, Question, Token, TokenRecord, preflight},
     reason::{Answer, Reason},
 };
 use pretty_assertions::assert_eq;
@@ -34,7 +34,8 @@ impl Calls {
 
     fn with(mut self, call: &'static str, answer: Reply) -> Self {
         self.0.retain(|(known, _)| *known != call);
-        self.0.push((call, answer));
+        // What is said last counts first: one that is said before may be for more addresses.
+        self.0.insert(0, (call, answer));
         self
     }
 
@@ -55,12 +56,21 @@ async fn ask(wire: &Wire, token: Option<&Token>) -> Preflight {
 }
 
 async fn ask_again(wire: &Wire, token: Option<&Token>, record: &TokenRecord) -> Preflight {
-    let hub = Hub::connect(&wire.endpoint()).unwrap();
+    ask_about(&wire.endpoint(), None, token, record).await
+}
+
+async fn ask_about(
+    endpoint: &Endpoint,
+    pinned: Option<&Commit>,
+    token: Option<&Token>,
+    record: &TokenRecord,
+) -> Preflight {
+    let hub = Hub::connect(endpoint).unwrap();
     let question = Question {
         repo: &model(),
         revision: &"main".parse().unwrap(),
         patterns: &Patterns::default(),
-        pinned: None,
+        pinned,
         followed: None,
         token,
         record,
@@ -109,6 +119,85 @@ async fn a_mirror_without_access_check_tells_later() {
     let wire = Calls::public().without("/auth-check").with("/revision/", missing).serve();
     let missing = [Reason::Anonymous, Reason::RepoNotFoundOrPrivate, Reason::NotChecked];
     assert_eq!(reasons(&ask(&wire, None).await), missing);
+}
+
+/// A page of a listing: so many files from a number on.
+fn page(from: usize, files: usize) -> String {
+    let entry = |n| format!(r#"{{"type":"file","path":"{n}","size":5,"oid":"{SHA1}"}}"#);
+    format!("[{}]", (from..from + files).map(entry).collect::<Vec<_>>().join(","))
+}
+
+/// What the Hub says about a revision: its commit, with so many files.
+fn revision_with(commit: &str, files: usize) -> Reply {
+    let siblings = vec![r#"{"rfilename":"x"}"#; files].join(",");
+    ok(&format!(r#"{{"sha":"{commit}","siblings":[{siblings}]}}"#))
+}
+
+#[tokio::test]
+async fn a_first_page_is_not_taken_for_the_whole_listing() {
+    let unusable = [Reason::Anonymous, Reason::AccessGranted, Reason::HubUnreachable];
+    let calls = Calls::public().with("/tree/", ok(&page(0, 1000)));
+    for (revision, expected, told) in [
+        (revision_with(SHA1, 2501), unusable, "after 1000 of the 2501 files"),
+        (revision_with(SHA1, 0), unusable, "a full page of 1000 entries"),
+        (
+            revision_with(SHA1, 1000),
+            [Reason::Anonymous, Reason::AccessGranted, Reason::Resolved],
+            "1000 files",
+        ),
+    ] {
+        let wire = calls.clone().with("/revision/", revision).serve();
+        let answers = ask(&wire, None).await;
+        assert_eq!(reasons(&answers), expected, "{}", answers.resolved.message);
+        assert!(answers.resolved.message.contains(told), "{}", answers.resolved.message);
+        assert_eq!(answers.snapshot.is_some(), expected[2] == Reason::Resolved);
+    }
+}
+
+/// What the revision's answer counts is another commit's; so the commit itself is asked about, and only where that matters.
+#[tokio::test]
+async fn a_pinned_commit_has_its_own_number_of_files() {
+    let pinned = "89abcdef0123456789abcdef0123456789abcdef";
+    for (listed, of_pinned, asked, expected) in [
+        (3, revision_with(pinned, 3), 1, Reason::Resolved),
+        (1000, revision_with(pinned, 1000), 2, Reason::Resolved),
+        (1000, revision_with(pinned, 1001), 2, Reason::HubUnreachable),
+        (1000, answer(404, "", ""), 2, Reason::HubUnreachable),
+    ] {
+        let wire = Calls::public()
+            .with("/tree/", ok(&page(0, listed)))
+            .with("/revision/", revision_with(SHA1, 7))
+            .with("/revision/89abcdef", of_pinned)
+            .serve();
+        let pinned = pinned.parse().unwrap();
+        let answers = ask_about(&wire.endpoint(), Some(&pinned), None, &TokenRecord::default()).await;
+        assert_eq!(answers.resolved.reason, expected, "{}", answers.resolved.message);
+        let questions = wire.heads().iter().filter(|head| head.contains("/revision/")).count();
+        assert_eq!(questions, asked, "{listed} files");
+    }
+}
+
+#[tokio::test]
+async fn the_next_page_is_asked_for_at_the_endpoint_whatever_host_the_mirror_names() {
+    for (below, next) in [
+        ("", "https://huggingface.co/api/models/org/x/tree/2?cursor=a%2Cb"),
+        ("/hf", "https://huggingface.co/api/models/org/x/tree/2?cursor=a%2Cb"),
+        ("/hf", "https://localhost/hf/api/models/org/x/tree/2?cursor=a%2Cb"),
+        ("/hf", "/hf/api/models/org/x/tree/2?cursor=a%2Cb"),
+    ] {
+        let first = answer(200, &format!("Link: <{next}>; rel=\"next\"\r\n"), &page(0, 1000));
+        let calls = Calls::public().with("/tree/2?", ok(&page(1000, 2))).with("/tree/0", first);
+        let wire = calls.with("/revision/", revision_with(SHA1, 1002)).serve();
+        let endpoint = format!("{}{below}", wire.url()).parse().unwrap();
+        let answers = ask_about(&endpoint, None, Some(&token()), &TokenRecord::default()).await;
+        assert_eq!(answers.snapshot.map(|snapshot| snapshot.count), Some(1002), "{:?}", answers.resolved);
+        let asked = wire.heads().pop().unwrap();
+        assert!(
+            asked.starts_with(&format!("get {below}/api/models/org/x/tree/2?cursor=a%2cb http")),
+            "{asked}"
+        );
+        assert!(asked.contains("authorization: bearer hf_good"));
+    }
 }
 
 #[tokio::test]

@@ -29,7 +29,7 @@ async fn revision(endpoint: &Endpoint) -> Result<RevisionInfo, HubError> {
 }
 
 async fn list(wire: &Wire) -> Result<Vec<RepoFile>, HubError> {
-    Hub::connect(&wire.endpoint())?.list(&model(), &commit(), None, |_| true).await
+    Hub::connect(&wire.endpoint())?.list(&model(), &commit(), None, None, |_| true).await
 }
 
 async fn open(wire: &Wire, from: u64) -> Result<Body, HubError> {
@@ -75,7 +75,7 @@ async fn a_refused_connection() {
 #[tokio::test]
 async fn silence() {
     let wire = Wire::start(|_| None);
-    let patience = Patience { idle: Duration::from_millis(100), ..Patience::default() };
+    let patience = Patience { metadata: Duration::from_millis(100), ..Patience::default() };
     let hub = Hub::with_patience(&wire.endpoint(), patience).unwrap();
     let error = hub.auth_check(&model(), None).await.unwrap_err();
     assert_eq!(trouble(&error).0, Trouble::Timeout);
@@ -188,9 +188,35 @@ async fn an_answer_without_end_is_given_up() {
 }
 
 #[tokio::test]
-async fn listings_stay_at_their_host_and_end() {
-    let wire = Wire::start(|_| answer(200, "Link: <http://elsewhere.example/x>; rel=\"next\"\r\n", "[]"));
-    assert!(bad_answer(&list(&wire).await.unwrap_err()).contains("another host"));
+async fn json_that_comes_compressed_is_read() {
+    use flate2::{Compression, read::GzEncoder};
+    let gzip = |status: u16, body: &str| {
+        let mut packed = Vec::new();
+        GzEncoder::new(body.as_bytes(), Compression::fast()).read_to_end(&mut packed).unwrap();
+        let length = packed.len();
+        let head = format!(
+            "HTTP/1.1 {status} X\r\nContent-Encoding: gzip\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+        );
+        Some([head.into_bytes(), packed].concat())
+    };
+    let wire = Wire::start(move |_| gzip(200, &format!(r#"{{"sha":"{SHA1}"}}"#)));
+    assert_eq!(revision(&wire.endpoint()).await.unwrap().commit, commit());
+
+    let wire = Wire::start(move |_| gzip(403, r#"{"error":"not from here"}"#));
+    let error = revision(&wire.endpoint()).await.unwrap_err();
+    assert!(matches!(&error, HubError::Refused(refusal) if refusal.words == "not from here"), "{error:?}");
+
+    let bomb = gzip(200, &" ".repeat((64 << 20) + 1));
+    let wire = Wire::start(move |_| bomb.clone());
+    assert!(bad_answer(&list(&wire).await.unwrap_err()).contains("larger than 64 MiB"));
+    let wire = Wire::start(|_| answer(200, "Content-Encoding: compress\r\n", "x"));
+    assert!(bad_answer(&list(&wire).await.unwrap_err()).contains("encoded as `compress`"));
+}
+
+#[tokio::test]
+async fn listings_end() {
+    let wire = Wire::start(|_| answer(200, "Link: <mailto:hub@example.org>; rel=\"next\"\r\n", "[]"));
+    assert!(bad_answer(&list(&wire).await.unwrap_err()).contains("next page is no address"));
     let wire = Wire::start(|_| answer(200, "Link: /again; rel=\"next\"\r\n", "[]"));
     assert!(bad_answer(&list(&wire).await.unwrap_err()).contains("next page cannot be read"));
     let wire = Wire::start(|_| answer(200, "Link: </again>; rel=\"next\"\r\n", "[]"));
@@ -242,6 +268,63 @@ async fn ranges_are_taken_as_the_server_gives_them() {
 
     let wire = Wire::start(|_| answer(200, "Content-Encoding: gzip\r\n", "x"));
     assert!(bad_answer(&open(&wire, 0).await.unwrap_err()).contains("compressed"));
+}
+
+#[tokio::test]
+async fn a_file_of_another_size_is_told_with_both_sizes() {
+    let whole = || answer(200, "", "0123456");
+    let part = |head: &str| {
+        if head.contains("range:") {
+            answer(206, "Content-Range: bytes 4-6/7\r\n", "456")
+        } else {
+            answer(200, "", "0123456")
+        }
+    };
+    let beyond =
+        |head: &str| if head.contains("range:") { answer(416, "", "") } else { answer(200, "", "0123456") };
+    for wire in [Wire::start(move |_| whole()), Wire::start(part), Wire::start(beyond)] {
+        let error = open(&wire, 4).await.unwrap_err();
+        let host = format!("localhost:{}", wire.address.port());
+        assert_eq!(error, HubError::WrongSize { host, expected: 10, found: 7 });
+        assert!(error.reason() == Reason::HashMismatch && error.is_transient());
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_parts_is_asked_for_the_whole_once() {
+    for status in [400, 403, 501] {
+        for refusing in [true, false] {
+            let wire = Wire::start(move |head| {
+                if refusing || head.contains("range:") {
+                    answer(status, "", "<html>no ranges here</html>")
+                } else {
+                    answer(200, "", "0123456789")
+                }
+            });
+            let body = open(&wire, 4).await;
+            assert_eq!(body.map(|body| body.start).map_err(drop), if refusing { Err(()) } else { Ok(0) });
+            assert_eq!(wire.heads().len(), 2, "{status}");
+        }
+    }
+    // The Hub's own word is about the repo.
+    let wire = Wire::start(|_| answer(403, "X-Error-Code: GatedRepo\r\n", ""));
+    open(&wire, 4).await.unwrap_err();
+    assert_eq!(wire.heads().len(), 1);
+    // Who has given a part does so again.
+    let mut parts = 0;
+    let wire = Wire::start(move |_| {
+        parts += 1;
+        if parts == 1 {
+            answer(206, "Content-Range: bytes 4-9/10\r\n", "456789")
+        } else {
+            answer(403, "", "")
+        }
+    });
+    let hub = Hub::connect(&wire.endpoint()).unwrap();
+    let file = hub.file(&model(), &commit(), &path("a.bin"), 10);
+    file.open(None, 4..10).await.unwrap();
+    file.open(None, 4..10).await.unwrap_err();
+    assert_eq!(wire.heads().len(), 2);
 }
 
 #[tokio::test]

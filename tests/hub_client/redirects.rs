@@ -1,7 +1,7 @@
 //! Who gets to see the token, and how far a redirect is followed.
 
 use modelcache::{
-    hub::{Body, Hub, HubError},
+    hub::{Body, Hub, HubError, Token},
     reason::Reason,
 };
 
@@ -12,7 +12,7 @@ use crate::{
 
 async fn open(hub: &Wire) -> Result<Body, HubError> {
     let hub = Hub::connect(&hub.endpoint()).unwrap();
-    hub.file(&model(), &commit(), &path("a.bin"), 10).open(Some(&token()), 0..10).await
+    hub.file(&model(), &commit(), &path("a.bin"), 7).open(Some(&token()), 0..7).await
 }
 
 async fn auth_check(hub: &Wire) -> Result<(), HubError> {
@@ -35,6 +35,33 @@ async fn a_renamed_repo_is_followed_with_the_token() {
     auth_check(&hub).await.unwrap();
     assert_eq!(hub.heads().len(), 2);
     assert!(hub.heads().iter().all(|head| saw_token(head)));
+}
+
+/// A mirror that asks for a user name and a password gets them as the Hub gets a token, and nobody else does.
+#[tokio::test]
+async fn a_login_is_sent_as_one() {
+    let storage = Wire::start(|_| answer(200, "", "content"));
+    let to = storage.url();
+    let hub = Wire::start(move |head| {
+        if head.contains("/api/") {
+            answer(403, "X-Error-Message: no s3cr:et-word here\r\n", "")
+        } else {
+            redirect(302, &to)
+        }
+    });
+    let client = Hub::connect(&hub.endpoint()).unwrap();
+    let login = Token::parse("ann:s3cr:et-word").unwrap();
+    client.file(&model(), &commit(), &path("a.bin"), 7).open(Some(&login), 0..7).await.unwrap();
+    let refused = client.auth_check(&model(), Some(&login)).await.unwrap_err();
+    assert!(!format!("{refused} {refused:?}").contains("s3cr"), "{refused}");
+    // The heads are in lower case.
+    let expected = "authorization: basic YW5uOnMzY3I6ZXQtd29yZA==".to_lowercase();
+    assert!(
+        hub.heads().len() == 2 && hub.heads().iter().all(|head| head.contains(&expected)),
+        "{:?}",
+        hub.heads()
+    );
+    assert!(!storage.heads()[0].contains("authorization"));
 }
 
 #[tokio::test]
@@ -101,6 +128,48 @@ async fn calls_of_the_api_stay_at_the_hub() {
     assert!(login.heads().is_empty());
 }
 
+/// A proxy ends TLS before a mirror, which so writes `http://` where it means itself.
+#[tokio::test]
+async fn a_mirror_that_names_itself_without_tls_is_asked_with_tls() {
+    for (renamed, port) in [("/api/models/org/y/auth-check", false), ("/api/models/org/y/auth-check", true)] {
+        let own_port = std::sync::Arc::new(std::sync::OnceLock::<u16>::new());
+        let known = own_port.clone();
+        let hub = Wire::tls(move |head| {
+            let port = if port { format!(":{}", known.get().unwrap()) } else { String::new() };
+            if head.contains("/org/x/") {
+                redirect(301, &format!("http://localhost{port}{renamed}"))
+            } else {
+                ok("OK")
+            }
+        });
+        own_port.set(hub.address.port()).unwrap();
+        auth_check(&hub).await.unwrap();
+        assert_eq!(hub.heads().len(), 2);
+        assert!(hub.heads().iter().all(|head| saw_token(head)));
+    }
+    let small = Wire::tls(|head| {
+        if head.contains("/resolve/") {
+            redirect(307, "http://localhost/api/resolve-cache/a.bin?x=%2f")
+        } else {
+            answer(200, "", "content")
+        }
+    });
+    let mut body = open(&small).await.unwrap();
+    assert_eq!(body.next_chunk().await.unwrap().as_deref(), Some(&b"content"[..]));
+    assert!(small.heads()[1].starts_with("get /api/resolve-cache/a.bin?x=%2f "), "{}", small.heads()[1]);
+}
+
+#[tokio::test]
+async fn a_redirect_to_the_same_address_by_the_other_scheme_is_told() {
+    let hub = Wire::start(|_| redirect(301, "https://localhost/api/models/org/x/auth-check"));
+    let error = auth_check(&hub).await.unwrap_err();
+    assert!(matches!(&error, HubError::BadAnswer { what, .. } if what.contains("make it the endpoint")));
+    let hub = Wire::tls(|_| redirect(301, "http://localhost/api/models/org/x/auth-check"));
+    let error = auth_check(&hub).await.unwrap_err();
+    assert!(matches!(&error, HubError::BadAnswer { what, .. } if what.contains("without TLS")), "{error:?}");
+    assert_eq!(hub.heads().len(), 1);
+}
+
 #[tokio::test]
 async fn a_redirect_never_gives_up_tls() {
     let storage = Wire::start(|_| answer(200, "", "content"));
@@ -109,6 +178,13 @@ async fn a_redirect_never_gives_up_tls() {
     let error = open(&hub).await.unwrap_err();
     assert!(matches!(&error, HubError::BadAnswer { what, .. } if what.contains("without TLS")), "{error:?}");
     assert!(storage.heads().is_empty());
+
+    // Unless that is wanted; and what is no file never does.
+    let client = Hub::connect(&hub.endpoint().with_http_storage(true)).unwrap();
+    client.file(&model(), &commit(), &path("a.bin"), 7).open(Some(&token()), 0..7).await.unwrap();
+    assert!(storage.heads().len() == 1 && !saw_token(&storage.heads()[0]));
+    client.auth_check(&model(), Some(&token())).await.unwrap_err();
+    assert_eq!(storage.heads().len(), 1);
 }
 
 #[tokio::test]

@@ -174,7 +174,9 @@ fn the_way_to_the_endpoint_is_in_variables_and_changes_no_name() {
     let authority = include_str!("../../../tests/hub_client/tls/ca.pem");
     let endpoint = endpoint()
         .with_proxy("http://proxy.example:3128".parse().unwrap())
-        .with_ca_bundle(authority.parse().unwrap());
+        .with_ca_bundle(authority.parse().unwrap())
+        .with_timeouts(crate::hub::Timeouts::both("600".parse().unwrap()))
+        .with_http_storage(true);
     let job = built_at(&cache, &endpoint);
     let env = &job["spec"]["template"]["spec"]["containers"][0]["env"];
     let expected = json!([
@@ -182,6 +184,9 @@ fn the_way_to_the_endpoint_is_in_variables_and_changes_no_name() {
         { "name": "HTTPS_PROXY", "value": "http://proxy.example:3128" },
         { "name": "HTTP_PROXY", "value": "http://proxy.example:3128" },
         { "name": "MODELCACHE_CA_BUNDLE", "value": authority },
+        { "name": "HF_HUB_DOWNLOAD_TIMEOUT", "value": "600" },
+        { "name": "HF_HUB_ETAG_TIMEOUT", "value": "600" },
+        { "name": "MODELCACHE_HTTP_STORAGE", "value": "1" },
     ]);
     assert_eq!(*env, expected);
     assert_eq!(job["metadata"]["name"], plain["metadata"]["name"]);

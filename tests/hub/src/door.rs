@@ -108,8 +108,10 @@ impl World {
         let hangs = harm == Some(Harm::Hang);
         let status = if hangs { 0 } else { response.status().as_u16() };
         let counter = self.log.record(Request { millis, ..logged(class, &parts, path, status) });
-        if hangs {
-            std::future::pending::<()>().await;
+        match harm {
+            Some(Harm::Hang) => std::future::pending().await,
+            Some(Harm::Late(millis)) => tokio::time::sleep(Duration::from_millis(millis)).await,
+            _ => {}
         }
         fault::shape(response, harm, counter)
     }

@@ -57,6 +57,8 @@ pub enum Harm {
     Stall(u64),
     /// Nothing comes at all, not even a status.
     Hang,
+    /// The status comes so many milliseconds late.
+    Late(u64),
     /// So many bytes a second.
     Slow(u64),
     /// The CDN's address has expired when it is told.
@@ -76,7 +78,8 @@ impl Harm {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Args)]
 pub struct Fault {
     /// cut:BYTES, wrong-bytes, short:BYTES, error-page, status:CODE, rate-limit:SECONDS, address-limit:SECONDS, edge-limit,
-    /// internal-error, retry-after:SECONDS, stall:BYTES, hang, slow:BYTES-PER-SECOND, expired-signature, no-ranges
+    /// internal-error, retry-after:SECONDS, stall:BYTES, hang, late:MILLISECONDS, slow:BYTES-PER-SECOND, expired-signature,
+    /// no-ranges
     harm: Harm,
     /// Only in this part of the Hub
     #[serde(default)]
@@ -314,6 +317,7 @@ impl fmt::Display for Harm {
             Self::RetryAfter(seconds) => write!(f, "retry-after:{seconds}"),
             Self::Stall(bytes) => write!(f, "stall:{bytes}"),
             Self::Hang => f.write_str("hang"),
+            Self::Late(millis) => write!(f, "late:{millis}"),
             Self::Slow(rate) => write!(f, "slow:{rate}"),
             Self::ExpiredSignature => f.write_str("expired-signature"),
             Self::NoRanges => f.write_str("no-ranges"),
@@ -344,6 +348,7 @@ impl FromStr for Harm {
             "retry-after" => Self::RetryAfter(number()?),
             "stall" => Self::Stall(number()?),
             "hang" => Self::Hang,
+            "late" => Self::Late(number()?),
             "slow" => Self::Slow(number()?),
             "expired-signature" => Self::ExpiredSignature,
             "no-ranges" => Self::NoRanges,
