@@ -10,6 +10,7 @@ use tracing::field::{Field, Visit};
 use tracing_subscriber::{
     EnvFilter,
     field::RecordFields,
+    filter::LevelFilter,
     fmt::{FormatFields, format::Writer},
 };
 
@@ -51,7 +52,17 @@ pub fn start() {
 /// The filter for a text. None where it is no filter: the parser's own error repeats the text, which may be a secret in
 /// the wrong place.
 fn filter(text: &str) -> Option<EnvFilter> {
+    if text.split(',').all(|directive| is_word(directive.trim())) {
+        return None;
+    }
     EnvFilter::builder().parse(with_default(text)).ok()
+}
+
+/// A word that is no level, such as `verbose`. Alone it would be taken for the name of a crate, and nothing else be heard.
+fn is_word(directive: &str) -> bool {
+    directive.parse::<LevelFilter>().is_err()
+        && !directive.contains(['=', '['])
+        && !directive.starts_with(env!("CARGO_CRATE_NAME"))
 }
 
 /// A line goes above the bars, where there are any.
@@ -236,6 +247,17 @@ mod tests {
             let kept = field.strip_suffix('…').unwrap_or(field);
             assert!(words.starts_with(kept) && field.chars().count() <= words.chars().count(), "case {case}");
             assert!(field.chars().count() <= text::LINE);
+        }
+    }
+
+    #[test]
+    fn a_word_that_is_no_level_silences_nobody() {
+        for given in ["verbose", "information", "loud, louder", "level"] {
+            assert!(filter(given).is_none(), "{given}");
+        }
+        for given in ["info", "WARN", "off", "3", "modelcache", "hyper=debug", "verbose,info", "[span]=trace"]
+        {
+            assert!(filter(given).is_some(), "{given}");
         }
     }
 
