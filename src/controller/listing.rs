@@ -158,3 +158,57 @@ pub async fn one<K: Parse>(
     let parsed = found.map(Guarded::into_inner).transpose();
     parsed.map_err(|source| ObserveError::Parse { kind, name: name.to_owned(), source })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        convert::Infallible,
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering::SeqCst},
+        },
+    };
+
+    use axum::http::Response;
+    use futures::future::join_all;
+    use k8s_openapi::api::core::v1::Pod;
+    use kube::client::Body;
+    use serde_json::Value;
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    /// However many lists are wanted at once, two are in memory.
+    #[tokio::test]
+    async fn two_lists_at_a_time() {
+        let (inside, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let second = Arc::new(Notify::new());
+        let server = tower::service_fn({
+            let (inside, most, second) = (inside.clone(), most.clone(), second.clone());
+            move |_| {
+                let (inside, most, second) = (inside.clone(), most.clone(), second.clone());
+                async move {
+                    let now = inside.fetch_add(1, SeqCst) + 1;
+                    most.fetch_max(now, SeqCst);
+                    // The first waits for the second, and whoever else might come has the time to.
+                    if now == 1 {
+                        second.notified().await;
+                    } else {
+                        second.notify_one();
+                    }
+                    for _ in 0..100 {
+                        tokio::task::yield_now().await;
+                    }
+                    inside.fetch_sub(1, SeqCst);
+                    Ok::<_, Infallible>(Response::new(Body::from(br#"{"items":[]}"#.to_vec())))
+                }
+            }
+        });
+        let client = Client::new(server, "default");
+        let lists = [(); 6].map(|()| fold::<Pod, Value>(&client, "default", |_| {}));
+        for list in join_all(lists).await {
+            list.unwrap();
+        }
+        assert_eq!(most.load(SeqCst), 2);
+    }
+}

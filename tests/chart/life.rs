@@ -98,6 +98,42 @@ async fn looks_again(stamp: &str) {
     assert_eq!((field(".metadata.uid"), field(".metadata.generation").as_str()), (uid, "1"));
 }
 
+/// Kubernetes' own roles reach ModelCaches, and the role of the guide reaches nothing that it says it does not.
+async fn people_have_the_rights_of_their_roles() {
+    let can = |who: &str, what: &str| {
+        let answer = kubectl(&format!("auth can-i {what} --as={who} -n {NAMESPACE}"));
+        answer.is_ok_and(|answer| answer.trim() == "yes")
+    };
+    for role in ["view", "edit", "admin"] {
+        kubectl(&format!("create rolebinding {role} -n {NAMESPACE} --clusterrole={role} --user={role}er"))
+            .unwrap();
+    }
+    let guide = include_str!("../../docs/guides/tenants.md");
+    let mut blocks = guide.split("```yaml\n").filter_map(|rest| rest.split("```").next());
+    let role = blocks.find(|block| block.contains("kind: Role\n")).unwrap();
+    kubectl_with(&role.replace("namespace: inference", &format!("namespace: {NAMESPACE}")), "apply -f -")
+        .unwrap();
+    kubectl(&format!("create rolebinding models -n {NAMESPACE} --role=models --user=keeper")).unwrap();
+    // Kubernetes joins the roles a moment after they are there.
+    let begun = Instant::now();
+    while !(can("viewer", "list modelcaches") && can("editer", "create modelcaches")) {
+        assert!(begun.elapsed() < PATIENCE, "the roles are not joined");
+        sleep(Duration::from_millis(200)).await;
+    }
+    let writes = ["create modelcaches", "patch modelcaches", "delete modelcaches"];
+    for (who, may) in
+        [("viewer", false), ("editer", true), ("adminer", true), ("keeper", true), ("nobody", false)]
+    {
+        assert_eq!(can(who, "watch modelcaches"), who != "nobody", "{who}");
+        assert_eq!(writes.map(|what| can(who, what)), [may; 3], "{who}");
+        assert!(!can(who, "patch modelcaches/status"), "{who}");
+    }
+    assert!(can("keeper", "get pods/log") && can("keeper", "list jobs.batch"));
+    assert!(
+        !can("keeper", "create pods") && !can("keeper", "get secrets") && !can("keeper", "create jobs.batch")
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: make test"]
 async fn data_survive_whatever_becomes_of_the_release() {
@@ -114,6 +150,8 @@ async fn data_survive_whatever_becomes_of_the_release() {
     kubectl(&format!("wait -n {NAMESPACE} --for=condition=Ready pod/first --timeout=3m")).unwrap();
     let (commit, loaded) = (field(".status.cached.commit"), downloads(&hub));
     assert!(loaded > 0);
+
+    people_have_the_rights_of_their_roles().await;
 
     // An upgrade with other settings, and back.
     helm(&format!("upgrade modelcache CHART {SYSTEM} --reset-then-reuse-values --set logLevel=debug --set rbac.watchSecrets=false --wait --timeout 3m")).unwrap();
