@@ -19,7 +19,7 @@ pub enum Unread {
     /// The system refuses.
     #[error("{0}")]
     Io(#[from] io::Error),
-    /// Reading it could wait for ever, or have an effect.
+    /// Reading it could wait forever, or have an effect.
     #[error("it is a {0}, and not a file")]
     Kind(&'static str),
     /// There is more than is read.

@@ -44,7 +44,7 @@ pub struct ClaimTemplate {
 
     /// Size of the volume, such as `40Gi`. The default is the size of the files plus a tenth, at least 64 MiB more: room
     /// for one commit, not for two that differ much. It counts when the claim is made. To grow a claim that exists, use
-    /// `kubectl edit pvc`, if its storage class allows that.
+    /// `kubectl edit pvc NAME -n NAMESPACE`, if its storage class allows that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<Quantity>,
 }

@@ -96,7 +96,7 @@ pub fn abandoned(dir: &RepoDir) -> u64 {
 }
 
 /// Removes what writers left behind that were killed: unlocked, and not written to for `age`. What can be gone on with
-/// stays for a day, or for ever if it is `wanted` now. What only another client can go on with stays for a day, unless its room
+/// stays for a day, or forever if it is `wanted` now. What only another client can go on with stays for a day, unless its room
 /// is needed.
 ///
 /// Where there are no locks, age alone decides, and a living writer can be hit after a silence of `age`: its run ends

@@ -59,7 +59,8 @@ impl Checked {
                 Reason::SecretNotFound,
                 format!(
                     "There is no Secret {name} in this namespace. Create it with the token under the key {key}: \
-                     kubectl create secret generic {name} --from-file={key}=FILE; the cache continues by itself."
+                     kubectl create secret generic {name} -n {} --from-file={key}=FILE; the cache continues by itself.",
+                    cache.namespace().unwrap_or_default()
                 ),
             ),
             SecretState::KeyNotFound { keys } => (

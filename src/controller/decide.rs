@@ -339,7 +339,8 @@ impl Download<'_> {
                 size,
                 snapshot.bytes,
                 &format!(
-                    "Grow it (kubectl edit pvc {name}), or choose fewer files with spec.source.include."
+                    "Grow it (kubectl edit pvc {name} -n {}), or choose fewer files with spec.source.include.",
+                    self.claim.namespace().unwrap_or_default()
                 ),
             );
             return Plan::new(verdict, self.cached);

@@ -304,7 +304,7 @@ fn is_filled(known: &[Arc<ModelCache>], cache: &ModelCache, claim: &PersistentVo
     holds(cache) || known.iter().any(|other| other.namespace() == cache.namespace() && holds(other))
 }
 
-/// A Job whose pod cannot start must not keep others waiting for ever; one that was made just now has had no time to.
+/// A Job whose pod cannot start must not keep others waiting forever; one that was made just now has had no time to.
 fn is_at_work(job: &Job) -> bool {
     let runs = job.status.as_ref().and_then(|status| status.ready).is_some_and(|ready| ready > 0);
     let young = job

@@ -1,5 +1,5 @@
 //! Where a Job has to run. A claim that attaches to one node at a time is where the pods are that use it: on another node
-//! the Job's pod would wait for ever, with nothing but an event of the volume (`Multi-Attach error`). Pure.
+//! the Job's pod would wait forever, with nothing but an event of the volume (`Multi-Attach error`). Pure.
 
 use k8s_openapi::api::core::v1::{
     Affinity, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Toleration,

@@ -219,7 +219,9 @@ fn postponed(wanted: Wanted, secret: &SecretState, closed: &Closed) -> Checked {
 /// Where the Hub has named a time, a person wants to know it.
 fn with_time(message: &str, reason: Reason, next: Timestamp) -> String {
     match reason {
-        Reason::RateLimited => format!("{message} The next try is at {}.", condition::whole_seconds(next)),
+        Reason::RateLimited => {
+            format!("{message} The next attempt is at {}.", condition::whole_seconds(next))
+        }
         _ => message.to_owned(),
     }
 }

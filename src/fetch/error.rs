@@ -68,7 +68,9 @@ pub enum FetchError {
         quiet: Duration,
     },
     /// It was told to stop.
-    #[error("stopped before the download was done. What was there is kept, and the next try goes on with it")]
+    #[error(
+        "stopped before the download was done. What was there is kept, and the next attempt continues with it"
+    )]
     Stopped,
     /// A part of our own program ended in a way that it should not.
     #[error("a part of the download ended unexpectedly: {0}")]

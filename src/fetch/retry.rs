@@ -46,7 +46,7 @@ impl Waiting {
 }
 
 impl Retry {
-    /// The pause before the next try, or `None` when there shall be none. `luck` lies in 0..1 and spreads the tries of
+    /// The pause before the next attempt, or `None` when there shall be none. `luck` lies in 0..1 and spreads the tries of
     /// many downloads.
     pub(super) fn after(
         &mut self,

@@ -222,14 +222,13 @@ impl Round<'_> {
                 Err(self.settle(refusal.disabled()).await)
             }
             (Probe::Refused(refusal), _) if refusal.is_specific() => Err(self.settle(refusal).await),
-            (probe, Ok(_)) => Ok(probe),
-            // The repo is known there.
+            // A revision that is not there means that the repo is.
             (probe, Err(error)) if error.reason() == Reason::RevisionNotFound => Ok(probe),
             (Probe::Refused(refusal), Err(_)) if !refusal.is_unknown_call() => {
                 Err(self.settle(refusal).await)
             }
             (Probe::Untold(error), Err(_)) => Err(Stop::new(self.first_open(), error)),
-            (probe, Err(_)) => Ok(probe),
+            (probe, _) => Ok(probe),
         }
     }
 
@@ -304,7 +303,7 @@ impl Round<'_> {
         };
         let latest = self.newest(&now).await;
         let commit = pinned.cloned().unwrap_or(now);
-        let named = told.and_then(|info| info.files_of(&commit));
+        let number = told.and_then(|info| info.files_of(&commit));
         let (mut names, mut sum) = (Names::default(), Wanted::default());
         let mut files = Vec::new();
         let wanted = |path: &str| {
@@ -312,12 +311,14 @@ impl Round<'_> {
             patterns.matches(path)
         };
         let listed = if self.question.files {
-            self.hub.list(repo, &commit, named, token, wanted).await.map(|listing| {
-                listing.iter().for_each(|file| sum.add(file));
+            self.hub.list(repo, &commit, number, token, wanted).await.map(|listing| {
+                for file in &listing {
+                    sum.add(file);
+                }
                 files = listing;
             })
         } else {
-            self.hub.each_file(repo, &commit, named, token, wanted, |file| sum.add(&file)).await
+            self.hub.each_file(repo, &commit, number, token, wanted, |file| sum.add(&file)).await
         };
         if let Err(error) = listed {
             // What is missing then is the commit, whatever the revision is called.

@@ -38,12 +38,13 @@ impl Reason {
             Self::SecretNotFound => bad(
                 "The namespace of the ModelCache has no Secret with the name in `spec.tokenSecretRef.name`. On the command line: the \
                  token file does not exist or cannot be read. The Hub is not asked.",
-                "Create the Secret: `kubectl create secret generic NAME --from-file=token=FILE`.",
+                "Create the Secret: `kubectl create secret generic NAME -n NAMESPACE --from-file=token=FILE`.",
             ),
             Self::SecretKeyNotFound => bad(
                 "The Secret exists, but it has no key with the name in `spec.tokenSecretRef.key` (default: `token`). The message lists \
                  the keys that it has if the Secret has the label `modelcache.internal/token: \"true\"`. The Hub is not asked.",
-                "Store the token under that key, or name the right key in the spec. `kubectl describe secret NAME` lists the keys.",
+                "Store the token under that key, or name the right key in the spec. `kubectl describe secret NAME -n NAMESPACE` lists \
+                 the keys.",
             ),
             Self::TokenMalformed => bad(
                 "The value is empty, or it has white space or control characters inside. White space around the token is cut off. The \
@@ -80,8 +81,9 @@ impl Reason {
             ),
             Self::TokenLacksPermission => bad(
                 "403 that mentions a fine-grained token, or a token that an organization has revoked or has yet to approve.",
-                "For a token that waits for approval, ask an administrator of the organization. Else edit the token. For gated repos enable “Read access to contents of all public gated repos you can access”; for a \
-                 private repo give the token access to it. Or use another token of the account.",
+                "For a token that waits for approval, ask an administrator of the organization. Else edit the token. For gated repos \
+                 enable “Read access to contents of all public gated repos you can access”; for a private repo give the token access \
+                 to it. Or use another token of the account.",
             ),
             Self::RepoNotFoundOrPrivate => bad(
                 "404 with the code `RepoNotFound` to a good token. The Hub gives the same answer for a repo that does not exist and for \
@@ -127,8 +129,8 @@ impl Reason {
                 "Correct the pattern; the message says what is wrong with it.",
             ),
             Self::UnsafeFileName => bad(
-                "A wanted file of the repo has a path that would leave its folder, has control characters or a backslash, or is too long for \
-                 file systems.",
+                "A wanted file of the repo has a path that would leave its folder, has control characters or a backslash, or is too \
+                 long for file systems.",
                 "Leave the file out with `spec.source.exclude`: the message has the pattern. Or ask the repo's authors to rename it.",
             ),
             Self::HubUnreachable => bad(
@@ -154,8 +156,8 @@ impl Reason {
             Self::ClaimPending => bad(
                 "The claim has no volume yet, or the API server refused to create the claim, for example because of a quota. The message \
                  has the words of the scheduler or of the API server, if there are any.",
-                "Check the storage class and the claim's events: `kubectl describe pvc NAME`. For a quota, raise it or set a smaller \
-                 `spec.storage.claim.size`.",
+                "Check the storage class and the claim's events: `kubectl describe pvc NAME -n NAMESPACE`. For a quota, raise it or \
+                 set a smaller `spec.storage.claim.size`.",
             ),
             Self::ClaimConflict => bad(
                 "A claim with the name of the ModelCache exists, but it was not made for it. The operator does not touch it.",
@@ -164,12 +166,14 @@ impl Reason {
             Self::ClaimInUse => bad(
                 "A pod that is none of ours mounts the claim of `spec.storage.existingClaim` writable, so that the volume may hold other \
                  data. Or the claim has the annotation `modelcache.internal/allow-writes` with another value than `true`.",
-                "If the volume is meant for models, allow it: `kubectl annotate pvc CLAIM -n NAMESPACE --overwrite modelcache.internal/allow-writes=true`. Otherwise \
-                 use another claim. Pods that only read mount it with `readOnly: true`.",
+                "If the volume is meant for models, allow it: `kubectl annotate pvc CLAIM -n NAMESPACE --overwrite \
+                 modelcache.internal/allow-writes=true`. Otherwise use another claim. Pods that only read mount it with `readOnly: \
+                 true`.",
             ),
             Self::ClaimTerminating => bad(
                 "The claim is being deleted, and something still uses it.",
-                "End the pods that use it: `kubectl describe pvc NAME` lists them. The operator makes its own claim again afterwards.",
+                "End the pods that use it: `kubectl describe pvc NAME -n NAMESPACE` lists them. The operator makes its own claim again \
+                 afterwards.",
             ),
             Self::ClaimLost => bad(
                 "The claim's phase is `Lost`: its volume is gone.",
@@ -178,8 +182,8 @@ impl Reason {
             Self::VolumeFull => bad(
                 "The claim is smaller than the files, or the download found too little free space. A claim that the operator sized has \
                  room for one commit, not for two that differ much.",
-                "Grow the claim (`kubectl edit pvc NAME`, if its class allows it), choose fewer files with `spec.source.include`, or \
-                 remove old commits with `modelcache prune`.",
+                "Grow the claim (`kubectl edit pvc NAME -n NAMESPACE`, if its class allows it), choose fewer files with \
+                 `spec.source.include`, or remove old commits with `modelcache prune`.",
             ),
             Self::VolumeNotWritable => bad(
                 "The download cannot write to the volume. The message has the owner and the mode of the folder, and the user and group \
@@ -191,7 +195,7 @@ impl Reason {
                 "Something else lies where the cache has a folder or a file of its own: a link, a FIFO, a device, or a file in place of \
                  the folder that `spec.storage.subPath` names. It is neither followed nor used, and nothing outside of the cache was \
                  changed. The message names it.",
-                "Find out who writes to the volume besides the downloads. Remove what the message names; the next try makes it again. \
+                "Find out who writes to the volume besides the downloads. Remove what the message names; the next attempt makes it again. \
                  If it is not for you to remove, name another `spec.storage.subPath` (in a new ModelCache).",
             ),
             Self::NameNotSupported => bad(
@@ -212,8 +216,9 @@ impl Reason {
             ),
             Self::JobPending => bad(
                 "The Job's pod is not running yet. It waits for a node, a volume, an image, or another Job on the same claim.",
-                "Nothing at first. If it stays, the message has the words of the scheduler or the kubelet; `kubectl describe pod` \
-                 of the Job's pod has the rest. `ImagePullBackOff` means that the namespace needs `spec.job.imagePullSecrets`.",
+                "Nothing at first. If it stays, the message has the words of the scheduler or the kubelet; `kubectl describe pod -n \
+                 NAMESPACE` of the Job's pod has the rest. `ImagePullBackOff` means that the namespace needs \
+                 `spec.job.imagePullSecrets`.",
             ),
             Self::Suspended => bad("`spec.suspend` is true.", "Set it to false."),
             Self::Downloading => {
@@ -224,12 +229,13 @@ impl Reason {
                 "Check the proxies and firewalls between the cluster and the Hub's storage hosts, and the health of the volume.",
             ),
             Self::HashMismatch => bad(
-                "A file has another size, SHA-256 or git SHA-1 than the Hub lists, also when it is fetched again. Wrong bytes were thrown away.",
+                "A file has another size, SHA-256 or git SHA-1 than the Hub lists, also when it is fetched again. Wrong bytes were \
+                 thrown away.",
                 "Check for a proxy, cache or mirror that changes or cuts content, and check the health of the volume.",
             ),
             Self::DownloadFailed => bad(
                 "The Job ended in another way. The message has its last words.",
-                "Read the message, and the log of the Job's pod: `kubectl logs -l modelcache.internal/name=NAME`.",
+                "Read the message, and the log of the Job's pod: `kubectl logs -n NAMESPACE -l modelcache.internal/name=NAME`.",
             ),
             Self::Stopped => bad(
                 "The Job's process received SIGTERM: a node was drained, or somebody deleted the Job.",

@@ -145,7 +145,7 @@ fn rows() -> Vec<Row> {
     vec![
         Row {
             secret: None,
-            ..bad_token("no-secret", "SecretNotFound", "kubectl create secret generic no-secret")
+            ..bad_token("no-secret", "SecretNotFound", "kubectl create secret generic no-secret -n ")
         },
         Row {
             secret: Some(("other", TOKEN)),
@@ -293,7 +293,7 @@ fn rows() -> Vec<Row> {
             given: |id| hub().fault(Fault::new(Harm::RateLimit(1)).on(Class::Api).path(id).times(1)),
             told: [("Unknown", "RateLimited"), WAITS, WAITS],
             remedy: Remedy::Time,
-            ..no_access("limited", "RateLimited", "The next try is at", |_| {})
+            ..no_access("limited", "RateLimited", "The next attempt is at", |_| {})
         },
     ]
 }

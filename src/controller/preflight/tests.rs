@@ -155,7 +155,7 @@ async fn all_resources_wait_together_for_a_hub_that_asks_for_it_or_is_down() {
         for checked in &told {
             let first = checked.first_unmet().unwrap();
             assert_eq!((first.topic, first.reason), (Topic::Authorized, reason));
-            assert_eq!(first.message.contains("The next try is at"), reason == Reason::RateLimited);
+            assert_eq!(first.message.contains("The next attempt is at"), reason == Reason::RateLimited);
         }
         let asked = |hub: &StandinHub| hub.requests().len();
         let first = asked(&hub);

@@ -25,7 +25,7 @@ const MARGIN: Duration = Duration::from_secs(60);
 /// A token that seems to end at once is used for as long, and until the store refuses it: our clock may be wrong, and the
 /// Hub limits how often it may be asked.
 const AT_LEAST: Duration = Duration::from_secs(30);
-/// A clock that is wrong the other way must not make it last for ever.
+/// A clock that is wrong the other way must not make it last forever.
 const AT_MOST: Duration = Duration::from_secs(24 * 3600);
 
 /// What the Hub gives: where the store is, and a token for it.

@@ -133,7 +133,7 @@ impl Reader {
             match self.pass_on(&mut window, &mut at).await? {
                 Ok(()) => {}
                 // A token of the store ends at some time, or is taken back. The Hub says whether there is another: at the
-                // same place only once, for a store that refuses a new one too would be asked for ever.
+                // same place only once, for a store that refuses a new one too would be asked forever.
                 Err(Broken::Failed(error)) if failure::is_refusal(&error) && renewed_at != Some(at) => {
                     renewed_at = Some(at);
                     ahead = None;

@@ -39,6 +39,7 @@ struct UserConfig {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[allow(clippy::struct_excessive_bools, reason = "they are independent facts, not states")]
 struct RepoConfig {
     /// As in an address: `acme/tiny`, `datasets/acme/words`.
     name: String,
