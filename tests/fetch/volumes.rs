@@ -102,7 +102,8 @@ async fn random_users_share_a_volume_by_its_group() {
     let as_user = |user: u32, umask: &str, more: &[&str]| {
         let (user, group) = (format!("--reuid={user}"), format!("--groups={GROUP}"));
         let umask = format!("umask {umask}; exec \"$0\" \"$@\"");
-        let starter = ["setpriv", &user, "--regid=0", &group, "sh", "-c", &umask];
+        // Last, for who starts it may come to where the program lies, and these users may not.
+        let starter = ["sh", "-c", &umask, "setpriv", &user, "--regid=0", &group];
         let mut command = stage.modelcache_through(&starter, &["fetch", "acme/tiny"]);
         // It has no home of its own.
         let output = command.args(more).env("HOME", "/").output().unwrap();

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    os::unix::process::{CommandExt as _, ExitStatusExt as _},
+    os::unix::process::ExitStatusExt as _,
     process::{Child, Command, ExitStatus, Stdio},
     thread,
     time::{Duration, Instant},
@@ -48,7 +48,16 @@ pub struct End {
 pub fn run(bases: &Bases, site: &Site, order: &Order) -> End {
     let [out, err, report] = ["out", "err", "report"].map(|name| site.path(name));
     let _ = fs::remove_file(&report);
-    let mut command = Command::new(env!("CARGO_BIN_EXE_modelcache"));
+    let mut command = match site.user {
+        None => Command::new(env!("CARGO_BIN_EXE_modelcache")),
+        // Who starts it may come to where the program lies; that user may not.
+        Some(user) => {
+            let mut command = Command::new("/usr/bin/setpriv");
+            command.args([&format!("--reuid={user}"), &format!("--regid={user}"), "--clear-groups"]);
+            command.arg(env!("CARGO_BIN_EXE_modelcache"));
+            command
+        }
+    };
     command.args(order.arguments).env_clear().current_dir(site.path("outside/work"));
     if order.arguments[0] == "fetch" {
         File::create(&report).unwrap();
@@ -56,13 +65,12 @@ pub fn run(bases: &Bases, site: &Site, order: &Order) -> End {
     }
     command.env("HF_ENDPOINT", bases.hub.url()).env("HF_TOKEN", TOKEN);
     // One authority is read more quickly than those of all the world.
-    command.env("SSL_CERT_FILE", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/hub_client/tls/ca.pem"));
+    command.env("SSL_CERT_FILE", site.path("home/ca.pem"));
     command.env("HF_HUB_CACHE", site.cache()).env("HOME", site.path("home"));
     command.envs(order.variables.iter().copied());
     command.stdin(Stdio::null()).stdout(File::create(&out).unwrap()).stderr(File::create(&err).unwrap());
     if let Some(user) = site.user {
         std::os::unix::fs::chown(&report, Some(user), Some(user)).ok();
-        command.uid(user).gid(user);
     }
     let (status, killed) = watch(command.spawn().unwrap());
     End {

@@ -43,6 +43,7 @@ impl Site {
             fs::write(site.path(file), SECRET).unwrap();
         }
         fs::write(site.path("home/token"), TOKEN).unwrap();
+        fs::write(site.path("home/ca.pem"), include_bytes!("../hub_client/tls/ca.pem")).unwrap();
         site.trap(bases, "outside/trap");
         fs::set_permissions(site.path("outside/secret"), fs::Permissions::from_mode(0o640)).unwrap();
         if let Some(user) = user {
