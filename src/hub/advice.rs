@@ -224,6 +224,10 @@ fn refused(refusal: &Refusal, subject: &Subject<'_>) -> String {
              {page}/tree/main."
         ),
         Reason::NoMatchingFiles => format!("{repo} no longer has a file that it lists at {revision}.{words}"),
+        Reason::AccessDenied if refusal.is_masked() => format!(
+            "The listing of {repo} hides its hashes, as from an account without access. Open {page} {with_account}, and have a \
+             mirror on the way ask for the listing again: it may keep one that somebody else was given."
+        ),
         _ if refusal.words.is_empty() => format!(
             "Access to {repo} is refused with HTTP {} and no word why: a proxy or firewall on the way \
              may have answered. Open {page} {with_account}.",

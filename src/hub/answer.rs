@@ -226,6 +226,19 @@ pub(super) struct PageSize {
     pub(super) entries: usize,
     /// Those that are no folders.
     pub(super) files: usize,
+    /// Of the files, those that are in a folder.
+    pub(super) in_folders: usize,
+}
+
+impl PageSize {
+    /// Both pages together.
+    pub(super) const fn and(self, other: Self) -> Self {
+        Self {
+            entries: self.entries + other.entries,
+            files: self.files + other.files,
+            in_folders: self.in_folders + other.in_folders,
+        }
+    }
 }
 
 /// Hands over the files of one page of a listing, one by one as they are parsed; folders are left out.
@@ -259,7 +272,9 @@ impl<'de> Visitor<'de> for &mut Page<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
         while let Some(entry) = entries.next_element::<Entry>()? {
             self.size.entries += 1;
-            self.size.files += usize::from(entry.kind != "directory");
+            let is_file = entry.kind != "directory";
+            self.size.files += usize::from(is_file);
+            self.size.in_folders += usize::from(is_file && entry.path.contains('/'));
             if entry.kind != "file" {
                 continue;
             }

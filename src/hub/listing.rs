@@ -86,7 +86,7 @@ impl Hub {
         mut see: impl FnMut(Entry) -> Result<(), Unusable> + Send,
     ) -> Result<(), HubError> {
         let mut address = self.endpoint().tree(repo, commit);
-        let (mut files, mut bytes, mut listed) = (0, 0, 0);
+        let (mut files, mut bytes, mut listed) = (0, 0, PageSize::default());
         for _ in 0..MAX_PAGES {
             let (body, answer) = self.json_within(most, &address, token).await?;
             let failed = |error: Unusable| error.at(answer.host.clone(), token.is_some());
@@ -96,6 +96,12 @@ impl Hub {
             if bytes > MAX_LISTING {
                 return Err(too_many(format!("{} MiB", MAX_LISTING >> 20)));
             }
+            let next = next_page(self.endpoint(), &answer).map_err(failed)?;
+            if next.as_ref() == Some(&address) {
+                return Err(failed(Unusable::Wrong(format!(
+                    "the listing's next page is the same page again, {QUERY}"
+                ))));
+            }
             let page = answer::tree_page(&body, &mut |entry| {
                 files += 1;
                 if files > MAX_FILES {
@@ -104,8 +110,8 @@ impl Hub {
                 see(entry)
             })
             .map_err(failed)?;
-            listed += page.files;
-            if let Some(next) = next_page(self.endpoint(), &answer).map_err(failed)? {
+            listed = listed.and(page);
+            if let Some(next) = next {
                 address = next;
                 continue;
             }
@@ -135,17 +141,25 @@ impl Hub {
     }
 }
 
-/// Whether a listing that ends after so many files, with this page, is all of it. Mirrors drop the header that tells the next
+/// What a mirror does that asks the Hub for other pages than it is asked for.
+const QUERY: &str = "as behind a mirror that drops the query of an address; have it pass the query on";
+
+/// Whether a listing that ends after so much, with this page, is all of it. Mirrors drop the header that tells the next
 /// page, and the first one alone looks like a whole listing. The Hub names all files of a commit in another answer too;
-/// where a mirror does not, a last page that is full by chance cannot be told from a first one.
-fn check_end(listed: usize, last: PageSize, named: Option<usize>) -> Result<(), Unusable> {
+/// where a mirror does not, a last page that is full by chance cannot be told from a first one. Mirrors drop the query too, which
+/// asks for the files in folders: git has no empty folders.
+fn check_end(listed: PageSize, last: PageSize, named: Option<usize>) -> Result<(), Unusable> {
     const CAUSE: &str =
         "as behind a mirror that drops the `Link` header to the next page; have it pass that header on";
+    let PageSize { entries, files, in_folders } = listed;
     match named {
-        Some(named) if listed < named => Err(Unusable::Wrong(format!(
-            "the listing ends after {listed} of the {named} files of the commit, {CAUSE}"
+        _ if entries > files && in_folders == 0 => {
+            Err(Unusable::Wrong(format!("the listing has folders and none of their files, {QUERY}")))
+        }
+        Some(named) if files < named => Err(Unusable::Wrong(format!(
+            "the listing ends after {files} of the {named} files of the commit, {CAUSE}"
         ))),
-        named if last.entries == FULL && named != Some(listed) => Err(Unusable::Wrong(format!(
+        named if last.entries == FULL && named != Some(files) => Err(Unusable::Wrong(format!(
             "the listing ends with a full page of {FULL} entries, and nothing tells that these are the last, {CAUSE}, or the \
              `siblings` of the commit"
         ))),
@@ -241,25 +255,40 @@ mod tests {
 
     #[test]
     fn a_listing_that_may_have_ended_early_is_not_believed() {
-        let page = |entries, files| PageSize { entries, files };
+        let page = |entries, files| PageSize { entries, files, in_folders: 10 };
         for (listed, last, named) in [
-            (1, page(1, 1), None),
-            (1, page(1, 1), Some(1)),
+            (page(1, 1), page(1, 1), None),
+            (page(1, 1), page(1, 1), Some(1)),
             // All at once, or a mirror that names only some.
-            (2501, page(2501, 2501), None),
-            (2501, page(501, 501), Some(1000)),
+            (page(2501, 2501), page(2501, 2501), None),
+            (page(2501, 2501), page(501, 501), Some(1000)),
             // Full by chance, with folders among its entries.
-            (1990, page(1000, 990), Some(1990)),
-            (0, page(0, 0), None),
+            (page(2000, 1990), page(1000, 990), Some(1990)),
+            (page(0, 0), page(0, 0), None),
         ] {
             check_end(listed, last, named).unwrap();
         }
-        let short = wrong(check_end(1000, page(1000, 1000), Some(2501)));
+        let short = wrong(check_end(page(1000, 1000), page(1000, 1000), Some(2501)));
         assert!(short.starts_with("the listing ends after 1000 of the 2501 files"), "{short}");
-        assert!(wrong(check_end(1, page(1, 1), Some(2))).contains("after 1 of the 2 files"));
+        assert!(wrong(check_end(page(1, 1), page(1, 1), Some(2))).contains("after 1 of the 2 files"));
         for named in [None, Some(999)] {
-            let full = wrong(check_end(1000, page(1000, 1000), named));
+            let full = wrong(check_end(page(1000, 1000), page(1000, 1000), named));
             assert!(full.contains("full page of 1000 entries") && full.contains("`Link`"), "{full}");
+        }
+    }
+
+    #[test]
+    fn a_listing_without_what_is_in_its_folders_is_not_believed() {
+        let size = |entries, files, in_folders| PageSize { entries, files, in_folders };
+        for (listed, named) in [(size(3, 2, 0), None), (size(1, 0, 0), None), (size(3, 2, 0), Some(2))] {
+            let hollow = wrong(check_end(listed, listed, named));
+            assert!(
+                hollow.contains("folders and none of their files") && hollow.contains("query"),
+                "{hollow}"
+            );
+        }
+        for listed in [size(2, 2, 0), size(4, 3, 1), size(2, 2, 2)] {
+            check_end(listed, listed, None).unwrap();
         }
     }
 

@@ -224,6 +224,10 @@ impl Round<'_> {
             (Probe::Refused(refusal), _) if refusal.is_specific() => Err(self.settle(refusal).await),
             // A revision that is not there means that the repo is.
             (probe, Err(error)) if error.reason() == Reason::RevisionNotFound => Ok(probe),
+            // A mirror that lacks the probe takes its address for that of a repo which it does not have.
+            (Probe::Refused(probe), Err(HubError::Refused(refusal))) if refusal.doubts(&probe) => {
+                Err(self.settle(refusal.clone()).await)
+            }
             (Probe::Refused(refusal), Err(_)) if !refusal.is_unknown_call() => {
                 Err(self.settle(refusal).await)
             }

@@ -133,6 +133,16 @@ impl Refusal {
             || self.token == TokenState::Bad
     }
 
+    /// Whether it leaves the token open that another refusal of the same repo takes for good.
+    pub(super) fn doubts(&self, other: &Self) -> bool {
+        self.status == 401 && self.token == TokenState::Unclear && other.token == TokenState::Good
+    }
+
+    /// Whether it is a listing that hides its hashes.
+    pub(super) fn is_masked(&self) -> bool {
+        self.status == 200 && self.code.is_some()
+    }
+
     /// The same refusal, where it is about one file of a repo that answers.
     #[must_use]
     pub(super) fn of_a_file(self) -> Self {

@@ -111,7 +111,9 @@ async fn a_mirror_without_access_check_tells_later() {
     );
     let wire = calls.clone().with("/tree/", ok(&masked)).serve();
     let denied = [Reason::TokenValid, Reason::AccessDenied, Reason::NotChecked];
-    assert_eq!(reasons(&ask(&wire, Some(&token())).await), denied, "whoami knows it");
+    let answers = ask(&wire, Some(&token())).await;
+    assert_eq!(reasons(&answers), denied, "whoami knows it");
+    assert!(answers.authorized.message.contains("it may keep one that somebody else was given"));
     let needed = [Reason::Anonymous, Reason::TokenRequired, Reason::NotChecked];
     assert_eq!(reasons(&ask(&wire, None).await), needed);
 
@@ -119,6 +121,19 @@ async fn a_mirror_without_access_check_tells_later() {
     let wire = Calls::public().without("/auth-check").with("/revision/", missing).serve();
     let missing = [Reason::Anonymous, Reason::RepoNotFoundOrPrivate, Reason::NotChecked];
     assert_eq!(reasons(&ask(&wire, None).await), missing);
+}
+
+#[tokio::test]
+async fn a_mirror_that_takes_the_access_check_for_a_repo_tells_nothing_about_the_token() {
+    let missing = |status| answer(status, "X-Error-Code: RepoNotFound\r\n", "");
+    let calls = Calls::public().with("/auth-check", missing(404)).with("/revision/", missing(401));
+    let unknown = [Reason::TokenValid, Reason::RepoNotFoundOrPrivate, Reason::NotChecked];
+    assert_eq!(reasons(&ask(&calls.clone().serve(), Some(&token())).await), unknown, "whoami knows it");
+    let anonymous = [Reason::Anonymous, Reason::RepoNotFoundOrPrivate, Reason::NotChecked];
+    assert_eq!(reasons(&ask(&calls.clone().serve(), None).await), anonymous);
+    let wire = calls.with("/whoami-v2", refused(401, "Invalid credentials")).serve();
+    let invalid = [Reason::TokenInvalid, Reason::NotChecked, Reason::NotChecked];
+    assert_eq!(reasons(&ask(&wire, Some(&token())).await), invalid);
 }
 
 /// A page of a listing: so many files from a number on.
@@ -151,6 +166,25 @@ async fn a_first_page_is_not_taken_for_the_whole_listing() {
         assert_eq!(reasons(&answers), expected, "{}", answers.resolved.message);
         assert!(answers.resolved.message.contains(told), "{}", answers.resolved.message);
         assert_eq!(answers.snapshot.is_some(), expected[2] == Reason::Resolved);
+    }
+}
+
+#[tokio::test]
+async fn a_mirror_that_drops_queries_is_found_out_at_once() {
+    let again = format!("/api/models/org/x/tree/{SHA1}?cursor=a");
+    let first = answer(200, &format!("Link: <{again}>; rel=\"next\"\r\n"), &page(0, 1000));
+    let hollow = format!(
+        r#"[{{"type":"directory","path":"d","size":0,"oid":"{SHA1}"}},{{"type":"file","path":"a","size":5,"oid":"{SHA1}"}}]"#
+    );
+    for (listing, told, pages) in
+        [(first, "next page is the same page again", 2), (ok(&hollow), "folders and none of their files", 1)]
+    {
+        let wire = Calls::public().with("/tree/", listing).serve();
+        let answers = ask(&wire, None).await;
+        let unusable = [Reason::Anonymous, Reason::AccessGranted, Reason::HubUnreachable];
+        assert_eq!(reasons(&answers), unusable, "{}", answers.resolved.message);
+        assert!(answers.resolved.message.contains(told), "{}", answers.resolved.message);
+        assert_eq!(wire.heads().iter().filter(|head| head.contains("/tree/")).count(), pages);
     }
 }
 
@@ -191,8 +225,7 @@ async fn the_next_page_is_asked_for_at_the_endpoint_whatever_host_the_mirror_nam
         let endpoint = format!("{}{below}", wire.url()).parse().unwrap();
         let answers = ask_about(&endpoint, None, Some(&token()), &TokenRecord::default()).await;
         assert_eq!(answers.snapshot.map(|snapshot| snapshot.count), Some(1002), "{:?}", answers.resolved);
-        let heads = wire.heads();
-        let asked = heads.iter().rfind(|head| head.contains("/tree/")).unwrap();
+        let asked = wire.heads().into_iter().rfind(|head| head.contains("/tree/")).unwrap();
         assert!(
             asked.starts_with(&format!("get {below}/api/models/org/x/tree/2?cursor=a%2cb http")),
             "{asked}"

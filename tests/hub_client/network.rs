@@ -17,7 +17,7 @@ use crate::{
     SHA1, commit, model, path,
     tls::AUTHORITY,
     token,
-    wire::{Wire, answer, ok},
+    wire::{Reply, Wire, answer, ok},
 };
 
 fn good() -> Option<Vec<u8>> {
@@ -213,6 +213,12 @@ async fn json_that_comes_compressed_is_read() {
     assert!(bad_answer(&list(&wire).await.unwrap_err()).contains("encoded as `compress`"));
 }
 
+/// A page of a listing with two that name each other as the next.
+fn endless(head: &str, page: &str) -> Reply {
+    let next = if head.starts_with("get /one ") { "two" } else { "one" };
+    answer(200, &format!("Link: </{next}>; rel=\"next\"\r\n"), page)
+}
+
 #[tokio::test]
 async fn listings_end() {
     let wire = Wire::start(|_| answer(200, "Link: <mailto:hub@example.org>; rel=\"next\"\r\n", "[]"));
@@ -220,6 +226,8 @@ async fn listings_end() {
     let wire = Wire::start(|_| answer(200, "Link: /again; rel=\"next\"\r\n", "[]"));
     assert!(bad_answer(&list(&wire).await.unwrap_err()).contains("next page cannot be read"));
     let wire = Wire::start(|_| answer(200, "Link: </again>; rel=\"next\"\r\n", "[]"));
+    assert!(bad_answer(&list(&wire).await.unwrap_err()).contains("same page again"));
+    let wire = Wire::start(|head| endless(head, "[]"));
     assert!(bad_answer(&list(&wire).await.unwrap_err()).contains("pages"));
 }
 
@@ -227,7 +235,7 @@ async fn listings_end() {
 async fn a_listing_of_too_many_files_is_given_up() {
     let entry = format!(r#"{{"type":"file","path":"a","size":5,"oid":"{SHA1}"}}"#);
     let page = format!("[{}]", vec![entry; 50_000].join(","));
-    let wire = Wire::start(move |_| answer(200, "Link: </again>; rel=\"next\"\r\n", &page));
+    let wire = Wire::start(move |head| endless(head, &page));
     assert!(bad_answer(&list(&wire).await.unwrap_err()).contains("more than 200000 files"));
     assert_eq!(wire.heads().len(), 5);
 }
