@@ -51,7 +51,7 @@ pub enum FetchError {
     },
     /// One file has other bytes than the Hub lists, also after another try.
     #[error(
-        "cannot download {path}: {source}, twice. A proxy on the way or the storage delivers wrong bytes"
+        "cannot download {path}: {source}, twice. A proxy, a mirror or the storage delivers wrong bytes: have a mirror fetch the file again"
     )]
     Mismatch {
         /// The file.

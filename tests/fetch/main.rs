@@ -12,12 +12,15 @@ mod proxy;
 mod tls;
 
 mod access;
+mod aimirror;
 mod command;
 mod downloads;
 mod faults;
 mod interrupted;
 mod memory;
+mod mirror;
 mod network;
+mod olah;
 mod outside;
 mod relay;
 mod support;

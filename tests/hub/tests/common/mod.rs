@@ -98,8 +98,11 @@ pub fn root() -> &'static Path {
 /// The Python environment with the official client, made on first use.
 pub fn venv() -> &'static Path {
     static VENV: OnceLock<PathBuf> = OnceLock::new();
-    VENV.get_or_init(|| {
-        let output = Command::new(root().join("tests/python/venv")).output().unwrap();
-        PathBuf::from(outcome(&output).unwrap().trim())
-    })
+    VENV.get_or_init(|| environment("requirements.txt"))
+}
+
+/// The Python environment with the packages of a list, made on first use.
+pub fn environment(list: &str) -> PathBuf {
+    let output = Command::new(root().join("tests/python/venv")).arg(list).output().unwrap();
+    PathBuf::from(outcome(&output).unwrap().trim())
 }

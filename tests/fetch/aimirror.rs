@@ -1,0 +1,116 @@
+//! aimirror 0.3.4: it passes on what it is asked without the query, and fetches large files by itself, in parts.
+
+use std::fs;
+
+use modelcache::reason::Reason;
+use pretty_assertions::assert_eq;
+use standin_hub::{Class, Content, Fault, Gate, Harm, Repo};
+
+use crate::{
+    mirror::Mirror,
+    outside::assert_unseen,
+    support::{Stage, tiny},
+};
+
+const FINE: [&str; 3] = ["Anonymous", "AccessGranted", "Resolved"];
+const UNUSABLE: [&str; 3] = ["Anonymous", "AccessGranted", "HubUnreachable"];
+
+/// A model without folders, with a file that is fetched in parts.
+fn flat() -> Repo {
+    let model =
+        Repo::model("acme/tiny").file("config.json", "{}").file("größe 1.txt", "déjà vu").file("empty", "");
+    model.lfs("model.safetensors", Content::random(11, 20 << 20)).branch("main")
+}
+
+#[tokio::test]
+async fn a_model_without_folders_comes_through() {
+    let stage = Stage::with(flat()).await;
+    let mirror = Mirror::aimirror(&stage);
+    mirror.check(&stage, &["acme/tiny"], None).assert(FINE, "4 files, 20 MiB");
+    let report = mirror.fetch(&stage, None).await;
+    assert_eq!(report.reason, Reason::Verified, "{report:?}");
+    stage.assert_loads(|_| true);
+
+    // It keeps large files and no answers about them.
+    fs::remove_dir_all(stage.cache()).unwrap();
+    stage.hub.off().await;
+    let report = mirror.fetch(&stage, None).await;
+    assert_eq!(report.reason, Reason::HubUnreachable, "{report:?}");
+    assert!(report.message.contains("it answered HTTP 500"), "{}", report.message);
+    assert_unseen(&stage);
+}
+
+#[tokio::test]
+async fn bytes_that_it_keeps_wrong_do_not_come_through() {
+    let stage = Stage::with(flat()).await;
+    let mirror = Mirror::aimirror(&stage);
+    stage.hub.fault(Fault::new(Harm::WrongBytes).on(Class::Cdn));
+    for kept in [false, true] {
+        if kept {
+            stage.hub.clear_faults();
+        }
+        let report = mirror.fetch(&stage, None).await;
+        assert_eq!(report.reason, Reason::HashMismatch, "{report:?}");
+        assert!(report.message.contains("have a mirror fetch the file again"), "{}", report.message);
+        assert_unseen(&stage);
+    }
+}
+
+#[tokio::test]
+async fn what_it_does_not_give_is_told() {
+    let stage = Stage::with(tiny()).await;
+    stage.hub.add(
+        (0..1100).fold(Repo::model("acme/many"), |repo, n| repo.file(&format!("{n}"), "x")).branch("main"),
+    );
+    stage.hub.add(Repo::dataset("acme/words").file("a.txt", "a").branch("main"));
+    let mirror = Mirror::aimirror(&stage);
+    mirror
+        .check(&stage, &["acme/tiny"], None)
+        .assert(UNUSABLE, "the listing has folders and none of their files");
+    let report = mirror.fetch(&stage, None).await;
+    assert_eq!(report.reason, Reason::HubUnreachable, "{report:?}");
+    assert_unseen(&stage);
+    mirror
+        .check(&stage, &["acme/many"], None)
+        .assert(UNUSABLE, "the listing's next page is the same page again");
+    let missing = ["Anonymous", "TokenRequired", "NotChecked"];
+    mirror.check(&stage, &["acme/none"], None).assert(missing, "acme/none cannot be seen without a token");
+    // The rules of its manual are for models.
+    let missing = ["Anonymous", "RepoNotFoundOrPrivate", "NotChecked"];
+    mirror
+        .check(&stage, &["acme/words", "--type", "dataset"], None)
+        .assert(missing, "datasets/acme/words does not");
+}
+
+#[tokio::test]
+async fn a_gate_is_kept_and_its_large_files_fail() {
+    let small = Repo::model("acme/tiny").gated(Gate::Manual).file("config.json", "{}").branch("main");
+    let stage = Stage::with(small).await;
+    let (alice, bob) = (Some("hf_alice"), Some("hf_bob"));
+    stage.hub.user("alice").token("hf_alice");
+    stage.hub.user("bob").token("hf_bob");
+    stage.hub.accept_terms("alice", "acme/tiny");
+    let mirror = Mirror::aimirror(&stage);
+    mirror.check(&stage, &["acme/tiny"], alice).assert(["TokenValid", "AccessGranted", "Resolved"], "1 file");
+    mirror
+        .check(&stage, &["acme/tiny"], bob)
+        .assert(["TokenValid", "TermsNotAccepted", "NotChecked"], "has not accepted the terms of acme/tiny");
+    mirror
+        .check(&stage, &["acme/tiny"], None)
+        .assert(["Anonymous", "TokenRequired", "NotChecked"], "acme/tiny is gated, and no token is given");
+    mirror
+        .check(&stage, &["acme/tiny"], Some("hf_bad"))
+        .assert(["TokenInvalid", "NotChecked", "NotChecked"], "refuses");
+    let report = mirror.fetch(&stage, alice).await;
+    assert_eq!(report.reason, Reason::Verified, "{report:?}");
+    stage.assert_loads(|_| true);
+    assert_eq!(stage.hub.token_leaks(), [""; 0]);
+
+    // It sends the token on to the storage, which refuses that.
+    stage.hub.update("acme/tiny", |repo| repo.lfs("large.bin", Content::random(11, 1 << 20)).branch("main"));
+    mirror
+        .check(&stage, &["acme/tiny"], alice)
+        .assert(["TokenValid", "AccessGranted", "HubUnreachable"], "it answered HTTP 502");
+    assert!(stage.hub.token_leaks().iter().all(|leak| leak.contains("to the CDN: HEAD")));
+    stage.hub.clear_token_leaks();
+}

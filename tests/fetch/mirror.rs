@@ -1,0 +1,180 @@
+//! Mirrors that others have written, between a client and a stand-in Hub. Each is a program with a folder of its own.
+
+use std::{
+    env,
+    fs::{self, File},
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::OnceLock,
+    thread,
+};
+
+use modelcache::{
+    fetch::{FetchRequest, Limits, Report},
+    hub::TokenSource,
+};
+use serde_json::Value;
+
+use crate::{
+    common,
+    support::{Stage, run, text},
+};
+
+/// A running mirror; it ends when dropped.
+pub struct Mirror {
+    process: Child,
+    port: u16,
+}
+
+impl Mirror {
+    /// olah, which keeps files and answers in the folder. Offline it asks nobody, and has what it kept.
+    pub fn olah(stage: &Stage, offline: bool) -> Self {
+        let folder = folder(stage);
+        let (hub, cdn) = stage.hub.listeners();
+        Self::start(&folder, |port| {
+            let config = format!(
+                "[basic]\n\
+                 host = \"127.0.0.1\"\nport = {port}\nrepos-path = \"{}/repos\"\n\
+                 hf-scheme = \"http\"\nhf-netloc = \"{hub}\"\nhf-lfs-netloc = \"{cdn}\"\n\
+                 [accessibility]\noffline = {offline}\n",
+                folder.display()
+            );
+            fs::write(folder.join("olah.toml"), config).unwrap();
+            let mut olah = Command::new(environment().join("bin/olah-cli"));
+            olah.args(["--config", "olah.toml"]);
+            olah
+        })
+    }
+
+    /// aimirror, with the rules for the Hub of its own manual. It keeps large files.
+    pub fn aimirror(stage: &Stage) -> Self {
+        // Its package has no configuration, and it looks for one beside its code.
+        const START: &str = "import main; main.__file__ = 'main.py'; main.main()";
+        let folder = folder(stage);
+        let hub = stage.hub.url();
+        Self::start(&folder, |port| {
+            let config = format!(
+                "server: {{host: 127.0.0.1, port: {port}}}\n\
+                 cache: {{dir: cache, max_size_gb: 1}}\n\
+                 logging: {{level: INFO, file: log}}\n\
+                 rules:\n\
+                 - name: huggingface-files\n\
+                 \x20 pattern: '/.*/(blob|resolve)/[^/]+/.+'\n\
+                 \x20 upstream: {hub}\n\
+                 \x20 strategy: parallel\n\
+                 \x20 min_size: 102400\n\
+                 \x20 concurrency: 20\n\
+                 \x20 chunk_size: 10485760\n\
+                 \x20 cache_key_source: original\n\
+                 \x20 path_rewrite: [{{search: /blob/, replace: /resolve/}}]\n\
+                 \x20 head_meta_headers: [x-repo-commit, x-linked-etag, x-linked-size, etag]\n\
+                 - {{name: huggingface-api, pattern: '/api/models/.*', upstream: '{hub}', strategy: proxy}}\n"
+            );
+            fs::write(folder.join("config.yaml"), config).unwrap();
+            let mut aimirror = Command::new(environment().join("bin/python"));
+            aimirror.args(["-c", START]);
+            aimirror
+        })
+    }
+
+    /// Starts the program for a port, until one has it.
+    fn start(folder: &Path, program: impl Fn(u16) -> Command) -> Self {
+        loop {
+            let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+            let said = File::create(folder.join("said")).unwrap();
+            let mut command = program(port);
+            command.env_clear().envs(env::var_os("PATH").map(|path| ("PATH", path))).env("HOME", folder);
+            command.current_dir(folder).stdin(Stdio::null()).stdout(said.try_clone().unwrap()).stderr(said);
+            let mut mirror = Self { process: command.spawn().unwrap(), port };
+            if mirror.listens() {
+                return mirror;
+            }
+            let said = fs::read_to_string(folder.join("said")).unwrap();
+            assert!(said.contains("address already in use"), "the mirror has ended:\n{said}");
+        }
+    }
+
+    /// Waits until it listens, or has ended.
+    fn listens(&mut self) -> bool {
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_err() {
+            if self.process.try_wait().unwrap().is_some() {
+                return false;
+            }
+            thread::yield_now();
+        }
+        true
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// What `check` says of a repo, with the sentence of the last answer that was looked at.
+    pub fn check(&self, stage: &Stage, repo: &[&str], token: Option<&str>) -> Checked {
+        let mut command = stage.modelcache(&[&["check", "-o", "json"], repo].concat());
+        command.env("HF_ENDPOINT", self.url()).envs(token.map(|token| ("HF_TOKEN", token)));
+        let output = command.output().unwrap();
+        let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let conditions = answer["conditions"].as_array().unwrap();
+        let last = conditions.iter().rfind(|condition| condition["reason"] != "NotChecked");
+        Checked {
+            reasons: conditions.iter().map(|condition| text(&condition["reason"])).collect(),
+            words: text(&last.unwrap()["message"]),
+        }
+    }
+
+    /// A request for the model through this mirror, for a machine with much to do.
+    pub fn request(&self, stage: &Stage, token: Option<&str>) -> FetchRequest {
+        let request = stage.request();
+        FetchRequest {
+            endpoint: self.url().parse().unwrap(),
+            token: token.map_or(TokenSource::None, TokenSource::fixed),
+            limits: Limits {
+                attempts: request.limits.attempts,
+                pause: request.limits.pause,
+                ..Limits::default()
+            },
+            ..request
+        }
+    }
+
+    pub async fn fetch(&self, stage: &Stage, token: Option<&str>) -> Report {
+        run(&self.request(stage, token)).await
+    }
+}
+
+impl Drop for Mirror {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// What `check` has said.
+pub struct Checked {
+    reasons: Vec<String>,
+    words: String,
+}
+
+impl Checked {
+    /// These reasons, and words with this in them.
+    #[track_caller]
+    pub fn assert(&self, reasons: [&str; 3], words: &str) {
+        assert_eq!(self.reasons, reasons, "{}", self.words);
+        assert!(self.words.contains(words), "{}", self.words);
+    }
+}
+
+/// Where the mirror of a test has its files.
+fn folder(stage: &Stage) -> PathBuf {
+    let folder = stage.root.path().join("mirror");
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+/// The Python environment with the mirrors.
+fn environment() -> &'static Path {
+    static ENVIRONMENT: OnceLock<PathBuf> = OnceLock::new();
+    ENVIRONMENT.get_or_init(|| common::environment("mirrors.txt"))
+}

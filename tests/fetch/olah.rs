@@ -1,0 +1,133 @@
+//! olah 0.5.4: it asks the Hub for what it is asked, keeps that, and has answers of its own for what it does not know.
+
+use std::fs;
+
+use modelcache::{
+    hub::{Repo as RepoName, RepoType},
+    reason::Reason,
+};
+use pretty_assertions::assert_eq;
+use standin_hub::{Class, Content, Fault, Gate, Harm, Repo};
+
+use crate::{
+    mirror::Mirror,
+    outside::assert_unseen,
+    support::{SIZE, Stage, run, tiny},
+};
+
+/// Large enough for parts.
+const LARGE: u64 = 20 << 20;
+
+const FINE: [&str; 3] = ["Anonymous", "AccessGranted", "Resolved"];
+
+#[tokio::test]
+async fn a_model_comes_through_and_stays_in_the_mirror() {
+    let stage = Stage::with(tiny().lfs("large.bin", Content::random(11, LARGE)).branch("main")).await;
+    let resolved = format!("main is commit {}: 6 files, 23 MiB.", &stage.commit()[..7]);
+    for offline in [false, true] {
+        let mirror = Mirror::olah(&stage, offline);
+        mirror.check(&stage, &["acme/tiny"], None).assert(FINE, &resolved);
+        let report = mirror.fetch(&stage, None).await;
+        assert_eq!((report.reason, report.bytes), (Reason::Verified, SIZE + LARGE), "{report:?}");
+        stage.assert_loads(|_| true);
+
+        fs::remove_dir_all(stage.cache()).unwrap();
+        stage.hub.off().await;
+        if !offline {
+            // It asks the Hub for leave with each file, also for what it has.
+            let report = mirror.fetch(&stage, None).await;
+            assert_eq!(report.reason, Reason::HubUnreachable, "{report:?}");
+            assert!(report.message.contains("it answered HTTP 504"), "{}", report.message);
+            assert_unseen(&stage);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_gate_is_kept_and_a_listing_for_strangers_spoils_it_for_all() {
+    let gated =
+        |id| Repo::model(id).gated(Gate::Manual).lfs("a.bin", Content::random(3, 1000)).branch("main");
+    let stage = Stage::with(gated("acme/tiny")).await;
+    stage.hub.add(gated("acme/other"));
+    let (alice, bob) = (Some("hf_alice"), Some("hf_bob"));
+    stage.hub.user("alice").token("hf_alice");
+    stage.hub.user("bob").token("hf_bob");
+    stage.hub.accept_terms("alice", "acme/tiny");
+    stage.hub.accept_terms("alice", "acme/other");
+    let mirror = Mirror::olah(&stage, false);
+
+    mirror.check(&stage, &["acme/tiny"], alice).assert(["TokenValid", "AccessGranted", "Resolved"], "1 file");
+    let report = mirror.fetch(&stage, alice).await;
+    assert_eq!(report.reason, Reason::Verified, "{report:?}");
+    stage.assert_loads(|_| true);
+    mirror
+        .check(&stage, &["acme/tiny"], bob)
+        .assert(["TokenValid", "TermsNotAccepted", "NotChecked"], "has not accepted the terms of acme/tiny");
+    let anonymous = ["Anonymous", "TokenRequired", "NotChecked"];
+    mirror.check(&stage, &["acme/tiny"], None).assert(anonymous, "acme/tiny is gated, and no token is given");
+
+    mirror.check(&stage, &["acme/other"], None).assert(anonymous, "acme/other is gated");
+    mirror.check(&stage, &["acme/other"], alice).assert(
+        ["TokenValid", "AccessDenied", "NotChecked"],
+        "have a mirror on the way ask for the listing again",
+    );
+    drop(mirror);
+
+    // Offline it has nobody to ask for leave, and gives what it has to everybody.
+    stage.hub.off().await;
+    fs::remove_dir_all(stage.cache()).unwrap();
+    let mirror = Mirror::olah(&stage, true);
+    mirror.check(&stage, &["acme/tiny"], None).assert(FINE, "1 file");
+    let report = mirror.fetch(&stage, None).await;
+    assert_eq!(report.reason, Reason::Verified, "{report:?}");
+}
+
+#[tokio::test]
+async fn what_it_does_not_give_is_told() {
+    let stage = Stage::with(Repo::model("acme/tiny").file("a", "a").branch("main")).await;
+    stage.hub.add(
+        (0..1100).fold(Repo::model("acme/many"), |repo, n| repo.file(&format!("{n}"), "x")).branch("main"),
+    );
+    stage.hub.user("alice").token("hf_alice");
+    let mirror = Mirror::olah(&stage, false);
+    let missing = ["Anonymous", "RepoNotFoundOrPrivate", "NotChecked"];
+    mirror.check(&stage, &["acme/none"], None).assert(missing, "acme/none does not exist");
+    let missing = ["TokenValid", "RepoNotFoundOrPrivate", "NotChecked"];
+    mirror.check(&stage, &["acme/none"], Some("hf_alice")).assert(missing, "acme/none does not exist");
+    let invalid = ["TokenInvalid", "NotChecked", "NotChecked"];
+    mirror.check(&stage, &["acme/tiny"], Some("hf_bad")).assert(invalid, "The Hub refuses this token");
+    let unusable = ["Anonymous", "AccessGranted", "HubUnreachable"];
+    mirror
+        .check(&stage, &["acme/many"], None)
+        .assert(unusable, "the listing's next page is the same page again");
+    let missing = ["Anonymous", "AccessGranted", "RevisionNotFound"];
+    mirror.check(&stage, &["acme/tiny", "--revision", "gone"], None).assert(missing, "`gone`");
+}
+
+#[tokio::test]
+async fn a_dataset_comes_through_and_bytes_that_it_keeps_wrong_do_not() {
+    let stage =
+        Stage::with(Repo::model("acme/tiny").lfs("a.bin", Content::random(3, 1 << 20)).branch("main")).await;
+    let words = Repo::dataset("acme/words").file("a.txt", "a").lfs("b.parquet", Content::random(4, 1000));
+    stage.hub.add(words.branch("main"));
+    let mirror = Mirror::olah(&stage, false);
+    let dataset = ["acme/words", "--type", "dataset"];
+    mirror.check(&stage, &dataset, None).assert(FINE, "2 files");
+    let mut request = mirror.request(&stage, None);
+    request.repo = RepoName { kind: RepoType::Dataset, id: "acme/words".parse().unwrap() };
+    let report = run(&request).await;
+    assert_eq!(report.reason, Reason::Verified, "{report:?}");
+    let loaded = stage.judge("offline-load", &dataset);
+    assert_eq!(loaded["files"].as_array().map(Vec::len), Some(2), "{loaded}");
+
+    stage.hub.fault(Fault::new(Harm::WrongBytes).on(Class::Cdn));
+    for kept in [false, true] {
+        if kept {
+            stage.hub.clear_faults();
+        }
+        let report = mirror.fetch(&stage, None).await;
+        assert_eq!(report.reason, Reason::HashMismatch, "{report:?}");
+        assert!(report.message.contains("have a mirror fetch the file again"), "{}", report.message);
+        assert_unseen(&stage);
+    }
+}
