@@ -124,17 +124,13 @@ impl Mirror {
         }
     }
 
-    /// A request for the model through this mirror, for a machine with much to do.
+    /// A request for the model through this mirror, which may be slow.
     pub fn request(&self, stage: &Stage, token: Option<&str>) -> FetchRequest {
         let request = stage.request();
         FetchRequest {
             endpoint: self.url().parse().unwrap(),
             token: token.map_or(TokenSource::None, TokenSource::fixed),
-            limits: Limits {
-                attempts: request.limits.attempts,
-                pause: request.limits.pause,
-                ..Limits::default()
-            },
+            limits: Limits { attempts: 1, pause: request.limits.pause, ..Limits::default() },
             ..request
         }
     }
