@@ -164,6 +164,10 @@ fn refused(refusal: &Refusal, subject: &Subject<'_>) -> String {
                 "The Hub refuses this token.{words} It looks like {}: store the token alone, as {tokens} showed it.",
                 look(slip)
             ),
+            None if refusal.token == TokenState::Unclear => format!(
+                "The Hub refuses this token: it is wrong, expired or revoked, or a mirror on the way does not pass it on.{words} \
+                 Make a new one at {tokens} and replace it, or have the mirror pass it on."
+            ),
             None => format!(
                 "The Hub refuses this token: it is wrong, expired or revoked.{words} Make a new one at {tokens} and \
                  replace it."

@@ -85,8 +85,10 @@ async fn ask(hub: &Hub, token: &Token) -> Result<Known, HubError> {
         Ok(_) => Ok(Known::Good),
         // It may be good for repos, and for nothing else.
         Err(HubError::Refused(own)) if token.is_short_lived() && !own.names_a_flaw() => Ok(Known::Untold),
-        Err(HubError::Refused(own)) if own.status == 401 => Ok(Known::Bad(own.with_bad_token())),
-        // A mirror that does not offer the call, or an answer without a name.
+        Err(HubError::Refused(own)) if own.status == 401 && own.may_be_of_the_hub() => {
+            Ok(Known::Bad(own.with_bad_token()))
+        }
+        // A mirror that does not offer the call, or asks the Hub for it without the token.
         Err(HubError::Refused(_)) => Ok(Known::Untold),
         Err(error) if not_offered(&error) => Ok(Known::Untold),
         Err(error) => Err(error),

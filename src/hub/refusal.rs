@@ -11,6 +11,9 @@ use crate::{reason::Reason, text};
 /// The longest text of the Hub that is passed on, in characters.
 const MAX_WORDS: usize = 300;
 
+/// What the Hub says to those whom it does not know.
+const NOBODY: &str = "invalid username or password";
+
 /// What came back with a refusal.
 #[derive(Clone, Copy, Debug)]
 pub struct Evidence<'a> {
@@ -104,7 +107,7 @@ impl Refusal {
             self.reason = match self.code.as_deref() {
                 Some("GatedRepo") => gate(&self.words),
                 Some("RepoNotFound") => Reason::RepoNotFoundOrPrivate,
-                _ if says(&self.words, "invalid username or password") => Reason::RepoNotFoundOrPrivate,
+                _ if says(&self.words, NOBODY) => Reason::RepoNotFoundOrPrivate,
                 _ => Reason::AccessDenied,
             };
         }
@@ -123,6 +126,12 @@ impl Refusal {
     /// Whether it says what is wrong with the token, and not only that it is none.
     pub(super) fn names_a_flaw(&self) -> bool {
         says(&self.words, "signature") || says(&self.words, "expired")
+    }
+
+    /// Whether the Hub says so to bad tokens: in its words, or in none. A mirror that keeps the token to itself has words of its own
+    /// for what the Hub says to strangers.
+    pub(super) fn may_be_of_the_hub(&self) -> bool {
+        self.token == TokenState::Bad || self.words.is_empty() || says(&self.words, NOBODY)
     }
 
     /// Whether only the Hub, or a server that knows its protocol, says so: about a gate or about the token. Any other refusal of

@@ -136,6 +136,17 @@ async fn a_mirror_that_takes_the_access_check_for_a_repo_tells_nothing_about_the
     assert_eq!(reasons(&ask(&wire, Some(&token())).await), invalid);
 }
 
+#[tokio::test]
+async fn a_mirror_that_keeps_the_token_to_itself_does_not_make_it_bad() {
+    let stranger = refused(401, "401: Error while fetching from upstream remote: Unauthorized");
+    let calls = Calls::public().with("/whoami-v2", stranger.clone());
+    assert_eq!(reasons(&ask(&calls.clone().serve(), Some(&token())).await), UNCONFIRMED);
+    let answers = ask(&calls.closed(&stranger).serve(), Some(&token())).await;
+    assert_eq!(reasons(&answers), [Reason::TokenInvalid, Reason::NotChecked, Reason::NotChecked]);
+    let told = &answers.authenticated.message;
+    assert!(told.contains("or a mirror on the way does not pass it on"), "{told}");
+}
+
 /// A page of a listing: so many files from a number on.
 fn page(from: usize, files: usize) -> String {
     let entry = |n| format!(r#"{{"type":"file","path":"{n}","size":5,"oid":"{SHA1}"}}"#);
