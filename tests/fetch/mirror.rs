@@ -1,9 +1,9 @@
 //! Mirrors that others have written, between a client and a stand-in Hub. Each is a program with a folder of its own.
 
 use std::{
-    env,
-    fs::{self, File},
-    net::{Ipv4Addr, TcpListener, TcpStream},
+    env, fs,
+    io::{self, BufRead as _, BufReader, PipeReader},
+    net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::OnceLock,
@@ -82,28 +82,20 @@ impl Mirror {
     fn start(folder: &Path, program: impl Fn(u16) -> Command) -> Self {
         loop {
             let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
-            let said = File::create(folder.join("said")).unwrap();
+            let (said, says) = io::pipe().unwrap();
             let mut command = program(port);
             command.env_clear().envs(env::var_os("PATH").map(|path| ("PATH", path))).env("HOME", folder);
-            command.current_dir(folder).stdin(Stdio::null()).stdout(said.try_clone().unwrap()).stderr(said);
-            let mut mirror = Self { process: command.spawn().unwrap(), port };
-            if mirror.listens() {
-                return mirror;
+            command.current_dir(folder).stdin(Stdio::null()).stdout(says.try_clone().unwrap()).stderr(says);
+            let mirror = Self { process: command.spawn().unwrap(), port };
+            // Until then it holds the other end of the pipe open.
+            drop(command);
+            match until_it_listens(said) {
+                Ok(()) => return mirror,
+                Err(said) => {
+                    assert!(said.contains("address already in use"), "the mirror has ended:\n{said}");
+                }
             }
-            let said = fs::read_to_string(folder.join("said")).unwrap();
-            assert!(said.contains("address already in use"), "the mirror has ended:\n{said}");
         }
-    }
-
-    /// Waits until it listens, or has ended.
-    fn listens(&mut self) -> bool {
-        while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_err() {
-            if self.process.try_wait().unwrap().is_some() {
-                return false;
-            }
-            thread::yield_now();
-        }
-        true
     }
 
     pub fn url(&self) -> String {
@@ -160,6 +152,18 @@ impl Checked {
         assert_eq!(self.reasons, reasons, "{}", self.words);
         assert!(self.words.contains(words), "{}", self.words);
     }
+}
+
+/// Reads what a mirror says until it listens, or all of it where it ends before.
+fn until_it_listens(said: PipeReader) -> Result<(), String> {
+    let (mut said, mut all) = (BufReader::new(said), String::new());
+    while said.read_line(&mut all).unwrap() > 0 {
+        if all.contains("Uvicorn running on") {
+            thread::spawn(move || io::copy(&mut said, &mut io::sink()));
+            return Ok(());
+        }
+    }
+    Err(all)
 }
 
 /// Where the mirror of a test has its files.
