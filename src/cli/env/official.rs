@@ -19,7 +19,7 @@ use crate::{
 
 const PATHS: &[&str] =
     &["HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME", "HF_TOKEN_PATH", "HERE", "x"];
-/// Without a brace that nothing closes: CPython has changed what it makes of one, in a security fix of its releases (CVE-2025-6075).
+/// Without a brace that nothing closes: Python has changed what it makes of one, by a security fix (CVE-2025-6075).
 const PATH: &[&str] = &[
     "~",
     "/",
