@@ -72,7 +72,8 @@ impl Program {
 
     /// Ends it as a system would, and hands over its last words.
     fn terminate(mut self) -> (bool, String) {
-        Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
+        // The shell's own: a small system has no such program.
+        Command::new("sh").args(["-c", "kill \"$0\"", &self.child.id().to_string()]).status().unwrap();
         let words = std::io::read_to_string(self.child.stderr.take().unwrap()).unwrap();
         (self.child.wait().unwrap().success(), words)
     }
