@@ -130,7 +130,14 @@ fn kill(container: &str) {
     };
     let process =
         fs::read_dir("/proc").unwrap().flatten().find(its).expect("the container runs on this machine");
-    assert!(Command::new("sh").args(["-c", "kill -KILL \"$0\""]).arg(process.file_name()).status().unwrap().success());
+    assert!(
+        Command::new("sh")
+            .args(["-c", "kill -KILL \"$0\""])
+            .arg(process.file_name())
+            .status()
+            .unwrap()
+            .success()
+    );
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
 };
 
 use k8s_openapi::api::{
@@ -160,12 +160,9 @@ async fn restore(team: &Team, version: &Path, disks: &Path) {
 
 /// Writes a key to etcd. The API server has no way to make an object with the UID that it had.
 fn put(entry: &Value) {
-    let body = entry.to_string();
-    let done = Command::new("curl")
-        .args(["--silent", "--show-error", "--fail", "http://127.0.0.1:2379/v3/kv/put", "--data", &body])
-        .stdout(Stdio::null())
-        .status();
-    assert!(done.unwrap().success(), "etcd takes {}", entry["key"]);
+    let address = "http://127.0.0.1:2379/v3/kv/put";
+    let answer = standin_hub::client::request("POST", address, &[], &entry.to_string()).unwrap();
+    assert_eq!(answer.status, 200, "etcd takes {}: {}", entry["key"], answer.text());
 }
 
 /// The namespace as it is before anything is in it, and no volume kept for it.
