@@ -163,7 +163,8 @@ async fn a_new_operator_does_not_believe_one_refusal_either() {
     .await;
 
     let before = looks(hub(), &repo).len();
-    hub().fault(Fault::new(Harm::Status(401)).on(Class::Api).path(&format!("{repo}/auth-check")).times(1));
+    // One look: the access probe alone is not believed, and the revision is asked about.
+    hub().fault(Fault::new(Harm::Status(401)).on(Class::Api).path(&format!("/{repo}/")).times(2));
     cluster.restart_operator(&leave).await;
     let answers = eventually("the new operator to ask twice", || async {
         let answers: Vec<_> = looks(hub(), &repo)[before..].iter().map(|(_, status)| *status).collect();
