@@ -79,7 +79,7 @@ fn pod(name: &str, namespace: &str) -> Result<String, String> {
 }
 
 fn downloads(hub: &StandinHub) -> usize {
-    hub.requests().iter().filter(|request| request.class == Class::Cdn).count()
+    hub.requests().iter().filter(|request| request.class == Class::Cdn && !request.is_for_a_byte()).count()
 }
 
 /// A look that the operator was asked for is over, and changed nothing.

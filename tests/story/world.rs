@@ -113,7 +113,8 @@ pub fn made(kind: &str) -> PathBuf {
 /// The bytes of contents that were served for a repo. A redirect has a text of its own.
 pub fn served(repo: &str) -> u64 {
     let contents = |request: &&Request| {
-        request.class != Class::Api && request.status < 300 && request.path.contains(repo)
+        let content = request.class != Class::Api && request.status < 300 && !request.is_for_a_byte();
+        content && request.path.contains(repo)
     };
     hub().requests().iter().filter(contents).map(|request| request.bytes).sum()
 }

@@ -35,6 +35,14 @@ pub struct Request {
     pub millis: u64,
 }
 
+impl Request {
+    /// Whether it asks for the first byte alone: for whether the file is given, and not for the file.
+    #[must_use]
+    pub fn is_for_a_byte(&self) -> bool {
+        self.range.as_deref() == Some("bytes=0-0")
+    }
+}
+
 /// All requests so far, and those in which a token went where none belongs.
 #[derive(Debug)]
 pub(crate) struct Log {
