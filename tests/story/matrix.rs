@@ -256,7 +256,8 @@ fn rows() -> Vec<Row> {
             )
         },
         Row {
-            given: |id| hub().fault(Fault::new(Harm::Status(403)).on(Class::Api).path(id).times(1)),
+            // A whole look: the access probe alone has no last word.
+            given: |id| hub().fault(Fault::new(Harm::Status(403)).on(Class::Api).path(id).times(2)),
             remedy: Remedy::Time,
             ..no_access("proxy", "AccessDenied", "a proxy or firewall on the way", |_| {})
         },
