@@ -251,6 +251,8 @@ impl Round<'_> {
             Ok(_) => return Ok(()),
             // Where Xet has it, that is the way.
             Err(HubError::Storage { .. }) if file.xet_hash.is_some() => return Ok(()),
+            // It is given. That it is not what was listed, the download tells.
+            Err(HubError::WrongSize { .. }) => return Ok(()),
             Err(error) => error,
         };
         Err(match (error, probe) {

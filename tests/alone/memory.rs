@@ -70,7 +70,7 @@ fn answer(mut stream: TcpStream, hub: SocketAddr) -> std::io::Result<()> {
 fn listing(page: usize, commit: &str) -> String {
     let folder = format!("{}/{}", "a".repeat(250), "b".repeat(250));
     let entry =
-        |number| format!(r#"{{"type":"file","path":"{folder}/{number:090}.bin","size":1,"oid":"{commit}"}}"#);
+        |number| format!(r#"{{"type":"file","path":"{folder}/{number:090}.bin","size":2,"oid":"{commit}"}}"#);
     let entries: Vec<_> = (page * PAGE..FILES.min((page + 1) * PAGE)).map(entry).collect();
     format!("[{}]", entries.join(","))
 }

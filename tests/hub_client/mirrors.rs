@@ -391,6 +391,12 @@ async fn what_cannot_be_asked_is_unknown_and_the_rest_waits() {
     }
 }
 
+#[tokio::test]
+async fn a_file_of_another_length_than_listed_is_given_all_the_same() {
+    let wire = Calls::public().with("/resolve/", ok("longer than it should be")).serve();
+    assert_eq!(reasons(&ask(&wire, Some(&token())).await), FINE);
+}
+
 /// What mirrors make of the one optional call: olah says that there is no such repo, Nexus that the request is bad, and others
 /// have a page for it.
 #[tokio::test]
