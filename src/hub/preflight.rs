@@ -248,11 +248,10 @@ impl Round<'_> {
         let Question { repo, token, .. } = *self.question;
         let remote = self.hub.file(repo, commit, &file.path, file.size);
         let error = match remote.open(token, 0..file.size.min(1)).await {
-            Ok(_) => return Ok(()),
+            // It is given. That it is not what was listed, the download tells.
+            Ok(_) | Err(HubError::WrongSize { .. }) => return Ok(()),
             // Where Xet has it, that is the way.
             Err(HubError::Storage { .. }) if file.xet_hash.is_some() => return Ok(()),
-            // It is given. That it is not what was listed, the download tells.
-            Err(HubError::WrongSize { .. }) => return Ok(()),
             Err(error) => error,
         };
         Err(match (error, probe) {
