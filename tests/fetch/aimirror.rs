@@ -4,15 +4,14 @@ use std::fs;
 
 use modelcache::reason::Reason;
 use pretty_assertions::assert_eq;
-use standin_hub::{Class, Content, Fault, Gate, Harm, Repo};
+use standin_hub::{Content, Gate, Repo};
 
 use crate::{
-    mirror::Mirror,
+    mirror::{FINE, Mirror, many},
     outside::assert_unseen,
     support::{Stage, tiny},
 };
 
-const FINE: [&str; 3] = ["Anonymous", "AccessGranted", "Resolved"];
 const UNUSABLE: [&str; 3] = ["Anonymous", "AccessGranted", "HubUnreachable"];
 
 /// A model without folders, with a file that is fetched in parts.
@@ -44,24 +43,13 @@ async fn a_model_without_folders_comes_through() {
 async fn bytes_that_it_keeps_wrong_do_not_come_through() {
     let stage = Stage::with(flat()).await;
     let mirror = Mirror::aimirror(&stage);
-    stage.hub.fault(Fault::new(Harm::WrongBytes).on(Class::Cdn));
-    for kept in [false, true] {
-        if kept {
-            stage.hub.clear_faults();
-        }
-        let report = mirror.fetch(&stage, None).await;
-        assert_eq!(report.reason, Reason::HashMismatch, "{report:?}");
-        assert!(report.message.contains("have a mirror fetch the file again"), "{}", report.message);
-        assert_unseen(&stage);
-    }
+    mirror.assert_wrong_bytes_stay_unseen(&stage).await;
 }
 
 #[tokio::test]
 async fn what_it_does_not_give_is_told() {
     let stage = Stage::with(tiny()).await;
-    stage.hub.add(
-        (0..1100).fold(Repo::model("acme/many"), |repo, n| repo.file(&format!("{n}"), "x")).branch("main"),
-    );
+    stage.hub.add(many());
     stage.hub.add(Repo::dataset("acme/words").file("a.txt", "a").branch("main"));
     let mirror = Mirror::aimirror(&stage);
     mirror

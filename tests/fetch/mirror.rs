@@ -13,13 +13,24 @@ use std::{
 use modelcache::{
     fetch::{FetchRequest, Limits, Report},
     hub::TokenSource,
+    reason::Reason,
 };
 use serde_json::Value;
+use standin_hub::{Class, Fault, Harm, Repo};
 
 use crate::{
     common,
+    outside::assert_unseen,
     support::{Stage, run, text},
 };
+
+/// What `check` says to somebody without a token where all is well.
+pub const FINE: [&str; 3] = ["Anonymous", "AccessGranted", "Resolved"];
+
+/// A model with more files than a page of a listing has.
+pub fn many() -> Repo {
+    (0..1100).fold(Repo::model("acme/many"), |repo, n| repo.file(&format!("{n}"), "x")).branch("main")
+}
 
 /// A running mirror; it ends when dropped.
 pub struct Mirror {
@@ -129,6 +140,20 @@ impl Mirror {
 
     pub async fn fetch(&self, stage: &Stage, token: Option<&str>) -> Report {
         run(&self.request(stage, token)).await
+    }
+
+    /// Wrong bytes of the model are told and never seen: as they come, and as the mirror keeps them.
+    pub async fn assert_wrong_bytes_stay_unseen(&self, stage: &Stage) {
+        stage.hub.fault(Fault::new(Harm::WrongBytes).on(Class::Cdn));
+        for kept in [false, true] {
+            if kept {
+                stage.hub.clear_faults();
+            }
+            let report = self.fetch(stage, None).await;
+            assert_eq!(report.reason, Reason::HashMismatch, "{report:?}");
+            assert!(report.message.contains("have a mirror fetch the file again"), "{}", report.message);
+            assert_unseen(stage);
+        }
     }
 }
 

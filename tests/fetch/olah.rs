@@ -7,18 +7,16 @@ use modelcache::{
     reason::Reason,
 };
 use pretty_assertions::assert_eq;
-use standin_hub::{Class, Content, Fault, Gate, Harm, Repo};
+use standin_hub::{Content, Gate, Repo};
 
 use crate::{
-    mirror::Mirror,
+    mirror::{FINE, Mirror, many},
     outside::assert_unseen,
     support::{SIZE, Stage, run, tiny},
 };
 
 /// Large enough for parts.
 const LARGE: u64 = 20 << 20;
-
-const FINE: [&str; 3] = ["Anonymous", "AccessGranted", "Resolved"];
 
 #[tokio::test]
 async fn a_model_comes_through_and_stays_in_the_mirror() {
@@ -85,9 +83,7 @@ async fn a_gate_is_kept_and_a_listing_for_strangers_spoils_it_for_all() {
 #[tokio::test]
 async fn what_it_does_not_give_is_told() {
     let stage = Stage::with(Repo::model("acme/tiny").file("a", "a").branch("main")).await;
-    stage.hub.add(
-        (0..1100).fold(Repo::model("acme/many"), |repo, n| repo.file(&format!("{n}"), "x")).branch("main"),
-    );
+    stage.hub.add(many());
     stage.hub.user("alice").token("hf_alice");
     let mirror = Mirror::olah(&stage, false);
     let missing = ["Anonymous", "RepoNotFoundOrPrivate", "NotChecked"];
@@ -120,14 +116,5 @@ async fn a_dataset_comes_through_and_bytes_that_it_keeps_wrong_do_not() {
     let loaded = stage.judge("offline-load", &dataset);
     assert_eq!(loaded["files"].as_array().map(Vec::len), Some(2), "{loaded}");
 
-    stage.hub.fault(Fault::new(Harm::WrongBytes).on(Class::Cdn));
-    for kept in [false, true] {
-        if kept {
-            stage.hub.clear_faults();
-        }
-        let report = mirror.fetch(&stage, None).await;
-        assert_eq!(report.reason, Reason::HashMismatch, "{report:?}");
-        assert!(report.message.contains("have a mirror fetch the file again"), "{}", report.message);
-        assert_unseen(&stage);
-    }
+    mirror.assert_wrong_bytes_stay_unseen(&stage).await;
 }
