@@ -1,9 +1,6 @@
 //! What the admission policies make of pods that ask for a model, without an operator: the tests write the status.
 
-use std::{
-    process::Command,
-    time::{Duration, Instant},
-};
+use std::process::Command;
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::{
@@ -12,11 +9,10 @@ use kube::{
 };
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
-use tokio::time::sleep;
 
 use crate::{
     policies,
-    support::{PATIENCE, Server, merge, spec},
+    support::{Server, merge, spec},
 };
 
 /// A pod of one container that asks for the model `llama`, with something more.
@@ -114,15 +110,12 @@ impl Server {
 
     /// The same once it is what is expected; or what it still is in the end, with its gates in order.
     async fn admit_as(&self, pod: &Value, expected: &Made) -> Made {
-        let begun = Instant::now();
-        loop {
+        let ask = async || {
             let mut made = made(&self.admit(pod).await.unwrap());
             made.gates.sort();
-            if made == *expected || begun.elapsed() > PATIENCE {
-                return made;
-            }
-            sleep(Duration::from_millis(100)).await;
-        }
+            made
+        };
+        self.settled(ask, |made| made == expected).await
     }
 
     /// A ModelCache that the policies know.

@@ -33,7 +33,7 @@ static INSTALLED: OnceCell<()> = OnceCell::const_new();
 static GROUND: RwLock<()> = RwLock::const_new(());
 
 /// What a busy machine may need for one step.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What keeps the ground as a test needs it.
 enum Ground {
@@ -89,13 +89,19 @@ impl Server {
     }
 
     /// Asks again until there is an answer.
-    pub async fn eventually<T>(&self, what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    pub async fn eventually<T>(&self, what: &str, ask: impl AsyncFnMut() -> Option<T>) -> T {
+        let answer = self.settled(ask, Option::is_some).await;
+        answer.unwrap_or_else(|| panic!("waited in vain for {what}"))
+    }
+
+    /// Asks again until the answer is as it shall be; what it still is in the end.
+    pub async fn settled<T>(&self, mut ask: impl AsyncFnMut() -> T, is_so: impl Fn(&T) -> bool) -> T {
         let begun = Instant::now();
         loop {
-            if let Some(answer) = ask().await {
+            let answer = ask().await;
+            if is_so(&answer) || begun.elapsed() >= PATIENCE {
                 return answer;
             }
-            assert!(begun.elapsed() < PATIENCE, "waited in vain for {what}");
             sleep(Duration::from_millis(100)).await;
         }
     }
