@@ -299,11 +299,12 @@ impl Round<'_> {
 
     async fn resolve(&self, info: Result<RevisionInfo, HubError>) -> Result<(Snapshot, Option<Proof>), Stop> {
         let Question { repo, patterns, pinned, token, .. } = *self.question;
-        let told = info.as_ref().ok().cloned();
-        let now = match (info, pinned) {
-            (Ok(info), _) => info.commit,
+        let (now, told) = match (info, pinned) {
+            (Ok(info), _) => (info.commit.clone(), Some(info)),
             // The branch is gone, but what is pinned stays.
-            (Err(error), Some(pinned)) if error.reason() == Reason::RevisionNotFound => pinned.clone(),
+            (Err(error), Some(pinned)) if error.reason() == Reason::RevisionNotFound => {
+                (pinned.clone(), None)
+            }
             (Err(error), _) => return Err(self.late(error).await),
         };
         let latest = self.newest(&now).await;
