@@ -148,6 +148,7 @@ mod tests {
         // Conditions may have what those of Kubernetes may; ours are cut at 2,000 characters.
         let conditions =
             most(&fields["status"].properties.as_ref().unwrap()["conditions"], "status.conditions");
-        assert!(status - conditions < 16 << 10, "{status} bytes");
+        // Most of it are the patterns of what is cached.
+        assert!(status - conditions < 148 << 10, "{status} bytes");
     }
 }

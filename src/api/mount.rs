@@ -12,11 +12,42 @@ pub const LABEL_MOUNT: &str = "modelcache.internal/mount";
 /// Annotation on a pod: names of further ones on the same claim, with commas between them. A label value holds none.
 pub const ANNOTATION_ALSO_MOUNT: &str = "modelcache.internal/also-mount";
 
-/// Where a cache is mounted unless the pod says otherwise.
+/// The folder that libraries call `HF_HOME`, unless the pod says otherwise. It can be written; the cache in it cannot.
 pub const MOUNT_PATH: &str = "/modelcache";
 
-/// The volume that a pod gets.
+/// The volume with the cache that a pod gets.
 pub const VOLUME: &str = "modelcache";
+
+/// The volume of the folder around it, an emptyDir.
+pub const HOME_VOLUME: &str = "modelcache-home";
+
+/// The cache's folder in an `HF_HOME`: the same for all libraries.
+#[must_use]
+pub fn hub(home: &str) -> String {
+    format!("{home}/hub")
+}
+
+/// The variables by which libraries find the cache and ask nobody. `HF_HUB_CACHE` alone is not enough: older Python libraries
+/// and the images of TGI and TEI read `HUGGINGFACE_HUB_CACHE`, the Rust client before 1.0 `HF_HOME` only, and what
+/// writes beside the cache does so below `HF_HOME`.
+#[must_use]
+pub fn variables(home: &str) -> [(&'static str, String); 6] {
+    let yes = || "1".to_owned();
+    [
+        ("HF_HOME", home.to_owned()),
+        ("HF_HUB_CACHE", hub(home)),
+        ("HUGGINGFACE_HUB_CACHE", hub(home)),
+        ("HF_HUB_OFFLINE", yes()),
+        ("TRANSFORMERS_OFFLINE", yes()),
+        ("HF_DATASETS_OFFLINE", yes()),
+    ]
+}
+
+/// Those for programs that write into the home directory or a temporary one, where the root file system is read-only.
+#[must_use]
+pub fn writable(home: &str) -> [(&'static str, String); 2] {
+    [("HOME", home.to_owned()), ("TMPDIR", home.to_owned())]
+}
 
 /// Prefix of the annotations by which admission says what it mounted.
 const MOUNTED: &str = "mounted.modelcache.internal/";
@@ -59,6 +90,14 @@ impl ModelCache {
             None => self.claim_name(),
             Some(folder) => format!("{}/{folder}", self.claim_name()),
         }
+    }
+
+    /// Whether a pod finds what the spec asks for. By content and not by generation: a change that needs no further file keeps
+    /// no pod waiting, also where no operator runs.
+    #[must_use]
+    pub fn is_loadable(&self) -> bool {
+        let cached = self.status.as_ref().and_then(|status| status.cached.as_ref());
+        self.is_ready() || cached.is_some_and(|cached| cached.holds(&self.spec.source))
     }
 
     /// Whether the data for the spec as it is now are complete and verified.

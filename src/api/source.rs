@@ -36,9 +36,10 @@ pub struct Source {
     #[schemars(length(max = 64), inner(length(min = 1, max = 256)))]
     pub exclude: Vec<String>,
 
-    /// Further branch or tag names that stand for the same commit on the volume. With `revision` set to a commit, put
-    /// `main` here: a commit alone writes no branch, and a program that loads the model offline by its ID asks for `main`.
-    /// The first of them then also tells of newer commits (`UpdateAvailable`).
+    /// Further branch or tag names that stand for the same commit on the volume. A program that loads the model offline by its
+    /// ID asks for `main`: with `revision` set to another branch or a tag, put `main` here. A commit is found as `main`
+    /// without it, unless another ModelCache of the repo on the same claim is. The first of them also tells of newer
+    /// commits (`UpdateAvailable`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), inner(length(min = 1, max = 200)), extend("x-kubernetes-list-type" = "set"))]
     pub aliases: Vec<String>,

@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ModelCache, condition};
+use super::{ModelCache, Source, condition};
 
 /// What is known about the model, the volume and the access. Written by the operator.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -101,6 +101,20 @@ pub struct Cached {
     /// Hash of all that decides what lies on the volume; part of the name of the Job that put it there.
     pub inputs_hash: String,
 
+    /// The revision that was asked for.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub revision: String,
+
+    /// The patterns of the files that were asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 256)))]
+    pub include: Vec<String>,
+
+    /// The patterns of the files that were left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 256)))]
+    pub exclude: Vec<String>,
+
     /// How many bytes the files have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<i64>,
@@ -108,6 +122,26 @@ pub struct Cached {
     /// When every file's hash was last compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified_at: Option<Time>,
+}
+
+impl Cached {
+    /// The same, as what was brought for this source.
+    #[must_use]
+    pub fn of(self, source: &Source) -> Self {
+        let Source { revision, include, exclude, .. } = source.clone();
+        Self { revision, include, exclude, ..self }
+    }
+
+    /// Whether nothing can be missing of what the source asks for: the same revision, and no more of its files. Whether
+    /// further patterns select further files, only the Hub can tell.
+    #[must_use]
+    pub fn holds(&self, source: &Source) -> bool {
+        let all = |some: &[String], of: &[String]| some.iter().all(|pattern| of.contains(pattern));
+        self.revision == source.revision
+            && (self.include.is_empty()
+                || (!source.include.is_empty() && all(&source.include, &self.include)))
+            && all(&self.exclude, &source.exclude)
+    }
 }
 
 /// The newest commit of a revision.
@@ -134,4 +168,38 @@ pub struct Progress {
     /// The one in the other, from 0 to 100.
     #[schemars(range(min = 0, max = 100))]
     pub percent: i32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(revision: &str, include: &[&str], exclude: &[&str]) -> Source {
+        let owned = |patterns: &[&str]| patterns.iter().map(|pattern| (*pattern).to_owned()).collect();
+        Source {
+            revision: revision.to_owned(),
+            include: owned(include),
+            exclude: owned(exclude),
+            ..Source::default()
+        }
+    }
+
+    #[test]
+    fn what_is_cached_holds_all_that_asks_for_no_further_file() {
+        let all = source("main", &[], &[]);
+        let some = source("main", &["*.json", "*.safetensors"], &["original/*"]);
+        for (cached, asked, expected) in [
+            (&all, source("main", &[], &[]), true),
+            (&all, source("v1", &[], &[]), false),
+            (&all, source("main", &["*.json"], &[]), true),
+            (&all, source("main", &[], &["*.bin"]), true),
+            (&some, source("main", &["*.json"], &["original/*", "*.bin"]), true),
+            (&some, source("main", &["*.json", "*.bin"], &["original/*"]), false),
+            (&some, source("main", &["*.json"], &[]), false),
+            (&some, source("main", &[], &["original/*"]), false),
+        ] {
+            assert_eq!(Cached::default().of(cached).holds(&asked), expected, "{cached:?} {asked:?}");
+        }
+        assert!(!Cached::default().holds(&all), "what an older operator wrote says nothing");
+    }
 }

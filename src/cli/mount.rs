@@ -15,7 +15,7 @@ use crate::{
     reason::{Topic, exit},
 };
 
-/// Print what a pod template needs to mount a ModelCache by hand: volume, mount and two variables.
+/// Print what a pod template needs to mount a ModelCache by hand: volumes, mounts and variables.
 ///
 /// Where the cluster has the admission policies (Kubernetes 1.36), the label `modelcache.internal/mount: NAME` does the
 /// same, and holds pods back until the model is there.
@@ -37,9 +37,12 @@ pub(super) struct Args {
     /// Container that gets the model
     #[arg(long, default_value = "server")]
     container: String,
-    /// Where the cache is mounted in it
+    /// The folder that libraries call `HF_HOME`: the cache is mounted read-only at `hub` in it, the rest can be written
     #[arg(long, value_name = "PATH", default_value = mount::MOUNT_PATH, value_parser = mount_path)]
     mount_path: String,
+    /// Set HOME and TMPDIR to that folder, too, for programs that write there on a read-only root file system
+    #[arg(long)]
+    home: bool,
     /// Print it below `spec.template`, as `kubectl patch` takes it for a Deployment, StatefulSet, DaemonSet or Job
     #[arg(long)]
     patch: bool,
@@ -91,22 +94,27 @@ impl Args {
 
     /// The block, as the admission policies would make it.
     fn block(&self, cache: &ModelCache) -> Value {
-        let hub = cache
-            .folder()
-            .map_or_else(|| self.mount_path.clone(), |folder| format!("{}/{folder}", self.mount_path));
+        let home = &self.mount_path;
+        let writable = self.home.then(|| mount::writable(home)).into_iter().flatten();
+        let variables = mount::variables(home).into_iter().chain(writable);
+        let env: Vec<_> = variables.map(|(name, value)| json!({ "name": name, "value": value })).collect();
+        let mut hub = json!({ "name": mount::VOLUME, "mountPath": mount::hub(home), "readOnly": true });
+        if let Some(folder) = cache.folder() {
+            hub["subPath"] = folder.into();
+        }
         let spec = json!({
             "containers": [{
                 "name": self.container,
-                "env": [
-                    { "name": "HF_HUB_CACHE", "value": hub },
-                    { "name": "HF_HUB_OFFLINE", "value": "1" },
-                ],
-                "volumeMounts": [{ "name": mount::VOLUME, "mountPath": self.mount_path, "readOnly": true }],
+                "env": env,
+                "volumeMounts": [{ "name": mount::HOME_VOLUME, "mountPath": home }, hub],
             }],
-            "volumes": [{
-                "name": mount::VOLUME,
-                "persistentVolumeClaim": { "claimName": cache.claim_name(), "readOnly": true },
-            }],
+            "volumes": [
+                { "name": mount::HOME_VOLUME, "emptyDir": {} },
+                {
+                    "name": mount::VOLUME,
+                    "persistentVolumeClaim": { "claimName": cache.claim_name(), "readOnly": true },
+                },
+            ],
         });
         if self.patch { json!({ "spec": { "template": { "spec": spec } } }) } else { json!({ "spec": spec }) }
     }

@@ -167,7 +167,7 @@ fn decide_on_claim(
     });
     let last = mine.last().copied();
     let mut plan = match &cached {
-        Some(it) if it.inputs_hash == inputs.hash() => verified(it.clone(), &inputs),
+        Some(it) if it.inputs_hash == inputs.hash() => verified(it.clone().of(&cache.spec.source), &inputs),
         _ => Download { seen, checked, claim, commit: &commit, inputs: &inputs, cached, image, now }
             .decide(last),
     };
@@ -317,6 +317,7 @@ impl Download<'_> {
             place: self.seen.place.as_ref(),
             errand: Errand::Fetch(self.commit, self.checked.endpoint.as_ref()?),
             bytes: self.checked.snapshot.as_ref().map(|snapshot| snapshot.bytes),
+            as_main: neighbour::takes_main(&self.seen.cache, &self.seen.neighbours),
         }))
     }
 
@@ -348,9 +349,11 @@ impl Download<'_> {
         let conflict = neighbour::conflict(&self.seen.cache, self.commit.as_str(), &self.seen.neighbours);
         if let Some((other, name)) = conflict {
             let message = format!(
-                "The ModelCache {} holds the ref {name} of this repo on this claim at commit {}. Give this one another \
+                "The ModelCache {} {} the ref {name} of this repo on this claim at commit {}. Give this one another \
                  claim or spec.storage.subPath, or the same revision.",
-                other.name, other.commit
+                other.name,
+                if other.holds { "holds" } else { "is older and about to write" },
+                other.commit.as_deref().unwrap_or_default()
             );
             return Plan::waits(Reason::RefConflict, message, self.cached);
         }
@@ -368,7 +371,7 @@ impl Download<'_> {
     }
 
     fn record(self, report: Report) -> Plan {
-        record(self.claim, self.commit, self.inputs, report)
+        record(self.claim, self.commit, &self.seen.cache.spec.source, self.inputs, report)
     }
 }
 

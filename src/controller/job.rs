@@ -20,6 +20,7 @@ use kube::{Resource, ResourceExt};
 
 use super::{
     inputs::{Inputs, short_hash},
+    neighbour::DEFAULT_BRANCH,
     placement::Place,
 };
 use crate::{
@@ -61,6 +62,9 @@ pub struct Order<'a> {
     pub errand: Errand<'a>,
     /// The bytes of all files, where they are known: they decide how long it may take.
     pub bytes: Option<u64>,
+    /// The commit, which has no other name, is to be found as `main`. No part of the inputs: whether it is changes with others,
+    /// and not what is complete.
+    pub as_main: bool,
 }
 
 /// What a Job does on the claim.
@@ -307,6 +311,7 @@ fn arguments(order: Order<'_>) -> Vec<String> {
     args.extend([format!("--report={TERMINATION_LOG}"), "--output=json".to_owned()]);
     args.push(format!("--cache-dir={CACHE_MOUNT}"));
     args.extend(refs.iter().map(|name| format!("--alias={name}")));
+    args.extend(order.as_main.then(|| format!("--alias={DEFAULT_BRANCH}")));
     args.extend(patterns.include().map(|pattern| format!("--include={pattern}")));
     args.extend(patterns.exclude().map(|pattern| format!("--exclude={pattern}")));
     if order.with_token() {

@@ -5,7 +5,11 @@ use std::{cmp::Ordering, collections::BTreeSet, sync::Arc};
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use crate::api::{ModelCache, SourceType};
+use crate::{
+    api::{ModelCache, SourceType, condition},
+    hub::Commit,
+    reason::Topic,
+};
 
 /// Another resource that fills the same folder of the same claim from the same repo.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,10 +20,12 @@ pub struct Neighbour {
     pub created: Option<Timestamp>,
     /// The refs that it writes.
     pub refs: BTreeSet<String>,
-    /// The commit that it wants.
-    pub commit: String,
+    /// The commit that it wants, once it is known.
+    pub commit: Option<String>,
     /// Its data are on the volume, and its refs point to them.
     pub holds: bool,
+    /// It is on its way there, without anybody's help.
+    pub is_coming: bool,
 }
 
 impl Neighbour {
@@ -29,19 +35,46 @@ impl Neighbour {
         known
             .iter()
             .filter(|other| other.metadata.uid != cache.metadata.uid && place(other) == place(cache))
-            .filter_map(|other| {
-                let status = other.status.as_ref()?;
-                let commit = status.resolved.as_ref()?.commit.clone();
-                Some(Self {
+            .map(|other| {
+                let status = other.status.as_ref();
+                let commit = status.and_then(|status| Some(status.resolved.as_ref()?.commit.clone()));
+                let cached = status.and_then(|status| Some(&status.cached.as_ref()?.commit));
+                let needs_help = condition::find(other.conditions(), Topic::Stalled).is_some();
+                Self {
                     name: other.name_any(),
                     created: other.creation_timestamp().map(|time| time.0),
                     refs: refs(other),
-                    holds: status.cached.as_ref().is_some_and(|cached| cached.commit == commit),
+                    holds: cached.is_some() && cached == commit.as_ref(),
+                    is_coming: !needs_help && !other.spec.suspend,
                     commit,
-                })
+                }
             })
             .collect()
     }
+
+    /// Whether it has a better right to a ref than `cache`: its data are there already, and would be Ready without being found;
+    /// or nobody's are, it is older, and nothing but time keeps it.
+    fn goes_first(&self, cache: &ModelCache) -> bool {
+        let age = (cache.creation_timestamp().map(|time| time.0), cache.name_any());
+        self.holds || (self.is_coming && (self.created, self.name.clone()).cmp(&age) == Ordering::Less)
+    }
+}
+
+/// The branch that programs ask for which name no revision.
+pub const DEFAULT_BRANCH: &str = "main";
+
+/// Whether a commit that has no name on the volume is to be found as `main`: programs that name no revision find it then. A
+/// neighbour that says `main` has it, and among several commits without a name the one that goes first.
+#[must_use]
+pub fn takes_main(cache: &ModelCache, neighbours: &[Neighbour]) -> bool {
+    is_nameless(&refs(cache))
+        && !neighbours.iter().any(|other| {
+            other.refs.contains(DEFAULT_BRANCH) || (is_nameless(&other.refs) && other.goes_first(cache))
+        })
+}
+
+fn is_nameless(refs: &BTreeSet<String>) -> bool {
+    refs.iter().all(|name| name.parse::<Commit>().is_ok())
 }
 
 fn place(cache: &ModelCache) -> (Option<String>, String, Option<&str>, &str, SourceType) {
@@ -54,8 +87,7 @@ fn refs(cache: &ModelCache) -> BTreeSet<String> {
     source.aliases.iter().chain([&source.revision]).cloned().collect()
 }
 
-/// The first ref that a neighbour wants at another commit and has a better right to: its data are there already, and would
-/// be Ready without being found; or nobody's are, and it is older.
+/// The first ref that a neighbour wants at another commit and has a better right to.
 #[must_use]
 pub fn conflict<'a>(
     cache: &ModelCache,
@@ -63,10 +95,9 @@ pub fn conflict<'a>(
     neighbours: &'a [Neighbour],
 ) -> Option<(&'a Neighbour, String)> {
     let ours = refs(cache);
-    let age = (cache.creation_timestamp().map(|time| time.0), cache.name_any());
     neighbours
         .iter()
-        .filter(|other| other.commit != commit)
-        .filter(|other| other.holds || (other.created, other.name.clone()).cmp(&age) == Ordering::Less)
+        .filter(|other| other.commit.as_deref().is_some_and(|theirs| theirs != commit))
+        .filter(|other| other.goes_first(cache))
         .find_map(|other| Some((other, other.refs.intersection(&ours).next()?.clone())))
 }

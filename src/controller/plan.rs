@@ -10,7 +10,7 @@ use kube::ResourceExt;
 
 use super::{backoff, checked::Snapshot, inputs::Inputs};
 use crate::{
-    api::Cached,
+    api::{Cached, Source},
     fetch::Report,
     hub::Commit,
     reason::{Reason, Topic, Verdict},
@@ -84,7 +84,13 @@ pub fn verified(cached: Cached, inputs: &Inputs) -> Plan {
 
 /// What a Job reported as complete.
 #[must_use]
-pub fn record(claim: &PersistentVolumeClaim, commit: &Commit, inputs: &Inputs, report: Report) -> Plan {
+pub fn record(
+    claim: &PersistentVolumeClaim,
+    commit: &Commit,
+    source: &Source,
+    inputs: &Inputs,
+    report: Report,
+) -> Plan {
     let cached = Cached {
         commit: commit.to_string(),
         short_commit: commit.short().to_owned(),
@@ -98,6 +104,7 @@ pub fn record(claim: &PersistentVolumeClaim, commit: &Commit, inputs: &Inputs, r
         inputs_hash: inputs.hash().to_owned(),
         bytes: i64::try_from(report.bytes).ok(),
         verified_at: report.verified_at.map(Time),
+        ..Cached::default()
     };
-    verified(cached, inputs)
+    verified(cached.of(source), inputs)
 }

@@ -18,6 +18,7 @@ use super::{
     claim, consent, decide,
     inputs::Inputs,
     job::{self, Errand},
+    neighbour,
     observe::{Attempt, Observation},
     plan::{self, Pin, Plan},
     source::Wanted,
@@ -57,6 +58,7 @@ pub fn recall(
             place: seen.place.as_ref(),
             errand: Errand::Recall(&wanted.revision),
             bytes: None,
+            as_main: neighbour::takes_main(&seen.cache, &seen.neighbours),
         })
     };
     let is_ours = |attempt: &&Attempt| {
@@ -126,7 +128,7 @@ fn found(
     let (files, bytes) = (report.files, report.bytes);
     let latest = checked.snapshot.as_ref().map_or_else(|| Some(commit.clone()), |told| told.latest.clone());
     let inputs = decide::inputs(seen, wanted, Some(commit.clone()), claim);
-    let plan = plan::record(claim, &commit, &inputs, report);
+    let plan = plan::record(claim, &commit, &seen.cache.spec.source, &inputs, report);
     Some(Plan { pin: Pin::Found(Snapshot { commit, files, bytes, latest }), ..plan })
 }
 

@@ -67,6 +67,7 @@ fn built(cache: &ModelCache, errand: impl Fn(&Commit, &Endpoint, &Order<'_>) -> 
         place: Some(&place),
         errand: Errand::Fetch(&commit, &endpoint),
         bytes: Some(1),
+        as_main: true,
     };
     serde_json::to_value(errand(&commit, &endpoint, &order)).unwrap()
 }

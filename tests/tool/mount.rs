@@ -35,21 +35,41 @@ fn block(arguments: &[&str]) -> Value {
     serde_saphyr::from_slice(&mount(arguments).stdout).unwrap()
 }
 
+fn expected(container: &str, home: &str, claim: &str) -> Value {
+    let hub = format!("{home}/hub");
+    json!({ "spec": {
+        "containers": [{
+            "name": container,
+            "env": [
+                { "name": "HF_HOME", "value": home },
+                { "name": "HF_HUB_CACHE", "value": hub },
+                { "name": "HUGGINGFACE_HUB_CACHE", "value": hub },
+                { "name": "HF_HUB_OFFLINE", "value": "1" },
+                { "name": "TRANSFORMERS_OFFLINE", "value": "1" },
+                { "name": "HF_DATASETS_OFFLINE", "value": "1" },
+            ],
+            "volumeMounts": [
+                { "name": "modelcache-home", "mountPath": home },
+                { "name": "modelcache", "mountPath": hub, "readOnly": true },
+            ],
+        }],
+        "volumes": [
+            { "name": "modelcache-home", "emptyDir": {} },
+            { "name": "modelcache", "persistentVolumeClaim": { "claimName": claim, "readOnly": true } },
+        ],
+    } })
+}
+
 #[test]
 fn the_block_has_claim_folder_and_path() {
-    let expected = |container: &str, path: &str, hub: &str, claim: &str| {
-        json!({ "spec": {
-            "containers": [{
-                "name": container,
-                "env": [{ "name": "HF_HUB_CACHE", "value": hub }, { "name": "HF_HUB_OFFLINE", "value": "1" }],
-                "volumeMounts": [{ "name": "modelcache", "mountPath": path, "readOnly": true }],
-            }],
-            "volumes": [{ "name": "modelcache", "persistentVolumeClaim": { "claimName": claim, "readOnly": true } }],
-        } })
-    };
-    assert_eq!(block(&["base"]), expected("server", "/modelcache", "/modelcache", "base"));
-    let more = ["shared", "--container", "vllm", "--mount-path", "/srv/"];
-    assert_eq!(block(&more), expected("vllm", "/srv", "/srv/a/hub", "models"));
+    assert_eq!(block(&["base"]), expected("server", "/modelcache", "base"));
+    let mut shared = expected("vllm", "/srv", "models");
+    let container = &mut shared["spec"]["containers"][0];
+    container["volumeMounts"][1]["subPath"] = json!("a/hub");
+    let writable = ["HOME", "TMPDIR"].map(|name| json!({ "name": name, "value": "/srv" }));
+    container["env"].as_array_mut().unwrap().extend(writable);
+    let more = ["shared", "--container", "vllm", "--mount-path", "/srv/", "--home"];
+    assert_eq!(block(&more), shared);
     assert_eq!(block(&["base", "--patch"]), json!({ "spec": { "template": block(&["base"]) } }));
     let told = told(&mount(&["base"]));
     assert_eq!(told.trim(), "It loads as acme/base at revision v1 once the ModelCache is Ready.");

@@ -356,8 +356,9 @@ fn two_that_want_one_ref_at_two_commits_conflict_and_the_older_wins() {
         name: "older".to_owned(),
         created: Some(at(created)),
         refs: ["main".to_owned()].into(),
-        commit: commit.to_owned(),
+        commit: Some(commit.to_owned()),
         holds: false,
+        is_coming: true,
     };
     let other = "f".repeat(40);
     seen.neighbours = vec![neighbour(-10, &other)];
@@ -368,6 +369,45 @@ fn two_that_want_one_ref_at_two_commits_conflict_and_the_older_wins() {
     assert_eq!(reason(&seen, &checked, 0), Reason::RefConflict, "unless its data are there already");
     seen.neighbours = vec![neighbour(-10, COMMIT)];
     assert_eq!(reason(&seen, &checked, 0), Reason::JobPending, "the same commit is no conflict");
+    seen.neighbours = vec![Neighbour { is_coming: false, ..neighbour(-10, &other) }];
+    assert_eq!(reason(&seen, &checked, 0), Reason::JobPending, "one that waits for a person keeps nobody");
+}
+
+#[test]
+fn a_commit_without_a_name_is_found_as_main_unless_another_one_is() {
+    let mut cache = cache();
+    cache.spec.source.revision = COMMIT.to_owned();
+    let (mut seen, checked) = bound(cache);
+    let neighbour = |created, revision: &str| Neighbour {
+        name: "other".to_owned(),
+        created: Some(at(created)),
+        refs: [revision.to_owned()].into(),
+        commit: None,
+        holds: false,
+        is_coming: true,
+    };
+    let is_main = |seen: &observe::Observation| {
+        let job = next_job(seen, &checked, at(0));
+        let pod = job.spec.unwrap().template.spec.unwrap();
+        pod.containers[0].args.as_ref().unwrap().contains(&"--alias=main".to_owned())
+    };
+    let other = "f".repeat(40);
+    for (neighbours, expected) in [
+        (vec![], true),
+        (vec![neighbour(10, "main")], false),
+        (vec![neighbour(-10, "v1")], true),
+        (vec![neighbour(10, &other)], true),
+        (vec![neighbour(-10, &other)], false),
+        (vec![Neighbour { is_coming: false, ..neighbour(-10, &other) }], true),
+        (vec![Neighbour { holds: true, ..neighbour(10, &other) }], false),
+    ] {
+        seen.neighbours = neighbours;
+        assert_eq!(is_main(&seen), expected, "{:?}", seen.neighbours);
+    }
+    // One that has a name keeps to it.
+    seen.neighbours = vec![];
+    std::sync::Arc::make_mut(&mut seen.cache).spec.source.aliases = vec!["v1".to_owned()];
+    assert!(!is_main(&seen));
 }
 
 #[test]

@@ -39,6 +39,7 @@ fn built_at(cache: &ModelCache, endpoint: &Endpoint) -> serde_json::Value {
         place: None,
         errand: Errand::Fetch(&commit, endpoint),
         bytes: Some(100 << 20),
+        as_main: false,
     });
     serde_json::to_value(job).unwrap()
 }

@@ -78,12 +78,12 @@ pub fn decide(pod: &Pod, name: &str, cache: Option<&ModelCache>, now: Timestamp)
     };
     let mounted = pod.annotations().get(&mount::mounted(name));
     if mounted == Some(&cache.place()) && has_volume(pod, cache) {
-        return if cache.is_ready() { Step::Release } else { Step::Wait(not_ready(cache)) };
+        return if cache.is_loadable() { Step::Release } else { Step::Wait(not_ready(cache)) };
     }
     if !is_made_again(pod) {
         return Step::Wait(too_early(pod, cache, mounted.map(String::as_str)));
     }
-    if cache.is_ready() { Step::Remake(patience(pod, cache, now)) } else { Step::Wait(not_ready(cache)) }
+    if cache.is_loadable() { Step::Remake(patience(pod, cache, now)) } else { Step::Wait(not_ready(cache)) }
 }
 
 /// The pod's own volume of our name counts: whoever put it there knows what it holds.
@@ -264,6 +264,10 @@ mod tests {
     fn it_waits_while_the_spec_is_newer_than_the_answer() {
         let mut cache = ready();
         cache.metadata.generation = Some(2);
+        cache.spec.source.aliases = vec!["stable".to_owned()];
+        let step = decide(&injected("tiny"), "tiny", Some(&cache), at(20));
+        assert_eq!(step, Step::Release, "no file can be missing");
+        cache.spec.source.revision = "v2".to_owned();
         let (reason, message) = note(decide(&injected("tiny"), "tiny", Some(&cache), at(20)));
         assert_eq!(reason, "NotChecked");
         assert!(message.contains("just been changed"), "{message}");

@@ -102,7 +102,7 @@ impl Seen {
             uid: cache.uid(),
             place: cache.place(),
             going: cache.metadata.deletion_timestamp.is_some(),
-            ready: cache.is_ready(),
+            ready: cache.is_loadable(),
             why: condition::find(cache.conditions(), Topic::Ready).map(|ready| ready.reason.clone()),
         }
     }

@@ -165,6 +165,7 @@ fn no_text_of_a_spec_means_anything_to_the_kubelet() {
             place: None,
             errand: if fetches { Errand::Fetch(&commit, &endpoint) } else { Errand::Recall(&revision) },
             bytes: None,
+            as_main: true,
         });
         let container = job.spec.unwrap().template.spec.unwrap().containers.remove(0);
 
@@ -193,6 +194,7 @@ fn no_text_of_a_spec_means_anything_to_the_kubelet() {
             ["--report=/dev/termination-log", "--output=json", "--cache-dir=/cache"].map(str::to_owned),
         );
         wanted.extend(refs.iter().map(|name| format!("--alias={name}")));
+        wanted.push("--alias=main".to_owned());
         wanted.extend(include.iter().map(|text| format!("--include={text}")));
         wanted.extend(exclude.iter().map(|text| format!("--exclude={text}")));
         if fetches {
