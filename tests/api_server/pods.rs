@@ -7,6 +7,7 @@ use kube::{
     Api, Error,
     api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
 };
+use modelcache::api::Cached;
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
 
@@ -67,9 +68,13 @@ fn whole() -> Made {
     Made {
         mounted: vec!["llama llama".to_owned()],
         gates: vec!["modelcache.internal/llama".to_owned()],
-        volumes: json!([volume("llama")]),
+        volumes: json!([home_volume(), volume("llama")]),
         containers: json!([container("server")]),
     }
+}
+
+fn home_volume() -> Value {
+    json!({ "name": "modelcache-home", "emptyDir": {} })
 }
 
 fn volume(claim: &str) -> Value {
@@ -77,19 +82,37 @@ fn volume(claim: &str) -> Value {
 }
 
 fn container(name: &str) -> Value {
-    json!({ "name": name, "env": [cache("/modelcache"), offline()], "mounts": [mount("/modelcache")] })
+    json!({ "name": name, "env": variables(HOME), "mounts": mounts(HOME) })
 }
 
-fn cache(path: &str) -> Value {
-    json!({ "name": "HF_HUB_CACHE", "value": path })
+const HOME: &str = "/modelcache";
+
+fn variables(home: &str) -> Vec<Value> {
+    let hub = format!("{home}/hub");
+    [
+        ("HF_HOME", home),
+        ("HF_HUB_CACHE", &hub),
+        ("HUGGINGFACE_HUB_CACHE", &hub),
+        ("HF_HUB_OFFLINE", "1"),
+        ("TRANSFORMERS_OFFLINE", "1"),
+        ("HF_DATASETS_OFFLINE", "1"),
+    ]
+    .map(|(name, value)| json!({ "name": name, "value": value }))
+    .to_vec()
 }
 
-fn offline() -> Value {
-    json!({ "name": "HF_HUB_OFFLINE", "value": "1" })
+/// What a container brings, and those variables that it does not.
+fn beside(own: &Value) -> Vec<Value> {
+    let more = variables(HOME).into_iter().filter(|ours| ours["name"] != own["name"]);
+    [own.clone()].into_iter().chain(more).collect()
 }
 
-fn mount(path: &str) -> Value {
-    json!({ "name": "modelcache", "mountPath": path, "readOnly": true })
+fn mounts(home: &str) -> Vec<Value> {
+    vec![json!({ "name": "modelcache-home", "mountPath": home }), hub_mount(home)]
+}
+
+fn hub_mount(home: &str) -> Value {
+    json!({ "name": "modelcache", "mountPath": format!("{home}/hub"), "readOnly": true })
 }
 
 impl Server {
@@ -156,37 +179,46 @@ async fn a_label_is_enough_and_the_pods_own_values_win() {
     let field = json!({ "name": "HF_HUB_CACHE", "valueFrom": { "fieldRef": { "apiVersion": "v1", "fieldPath": "metadata.name" } } });
     let plain = json!({ "name": "HF_HUB_OFFLINE", "value": "0" });
     let mine = json!({ "name": "modelcache", "emptyDir": {} });
+    let large = json!({ "name": "modelcache-home", "emptyDir": { "sizeLimit": "10Gi" } });
     let by_hand = json!({ "name": "by-hand", "persistentVolumeClaim": { "claimName": "llama" } });
+    let only =
+        |env: Vec<Value>, mounts: Vec<Value>| json!([{ "name": "server", "env": env, "mounts": mounts }]);
     let mut cases = vec![(json!({}), whole())];
     // Variables of the same name, plain and by reference.
-    cases.push((own("containers", json!({ "env": [field] })), {
-        let server = json!({ "name": "server", "env": [field, offline()], "mounts": [mount("/modelcache")] });
-        Made { containers: json!([server]), ..whole() }
-    }));
-    cases.push((own("containers", json!({ "env": [plain] })), {
-        let server = json!({ "name": "server", "env": [plain, cache("/modelcache")], "mounts": [mount("/modelcache")] });
-        Made { containers: json!([server]), ..whole() }
-    }));
-    // A volume of the same name, and one of the claim.
-    cases.push((json!({ "spec": { "volumes": [mine] } }), Made { volumes: json!([mine]), ..whole() }));
+    for own_value in [field, plain] {
+        let containers = only(beside(&own_value), mounts(HOME));
+        cases.push((own("containers", json!({ "env": [own_value] })), Made { containers, ..whole() }));
+    }
+    // Volumes of the same names, and one of the claim.
+    for (own_volume, volumes) in
+        [(&mine, json!([mine, home_volume()])), (&large, json!([large, volume("llama")]))]
+    {
+        cases.push((json!({ "spec": { "volumes": [own_volume] } }), Made { volumes, ..whole() }));
+    }
     cases.push((json!({ "spec": { "volumes": [by_hand] } }), {
-        let mount = json!({ "name": "by-hand", "mountPath": "/modelcache", "readOnly": true });
-        let server = json!({ "name": "server", "env": [cache("/modelcache"), offline()], "mounts": [mount] });
-        Made { volumes: json!([by_hand]), containers: json!([server]), ..whole() }
+        let hub = json!({ "name": "by-hand", "mountPath": "/modelcache/hub", "readOnly": true });
+        let containers = only(variables(HOME), vec![mounts(HOME)[0].clone(), hub]);
+        Made { volumes: json!([by_hand, home_volume()]), containers, ..whole() }
     }));
-    // A mount at the same path, and another path.
-    let here = json!({ "name": "data", "mountPath": "/modelcache" });
-    let mut with_data = own("containers", json!({ "volumeMounts": [here] }));
-    merge(&mut with_data, &json!({ "spec": { "volumes": [{ "name": "data", "emptyDir": {} }] } }));
-    cases.push((with_data, {
-        let server = json!({ "name": "server", "env": [cache("/modelcache"), offline()], "mounts": [here] });
-        let volumes = json!([{ "name": "data", "emptyDir": {} }, volume("llama")]);
-        Made { volumes, containers: json!([server]), ..whole() }
-    }));
+    // A mount at the same paths, and another path.
+    for (path, mounts) in
+        [("/modelcache", vec![hub_mount(HOME)]), ("/modelcache/hub", vec![mounts(HOME)[0].clone()])]
+    {
+        let here = json!({ "name": "data", "mountPath": path });
+        let mut with_data = own("containers", json!({ "volumeMounts": [here] }));
+        merge(&mut with_data, &json!({ "spec": { "volumes": [{ "name": "data", "emptyDir": {} }] } }));
+        let containers = only(variables(HOME), [here].into_iter().chain(mounts).collect());
+        let volumes = json!([{ "name": "data", "emptyDir": {} }, home_volume(), volume("llama")]);
+        cases.push((with_data, Made { volumes, containers, ..whole() }));
+    }
     cases.push((annotated("mount-path", "/srv/hub"), {
-        let server =
-            json!({ "name": "server", "env": [cache("/srv/hub"), offline()], "mounts": [mount("/srv/hub")] });
-        Made { containers: json!([server]), ..whole() }
+        Made { containers: only(variables("/srv/hub"), mounts("/srv/hub")), ..whole() }
+    }));
+    // What writes into its home directory.
+    cases.push((annotated("home", "on"), {
+        let writable = ["HOME", "TMPDIR"].map(|name| json!({ "name": name, "value": HOME }));
+        let containers = only(variables(HOME).into_iter().chain(writable).collect(), mounts(HOME));
+        Made { containers, ..whole() }
     }));
     // All containers, or some of them.
     let mut two = own("initContainers", json!({ "name": "warm-up" }));
@@ -214,12 +246,13 @@ async fn a_pod_is_gated_while_its_model_is_not_there_and_only_then() {
     let nothing = Made { containers: json!([{ "name": "server", "env": null, "mounts": null }]), ..unknown };
     assert_eq!(made(&server.admit(&asks).await.unwrap()), nothing, "no ModelCache is known");
     server.known("llama", &json!({ "storage": { "existingClaim": "models", "subPath": "hub" } })).await;
-    let env = json!([cache("/modelcache/hub"), offline()]);
+    let mut in_folder = container("server");
+    in_folder["mounts"][1]["subPath"] = json!("hub");
     let there = |gates: &[&str]| Made {
         mounted: vec!["llama models/hub".to_owned()],
         gates: gates.iter().map(|gate| (*gate).to_owned()).collect(),
-        volumes: json!([volume("models")]),
-        containers: json!([{ "name": "server", "env": env, "mounts": [mount("/modelcache")] }]),
+        volumes: json!([home_volume(), volume("models")]),
+        containers: json!([in_folder]),
     };
     let gate = "modelcache.internal/llama";
     assert_eq!(made(&server.admit(&asks).await.unwrap()), there(&[gate]));
@@ -235,6 +268,42 @@ async fn a_pod_is_gated_while_its_model_is_not_there_and_only_then() {
     server.say_ready("llama", "True", 2).await;
     server.admit_so(&asks, |made| made.gates.is_empty()).await;
     assert_eq!(made(&server.admit(&other).await.unwrap()), there(&["example.com/quota"]));
+}
+
+/// The operator is away: the status stays what it was, whatever becomes of the spec.
+#[tokio::test]
+#[ignore = "needs a cluster: make test"]
+async fn a_change_that_needs_no_further_file_closes_no_gate() {
+    let server = Server::new().await;
+    let first = json!({ "source": { "include": ["*.json", "*.txt"], "exclude": ["original/*"] } });
+    server.known("llama", &first).await;
+    let cached = Cached {
+        commit: "f".repeat(40),
+        claim_name: "llama".to_owned(),
+        claim_uid: "uid".to_owned(),
+        path: "models--org--name".to_owned(),
+        inputs_hash: "0".to_owned(),
+        ..Cached::default()
+    };
+    let cached = cached.of(&server.typed().get("llama").await.unwrap().spec.source);
+    server.apply_status("test", "llama", &json!({ "conditions": [], "cached": cached })).await;
+    let asks = pod(&json!({}));
+    server.admit_so(&asks, |made| made.gates.is_empty()).await;
+    // By turns, so that each answer is about the change before it.
+    for (source, is_gated) in [
+        (json!({ "revision": "v2", "include": ["*.json"], "exclude": ["original/*"] }), true),
+        (json!({ "include": ["*.json"], "exclude": ["original/*", "*.md"], "aliases": ["v1"] }), false),
+        (json!({ "include": ["*.json", "*.bin"], "exclude": ["original/*"] }), true),
+        (json!({ "include": ["*.txt"], "exclude": ["original/*"] }), false),
+        (json!({ "include": ["*.json"] }), true),
+        (first["source"].clone(), false),
+        (json!({ "exclude": ["original/*"] }), true),
+    ] {
+        server.update("llama", &spec(&json!({ "source": source }))).await.unwrap();
+        let changed = server.typed().get("llama").await.unwrap();
+        assert_eq!(changed.is_loadable(), !is_gated, "the operator's own view of {source}");
+        server.admit_so(&asks, |made| made.gates.is_empty() != is_gated).await;
+    }
 }
 
 /// There is no operator here at all: the claim and the status are what it would have left.
@@ -277,7 +346,7 @@ async fn the_order_of_the_policies_does_not_matter() {
     let expected = Made {
         mounted: vec!["adapter models".to_owned(), "llama models".to_owned()],
         gates: vec!["modelcache.internal/llama".to_owned(), "modelcache.internal/missing".to_owned()],
-        volumes: json!([volume("models")]),
+        volumes: json!([home_volume(), volume("models")]),
         containers: json!([container("server")]),
     };
     for round in 0..10 {
@@ -325,6 +394,17 @@ async fn what_could_not_work_is_refused_in_a_sentence() {
         (named("Llama"), "`Llama` cannot be the name of a ModelCache"),
         (annotated("also-mount", "a,,b"), "`` cannot be the name of a ModelCache"),
         (annotated("gate", "false"), "modelcache.internal/gate is `false`: it must be \"off\", \"on\""),
+        (annotated("home", "/tmp"), "modelcache.internal/home is `/tmp`: it must be \"on\", \"off\""),
+        (
+            json!({ "spec": {
+                "containers": [{
+                    "name": "server", "image": "server",
+                    "volumeMounts": [{ "name": "data", "mountPath": "/modelcache", "readOnly": true }],
+                }],
+                "volumes": [{ "name": "data", "emptyDir": {} }],
+            } }),
+            "The container server mounts something read-only at /modelcache, and the model goes into a folder of it.",
+        ),
         (
             annotated("containers", "serve"),
             "names `serve`, which is no container of this pod. It has server.",

@@ -293,13 +293,23 @@ impl Team {
 
     /// Waits until a pod has done its work, and gives what it printed.
     pub async fn printed(&self, pod: &str) -> String {
+        self.log_of(pod, &LogParams::default()).await
+    }
+
+    /// The same of one of its containers.
+    pub async fn printed_by(&self, pod: &str, container: &str) -> String {
+        let of = LogParams { container: Some(container.to_owned()), ..LogParams::default() };
+        self.log_of(pod, &of).await
+    }
+
+    async fn log_of(&self, pod: &str, of: &LogParams) -> String {
         let pods = self.api::<Pod>();
         let phase = eventually("the Python pod to end", || async {
             let phase = pods.get(pod).await.unwrap().status?.phase?;
             matches!(phase.as_str(), "Succeeded" | "Failed").then_some(phase)
         })
         .await;
-        let log = pods.logs(pod, &LogParams::default()).await.unwrap();
+        let log = pods.logs(pod, of).await.unwrap();
         assert_eq!(phase, "Succeeded", "{log}");
         log
     }

@@ -20,6 +20,7 @@ use standin_hub::{Class, Content, Fault, Harm, Repo};
 
 use crate::{
     cluster::{Team, eventually, holds, show, within},
+    volumes::claim,
     world::{USER, gated, hub, model, spec, team, with},
 };
 
@@ -136,6 +137,49 @@ async fn one_label_is_enough_to_load_a_gated_model_once_its_terms_are_accepted()
     .await;
     let log = pods.logs("loads", &LogParams::default()).await.unwrap();
     assert_eq!((end.as_str(), log.trim()), ("Succeeded", r#"{"model_type": "tiny"}"#));
+}
+
+/// Two models in one folder of a shared claim, for a container and an init container of which one writes: by every variable
+/// that libraries read, with a read-only root file system.
+#[tokio::test]
+#[ignore = "needs a cluster: make test"]
+async fn models_are_read_only_in_a_folder_that_can_be_written() {
+    const CODE: &str = r#"
+import os, tempfile
+import huggingface_hub as h
+from pathlib import Path
+home, hub = Path(os.environ["HF_HOME"]), Path(os.environ["HF_HUB_CACHE"])
+assert hub == home / "hub" == Path(os.environ["HUGGINGFACE_HUB_CACHE"])
+for model in "acme/nested", "acme/nested-adapter":
+    assert Path(h.snapshot_download(model)).is_relative_to(hub)
+assert sorted(path.name for path in hub.glob("models--*")) == ["models--acme--nested", "models--acme--nested-adapter"]
+try:
+    (hub / "mine").mkdir()
+    print("the cache can be written")
+except OSError as error:
+    print(os.strerror(error.errno))
+assert Path.home() == home and tempfile.gettempdir() == str(home)
+with tempfile.NamedTemporaryFile(): (home / "modules").mkdir(exist_ok=True)
+"#;
+    let (_cluster, team) = team("nested").await;
+    claim(&team, "models").await;
+    let storage = json!({ "storage": { "existingClaim": "models", "subPath": "team/hub" } });
+    for (name, repo) in [("nested", "acme/nested"), ("adapter", "acme/nested-adapter")] {
+        hub().add(model(repo));
+        team.cache(name, with(spec(repo), storage.clone())).await;
+        team.ready(name).await;
+    }
+    let mut pod = template("nested", PYTHON, &json!(["python3", "-c", CODE]));
+    let mut first = pod["spec"]["containers"][0].clone();
+    first["name"] = json!("warm-up");
+    pod["spec"]["initContainers"] = json!([first]);
+    let annotations =
+        json!({ "modelcache.internal/also-mount": "adapter", "modelcache.internal/home": "on" });
+    let metadata = json!({ "metadata": { "name": "loads", "annotations": annotations } });
+    team.make::<Pod>(with(with(pod, metadata), json!({ "spec": { "restartPolicy": "Never" } }))).await;
+    for container in ["warm-up", "server"] {
+        assert_eq!(team.printed_by("loads", container).await.trim(), "Read-only file system");
+    }
 }
 
 /// Made while the download runs, all of them wait for it, and cost it once.

@@ -118,3 +118,14 @@ matchResources:
       - {key: kubernetes.io/metadata.name, operator: In, values: {{ toJson . }}}
 {{- end }}
 {{- end }}
+
+{{/* CEL on `params`, a ModelCache: whether a pod finds what it asks for. The controller's `ModelCache::is_loadable` says the same. */}}
+{{- define "modelcache.loadable" -}}
+has(params.status) && ((has(params.status.conditions) && params.status.conditions.exists(it, it.type == 'Ready'
+    && it.status == 'True' && it.observedGeneration == params.metadata.generation))
+  || (has(params.status.cached) && params.status.cached.?revision.orValue('') == params.spec.source.revision
+    && (params.status.cached.?include.orValue([]).size() == 0
+      || (params.spec.source.?include.orValue([]).size() > 0
+        && params.spec.source.include.all(it, it in params.status.cached.include)))
+    && params.status.cached.?exclude.orValue([]).all(it, it in params.spec.source.?exclude.orValue([]))))
+{{- end }}
