@@ -61,6 +61,11 @@ impl Area {
         once.into_iter().map(|namespace| Self(Some(namespace))).collect()
     }
 
+    /// The namespace, if it is one.
+    pub fn namespace(&self) -> Option<&str> {
+        self.0.as_ref().map(|namespace| namespace.0.as_str())
+    }
+
     /// Objects of one kind in it.
     pub fn api<K>(&self, client: &Client) -> Api<K>
     where

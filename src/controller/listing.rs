@@ -62,13 +62,18 @@ struct PageMeta {
     next: Option<String>,
 }
 
-/// Gives each object of a kind in a namespace to `each`, read as `T`: what `T` does not have is never kept.
-pub async fn fold<K, T>(client: &Client, namespace: &str, mut each: impl FnMut(T)) -> Result<(), ListingError>
+/// Gives each object of a list, in a namespace or in all of them, to `each`, read as `T`: what `T` does not have is never kept.
+pub async fn fold<K, T>(
+    client: &Client,
+    namespace: Option<&str>,
+    query: ListParams,
+    mut each: impl FnMut(T),
+) -> Result<(), ListingError>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
     T: DeserializeOwned,
 {
-    pages::<K>(client, namespace, ListParams::default(), |object| {
+    pages::<K>(client, namespace, query, |object| {
         each(serde_json::from_str(object)?);
         Ok(())
     })
@@ -87,7 +92,7 @@ where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Parse,
 {
     let mut kept = 0;
-    pages::<K>(client, namespace, query, |text| {
+    pages::<K>(client, Some(namespace), query, |text| {
         let object: Guarded<K> = serde_json::from_str(text)?;
         let name = object.name_any();
         match object.into_inner() {
@@ -112,7 +117,7 @@ where
 /// limit (<https://kubernetes.io/docs/reference/using-api/api-concepts/#semantics-for-get-and-list>).
 async fn pages<K>(
     client: &Client,
-    namespace: &str,
+    namespace: Option<&str>,
     mut query: ListParams,
     mut each: impl FnMut(&str) -> Result<(), ListingError>,
 ) -> Result<(), ListingError>
@@ -120,7 +125,7 @@ where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
 {
     let _turn = TURNS.acquire().await?;
-    let list = Request::new(K::url_path(&(), Some(namespace)));
+    let list = Request::new(K::url_path(&(), namespace));
     let mut limit = PAGE;
     loop {
         query.limit = Some(limit);
@@ -205,7 +210,7 @@ mod tests {
             }
         });
         let client = Client::new(server, "default");
-        let lists = [(); 6].map(|()| fold::<Pod, Value>(&client, "default", |_| {}));
+        let lists = [(); 6].map(|()| fold::<Pod, Value>(&client, Some("default"), ListParams::default(), |_| {}));
         for list in join_all(lists).await {
             list.unwrap();
         }

@@ -289,7 +289,7 @@ async fn users(
     claim: &PersistentVolumeClaim,
 ) -> Result<ClaimUsers, ObserveError> {
     let mut users = ClaimUsers::of(claim.name_any());
-    listing::fold::<Pod, PodUse>(client, namespace, |pod| users.add(pod))
+    listing::fold::<Pod, PodUse>(client, Some(namespace), ListParams::default(), |pod| users.add(pod))
         .await
         .map_err(|source| ObserveError::List { kind: "pods", source })?;
     Ok(users)

@@ -89,7 +89,8 @@ pub async fn run(
         .map_err(|source| ControllerError::Listen { address: settings.listen, source })?;
     let reporter = Reporter { controller: REPORTER.to_owned(), instance: std::env::var("POD_NAME").ok() };
     let recorder = Recorder::new(client.clone(), reporter);
-    let waiting_pods = Arc::new(pods::Context::new(client.clone(), recorder.clone(), contacts.clone()));
+    let waiting_pods =
+        Arc::new(pods::Context::new(client.clone(), recorder.clone(), contacts.clone(), metrics.clone()));
     let context = Arc::new(Context {
         client,
         caches: known,
@@ -111,8 +112,9 @@ pub async fn run(
                 () = stop.clone() => return,
             }
             tokio::join!(
-                caches_of(&area, known, writer, &context, stop.clone()),
-                pods::run(&area, &waiting_pods, stop)
+                caches_of(&area, known.clone(), writer, &context, stop.clone()),
+                pods::run(&area, &waiting_pods, stop.clone()),
+                pods::find_unmounted(&area, known, &waiting_pods, stop),
             );
         }
     }))

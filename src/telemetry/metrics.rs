@@ -64,8 +64,15 @@ const WATCHES: Described = Described {
     help: "1 while every watch of the kind is open, 0 while the changes of one are not seen",
 };
 
+const UNMOUNTED: Described = Described {
+    name: "pods_without_model",
+    kind: MetricType::Gauge,
+    labels: "",
+    help: "Pods that ask for a model by label and run without it; looked for every five minutes",
+};
+
 /// All of them.
-pub const DESCRIBED: [&Described; 5] = [&RESOURCES, &RECONCILES, &SECONDS, &ACTIVE, &WATCHES];
+pub const DESCRIBED: [&Described; 6] = [&RESOURCES, &RECONCILES, &SECONDS, &ACTIVE, &WATCHES, &UNMOUNTED];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {
@@ -79,6 +86,7 @@ pub struct Metrics {
     reconciles: Family<Outcome, Counter>,
     seconds: Histogram,
     active: Gauge,
+    unmounted: Gauge,
 }
 
 impl Metrics {
@@ -89,13 +97,15 @@ impl Metrics {
         let reconciles = Family::<Outcome, Counter>::default();
         let seconds = Histogram::new(exponential_buckets(0.005, 2.0, 14));
         let active = Gauge::default();
+        let unmounted = Gauge::default();
         // The format itself puts `_total` behind the name of a counter.
         registry.register(RECONCILES.name.trim_end_matches("_total"), RECONCILES.help, reconciles.clone());
         registry.register(SECONDS.name, SECONDS.help, seconds.clone());
         registry.register(ACTIVE.name, ACTIVE.help, active.clone());
+        registry.register(UNMOUNTED.name, UNMOUNTED.help, unmounted.clone());
         registry.register_collector(Box::new(Resources(caches)));
         registry.register_collector(Box::new(Watches(contacts)));
-        Self { registry, reconciles, seconds, active }
+        Self { registry, reconciles, seconds, active, unmounted }
     }
 
     /// Counts a look that starts; the timer counts its end.
@@ -103,6 +113,12 @@ impl Metrics {
     pub fn reconcile_started(self: &Arc<Self>) -> Timer {
         self.active.inc();
         Timer { metrics: self.clone(), started: Instant::now() }
+    }
+
+    /// Counts the pods of some namespaces that run without their model: so many before, so many now.
+    pub fn pods_without_model(&self, before: usize, now: usize) {
+        let count = |pods| i64::try_from(pods).unwrap_or(i64::MAX);
+        self.unmounted.inc_by(count(now) - count(before));
     }
 
     /// The page in the text format of Prometheus.

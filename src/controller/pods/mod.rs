@@ -7,7 +7,9 @@
 mod decide;
 mod reconcile;
 mod told;
+mod unmounted;
 mod watch;
 
 pub use reconcile::Context;
+pub use unmounted::run as find_unmounted;
 pub use watch::run;

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{DeleteParams, Patch, PatchParams, Preconditions},
@@ -23,7 +23,7 @@ use super::{
 use crate::{
     api::{ModelCache, mount},
     controller::{error::PodError, events, failures::Failures, watcher::Guarded},
-    telemetry::Contacts,
+    telemetry::{Contacts, Metrics},
 };
 
 const MANAGER: &str = "modelcache-gate";
@@ -42,12 +42,14 @@ pub struct Context {
     pub failures: Failures<Guarded<Pod>>,
     /// Whether the watches are open.
     pub contacts: Contacts,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
 }
 
 impl Context {
     /// With nothing told yet.
-    pub fn new(client: Client, recorder: Recorder, contacts: Contacts) -> Self {
-        Self { client, recorder, told: Told::default(), failures: Failures::default(), contacts }
+    pub fn new(client: Client, recorder: Recorder, contacts: Contacts, metrics: Arc<Metrics>) -> Self {
+        Self { client, recorder, told: Told::default(), failures: Failures::default(), contacts, metrics }
     }
 }
 
@@ -122,7 +124,7 @@ async fn make_again(context: &Context, pods: &Api<Pod>, pod: &Pod) -> Result<(),
             let message = "It was made before its ModelCache was known. Deleted, so that its owner makes it with the model.";
             let note =
                 Note { type_: Weight::Normal, reason: MADE_AGAIN.to_owned(), message: message.to_owned() };
-            publish(context, pod, note).await;
+            publish(context, &pod.object_ref(&()), note).await;
             Ok(())
         }
         Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
@@ -132,12 +134,12 @@ async fn make_again(context: &Context, pods: &Api<Pod>, pod: &Pod) -> Result<(),
 
 async fn tell(context: &Context, pod: &Pod, cache: &str, note: Note) {
     if context.told.is_news(pod, cache, &note) {
-        publish(context, pod, note).await;
+        publish(context, &pod.object_ref(&()), note).await;
     }
 }
 
 /// Without the right to write events a pod waits without a word, and is let go all the same.
-async fn publish(context: &Context, pod: &Pod, note: Note) {
+pub async fn publish(context: &Context, pod: &ObjectReference, note: Note) {
     let event = Event {
         type_: note.type_.into(),
         reason: note.reason,
@@ -145,7 +147,7 @@ async fn publish(context: &Context, pod: &Pod, note: Note) {
         action: "WaitForModel".to_owned(),
         secondary: None,
     };
-    if let Err(error) = context.recorder.publish(&event, &pod.object_ref(&())).await {
+    if let Err(error) = context.recorder.publish(&event, pod).await {
         warn!(%error, reason = event.reason, "cannot write an event");
     }
 }
