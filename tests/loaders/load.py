@@ -38,6 +38,13 @@ def transformers(_kind, repo, revision):
     return config.mark
 
 
+def custom_code(_kind, repo, revision):
+    """By transformers, which copies the repo's own code below HF_HOME before it runs."""
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(repo, trust_remote_code=True, **revision).own_mark()
+
+
 def tokenizers(_kind, repo, revision):
     from tokenizers import Tokenizer
 

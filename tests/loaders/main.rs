@@ -23,6 +23,8 @@ const NONE: &str = "";
 const NO_TEMP: &str = "cannot: FileNotFoundError";
 /// What transformers says of a model that is not in its cache.
 const OS_ERROR: &str = "cannot: OSError";
+/// What transformers says that can write nowhere.
+const NO_HOME: &str = "cannot: OSError";
 /// What those say who ask the Hub for what is on the volume.
 const HF_HUB: &str = "cannot: RequestError";
 const NODE: &str = "cannot: fetch failed";
@@ -41,6 +43,8 @@ const MATRIX: &[Row] = &[
     (Python(NEWEST, "huggingface_hub"),  Pod::Plain, ["branch", "tag",  "commit", "commit", "filtered", "dataset", "legacy"]),
     (Python(OLDEST, "transformers"),     Pod::Plain, ["branch", "tag",  "commit", "commit", "filtered", NONE,      "legacy"]),
     (Python(NEWEST, "transformers"),     Pod::Plain, ["branch", "tag",  "commit", "commit", "filtered", NONE,      "legacy"]),
+    (Python(OLDEST, "custom_code"),      Pod::Plain, ["own branch", "own tag", NONE, NONE,     NONE,       NONE,      NONE]),
+    (Python(NEWEST, "custom_code"),      Pod::Plain, ["own branch", "own tag", NONE, NONE,     NONE,       NONE,      NONE]),
     (Python(OLDEST, "tokenizers"),       Pod::Plain, [TOKENIZERS, NONE, NONE,     NONE,     NONE,       NONE,      NONE]),
     (Python(NEWEST, "tokenizers"),       Pod::Plain, ["tokens", "tokens", "tokens", "tokens", "tokens", NONE,      "tokens"]),
     (Python(NEWEST, "datasets"),         Pod::Home,  [NONE,     NONE,   NONE,     NONE,     NONE,       DATASETS,  NONE]),
@@ -56,9 +60,10 @@ const MATRIX: &[Row] = &[
 /// What is found with a part of the block's variables.
 #[rustfmt::skip]
 const WITHOUT: &[Row] = &[
-    (Python(NEWEST, "transformers"), Pod::HubCacheOnly, ["branch", "tag",  "commit", "commit", "filtered", NONE,   "legacy"]),
+    (Python(NEWEST, "transformers"), Pod::HubCacheOnly, ["branch", "tag",   "commit", "commit", "filtered", NONE,   "legacy"]),
     (Python(OLDEST, "transformers"), Pod::HubCacheOnly, [OS_ERROR, OS_ERROR, OS_ERROR, OS_ERROR, OS_ERROR, NONE,   OS_ERROR]),
-    (Rust("hf-hub-old", &[]),        Pod::HubCacheOnly, [HF_HUB,   HF_HUB, HF_HUB,   HF_HUB,   HF_HUB,     HF_HUB, HF_HUB]),
+    (Python(NEWEST, "custom_code"),  Pod::HubCacheOnly, [NO_HOME,  NO_HOME, NONE,    NONE,     NONE,       NONE,   NONE]),
+    (Rust("hf-hub-old", &[]),        Pod::HubCacheOnly, [HF_HUB,   HF_HUB,  HF_HUB,   HF_HUB,   HF_HUB,     HF_HUB, HF_HUB]),
 ];
 
 /// Runs a loader for the cells that are asked for.

@@ -10,7 +10,7 @@ use std::{
     thread,
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use standin_hub::{Repo, StandinHub};
 
 use crate::common::root;
@@ -49,9 +49,8 @@ impl Volume {
         _ = fs::remove_dir_all(&cache);
         fs::create_dir_all(&place).unwrap();
         let hub = StandinHub::start().await;
-        hub.add(
-            encoder("acme/encoder", "tag").tag("v1").file("config.json", config("branch")).branch("main"),
-        );
+        let tagged = encoder("acme/encoder", "tag").file("configuration_own.py", CODE).tag("v1");
+        hub.add(tagged.file("config.json", config("branch")).branch("main"));
         hub.add(encoder("acme/pinned", "commit").branch("main"));
         let whole =
             encoder("acme/filtered", "filtered").lfs("pytorch_model.bin", "the same in another format");
@@ -89,10 +88,20 @@ fn encoder(id: &str, mark: &str) -> Repo {
     Repo::model(id).folder(made()).file("config.json", config(mark))
 }
 
+/// Code that comes with a model, for those who trust it.
+const CODE: &str = r#"
+from transformers import BertConfig
+
+class OwnConfig(BertConfig):
+    def own_mark(self):
+        return "own " + self.mark
+"#;
+
 /// Its configuration with a word in it that tells it from all others.
 fn config(mark: &str) -> String {
     let mut config: Value = serde_json::from_slice(&fs::read(made().join("config.json")).unwrap()).unwrap();
     config["mark"] = mark.into();
+    config["auto_map"] = json!({ "AutoConfig": "configuration_own.OwnConfig" });
     config.to_string()
 }
 
