@@ -4,6 +4,7 @@ static-embedding  a working model of model2vec: tokenizer, safetensors, configur
 large             one safetensors file of the wanted size
 llama-like        shards with an index, a tokenizer, sub-folders, a chat template
 adapter           a LoRA of the first projection of acme/llama: it adds one to each of its numbers
+encoder           a BERT of one layer: configuration, tokenizer, safetensors
 """
 
 import argparse
@@ -100,6 +101,47 @@ def adapter(folder: Path, _size: int):
     text(folder / "adapter_config.json", json.dumps(config, indent=2))
 
 
+def encoder(folder: Path, _size: int):
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+
+    words = {word: at for at, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *sorted(set(WORDS))])}
+    tokenizer = Tokenizer(models.WordPiece(words, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    text(folder / "tokenizer_config.json", json.dumps({"tokenizer_class": "BertTokenizer"}, indent=2))
+    width, inner, longest = 8, 16, 32
+    config = {
+        "architectures": ["BertModel"],
+        "model_type": "bert",
+        "vocab_size": len(words),
+        "hidden_size": width,
+        "intermediate_size": inner,
+        "max_position_embeddings": longest,
+        "num_attention_heads": 2,
+        "num_hidden_layers": 1,
+    }
+    text(folder / "config.json", json.dumps(config, indent=2))
+    shapes = {
+        "embeddings.word_embeddings": (len(words), width),
+        "embeddings.position_embeddings": (longest, width),
+        "embeddings.token_type_embeddings": (2, width),
+        **{f"encoder.layer.0.attention.self.{part}": (width, width) for part in ("query", "key", "value")},
+        "encoder.layer.0.attention.output.dense": (width, width),
+        "encoder.layer.0.intermediate.dense": (inner, width),
+        "encoder.layer.0.output.dense": (width, inner),
+        "pooler.dense": (width, width),
+    }
+    norms = ["embeddings", "encoder.layer.0.attention.output", "encoder.layer.0.output"]
+    random = numpy.random.default_rng(17)
+    weights = {f"{name}.weight": random.standard_normal(shape, dtype=numpy.float32) for name, shape in shapes.items()}
+    weights |= {f"{name}.LayerNorm.weight": numpy.ones(width, dtype=numpy.float32) for name in norms}
+    biases = {name: shape[0] for name, shape in shapes.items() if not name.startswith("embeddings.")}
+    biases |= {f"{name}.LayerNorm": width for name in norms}
+    weights |= {f"{name}.bias": numpy.zeros(size, dtype=numpy.float32) for name, size in biases.items()}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
 def text(path: Path, content: str):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content, encoding="utf-8")
@@ -121,7 +163,13 @@ def make(name: str, build, out: Path, size: int):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    kinds = {"static-embedding": static_embedding, "large": large, "llama-like": llama_like, "adapter": adapter}
+    kinds = {
+        "static-embedding": static_embedding,
+        "large": large,
+        "llama-like": llama_like,
+        "adapter": adapter,
+        "encoder": encoder,
+    }
     parser.add_argument("out", type=Path, help="the folder that gets one sub-folder for each")
     parser.add_argument("--only", choices=kinds, action="append", help="not all of them")
     parser.add_argument("--size", type=int, default=300, metavar="MIB", help="of the large one; 300 by default")
