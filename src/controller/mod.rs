@@ -29,6 +29,7 @@ mod preflight;
 mod progress;
 mod recall;
 mod reconcile;
+mod recorder;
 mod secrets;
 mod source;
 mod status;

@@ -7,7 +7,6 @@ use kube::{
     Client, Resource, ResourceExt,
     runtime::{
         controller::Action,
-        events::Recorder,
         reflector::{ObjectRef, Store},
     },
 };
@@ -21,6 +20,7 @@ use super::{
     observe::{self, Observation},
     plan::Plan,
     preflight::Preflights,
+    recorder::Recorder,
     secrets::Secrets,
     status, unreadable,
     watcher::Guarded,
