@@ -121,7 +121,13 @@ fn last_seen(event: &Event) -> Option<Timestamp> {
 
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
+    use std::{
+        convert::Infallible,
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering::SeqCst},
+        },
+    };
 
     use axum::http::Response;
     use kube::client::Body;
@@ -129,7 +135,10 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::text::testing::{assert_safe, nasty};
+    use crate::{
+        controller::fixtures::{bound_claim, cache},
+        text::testing::{assert_safe, nasty},
+    };
 
     fn event(type_: &str, reason: &str, message: &str, minute: u8) -> Value {
         json!({
@@ -167,6 +176,46 @@ mod tests {
         );
         assert_eq!(said(&[provisioning], of_claim).await, None);
         assert_eq!(said(&[], of_job).await, None);
+    }
+
+    #[tokio::test]
+    async fn only_what_is_stuck_is_asked_about() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let server = tower::service_fn({
+            let asked = Arc::clone(&asked);
+            move |_| {
+                asked.fetch_add(1, SeqCst);
+                async { Ok::<_, Infallible>(Response::new(Body::from(br#"{"items":[]}"#.to_vec()))) }
+            }
+        });
+        let client = Client::new(server, "default");
+        let pod = |phase: &str, since: i64| -> Pod {
+            let since = Timestamp::now() - SignedDuration::from_secs(since);
+            let scheduled =
+                json!({ "type": "PodScheduled", "status": "True", "lastTransitionTime": since.to_string() });
+            let status = json!({ "phase": phase, "conditions": [scheduled] });
+            serde_json::from_value(json!({ "metadata": { "uid": "pod" }, "status": status })).unwrap()
+        };
+        let mut job = Job::default();
+        job.metadata.uid = Some("job".to_owned());
+        for (pod, requests) in [
+            (Some(pod("Pending", 0)), 0),
+            (Some(pod("Running", 60)), 0),
+            (Some(pod("Pending", 60)), 1),
+            (None, 1),
+        ] {
+            asked.store(0, SeqCst);
+            about_attempt(&client, "default", &job, pod.as_ref()).await;
+            assert_eq!(asked.load(SeqCst), requests, "{pod:?}");
+        }
+        let mut claim = bound_claim(&cache());
+        asked.store(0, SeqCst);
+        about_claim(&client, "default", Some(&claim), Some(&pod("Pending", 60))).await;
+        claim.status.as_mut().unwrap().phase = Some("Pending".to_owned());
+        about_claim(&client, "default", Some(&claim), None).await;
+        assert_eq!(asked.load(SeqCst), 0);
+        about_claim(&client, "default", Some(&claim), Some(&pod("Pending", 60))).await;
+        assert_eq!(asked.load(SeqCst), 1);
     }
 
     #[tokio::test]

@@ -61,7 +61,8 @@ pub fn pending(cache: &ModelCache, said: Option<&Said>, of_pod: &str) -> (String
     let told = format!("The claim {name} has no volume yet: {said}.");
     let (can, way) = match Trouble::of(&said.message) {
         Trouble::Other => return (told, help(Reason::ClaimPending)),
-        Trouble::Class => ("Make that class, or a default one. Or", "with a class that there is"),
+        Trouble::NoClass => ("Make a volume that fits, or a default class. Or", "with a class"),
+        Trouble::Class => ("Make that class. Or", "with a class that there is"),
         Trouble::Unsupported => {
             ("The class and the modes of a claim cannot be changed:", "with what the driver can do")
         }
@@ -80,7 +81,9 @@ pub fn pending(cache: &ModelCache, said: Option<&Said>, of_pod: &str) -> (String
 /// What is wrong with a claim that gets no volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Trouble {
-    /// Its class is missing, or it names none and there is no default one.
+    /// It has no class, there is no default one, and no volume fits.
+    NoClass,
+    /// Its class is missing.
     Class,
     /// The driver cannot do what the claim asks for.
     Unsupported,
@@ -101,9 +104,9 @@ impl Trouble {
             "invalid accessmode",
         ];
         let words = words.to_lowercase();
-        let is_of_class = words.contains("no storage class is set")
-            || (words.contains("storageclass") && words.contains("not found"));
-        if is_of_class {
+        if words.contains("no storage class is set") {
+            Self::NoClass
+        } else if words.contains("storageclass") && words.contains("not found") {
             Self::Class
         } else if UNSUPPORTED.iter().any(|phrase| words.contains(phrase)) {
             Self::Unsupported
@@ -124,7 +127,7 @@ mod tests {
     fn a_claim_without_volume_is_told_by_what_drivers_say() {
         for (words, trouble) in [
             (r#"storageclass.storage.k8s.io "fast" not found"#, Trouble::Class),
-            ("no persistent volumes available for this claim and no storage class is set", Trouble::Class),
+            ("no persistent volumes available for this claim and no storage class is set", Trouble::NoClass),
             (
                 r#"failed to provision volume with StorageClass "local-path": NodePath only supports ReadWriteOnce and ReadWriteOncePod (1.22+) access modes"#,
                 Trouble::Unsupported,
@@ -156,8 +159,8 @@ mod tests {
             pending(&cache(), Some(&said), ""),
             (
                 "The claim tiny has no volume yet: ProvisioningFailed: storageclass.storage.k8s.io \"fast\" not found. Make that \
-                 class, or a default one. Or delete the ModelCache and its claim (kubectl delete mcache/tiny pvc/tiny -n team) and \
-                 make the ModelCache again with a class that there is in spec.storage.claim: it cannot be set later."
+                 class. Or delete the ModelCache and its claim (kubectl delete mcache/tiny pvc/tiny -n team) and make the ModelCache \
+                 again with a class that there is in spec.storage.claim: it cannot be set later."
                     .to_owned(),
                 Help::Person
             )
