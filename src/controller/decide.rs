@@ -19,7 +19,7 @@ use super::{
     plan::{Plan, record, verified},
     recall::recall,
     source::Wanted,
-    standstill::Point,
+    standstill::{Point, Step},
 };
 use crate::{
     api::{self, Cached},
@@ -264,7 +264,9 @@ impl Download<'_> {
             {
                 let said = self.seen.claim_said.as_ref();
                 let (message, help) = claim::trouble::pending(&self.seen.cache, said, &message);
-                Plan::waits(Reason::ClaimPending, message, self.cached).ended_by(help)
+                // The pod has got as far as its Job, and no further before there is a volume.
+                let point = Point { step: Step::Job, ..point };
+                Plan::waits(Reason::ClaimPending, message, self.cached).ended_by(help).at(point)
             }
             Standing::Pending { reason, message, help } => {
                 Plan::waits(reason, message, self.cached).ended_by(help).at(point)

@@ -254,7 +254,7 @@ const INCIDENTS: [Incident; 13] = [
         |world, _| {
             claim_waits(world, Some(("ExternalProvisioning", "Waiting for a volume to be created")));
         },
-        Some((600 + TICK, "ClaimPending")),
+        Some((600, "ClaimPending")),
     ),
     ("a node that is not there", |world, _| world.pod(&unscheduled()), Some((600 + TICK, "JobPending"))),
     ("a quota that others fill", |world, _| world.pod_is_refused(QUOTA), Some((600, "JobRejected"))),

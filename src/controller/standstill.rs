@@ -126,11 +126,12 @@ pub fn judge(
     let again = point.since.filter(|_| mark.and_then(reached).is_some_and(|reached| point.step < reached));
     let stands_since = again.map_or(since, |again| again.max(since));
     let kept = kept(old).filter(|_| !further);
+    let waits_for = point.since.filter(|_| obstacle.topic == Topic::Downloaded);
     let (obstacle, stalled, since) = match (help, kept) {
         (Help::Person, _) => (obstacle, true, Some(since)),
         _ if point.runs && further => (obstacle, false, None),
         // The attempt itself waits for something else.
-        (Help::Time(patience), Some(_)) if point.since.is_some_and(|since| is_over(since, patience, now)) => {
+        (Help::Time(patience), Some(_)) if waits_for.is_some_and(|since| is_over(since, patience, now)) => {
             (overdue(obstacle, patience), true, Some(since))
         }
         (_, Some(kept)) => (kept, true, Some(since)),

@@ -105,6 +105,16 @@ fn time_ends_where_nothing_moves_and_is_looked_at_then() {
     assert_eq!(next(&status(&last), &Point::of(Reason::JobPending), 700), (Reason::JobPending, false));
 }
 
+/// The attempt is old, and the outage is not.
+#[test]
+fn an_outage_in_between_takes_no_verdict_away() {
+    let old = full(50);
+    let mut away = verdict(Reason::HubUnreachable);
+    away.topic = Topic::Authorized;
+    let judged = judge(&old, false, away, PATIENCE, &failed(50), at(5000));
+    assert_eq!((judged.obstacle.reason, judged.stalled), (Reason::VolumeFull, true));
+}
+
 /// The mark of a volume that is gone would be far ahead of an empty one.
 #[test]
 fn another_volume_begins_anew() {
