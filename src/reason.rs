@@ -48,7 +48,8 @@ impl Topic {
     }
 }
 
-/// What has to happen for a reason to go away. Decides between `Stalled` and `Reconciling`, and when to look again.
+/// What has to happen for a reason to go away, as a rule. Decides when to look again; the words that come with a reason may tell
+/// more, and time that was enough has an end: the controller weighs both between `Stalled` and `Reconciling`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remedy {
     /// Nothing: all is well.
@@ -197,8 +198,8 @@ reasons! {
     /// Every file is on the volume, and its hash is right.
     Verified: None, OK;
     /// The claim does not exist.
-    ClaimNotFound: Wait, FAILURE;
-    /// The claim waits for a volume.
+    ClaimNotFound: Person, FAILURE;
+    /// The claim waits for a volume, or is refused.
     ClaimPending: Wait, FAILURE;
     /// A claim of this name exists and was not made for this ModelCache: it is never touched.
     ClaimConflict: Person, FAILURE;
@@ -218,8 +219,8 @@ reasons! {
     VolumeUnsafe: Person, VOLUME;
     /// The volume's file system cannot hold the name of a file, or takes two names for one.
     NameNotSupported: Person, VOLUME;
-    /// The API server refuses the Job: quota, limits or pod security.
-    JobRejected: Wait, FAILURE;
+    /// The API server refuses the Job or its pod: quota, limits, pod security, or something missing that the spec names.
+    JobRejected: Person, FAILURE;
     /// The Job's pod does not run yet.
     JobPending: Wait, FAILURE;
     /// The spec asks for a pause: nothing is made, and the Hub is not asked.
@@ -235,7 +236,7 @@ reasons! {
     /// The download was stopped from outside before it was done.
     Stopped: Retry, TERMINATED;
     /// The Job's container ran out of memory.
-    OutOfMemory: Retry, FAILURE;
+    OutOfMemory: Person, FAILURE;
     /// The node evicted the Job's pod.
     Evicted: Retry, FAILURE;
 

@@ -18,7 +18,7 @@ pub use interval::Interval;
 pub use job::{JobTemplate, LogLevel};
 pub use source::{Source, SourceType, TokenSecretRef};
 pub use spec::{ModelCache, ModelCacheSpec};
-pub use status::{Cached, Latest, ModelCacheStatus, Progress, Resolved};
+pub use status::{Cached, Furthest, Latest, ModelCacheStatus, Progress, Resolved};
 pub use storage::{AccessMode, ClaimTemplate, Storage};
 
 /// The API group; also the prefix of all our labels, annotations and finalizers.

@@ -35,6 +35,10 @@ pub struct ModelCacheStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
 
+    /// How far it has got while the model is not there: what `Stalled` is judged by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub furthest: Option<Furthest>,
+
     /// The value of the annotation `modelcache.internal/reconcile-at` that was last acted upon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
@@ -153,6 +157,24 @@ pub struct Latest {
 
     /// When the Hub first listed it.
     pub observed_at: Time,
+}
+
+/// The furthest point that was reached, and since when nothing has passed it. Kept over failed attempts; begun anew when the spec
+/// changes or a check is asked for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Furthest {
+    /// `Access`, `Claim`, `Job`, `Pod` or `Download`.
+    #[schemars(length(max = 16))]
+    pub step: String,
+
+    /// Bytes on the volume when the last attempt ended, where its log told them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<i64>,
+
+    /// Since when it is there; none while it moves, or stands still because it was told to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
 }
 
 /// How far a download is.

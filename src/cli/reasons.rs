@@ -2,9 +2,12 @@
 
 use std::fmt::Write as _;
 
+use jiff::SignedDuration;
+
 use crate::{
-    controller::{Again, again},
+    controller::{Again, Help, again, help},
     reason::{Reason, Remedy, Topic},
+    units,
 };
 
 /// What each condition asks, in the order in which they are answered.
@@ -26,6 +29,11 @@ pub(super) fn page() -> String {
          [Troubleshooting](../guides/troubleshooting.md).\n\n\
          `Stalled` is True while a person must act. `Reconciling` is True while the operator continues on its own. Neither exists once \
          `Ready` is True.\n\n\
+         Where time may help, it gets so long as the reason says, counted from when nothing has moved any more; then `Stalled` is True, too. \
+         What is known to be a person's is Stalled at once, whatever the reason says as a rule: a class that is missing, or a driver that \
+         cannot do what the claim asks for. A quota that others fill may get room, and is given the time of `JobPending`. Stalled stays, \
+         with its reason, while the next attempts run, until one of them has got further than the last: \
+         `status.furthest` has how far that was.\n\n\
          Beside the times below, the operator checks a ModelCache at once when its spec, its Secret, its claim or its Job changes, and when \
          the annotation `modelcache.internal/reconcile-at` gets a new value. That ends the pause after a failed download, too, and so do \
          other settings of the Job. It does not cut short the time that the Hub itself has asked to wait, nor the time after which the \
@@ -69,6 +77,13 @@ fn heals(reason: Reason) -> String {
         Remedy::Wait => "Continues when what it waits for is there (`Reconciling`)",
         Remedy::Retry => "Retried automatically (`Reconciling`)",
     };
+    let bound = match help(reason) {
+        Help::Time(patience) => {
+            let span = units::age(SignedDuration::try_from(patience).unwrap_or_default());
+            format!("; `Stalled` where nothing has moved for {span}")
+        }
+        Help::Itself | Help::Person => String::new(),
+    };
     let again = match again(reason) {
         Again::Interval => "checked again when something changes, and after `spec.interval`".to_owned(),
         Again::Every(pause) => format!("checked again every {} s", pause.as_secs()),
@@ -82,5 +97,5 @@ fn heals(reason: Reason) -> String {
     };
     let told =
         if reason == Reason::RateLimited { ", and never before the time that the Hub asks for" } else { "" };
-    format!("{by_itself}; {again}{told}.")
+    format!("{by_itself}{bound}; {again}{told}.")
 }

@@ -10,6 +10,7 @@ use tracing::info;
 
 use super::{
     ApplyError, observe,
+    patience::{self, Help},
     plan::Plan,
     watcher::{Guarded, Metadata},
 };
@@ -24,13 +25,13 @@ const PROGRESS_MANAGER: &str = "modelcache-progress";
 const CLAIM_MANAGER: &str = "modelcache-claim";
 const JOB_MANAGER: &str = "modelcache-job";
 
-/// Deletes what is obsolete, then makes what is missing. What the API server refuses comes back as a verdict: it is
-/// the user's to mend and not an error of ours.
+/// Deletes what is obsolete, then makes what is missing. What the API server refuses comes back as a verdict, with who ends it:
+/// it is no error of ours.
 pub async fn carry_out(
     client: &Client,
     cache: &ModelCache,
     plan: &Plan,
-) -> Result<Option<Verdict>, ApplyError> {
+) -> Result<Option<(Verdict, Help)>, ApplyError> {
     let namespace = cache.namespace().unwrap_or_default();
     let jobs: Api<Job> = Api::namespaced(client.clone(), &namespace);
     for name in &plan.obsolete {
@@ -47,26 +48,31 @@ pub async fn carry_out(
             create(&claims, claim, CLAIM_MANAGER).await.map_err(ApplyError::MakeClaim)?
         {
             let message = format!("The API server refuses the claim {}: {words}", claim.name_any());
-            return Ok(Some(Verdict::no(Topic::Downloaded, Reason::ClaimPending, message)));
+            let refused = Verdict::no(Topic::Downloaded, Reason::ClaimPending, message);
+            return Ok(Some((refused, patience::of_refusal(&words))));
         }
     }
     if let Some(job) = &plan.job {
         let name = job.name_any();
-        let refused = match create(&jobs, job, JOB_MANAGER).await.map_err(ApplyError::MakeJob)? {
+        let (refused, help) = match create(&jobs, job, JOB_MANAGER).await.map_err(ApplyError::MakeJob)? {
             Made::New => return Ok(None),
-            Made::Refused(words) => format!("The API server refuses the Job {name}: {words}"),
+            Made::Refused(words) => {
+                (format!("The API server refuses the Job {name}: {words}"), patience::of_refusal(&words))
+            }
             Made::Exists => {
                 let jobs: Api<Metadata<Job>> = Api::namespaced(client.clone(), &namespace);
                 let found = jobs.get_opt(&name).await.map_err(ApplyError::MakeJob)?;
                 if found.is_none_or(|found| observe::owned_by(&found, cache)) {
                     return Ok(None);
                 }
-                format!(
-                    "There is a Job {name} that was not made for this ModelCache. Delete it; this one is made then."
-                )
+                let message = format!(
+                    "There is a Job {name} that was not made for this ModelCache. Delete it (kubectl delete job {name} -n \
+                     {namespace}); this one is made then."
+                );
+                (message, Help::Person)
             }
         };
-        return Ok(Some(Verdict::no(Topic::Downloaded, Reason::JobRejected, refused)));
+        return Ok(Some((Verdict::no(Topic::Downloaded, Reason::JobRejected, refused), help)));
     }
     Ok(None)
 }

@@ -3,13 +3,16 @@
 use jiff::Timestamp;
 use k8s_openapi::api::{
     batch::v1::Job,
-    core::v1::{ContainerStateTerminated, Pod},
+    core::v1::{ContainerState, ContainerStateTerminated, Pod},
 };
 use kube::ResourceExt;
 
 use super::{
     job,
     observe::Attempt,
+    patience::{self, Help},
+    said::Said,
+    standstill::{Point, Step},
     verdict::{self, ReportError},
 };
 use crate::{
@@ -20,6 +23,8 @@ use crate::{
 
 /// The word of Kubernetes for a Job that took longer than its deadline.
 const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
+/// Its word for one of which a pod failed or is gone: ours allow none.
+const BACKOFF_LIMIT_EXCEEDED: &str = "BackoffLimitExceeded";
 
 /// How an attempt stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +35,8 @@ pub enum Standing {
         reason: Reason,
         /// What it waits for.
         message: String,
+        /// Who ends that.
+        help: Help,
     },
     /// Its pod runs.
     Running,
@@ -74,9 +81,11 @@ pub fn is_active(job: &Job) -> bool {
     ended_at(job).is_none()
 }
 
-/// How the attempt stands. `refusal` is what the API server said when the Job's pod could not be made.
+/// How the attempt stands.
 #[must_use]
-pub fn standing(job: &Job, pod: Option<&Pod>, refusal: Option<&str>) -> Standing {
+pub fn standing(attempt: &Attempt) -> Standing {
+    let Attempt { job, pod, said } = attempt;
+    let pod = pod.as_ref();
     let report =
         pod.and_then(terminated).ok_or(ReportError::Missing).and_then(|end| verdict::report(job, end));
     if let Some(end) = ended(job, "Failed") {
@@ -99,10 +108,10 @@ pub fn standing(job: &Job, pod: Option<&Pod>, refusal: Option<&str>) -> Standing
         };
     }
     match pod {
-        None => match refusal {
-            Some(words) => pending(Reason::JobRejected, format!("The Job's pod is refused: {words}")),
-            None => pending(Reason::JobPending, "The Job's pod is not made yet.".to_owned()),
-        },
+        None => said.as_ref().map_or_else(
+            || pending(Reason::JobPending, "The Job's pod is not made yet.".to_owned()),
+            |said| rejected(&said.message),
+        ),
         // A pod whose node does not answer stays so until the node is back or its object is deleted.
         Some(pod) if pod.metadata.deletion_timestamp.is_some() => {
             let node = node(pod).unwrap_or("its node");
@@ -111,18 +120,37 @@ pub fn standing(job: &Job, pod: Option<&Pod>, refusal: Option<&str>) -> Standing
                 format!("The Job's pod is ending on {node}; another one is made after it."),
             )
         }
-        Some(pod) if phase(pod) == "Pending" => waits_for(pod),
+        Some(pod) if phase(pod) == "Pending" => waits_for(pod, said.as_ref()),
         Some(pod) if phase(pod) == "Failed" => disrupted(pod),
         Some(_) => Standing::Running,
+    }
+}
+
+/// How far the attempt has got. `bytes` is what its log tells.
+#[must_use]
+pub fn point(attempt: &Attempt, bytes: Option<i64>) -> Point {
+    let Attempt { job, pod, .. } = attempt;
+    let pod = pod.as_ref();
+    let made = job.creation_timestamp().map(|time| time.0);
+    let waits = |step| Point { step, runs: false, since: made, bytes: None, bare: false };
+    if !is_active(job) {
+        // One that was ended before its container ran has got nowhere.
+        let ran = bytes.is_some() || pod.and_then(terminated).is_some();
+        return Point { bytes, ..waits(if ran { Step::Download } else { Step::Claim }) };
+    }
+    match pod {
+        Some(pod) if phase(pod) == "Running" => {
+            Point { runs: true, since: started_at(pod), bytes, ..waits(Step::Download) }
+        }
+        Some(_) => waits(Step::Pod),
+        None => waits(Step::Job),
     }
 }
 
 /// Whether the Hub refused the token or the access to the attempt's Job.
 #[must_use]
 pub fn is_refused(attempt: &Attempt) -> bool {
-    let Attempt { job, pod, refusal } = attempt;
-    let standing = standing(job, pod.as_ref(), refusal.as_deref());
-    matches!(standing, Standing::Failed { reason, .. } if reason.exit_code() == exit::NO_ACCESS)
+    matches!(standing(attempt), Standing::Failed { reason, .. } if reason.exit_code() == exit::NO_ACCESS)
 }
 
 /// When the Job ended, if it has.
@@ -169,11 +197,17 @@ fn failed(pod: Option<&Pod>, report: Result<Report, ReportError>, end: &End<'_>)
     };
     let status = pod.and_then(|pod| pod.status.as_ref());
     let evicted = pod.is_some_and(is_evicted);
+    let deleted = pod.is_none_or(|pod| pod.metadata.deletion_timestamp.is_some());
     let (reason, message) = match pod.and_then(terminated) {
         _ if evicted => {
             let why = status.and_then(|status| status.message.clone()).unwrap_or_default();
             (Reason::Evicted, format!("The node evicted the Job's pod: {why}"))
         }
+        // A pod of a node that was taken away has another end, which is no failure of the Job.
+        _ if deleted && end.reason == Some(BACKOFF_LIMIT_EXCEEDED) => (
+            Reason::Stopped,
+            "The Job's pod was deleted before it was done. Another one is made, and continues with what is there.".to_owned(),
+        ),
         Some(container) if container.reason.as_deref() == Some("OOMKilled") => (
             Reason::OutOfMemory,
             "The download ran out of memory. Raise spec.job.resources.limits.memory.".to_owned(),
@@ -193,14 +227,35 @@ fn failed(pod: Option<&Pod>, report: Result<Report, ReportError>, end: &End<'_>)
     Standing::Failed { reason, message, at, retry_after: None }
 }
 
-fn terminated(pod: &Pod) -> Option<&ContainerStateTerminated> {
+fn state(pod: &Pod) -> Option<&ContainerState> {
     let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
     let ours = statuses.iter().find(|status| status.name == job::CONTAINER)?;
-    ours.state.as_ref()?.terminated.as_ref()
+    ours.state.as_ref()
 }
 
+fn terminated(pod: &Pod) -> Option<&ContainerStateTerminated> {
+    state(pod)?.terminated.as_ref()
+}
+
+fn started_at(pod: &Pod) -> Option<Timestamp> {
+    Some(state(pod)?.running.as_ref()?.started_at.as_ref()?.0)
+}
+
+/// Who ends it is as the reason has it.
 const fn pending(reason: Reason, message: String) -> Standing {
-    Standing::Pending { reason, message }
+    Standing::Pending { reason, message, help: patience::help(reason) }
+}
+
+/// What a quota, limits, pod security or a missing object that the spec names keep the API server from.
+fn rejected(words: &str) -> Standing {
+    let help = patience::of_refusal(words);
+    let remedy = if help == Help::Person {
+        "Change what refuses it, or spec.job: it goes on by itself then."
+    } else {
+        "It goes on by itself where others make room."
+    };
+    let message = format!("The Job's pod is refused: {}. {remedy}", words.trim_end_matches('.'));
+    Standing::Pending { reason: Reason::JobRejected, message, help }
 }
 
 /// The failure policy ignores a disruption: the Job goes on with another pod.
@@ -223,8 +278,16 @@ fn phase(pod: &Pod) -> &str {
     pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or("Pending")
 }
 
+/// Since when a node has the pod and has not started it: that is when the kubelet may have said why.
+#[must_use]
+pub fn starts_since(pod: &Pod) -> Option<Timestamp> {
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    let scheduled = conditions.iter().find(|it| it.type_ == "PodScheduled" && it.status == "True")?;
+    (phase(pod) == "Pending").then_some(scheduled.last_transition_time.as_ref()?.0)
+}
+
 /// What a pending pod waits for, in the words of the scheduler or the kubelet.
-fn waits_for(pod: &Pod) -> Standing {
+fn waits_for(pod: &Pod, kubelet: Option<&Said>) -> Standing {
     let status = pod.status.clone().unwrap_or_default();
     let unscheduled =
         status.conditions.iter().flatten().find(|c| c.type_ == "PodScheduled" && c.status == "False");
@@ -249,13 +312,15 @@ fn waits_for(pod: &Pod) -> Standing {
             let remedy = "Make spec.storage.subPath a folder on the volume that the Job's user can write.";
             return pending(Reason::VolumeNotWritable, format!("{said}. {remedy}"));
         }
-        return pending(Reason::JobPending, said);
+        let help = patience::of_container(reason, waiting.message.as_deref().unwrap_or_default());
+        return Standing::Pending { reason: Reason::JobPending, message: said, help };
     }
     pending(
         Reason::JobPending,
-        match node(pod) {
-            Some(node) => format!("The Job's pod is starting on node {node}."),
-            None => "The Job's pod waits to be scheduled.".to_owned(),
+        match (node(pod), kubelet) {
+            (Some(node), Some(said)) => format!("The Job's pod does not start on node {node}: {said}."),
+            (Some(node), None) => format!("The Job's pod is starting on node {node}."),
+            (None, _) => "The Job's pod waits to be scheduled.".to_owned(),
         },
     )
 }

@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use crate::reason::{Reason, Remedy, Topic};
+use jiff::Timestamp;
+
+use crate::{
+    api::condition,
+    reason::{Reason, Remedy, Topic},
+};
 
 /// The longest pause that somebody else may ask for.
 pub const LONGEST_ASKED: Duration = Duration::from_secs(3600);
@@ -82,7 +87,9 @@ pub fn again(reason: Reason) -> Again {
         ) => Again::Interval,
         (R::SecretNotFound | R::SecretKeyNotFound | R::TokenMalformed, ..) => Again::Every(WITHOUT_TOKEN),
         (R::ClaimInUse, ..) => Again::Every(IN_USE),
-        (R::ClaimConflict | R::ClaimLost | R::RefConflict, ..) => Again::Every(WAITING),
+        (R::ClaimNotFound | R::ClaimConflict | R::ClaimLost | R::RefConflict | R::JobRejected, ..) => {
+            Again::Every(WAITING)
+        }
         (_, Some(Topic::Downloaded), Remedy::Wait) => Again::Every(WAITING),
         (_, Some(Topic::Downloaded), remedy) => Again::Growing(of_attempts(remedy)),
         (_, _, remedy) => Again::Growing(of_questions(remedy)),
@@ -150,6 +157,18 @@ pub fn hub(
 #[must_use]
 pub fn spread(name: &str) -> Duration {
     jittered(Duration::from_secs(100), name).saturating_sub(Duration::from_secs(100))
+}
+
+/// A sentence with the time of the next attempt, where nothing but time helps: who waits wants to know until when.
+#[must_use]
+pub fn with_time(message: String, reason: Reason, next: Timestamp) -> String {
+    match reason {
+        Reason::RateLimited | Reason::HubUnreachable => {
+            let told = message.trim_end_matches('.');
+            format!("{told}. The next attempt is at {}.", condition::whole_seconds(next))
+        }
+        _ => message,
+    }
 }
 
 /// Up to a tenth more, so that many resources do not come back at one moment.

@@ -12,6 +12,8 @@ use kube::ResourceExt;
 
 use crate::api::{self, AccessMode, ModelCache};
 
+pub(super) mod trouble;
+
 const MIB: u64 = 1 << 20;
 
 /// The size of a claim for so many bytes: a tenth more for the file system's own needs, at least 64 MiB more, whole MiB.

@@ -15,9 +15,11 @@ use super::{
     job::{self, Errand},
     neighbour,
     observe::{Attempt, Observation},
+    patience::Help,
     plan::{Plan, record, verified},
     recall::recall,
     source::Wanted,
+    standstill::{Point, Step},
 };
 use crate::{
     api::{self, Cached},
@@ -50,7 +52,7 @@ fn claim_or_plan<'a>(
     checked: &Checked,
 ) -> Result<&'a PersistentVolumeClaim, Box<Plan>> {
     let cache = &seen.cache;
-    let name = cache.claim_name();
+    let (name, namespace) = (cache.claim_name(), cache.namespace().unwrap_or_default());
     let own = cache.spec.storage.existing_claim.is_none();
     let stop = |reason, message: String| Err(Box::new(Plan::waits(reason, message, None)));
     // A pod that has ended still counts as one that uses the claim: ours must not keep it from going.
@@ -64,7 +66,8 @@ fn claim_or_plan<'a>(
             return stop(
                 Reason::ClaimNotFound,
                 format!(
-                    "There is no claim {name} in this namespace. Make it, or leave spec.storage.existingClaim out."
+                    "There is no claim {name} in this namespace. Make it, and the cache continues by itself. Or make another \
+                     ModelCache: spec.storage.existingClaim cannot be changed."
                 ),
             );
         }
@@ -73,7 +76,10 @@ fn claim_or_plan<'a>(
     if found.metadata.deletion_timestamp.is_some() {
         return let_go(
             Reason::ClaimTerminating,
-            format!("The claim {name} is being deleted. Pods that still use it keep it from going."),
+            format!(
+                "The claim {name} is being deleted. Pods that still use it keep it from going: kubectl describe pvc {name} -n \
+                 {namespace} lists them."
+            ),
         );
     }
     if own && !claim::is_ours(found, cache) {
@@ -81,14 +87,18 @@ fn claim_or_plan<'a>(
             Reason::ClaimConflict,
             format!(
                 "A claim {name} exists that was not made for this ModelCache. It is left alone. Use it with \
-                 spec.storage.existingClaim in a ModelCache of another name, or delete it."
+                 spec.storage.existingClaim in a ModelCache of another name, or delete it: kubectl delete pvc {name} -n {namespace}"
             ),
         );
     }
     if claim::phase(found) == "Lost" {
         return let_go(
             Reason::ClaimLost,
-            format!("The claim {name} has lost its volume. Delete the claim; the data are downloaded again."),
+            format!(
+                "The claim {name} has lost its volume. Delete the claim (kubectl delete pvc {name} -n {namespace}){}; the data are \
+                 downloaded again.",
+                if own { "" } else { " and make it again" }
+            ),
         );
     }
     Ok(found)
@@ -126,6 +136,12 @@ fn too_small(name: &str, size: u64, wanted: u64, remedy: &str) -> Verdict {
     )
 }
 
+/// The bytes on the volume, as the log of the last attempt tells them, or told them as long as it ran.
+fn bytes(seen: &Observation) -> Option<i64> {
+    let last = || seen.cache.status.as_ref()?.progress.as_ref();
+    seen.progress.as_ref().or_else(last).map(|progress| progress.downloaded_bytes)
+}
+
 fn suspended() -> Verdict {
     let message = "Nothing is made while spec.suspend is true.";
     Verdict::no(Topic::Downloaded, Reason::Suspended, message)
@@ -155,6 +171,9 @@ fn decide_on_claim(
     let Some(wanted) = &checked.wanted else {
         return Plan::new(not_checked(seen, checked), cached);
     };
+    if let Some(why) = claim::trouble::unusable(claim).filter(|_| cached.is_none() && !cache.spec.suspend) {
+        return Plan::waits(Reason::VolumeNotWritable, why, None);
+    }
     if let Some(plan) = recall(seen, checked, claim, wanted, cached.as_ref(), image, now) {
         return plan;
     }
@@ -232,31 +251,33 @@ impl Download<'_> {
         let Some(last) = last else { return self.start(1) };
         let number = attempt::number(&last.job);
         let name = last.job.name_any();
-        match attempt::standing(&last.job, last.pod.as_ref(), last.refusal.as_deref()) {
+        let point = attempt::point(last, bytes(self.seen));
+        match attempt::standing(last) {
             // What keeps a pod from running is often mended in the spec or by another image.
             Standing::Pending { .. } if self.is_outdated(last) || self.is_elsewhere(last) => {
                 let mut plan = self.start(number + 1);
                 plan.obsolete.push(name);
                 plan
             }
-            Standing::Pending { reason: Reason::JobPending, message }
+            Standing::Pending { reason: Reason::JobPending, message, .. }
                 if claim::phase(self.claim) == "Pending" && last.pod.is_some() =>
             {
-                let claim = self.claim.name_any();
-                Plan::waits(
-                    Reason::ClaimPending,
-                    format!("The claim {claim} has no volume yet. {message}"),
-                    self.cached,
-                )
+                let said = self.seen.claim_said.as_ref();
+                let (message, help) = claim::trouble::pending(&self.seen.cache, said, &message);
+                // The pod has got as far as its Job, and no further before there is a volume.
+                let point = Point { step: Step::Job, ..point };
+                Plan::waits(Reason::ClaimPending, message, self.cached).ended_by(help).at(point)
             }
-            Standing::Pending { reason, message } => Plan::waits(reason, message, self.cached),
+            Standing::Pending { reason, message, help } => {
+                Plan::waits(reason, message, self.cached).ended_by(help).at(point)
+            }
             Standing::Running => {
                 let what = self.checked.snapshot.as_ref().map_or_else(String::new, |snapshot| {
                     format!(" {} files, {},", snapshot.files, units::size(snapshot.bytes))
                 });
                 let message =
                     format!("The Job {name} downloads{what} to the claim {}.", self.claim.name_any());
-                let mut plan = Plan::waits(Reason::Downloading, message, self.cached);
+                let mut plan = Plan::waits(Reason::Downloading, message, self.cached).at(point);
                 plan.look_again = Some(WHILE_RUNNING);
                 plan
             }
@@ -268,11 +289,17 @@ impl Download<'_> {
                 let mended = self.token_changed(last)
                     || (retry_after.is_none()
                         && (self.is_outdated(last) || attempt::is_asked_since(&self.seen.cache, &last.job)));
-                if waited >= pause || mended {
-                    return self.start(number + 1);
+                if waited >= pause || mended || self.seen.cache.spec.suspend {
+                    let mut plan = self.start(number + 1);
+                    plan.mended = mended && plan.job.is_some();
+                    return plan;
                 }
-                let mut plan = Plan::waits(reason, message, self.cached);
-                plan.look_again = Some(pause.saturating_sub(waited));
+                let left = pause.saturating_sub(waited);
+                let next = at.checked_add(pause).unwrap_or(Timestamp::MAX);
+                let message = claim::trouble::of_attempt(self.claim, reason, message);
+                let message = backoff::with_time(message, reason, next);
+                let mut plan = Plan::waits(reason, message, self.cached).at(point);
+                plan.look_again = Some(left);
                 plan
             }
         }
@@ -335,22 +362,17 @@ impl Download<'_> {
         if let Some(snapshot) = &self.checked.snapshot
             && let Some(size) = claim::capacity(self.claim).filter(|size| *size < snapshot.bytes)
         {
-            let verdict = too_small(
-                &name,
-                size,
-                snapshot.bytes,
-                &format!(
-                    "Grow it (kubectl edit pvc {name} -n {}), or choose fewer files with spec.source.include.",
-                    self.claim.namespace().unwrap_or_default()
-                ),
+            let remedy = format!(
+                "Grow it ({}), or choose fewer files with spec.source.include.",
+                claim::trouble::grow(self.claim)
             );
-            return Plan::new(verdict, self.cached);
+            return Plan::new(too_small(&name, size, snapshot.bytes, &remedy), self.cached);
         }
         let conflict = neighbour::conflict(&self.seen.cache, self.commit.as_str(), &self.seen.neighbours);
         if let Some((other, name)) = conflict {
             let message = format!(
-                "The ModelCache {} {} the ref {name} of this repo on this claim at commit {}. Give this one another \
-                 claim or spec.storage.subPath, or the same revision.",
+                "The ModelCache {} {} the ref {name} of this repo on this claim at commit {}. Give this one the same revision, \
+                 or make another ModelCache with another claim or spec.storage.subPath: neither can be changed.",
                 other.name,
                 if other.holds { "holds" } else { "is older and about to write" },
                 other.commit.as_deref().unwrap_or_default()
@@ -359,13 +381,15 @@ impl Download<'_> {
         }
         if let Some(busy) = &self.seen.busy {
             let message = format!("The Job {busy} fills the same claim; this one comes next.");
-            let mut plan = Plan::waits(Reason::JobPending, message, self.cached);
+            // The other one has its own bounds.
+            let mut plan = Plan::waits(Reason::JobPending, message, self.cached).ended_by(Help::Itself);
             // No watch tells that another's Job has ended.
             plan.look_again = Some(WHILE_BUSY);
             return plan;
         }
         let message = format!("The Job {} is being made.", job.name_any());
-        let mut plan = Plan::waits(Reason::JobPending, message, self.cached);
+        let begins = Point { since: Some(self.now), ..Point::of(Reason::JobPending) };
+        let mut plan = Plan::waits(Reason::JobPending, message, self.cached).at(begins);
         plan.job = Some(job);
         plan
     }

@@ -16,16 +16,23 @@ const NOTE_LIMIT: usize = 1024;
 const TOLD: [Topic; 5] =
     [Topic::Authenticated, Topic::Authorized, Topic::Resolved, Topic::Downloaded, Topic::UpdateAvailable];
 
-/// One event for each condition that changed its status or reason, where it tells something new.
+/// One event for each condition that changed its status, reason or cause, where it tells something new; and one where nothing but
+/// time has passed, and now a person has to look.
 #[must_use]
 pub fn transitions(old: &[Condition], new: &[Condition]) -> Vec<Event> {
-    TOLD.into_iter()
+    let stalled = condition::verdict(new, Topic::Stalled);
+    let is_stalled_by = |reason| stalled.as_ref().is_some_and(|stalled| stalled.reason == reason);
+    let mut events: Vec<_> = TOLD
+        .into_iter()
         .filter_map(|topic| {
             let now = condition::find(new, topic)?;
             let before = condition::find(old, topic);
-            let changed =
-                before.is_none_or(|before| before.status != now.status || before.reason != now.reason);
             let reason = condition::verdict(new, topic)?.reason;
+            let changed = before.is_none_or(|before| {
+                before.status != now.status
+                    || before.reason != now.reason
+                    || (has_a_cause(reason, &now.message) && cause(&before.message) != cause(&now.message))
+            });
             let healed =
                 before.is_some_and(|before| before.status != "True" && before.reason != "NotChecked");
             let worth = match reason {
@@ -34,18 +41,38 @@ pub fn transitions(old: &[Condition], new: &[Condition]) -> Vec<Event> {
                 _ if now.status == "True" && topic < Topic::Downloaded => healed,
                 _ => true,
             };
-            (changed && worth).then(|| event(topic, reason, &now.message))
+            (changed && worth).then(|| event(topic, reason, &now.message, is_stalled_by(reason)))
         })
-        .collect()
+        .collect();
+    let stalls = stalled.filter(|stalled| {
+        !condition::holds(old, Topic::Stalled)
+            && !events.iter().any(|event| event.reason == stalled.reason.as_str())
+    });
+    events.extend(stalls.map(|stalled| event(Topic::Stalled, stalled.reason, &stalled.message, true)));
+    events
 }
 
-fn event(topic: Topic, reason: Reason, message: &str) -> Event {
+/// Whether a message has a cause: the steps of what goes well are in one word, and what others say of it stands behind a colon.
+fn has_a_cause(reason: Reason, message: &str) -> bool {
+    match reason.remedy() {
+        Remedy::None => false,
+        Remedy::Wait => message.contains(": "),
+        Remedy::Person | Remedy::Retry => true,
+    }
+}
+
+/// The message without its numbers: times, counts of nodes and attempts go on, and are no other cause.
+fn cause(message: &str) -> String {
+    message.chars().filter(|c| !c.is_ascii_digit()).collect()
+}
+
+fn event(topic: Topic, reason: Reason, message: &str, stalled: bool) -> Event {
     let type_ = match reason.remedy() {
-        Remedy::None | Remedy::Wait => EventType::Normal,
-        Remedy::Person | Remedy::Retry => EventType::Warning,
+        Remedy::None | Remedy::Wait if !stalled => EventType::Normal,
+        _ => EventType::Warning,
     };
     let action = match topic {
-        Topic::Downloaded => "Download",
+        Topic::Downloaded | Topic::Stalled => "Download",
         Topic::Resolved | Topic::UpdateAvailable => "Resolve",
         _ => "CheckAccess",
     };
@@ -72,8 +99,58 @@ pub fn bounded(message: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+    use pretty_assertions::assert_eq;
+
     use super::*;
-    use crate::text::testing::{assert_safe, nasty};
+    use crate::{
+        reason::Verdict,
+        text::testing::{assert_safe, nasty},
+    };
+
+    fn conditions(verdicts: &[Verdict]) -> Vec<Condition> {
+        condition::conditions(&[], verdicts, 1, Timestamp::UNIX_EPOCH)
+    }
+
+    /// Type, reason and note of the events of a change.
+    fn told(old: &[Verdict], new: &[Verdict]) -> Vec<(EventType, String, String)> {
+        transitions(&conditions(old), &conditions(new))
+            .into_iter()
+            .map(|event| (event.type_, event.reason, event.note.unwrap()))
+            .collect()
+    }
+
+    fn waits(message: &str) -> Verdict {
+        Verdict::no(Topic::Downloaded, Reason::JobPending, message)
+    }
+
+    #[test]
+    fn another_cause_of_the_same_reason_is_told_and_other_numbers_are_none() {
+        let nodes = waits("The Job's pod is not scheduled: 0/3 nodes are available.");
+        let more = waits("The Job's pod is not scheduled: 0/4 nodes are available.");
+        let image = waits("The Job's container does not start: ImagePullBackOff");
+        assert_eq!(told(std::slice::from_ref(&nodes), &[more]), []);
+        let said = (EventType::Normal, "JobPending".to_owned(), image.message.clone());
+        assert_eq!(told(&[nodes], &[image]), [said]);
+        // A pod that starts is no news.
+        assert_eq!(told(&[waits("The Job is being made.")], &[waits("The Job's pod is not made yet.")]), []);
+        let ready = |size: &str| Verdict::yes(Topic::Downloaded, Reason::Verified, size);
+        assert_eq!(told(&[ready("is on a")], &[ready("is on b")]), []);
+    }
+
+    #[test]
+    fn what_has_stood_for_too_long_is_a_warning_and_what_stalls_at_once_is_told_once() {
+        let stalled = |verdict: &Verdict| Verdict {
+            topic: Topic::Stalled,
+            ..Verdict::yes(Topic::Stalled, verdict.reason, &verdict.message)
+        };
+        let waits = waits("The Job's pod is not scheduled.");
+        let events = told(std::slice::from_ref(&waits), &[waits.clone(), stalled(&waits)]);
+        assert_eq!(events, [(EventType::Warning, "JobPending".to_owned(), waits.message)]);
+        let full = Verdict::no(Topic::Downloaded, Reason::VolumeFull, "No room.");
+        let events = told(&[], &[full.clone(), stalled(&full)]);
+        assert_eq!(events, [(EventType::Warning, "VolumeFull".to_owned(), full.message)]);
+    }
 
     #[test]
     fn a_note_is_safe_and_never_longer_than_the_api_server_takes() {

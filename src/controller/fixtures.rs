@@ -63,6 +63,7 @@ pub fn seen(cache: ModelCache) -> Observation {
         cache: Arc::new(cache),
         secret: SecretState::NotAsked,
         claim: None,
+        claim_said: None,
         attempts: Vec::new(),
         busy: None,
         place: None,
@@ -123,7 +124,7 @@ pub fn running(job: Job) -> Attempt {
         status: Some(PodStatus { phase: Some("Running".to_owned()), ..Default::default() }),
         ..Default::default()
     };
-    Attempt { job, pod: Some(pod), refusal: None }
+    Attempt { job, pod: Some(pod), said: None }
 }
 
 /// An attempt that ended, with the message that its container left.
@@ -153,7 +154,7 @@ pub fn ended(mut job: Job, condition: &str, message: Option<&str>, when: Timesta
         container_statuses: Some(vec![container]),
         ..Default::default()
     };
-    Attempt { job, pod: Some(Pod { status: Some(status), ..Default::default() }), refusal: None }
+    Attempt { job, pod: Some(Pod { status: Some(status), ..Default::default() }), said: None }
 }
 
 /// The resource after the status of this look was written.

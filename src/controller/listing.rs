@@ -210,7 +210,8 @@ mod tests {
             }
         });
         let client = Client::new(server, "default");
-        let lists = [(); 6].map(|()| fold::<Pod, Value>(&client, Some("default"), ListParams::default(), |_| {}));
+        let lists =
+            [(); 6].map(|()| fold::<Pod, Value>(&client, Some("default"), ListParams::default(), |_| {}));
         for list in join_all(lists).await {
             list.unwrap();
         }

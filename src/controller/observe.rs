@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::{
     batch::v1::Job,
-    core::v1::{Event, PersistentVolumeClaim, Pod, Secret},
+    core::v1::{PersistentVolumeClaim, Pod, Secret},
 };
 use kube::{
     Api, Client, ResourceExt,
@@ -19,6 +19,7 @@ use super::{
     neighbour::Neighbour,
     placement::Place,
     progress,
+    said::{self, Said},
     users::{ClaimUsers, PodUse},
     watcher::Guarded,
 };
@@ -92,8 +93,8 @@ pub struct Attempt {
     pub job: Job,
     /// Its newest pod.
     pub pod: Option<Pod>,
-    /// The API server's words, where the pod of the Job could not be made.
-    pub refusal: Option<String>,
+    /// What others say of the pod that does not start, or of the Job whose pod cannot be made.
+    pub said: Option<Said>,
 }
 
 /// Everything that a decision looks at, but for the Hub's answers.
@@ -105,6 +106,8 @@ pub struct Observation {
     pub secret: SecretState,
     /// The claim that the resource uses.
     pub claim: Option<PersistentVolumeClaim>,
+    /// What others say of the claim, where it keeps an attempt waiting.
+    pub claim_said: Option<Said>,
     /// The Jobs of the resource, oldest attempt first.
     pub attempts: Vec<Attempt>,
     /// The name of another resource's Job that is at work on the claim.
@@ -137,11 +140,8 @@ pub async fn observe(
     let mut attempts = Vec::with_capacity(jobs.len());
     for job in jobs {
         let pod = job.uid().and_then(|uid| pods.remove(&uid));
-        let refusal = match pod {
-            None if attempt::is_active(&job) => refusal(client, &namespace, &job).await,
-            _ => None,
-        };
-        attempts.push(Attempt { job, pod, refusal });
+        let said = said::about_attempt(client, &namespace, &job, pod.as_ref()).await;
+        attempts.push(Attempt { job, pod, said });
     }
     attempts.sort_by_key(|attempt| attempt::number(&attempt.job));
     let running = attempts.last().and_then(|attempt| attempt.pod.as_ref().filter(|pod| runs(pod)));
@@ -167,8 +167,10 @@ pub async fn observe(
         Some(pod) => read_progress(client, &namespace, pod).await,
         None => None,
     };
+    let last_pod = attempts.last().and_then(|last| last.pod.as_ref());
+    let claim_said = said::about_claim(client, &namespace, claim.as_ref(), last_pod).await;
     let neighbours = Neighbour::all(&known, &cache);
-    Ok(Observation { cache, secret, claim, attempts, busy, place, writer, neighbours, progress })
+    Ok(Observation { cache, secret, claim, claim_said, attempts, busy, place, writer, neighbours, progress })
 }
 
 async fn secret(
@@ -243,22 +245,6 @@ pub fn owned_by(job: &impl ResourceExt, cache: &ModelCache) -> bool {
 
 fn runs(pod: &Pod) -> bool {
     pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running")
-}
-
-/// Quota, limits and pod security act on the pod, after the Job was taken: the Job controller tells in an event only.
-/// Without the right to read events only these words are missing.
-async fn refusal(client: &Client, namespace: &str, job: &Job) -> Option<String> {
-    let uid = job.metadata.uid.as_deref().unwrap_or_default();
-    let query = ListParams::default().fields(&format!("involvedObject.uid={uid},reason=FailedCreate"));
-    let mut message = None;
-    let read = listing::each(client, namespace, query, |event: Event| {
-        message = event.message.or(message.take());
-        false
-    });
-    if let Err(error) = read.await {
-        debug!(job = job.name_any(), %error, "no word on why there is no pod: events cannot be read");
-    }
-    message
 }
 
 /// Two Jobs on one volume are safe but no faster, and a volume that attaches to one node may keep the second waiting.

@@ -8,7 +8,13 @@ use k8s_openapi::{
 };
 use kube::ResourceExt;
 
-use super::{backoff, checked::Snapshot, inputs::Inputs};
+use super::{
+    backoff,
+    checked::Snapshot,
+    inputs::Inputs,
+    patience::{self, Help},
+    standstill::Point,
+};
 use crate::{
     api::{Cached, Source},
     fetch::Report,
@@ -39,6 +45,12 @@ pub struct Plan {
     pub obsolete: Vec<String>,
     /// The answer to "is it downloaded?".
     pub downloaded: Verdict,
+    /// Who ends what that answer tells.
+    pub help: Help,
+    /// How far it is.
+    pub point: Point,
+    /// Whether a person has mended what the last attempt ended for.
+    pub mended: bool,
     /// What is complete on the volume.
     pub cached: Option<Cached>,
     /// The commit to stay at.
@@ -55,6 +67,9 @@ impl Plan {
             claim: None,
             job: None,
             obsolete: Vec::new(),
+            help: patience::help(downloaded.reason),
+            point: Point::of(downloaded.reason),
+            mended: false,
             downloaded,
             cached,
             pin: Pin::AsTold,
@@ -68,6 +83,26 @@ impl Plan {
         let mut plan = Self::new(Verdict::no(Topic::Downloaded, reason, message), cached);
         plan.look_again = Some(backoff::WAITING);
         plan
+    }
+
+    /// The same, where it is known better who ends it.
+    #[must_use]
+    pub const fn ended_by(mut self, help: Help) -> Self {
+        self.help = help;
+        self
+    }
+
+    /// The API server has refused to make something of it.
+    pub fn refused(&mut self, verdict: Verdict, help: Help) {
+        self.point = Point::of(verdict.reason);
+        (self.downloaded, self.help) = (verdict, help);
+    }
+
+    /// The same, where an attempt tells how far it is.
+    #[must_use]
+    pub const fn at(mut self, point: Point) -> Self {
+        self.point = point;
+        self
     }
 }
 

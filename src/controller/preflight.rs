@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -18,9 +19,9 @@ use super::{
     source::{self, Wanted},
 };
 use crate::{
-    api::{ModelCache, Source, condition},
+    api::{ModelCache, Source},
     hub::{self, Endpoint, Hub, Question, TokenRecord},
-    reason::{Reason, Remedy, Verdict},
+    reason::{Remedy, Verdict},
 };
 
 /// A refusal after a good answer is asked for once more, so soon, before it is believed.
@@ -136,7 +137,7 @@ impl Preflights {
             None => Memory::earlier(cache, &asked, door.hub.endpoint(), now),
         };
         if let Some(memory) = before.as_ref().filter(|memory| memory.next > now && memory.is_about(cache)) {
-            return (memory.checked.clone(), until(memory.next, now));
+            return (timed(memory.checked.clone(), memory.next), until(memory.next, now));
         }
         // The semaphore is never closed; without a place the question would only be less polite.
         let _place = door.places.acquire().await;
@@ -144,14 +145,14 @@ impl Preflights {
         let now = now.max(Timestamp::now());
         if let Err(closed) = locked(&door.budget).take(now) {
             let wait = until(closed.until, now) + backoff::spread(&key.1);
-            let known = before.map(|memory| memory.checked);
+            let known = before.map(|memory| timed(memory.checked, closed.until));
             return (known.unwrap_or_else(|| postponed(wanted, &seen.secret, &closed)), wait);
         }
         let answer = self.ask(&door.hub, cache, &seen.secret, wanted).await;
         let now = now.max(Timestamp::now());
         locked(&door.budget).learn(&key, answer.first_unmet(), answer.retry_after, now);
         let memory = remember(before, asked, answer, interval, &key.1, now);
-        let result = (memory.checked.clone(), until(memory.next, now));
+        let result = (timed(memory.checked.clone(), memory.next), until(memory.next, now));
         locked(&self.memories).insert(key, memory);
         result
     }
@@ -212,18 +213,16 @@ fn locked<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// The answer where nothing is known yet, and nobody may ask now.
 fn postponed(wanted: Wanted, secret: &SecretState, closed: &Closed) -> Checked {
-    let message = with_time(&closed.message, closed.reason, closed.until);
+    let message = backoff::with_time(closed.message.clone(), closed.reason, closed.until);
     Checked::postponed(wanted, secret.token().is_some(), closed.reason, message)
 }
 
-/// Where the Hub has named a time, a person wants to know it.
-fn with_time(message: &str, reason: Reason, next: Timestamp) -> String {
-    match reason {
-        Reason::RateLimited => {
-            format!("{message} The next attempt is at {}.", condition::whole_seconds(next))
-        }
-        _ => message.to_owned(),
+/// The answer as it is told: it is remembered without the time of the next question, which others move.
+fn timed(mut checked: Checked, next: Timestamp) -> Checked {
+    for verdict in &mut checked.verdicts {
+        verdict.message = backoff::with_time(mem::take(&mut verdict.message), verdict.reason, next);
     }
+    checked
 }
 
 fn key(cache: &ModelCache, name: &str) -> Key {
@@ -259,11 +258,7 @@ fn remember(
     };
     let failures = if remedy == Remedy::None { 0 } else { before.map_or(0, |memory| memory.failures) + 1 };
     let next = after(now, backoff::hub(remedy, failures, answer.retry_after, interval, name));
-    let mut checked = answer;
-    for verdict in &mut checked.verdicts {
-        verdict.message = with_time(&verdict.message, verdict.reason, next);
-    }
-    Memory { asked, checked, next, failures, was_good, doubted: false }
+    Memory { asked, checked: answer, next, failures, was_good, doubted: false }
 }
 
 fn after(now: Timestamp, pause: Duration) -> Timestamp {

@@ -20,6 +20,7 @@ use super::{
     job::{self, Errand},
     neighbour,
     observe::{Attempt, Observation},
+    patience::Help,
     plan::{self, Pin, Plan},
     source::Wanted,
 };
@@ -68,7 +69,7 @@ pub fn recall(
         None => (1, Vec::new()),
         Some(last) => {
             let (name, number) = (last.job.name_any(), attempt::number(&last.job));
-            match attempt::standing(&last.job, last.pod.as_ref(), last.refusal.as_deref()) {
+            match attempt::standing(last) {
                 Standing::Succeeded(report) => return found(seen, checked, claim, wanted, report),
                 Standing::Failed { at, .. } if is_out_of_reach(checked) && is_due(seen, last, at, now) => {
                     (number + 1, vec![name])
@@ -78,13 +79,16 @@ pub fn recall(
                 Standing::Pending { .. } if attempt::is_outdated(&last.job, &build(number)) => {
                     (number + 1, vec![name])
                 }
-                Standing::Pending { reason, message } => return Some(open(reason, message)),
+                Standing::Pending { reason, message, help } => {
+                    return Some(open(reason, message).ended_by(help).at(attempt::point(last, None)));
+                }
                 Standing::Running => {
                     let message = format!(
                         "The Job {name} looks at what is on the claim {} from before.",
                         claim.name_any()
                     );
-                    return Some(open(Reason::JobPending, message));
+                    // To compare what is there takes as long as it takes; the Job has a deadline.
+                    return Some(open(Reason::JobPending, message).ended_by(Help::Itself));
                 }
             }
         }
@@ -95,7 +99,8 @@ pub fn recall(
     if let Some(busy) = &seen.busy {
         let message = format!("The Job {busy} uses the same claim; this one comes next.");
         // No watch tells that another's Job has ended.
-        return Some(Plan { look_again: Some(decide::WHILE_BUSY), ..open(Reason::JobPending, message) });
+        let waits = open(Reason::JobPending, message).ended_by(Help::Itself);
+        return Some(Plan { look_again: Some(decide::WHILE_BUSY), ..waits });
     }
     Some(Plan { obsolete, ..ask(build(number)) })
 }

@@ -7,7 +7,6 @@ use kube::{
     Client, Resource, ResourceExt,
     runtime::{
         controller::Action,
-        events::Recorder,
         reflector::{ObjectRef, Store},
     },
 };
@@ -21,8 +20,9 @@ use super::{
     observe::{self, Observation},
     plan::Plan,
     preflight::Preflights,
+    recorder::Recorder,
     secrets::Secrets,
-    status, unreadable,
+    standstill, status, unreadable,
     watcher::Guarded,
 };
 use crate::{
@@ -86,10 +86,11 @@ async fn look(cache: Arc<ModelCache>, context: &Context) -> Result<Action, Recon
         context.preflights.check(&seen, Timestamp::now()).await
     };
     let mut plan = decide::decide(&seen, &checked, &context.image, Timestamp::now());
-    if let Some(refused) = apply::carry_out(client, &cache, &plan).await? {
-        plan.downloaded = refused;
+    if let Some((verdict, help)) = apply::carry_out(client, &cache, &plan).await? {
+        plan.refused(verdict, help);
     }
-    let status = status::assemble(&cache, &checked, &plan, Timestamp::now());
+    let now = Timestamp::now();
+    let status = status::assemble(&cache, &checked, &plan, now);
     let changed = apply::write_status(client, &cache, &status).await?;
     apply::write_progress(client, &cache, progress(&seen, &plan)).await?;
     if changed {
@@ -101,7 +102,9 @@ async fn look(cache: Arc<ModelCache>, context: &Context) -> Result<Action, Recon
         }
     }
     let secret = context.secrets.look_again(&cache, &checked, &plan.downloaded);
-    let pause = [plan.look_again, secret].into_iter().flatten().fold(next_question, Duration::min);
+    let patience =
+        status::obstacle(&checked, &plan).and_then(|(_, help)| standstill::left(&status, help, now));
+    let pause = [plan.look_again, secret, patience].into_iter().flatten().fold(next_question, Duration::min);
     debug!(?pause, changed, "looked");
     Ok(Action::requeue(pause.max(Duration::from_millis(100))))
 }

@@ -5,11 +5,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
     checked::{Checked, Snapshot},
+    patience::{self, Help},
     plan::{Pin, Plan},
+    standstill::{Judged, judge},
 };
 use crate::{
-    api::{Cached, Latest, ModelCache, ModelCacheStatus, Resolved, condition},
-    reason::{Answer, Reason, Remedy, Topic, Verdict},
+    api::{Cached, Furthest, Latest, ModelCache, ModelCacheStatus, Resolved, condition},
+    reason::{Answer, Reason, Topic, Verdict},
     units,
 };
 
@@ -25,7 +27,7 @@ pub fn assemble(cache: &ModelCache, checked: &Checked, plan: &Plan, now: Timesta
     };
     let resolved = resolved(cache, &old, snapshot);
     let latest = latest(cache, &old, snapshot, now);
-    let mut verdicts = verdicts(checked, plan);
+    let (mut verdicts, furthest) = verdicts(cache, &old, checked, plan, now);
     verdicts.extend(update(cache, plan.cached.as_ref(), latest.as_ref()));
     ModelCacheStatus {
         observed_generation: Some(generation),
@@ -34,31 +36,65 @@ pub fn assemble(cache: &ModelCache, checked: &Checked, plan: &Plan, now: Timesta
         cached: plan.cached.clone(),
         latest,
         progress: None,
+        furthest,
         last_handled_reconcile_at: cache.reconcile_at(),
     }
 }
 
 /// All verdicts, with those that are computed from the others.
-fn verdicts(checked: &Checked, plan: &Plan) -> Vec<Verdict> {
+fn verdicts(
+    cache: &ModelCache,
+    old: &ModelCacheStatus,
+    checked: &Checked,
+    plan: &Plan,
+    now: Timestamp,
+) -> (Vec<Verdict>, Option<Furthest>) {
     let mut all = checked.verdicts.to_vec();
     all.push(plan.downloaded.clone());
-    let ready = ready(checked, plan);
-    if !ready.holds() {
-        all.push(unfinished(&ready));
-    }
-    all.push(ready);
-    all
+    let Some((obstacle, help)) = obstacle(checked, plan) else {
+        all.push(ready(cache, plan));
+        return (all, None);
+    };
+    let anew = plan.mended
+        || old.observed_generation != cache.metadata.generation
+        || old.last_handled_reconcile_at != cache.reconcile_at();
+    let Judged { obstacle, stalled, furthest } = judge(old, anew, obstacle.clone(), help, &plan.point, now);
+    // kstatus: `Stalled` where a person must act, so that pipelines fail at once; `Reconciling` where time helps.
+    let topic = if stalled { Topic::Stalled } else { Topic::Reconciling };
+    all.push(Verdict { topic, status: Answer::True, ..obstacle.clone() });
+    // False and not Unknown even where the cause is an outage: without the data it is not ready, that much is known.
+    all.push(Verdict { topic: Topic::Ready, status: Answer::False, ..obstacle });
+    (all, Some(furthest))
 }
 
-/// Ready follows the data: once they are complete, a revoked token or an outage does not take them away.
-fn ready(checked: &Checked, plan: &Plan) -> Verdict {
-    if plan.downloaded.holds() {
-        return Verdict::yes(Topic::Ready, Reason::Ready, plan.downloaded.message.clone());
+/// What stands in the way, and who ends it. Ready follows the data: once they are complete, a revoked token or an outage
+/// does not take them away.
+#[must_use]
+pub fn obstacle<'a>(checked: &'a Checked, plan: &'a Plan) -> Option<(&'a Verdict, Help)> {
+    let downloaded = &plan.downloaded;
+    if downloaded.holds() {
+        return None;
     }
-    let all = checked.verdicts.iter().chain([&plan.downloaded]);
-    let first = Verdict::obstacle(all).unwrap_or(&plan.downloaded);
-    // False and not Unknown even where the cause is an outage: without the data it is not ready, that much is known.
-    Verdict { topic: Topic::Ready, status: Answer::False, ..first.clone() }
+    // While it is suspended, nothing else has to be ended first.
+    let first = if downloaded.reason == Reason::Suspended {
+        downloaded
+    } else {
+        Verdict::obstacle(checked.verdicts.iter().chain([downloaded])).unwrap_or(downloaded)
+    };
+    let is_of_hub = checked.verdicts.contains(first);
+    Some((first, if is_of_hub { patience::help(first.reason) } else { plan.help }))
+}
+
+fn ready(cache: &ModelCache, plan: &Plan) -> Verdict {
+    let message = &plan.downloaded.message;
+    let message = if cache.spec.suspend {
+        format!(
+            "{message} It is suspended: while spec.suspend is true, the Hub is not asked for anything newer."
+        )
+    } else {
+        message.clone()
+    };
+    Verdict::yes(Topic::Ready, Reason::Ready, message)
 }
 
 /// A branch that has moved on since it was pinned. Told, never followed: all replicas run the same bytes until a person says so.
@@ -81,15 +117,6 @@ fn update(cache: &ModelCache, cached: Option<&Cached>, latest: Option<&Latest>) 
         latest.commit, cached.short_commit
     );
     Some(Verdict::yes(Topic::UpdateAvailable, Reason::NewCommit, message))
-}
-
-/// kstatus: `Stalled` where a person must act, so that pipelines fail at once; `Reconciling` where time helps.
-fn unfinished(ready: &Verdict) -> Verdict {
-    let topic = match ready.reason.remedy() {
-        Remedy::Person => Topic::Stalled,
-        Remedy::None | Remedy::Wait | Remedy::Retry => Topic::Reconciling,
-    };
-    Verdict { topic, status: Answer::True, ..ready.clone() }
 }
 
 fn resolved(cache: &ModelCache, old: &ModelCacheStatus, snapshot: Option<&Snapshot>) -> Option<Resolved> {

@@ -9,7 +9,7 @@ use kube::{
     core::ApiResource,
     runtime::{
         controller::Action,
-        events::{Event, EventType, Recorder},
+        events::{Event, EventType},
     },
 };
 use serde_json::{Value, json};
@@ -19,6 +19,7 @@ use super::{
     ApplyError, ObserveError, ReconcileError,
     apply::STATUS_MANAGER,
     events,
+    recorder::Recorder,
     watcher::{Guarded, Invalid},
 };
 use crate::{

@@ -15,7 +15,7 @@ use kube::{
     api::ListParams,
     runtime::{
         controller::{Action, Config, Controller},
-        events::{Recorder, Reporter},
+        events::{self, Reporter},
         reflector::{self, ObjectRef, Store, store::Writer},
     },
 };
@@ -30,6 +30,7 @@ use super::{
     pods,
     preflight::Preflights,
     reconcile::{Context, reconcile},
+    recorder::Recorder,
     watcher::{Guarded, Metadata, kept, touched},
 };
 use crate::{
@@ -88,9 +89,10 @@ pub async fn run(
         .await
         .map_err(|source| ControllerError::Listen { address: settings.listen, source })?;
     let reporter = Reporter { controller: REPORTER.to_owned(), instance: std::env::var("POD_NAME").ok() };
-    let recorder = Recorder::new(client.clone(), reporter);
+    let of_pods = events::Recorder::new(client.clone(), reporter.clone());
     let waiting_pods =
-        Arc::new(pods::Context::new(client.clone(), recorder.clone(), contacts.clone(), metrics.clone()));
+        Arc::new(pods::Context::new(client.clone(), of_pods, contacts.clone(), metrics.clone()));
+    let recorder = Recorder::new(client.clone(), reporter);
     let context = Arc::new(Context {
         client,
         caches: known,

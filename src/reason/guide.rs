@@ -155,9 +155,12 @@ impl Reason {
             ),
             Self::ClaimPending => bad(
                 "The claim has no volume yet, or the API server refused to create the claim, for example because of a quota. The message \
-                 has the words of the scheduler or of the API server, if there are any.",
-                "Check the storage class and the claim's events: `kubectl describe pvc NAME -n NAMESPACE`. For a quota, raise it or \
-                 set a smaller `spec.storage.claim.size`.",
+                 has the words of the provisioner, the scheduler or the API server, if there are any. Where its class is missing, where \
+                 there is no default one, where the driver cannot do what it asks for, or where the API server refuses it, it is Stalled \
+                 at once.",
+                "Follow the message; `kubectl describe pvc NAME -n NAMESPACE` has all events of the claim. Class and access modes of a \
+                 claim cannot be set later: make the class, or delete the claim and make it again. For a quota, raise it or set a \
+                 smaller `spec.storage.claim.size`.",
             ),
             Self::ClaimConflict => bad(
                 "A claim with the name of the ModelCache exists, but it was not made for it. The operator does not touch it.",
@@ -187,9 +190,11 @@ impl Reason {
             ),
             Self::VolumeNotWritable => bad(
                 "The download cannot write to the volume. The message has the owner and the mode of the folder, and the user and group \
-                 of the Job, or what its file system cannot do.",
+                 of the Job, or what its file system cannot do. A claim with `volumeMode: Block`, or with the access mode ReadOnlyMany \
+                 alone, is refused before anything is made.",
                 "Give the volume the group of the Job (`fsGroup`), set `spec.job.podSecurityContext`, or mount it writable. Where the \
-                 file system lacks something, use another class.",
+                 file system lacks something, use another class. A claim keeps its modes: make another claim, and another ModelCache on \
+                 it.",
             ),
             Self::VolumeUnsafe => bad(
                 "Something else lies where the cache has a folder or a file of its own: a link, a FIFO, a device, or a file in place of \
@@ -210,17 +215,22 @@ impl Reason {
                  (in a new ModelCache: both fields cannot be changed).",
             ),
             Self::JobRejected => bad(
-                "The API server refused the Job or its pod: a quota, a LimitRange, Pod Security or an admission policy. The message has \
-                 its words.",
-                "Change what refuses it, or the resources and the security context in `spec.job`.",
+                "The API server refused the Job or its pod: a quota, a LimitRange, Pod Security, an admission policy, or a service account, \
+                 priority class or runtime class that is missing. The message has its words. A quota that others fill gets 10 minutes \
+                 (`Reconciling`); anything else is Stalled at once.",
+                "Change what refuses it, or `spec.job`; what is missing may be made, too. It continues by itself.",
             ),
             Self::JobPending => bad(
                 "The Job's pod is not running yet. It waits for a node, a volume, an image, or another Job on the same claim.",
-                "Nothing at first. If it stays, the message has the words of the scheduler or the kubelet; `kubectl describe pod -n \
+                "Nothing at first. If it stays, the message has the words of the scheduler or the kubelet, such as `FailedMount`; `kubectl describe pod -n \
                  NAMESPACE` of the Job's pod has the rest. `ImagePullBackOff` means that the namespace needs \
                  `spec.job.imagePullSecrets`.",
             ),
-            Self::Suspended => bad("`spec.suspend` is true.", "Set it to false."),
+            Self::Suspended => bad(
+                "`spec.suspend` is true. It stands in `Ready` whatever was there before. Where the model is complete, `Ready` is True, \
+                 and its message says that it is suspended.",
+                "Set it to false.",
+            ),
             Self::Downloading => {
                 bad("The Job's pod is running.", "Nothing: `status.progress` has the progress.")
             }
@@ -238,7 +248,7 @@ impl Reason {
                 "Read the message, and the log of the Job's pod: `kubectl logs -n NAMESPACE -l modelcache.internal/name=NAME`.",
             ),
             Self::Stopped => bad(
-                "The Job's process received SIGTERM: a node was drained, or somebody deleted the Job.",
+                "The Job's process received SIGTERM, or its pod is gone: a node was drained, or somebody deleted the Job or its pod.",
                 "Nothing: the next attempt continues with the bytes that are there.",
             ),
             Self::OutOfMemory => {

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Instant};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::runtime::reflector::Store;
 use prometheus_client::{
     collector::Collector,
@@ -20,7 +21,7 @@ use super::Contacts;
 use crate::{
     api::{ModelCache, condition},
     controller::Guarded,
-    reason::{Reason, Topic, Verdict},
+    reason::{Answer, Reason, Remedy, Topic},
 };
 
 /// A metric, as it is registered and as its reference has it.
@@ -40,7 +41,7 @@ const RESOURCES: Described = Described {
     name: "resources",
     kind: MetricType::Gauge,
     labels: "`ready` (`True`, `False`), `reason`, `remedy` (`none`, `person`, `wait`, `retry`); all are empty before the first check",
-    help: "ModelCaches by the status and reason of their Ready condition, and by what makes that reason go away",
+    help: "ModelCaches by the status and reason of their Ready condition, and by what makes that reason go away; `person` as long as Stalled is True",
 };
 const RECONCILES: Described = Described {
     name: "reconcile_total",
@@ -159,13 +160,11 @@ impl Collector for Resources {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let mut counts = BTreeMap::<(&str, &str, &str), i64>::new();
         for cache in self.0.iter().flat_map(Store::state) {
-            let ready = match cache.get() {
-                Ok(cache) => condition::verdict(cache.conditions(), Topic::Ready),
-                Err(_) => Some(Verdict::no(Topic::Ready, Reason::InvalidSpec, "")),
+            let labels = match cache.get() {
+                Ok(cache) => labels(cache.conditions()),
+                Err(_) => (Answer::False.as_str(), Reason::InvalidSpec.as_str(), Remedy::Person.as_str()),
             };
-            let key = ready
-                .map(|ready| (ready.status.as_str(), ready.reason.as_str(), ready.reason.remedy().as_str()));
-            *counts.entry(key.unwrap_or_default()).or_default() += 1;
+            *counts.entry(labels).or_default() += 1;
         }
         let mut family = encoder.encode_descriptor(RESOURCES.name, RESOURCES.help, None, RESOURCES.kind)?;
         for ((ready, reason, remedy), count) in counts {
@@ -178,6 +177,18 @@ impl Collector for Resources {
         }
         Ok(())
     }
+}
+
+/// The labels `ready`, `reason` and `remedy` of a resource. A person is its remedy as long as it is Stalled, whatever the reason is
+/// as a rule.
+pub(crate) fn labels(conditions: &[Condition]) -> (&'static str, &'static str, &'static str) {
+    let Some(ready) = condition::verdict(conditions, Topic::Ready) else { return Default::default() };
+    let remedy = match ready.reason.remedy() {
+        _ if condition::holds(conditions, Topic::Stalled) => Remedy::Person,
+        Remedy::Person => Remedy::Wait,
+        remedy => remedy,
+    };
+    (ready.status.as_str(), ready.reason.as_str(), remedy.as_str())
 }
 
 /// Tells which watches are open.

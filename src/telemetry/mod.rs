@@ -2,7 +2,7 @@
 
 mod contact;
 pub mod logs;
-mod metrics;
+pub(crate) mod metrics;
 mod server;
 
 pub use contact::{Contact, Contacts};

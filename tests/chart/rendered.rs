@@ -17,7 +17,7 @@ fn each_alert_fires_when_it_should_and_not_before() {
     };
     let checked = promtool(&["check", "rules", "--lint-fatal", "charts/modelcache/files/rules.yaml"]);
     assert!(checked.contains("SUCCESS: 6 rules found"), "{checked}");
-    promtool(&["test", "rules", "tests/chart/rules.yaml"]);
+    promtool(&["test", "rules", "tests/chart/rules.yaml", "tests/chart/incidents.yaml"]);
 }
 
 /// The API server's own description of what it takes, made strict: no unknown field passes.

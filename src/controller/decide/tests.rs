@@ -11,8 +11,9 @@ use crate::{
         attempt, checked,
         fixtures::{self, *},
         neighbour::Neighbour,
-        observe,
+        observe, patience,
         placement::Place,
+        said::Said,
         source,
     },
     reason::{Answer, Reason, Topic},
@@ -333,7 +334,11 @@ fn a_pod_without_a_report_is_told_by_what_kubernetes_knows() {
     assert_eq!(reason(&seen, &checked, 11), Reason::DownloadFailed);
 
     let quota = "pods \"x\" is forbidden: exceeded quota";
-    seen.attempts = vec![observe::Attempt { job, pod: None, refusal: Some(quota.to_owned()) }];
+    seen.attempts = vec![observe::Attempt {
+        job,
+        pod: None,
+        said: Some(Said { reason: "FailedCreate".to_owned(), message: quota.to_owned() }),
+    }];
     let plan = decide(&seen, &checked, IMAGE, at(11));
     assert_eq!(plan.downloaded.reason, Reason::JobRejected);
     assert!(plan.downloaded.message.contains(quota));
@@ -456,7 +461,7 @@ fn a_job_that_cannot_start_is_made_again_when_what_it_is_made_from_changes() {
     let (mut seen, checked) = bound(cache());
     let job = next_job(&seen, &checked, at(0));
     let name = job.name_any();
-    seen.attempts = vec![observe::Attempt { job: job.clone(), pod: None, refusal: None }];
+    seen.attempts = vec![observe::Attempt { job: job.clone(), pod: None, said: None }];
     assert_eq!(decide(&seen, &checked, IMAGE, at(1)).job, None);
 
     let plan = decide(&seen, &checked, "mended", at(1));
@@ -621,4 +626,106 @@ fn a_folder_that_the_node_cannot_mount_is_a_condition_with_a_remedy() {
         assert!(plan.downloaded.message.contains(part), "{}", plan.downloaded.message);
     }
     assert!(plan.look_again.is_some());
+}
+
+#[test]
+fn a_deleted_pod_is_told_as_such() {
+    let (mut seen, checked) = bound(cache());
+    let job = next_job(&seen, &checked, at(0));
+    let limit = |mut attempt: observe::Attempt| {
+        let status = attempt.job.status.as_mut().unwrap();
+        status.conditions.as_mut().unwrap()[0].reason = Some("BackoffLimitExceeded".to_owned());
+        attempt
+    };
+    let mut gone = limit(ended(job.clone(), "Failed", None, at(10)));
+    gone.pod = None;
+    let mut going = limit(ended(job.clone(), "Failed", None, at(10)));
+    going.pod.as_mut().unwrap().metadata.deletion_timestamp = seen.cache.metadata.creation_timestamp.clone();
+    for attempt in [gone, going] {
+        seen.attempts = vec![attempt];
+        let told = decide(&seen, &checked, IMAGE, at(11)).downloaded;
+        assert_eq!(told.reason, Reason::Stopped);
+        assert!(told.message.starts_with("The Job's pod was deleted"), "{}", told.message);
+    }
+    seen.attempts = vec![limit(ended(job, "Failed", None, at(10)))];
+    assert_eq!(
+        reason(&seen, &checked, 11),
+        Reason::DownloadFailed,
+        "a container that failed is no deleted pod"
+    );
+}
+
+#[test]
+fn what_others_say_of_claim_and_pod_is_in_the_message() {
+    let (mut seen, checked) = bound(cache());
+    let mut attempt = running(next_job(&seen, &checked, at(0)));
+    let pod = attempt.pod.as_mut().unwrap();
+    pod.status.as_mut().unwrap().phase = Some("Pending".to_owned());
+    pod.spec = Some(PodSpec { node_name: Some("a".to_owned()), ..PodSpec::default() });
+    let said = |reason: &str, message: &str| Said { reason: reason.to_owned(), message: message.to_owned() };
+    attempt.said = Some(said("FailedMount", "MountVolume.SetUp failed for volume \"pv\": no such driver."));
+    seen.attempts = vec![attempt];
+    let told = decide(&seen, &checked, IMAGE, at(30));
+    assert_eq!((told.downloaded.reason, told.help), (Reason::JobPending, patience::help(Reason::JobPending)));
+    assert_eq!(
+        told.downloaded.message,
+        "The Job's pod does not start on node a: FailedMount: MountVolume.SetUp failed for volume \"pv\": no such driver."
+    );
+    seen.claim.as_mut().unwrap().status.as_mut().unwrap().phase = Some("Pending".to_owned());
+    seen.claim_said = Some(said("ProvisioningFailed", "storageclass.storage.k8s.io \"fast\" not found"));
+    let told = decide(&seen, &checked, IMAGE, at(30));
+    assert_eq!((told.downloaded.reason, told.help), (Reason::ClaimPending, patience::Help::Person));
+    assert!(told.downloaded.message.contains("cannot be set later"), "{}", told.downloaded.message);
+}
+
+#[test]
+fn a_claim_without_files_is_refused_before_anything_is_made_and_what_is_there_stays() {
+    let (mut seen, checked) = bound(cache());
+    let block = |claim: &mut k8s_openapi::api::core::v1::PersistentVolumeClaim| {
+        claim.spec.as_mut().unwrap().volume_mode = Some("Block".to_owned());
+    };
+    block(seen.claim.as_mut().unwrap());
+    // Whatever the Hub says.
+    for checked in [checked, refused(&seen.cache, Reason::HubUnreachable)] {
+        let plan = decide(&seen, &checked, IMAGE, at(0));
+        assert_eq!((plan.downloaded.reason, plan.job), (Reason::VolumeNotWritable, None));
+        assert!(plan.downloaded.message.contains("volumeMode Block"), "{}", plan.downloaded.message);
+    }
+    let (mut there, checked) = downloaded();
+    block(there.claim.as_mut().unwrap());
+    assert_eq!(reason(&there, &checked, 20), Reason::Verified);
+}
+
+#[test]
+fn a_pause_shows_whatever_was_before_and_on_what_is_ready() {
+    let (mut seen, checked) = bound(cache());
+    let job = next_job(&seen, &checked, at(0));
+    Arc::make_mut(&mut seen.cache).spec.suspend = true;
+    seen.attempts = vec![ended(job, "Failed", Some(&report("VolumeFull")), at(10))];
+    let terms = refused(&seen.cache, Reason::TermsNotAccepted);
+    for checked in [&checked, &terms] {
+        let told = looked(seen.clone(), checked, at(11));
+        let ready = condition::find(told.cache.conditions(), Topic::Ready).unwrap().reason.clone();
+        assert_eq!(ready, "Suspended");
+        assert!(condition::find(told.cache.conditions(), Topic::Stalled).is_none());
+    }
+    let (mut there, checked) = downloaded();
+    Arc::make_mut(&mut there.cache).spec.suspend = true;
+    let told = looked(there, &checked, at(20));
+    let ready = condition::find(told.cache.conditions(), Topic::Ready).unwrap();
+    assert_eq!(ready.status, "True");
+    assert!(ready.message.contains("while spec.suspend is true"), "{}", ready.message);
+}
+
+#[test]
+fn who_waits_for_the_hub_is_told_until_when_and_a_full_volume_has_its_name() {
+    let (mut seen, checked) = bound(cache());
+    let job = next_job(&seen, &checked, at(0));
+    let mut said = |word: &str| {
+        seen.attempts = vec![ended(job.clone(), "Failed", Some(&report(word)), at(10))];
+        decide(&seen, &checked, IMAGE, at(11)).downloaded.message
+    };
+    let away = said("HubUnreachable");
+    assert!(away.starts_with("Because. The next attempt is at 2026-01-01T12:00:2"), "{away}");
+    assert_eq!(said("VolumeFull"), "Because. To grow the claim: kubectl edit pvc tiny -n team");
 }

@@ -1,0 +1,313 @@
+//! Incidents, played in time: what the status says at every moment, and the series that Prometheus has of it. The rules of the alerts
+//! are judged by the same series, in `tests/chart/incidents.yaml`.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Time};
+use kube::ResourceExt;
+use pretty_assertions::assert_eq;
+use serde_json::{Value, json};
+
+use super::{
+    attempt,
+    checked::Checked,
+    decide,
+    fixtures::{self, MIB, at, bound, cache, ended, refused, report, running},
+    observe::{Attempt, Observation},
+    said::Said,
+    status,
+};
+use crate::{
+    api::{Progress, condition},
+    reason::{Reason, Topic},
+    telemetry::metrics::labels,
+};
+
+/// Seconds between two looks.
+const TICK: i64 = 10;
+const MINUTES: i64 = 100;
+
+/// All that is there, and when the last Job was made.
+struct World {
+    seen: Observation,
+    checked: Checked,
+    made: i64,
+}
+
+/// What happens: changes the world before each look, at so many seconds.
+type Events = fn(&mut World, i64);
+
+/// What was told: at each look the reason and whether it was Stalled, and at each minute the labels of the metric.
+struct Told {
+    looks: Vec<(i64, String, bool)>,
+    minutes: Vec<(&'static str, &'static str, &'static str)>,
+}
+
+impl World {
+    fn age(&self, now: i64) -> i64 {
+        now - self.made
+    }
+
+    fn number(&self) -> u32 {
+        self.seen.attempts.last().map_or(0, |last| attempt::number(&last.job))
+    }
+
+    /// Changes the last attempt, if there is one.
+    fn attempt(&mut self, change: impl FnOnce(Attempt) -> Attempt) {
+        if let Some(last) = self.seen.attempts.pop() {
+            self.seen.attempts.push(change(last));
+        }
+    }
+
+    /// The pod of the last attempt runs, and its log tells so many bytes.
+    fn runs(&mut self, bytes: i64, now: i64) {
+        let since = self.made;
+        self.attempt(|last| {
+            let mut attempt = running(last.job);
+            let status = json!({ "phase": "Running", "containerStatuses": [{
+                "name": "fetch", "image": "", "imageID": "", "ready": true, "restartCount": 0,
+                "state": { "running": { "startedAt": at(since + TICK).to_string() } },
+            }] });
+            attempt.pod.as_mut().unwrap().status = serde_json::from_value(status).unwrap();
+            attempt
+        });
+        assert!(now >= since);
+        let total = i64::try_from(100 * MIB).unwrap();
+        self.seen.progress = Some(Progress { downloaded_bytes: bytes, total_bytes: total, percent: 0 });
+    }
+
+    fn fails(&mut self, reason: &str, now: i64) {
+        self.seen.progress = None;
+        self.attempt(|last| match attempt::ended_at(&last.job) {
+            None => ended(last.job, "Failed", Some(&report(reason)), at(now)),
+            Some(_) => last,
+        });
+    }
+
+    fn pod(&mut self, status: &Value) {
+        let status = status.clone();
+        self.attempt(|last| {
+            let pod = Pod { status: serde_json::from_value(status).unwrap(), ..Pod::default() };
+            Attempt { pod: Some(pod), ..last }
+        });
+    }
+
+    fn pod_is_refused(&mut self, words: &str) {
+        let said = Said { reason: "FailedCreate".to_owned(), message: words.to_owned() };
+        self.attempt(|last| Attempt { said: Some(said), ..last });
+    }
+
+    /// Looks, and does what is decided.
+    fn look(&mut self, now: i64) {
+        let plan = decide::decide(&self.seen, &self.checked, "image", at(now));
+        let cache = Arc::make_mut(&mut self.seen.cache);
+        let mut status = status::assemble(cache, &self.checked, &plan, at(now));
+        if plan.downloaded.reason == Reason::Downloading {
+            status.progress = self.seen.progress.clone();
+        }
+        cache.status = Some(status);
+        self.seen.attempts.retain(|attempt| !plan.obsolete.contains(&attempt.job.name_any()));
+        if let Some(mut job) = plan.job {
+            job.metadata.creation_timestamp = Some(Time(at(now)));
+            self.made = now;
+            self.seen.attempts.push(Attempt { job, pod: None, said: None });
+        }
+    }
+}
+
+fn play(events: Events) -> Told {
+    let (seen, checked) = bound(cache());
+    let mut world = World { seen, checked, made: 0 };
+    let mut told = Told { looks: Vec::new(), minutes: Vec::new() };
+    for now in (0..MINUTES * 60).step_by(usize::try_from(TICK).unwrap()) {
+        events(&mut world, now);
+        world.look(now);
+        let conditions = world.seen.cache.conditions();
+        let ready = condition::find(conditions, Topic::Ready).unwrap();
+        told.looks.push((now, ready.reason.clone(), condition::holds(conditions, Topic::Stalled)));
+        if now % 60 == 0 {
+            told.minutes.push(labels(conditions));
+        }
+    }
+    told
+}
+
+impl Told {
+    /// When it was Stalled first, from when on it must have been so to the end, with one reason.
+    fn stalled_from(&self) -> Option<(i64, &str)> {
+        let first = self.looks.iter().position(|(.., stalled)| *stalled)?;
+        let (since, reason, _) = &self.looks[first];
+        for (now, other, stalled) in &self.looks[first..] {
+            assert!(*stalled, "Stalled goes away after {now} s");
+            assert_eq!(other, reason, "after {now} s");
+        }
+        Some((*since, reason))
+    }
+
+    /// The series as `promtool` has them: a series that ends is marked as such, as a scrape does.
+    fn series(&self) -> Value {
+        let mut all = BTreeMap::<String, Vec<bool>>::new();
+        for (minute, (ready, reason, remedy)) in self.minutes.iter().enumerate() {
+            let name =
+                format!(r#"modelcache_resources{{ready="{ready}", reason="{reason}", remedy="{remedy}"}}"#);
+            let there = all.entry(name).or_insert_with(|| vec![false; self.minutes.len()]);
+            there[minute] = true;
+        }
+        all.into_iter().map(|(name, there)| json!({ "series": name, "values": values(&there) })).collect()
+    }
+}
+
+fn values(there: &[bool]) -> String {
+    let mut words = Vec::new();
+    let mut was = false;
+    for run in there.chunk_by(|one, next| one == next) {
+        let mut length = run.len();
+        if run[0] {
+            words.push(if length == 1 { "1".to_owned() } else { format!("1x{}", length - 1) });
+        } else {
+            if was {
+                words.push("stale".to_owned());
+                length -= 1;
+            }
+            if length > 0 {
+                words.push(format!("_x{length}"));
+            }
+        }
+        was = run[0];
+    }
+    words.join(" ")
+}
+
+const QUOTA: &str =
+    r#"pods "tiny-x" is forbidden: exceeded quota: few, requested: pods=1, used: pods=4, limited: pods=4"#;
+const NO_QUOTA: &str =
+    r#"pods "tiny-x" is forbidden: exceeded quota: none, requested: pods=1, used: pods=0, limited: pods=0"#;
+const NO_ACCOUNT: &str = r#"pods "tiny-x" is forbidden: error looking up service account team/none: serviceaccount "none" not found"#;
+
+fn unscheduled() -> Value {
+    json!({ "phase": "Pending", "conditions": [{
+        "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+        "message": "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector.",
+    }] })
+}
+
+fn claim_waits(world: &mut World, said: Option<(&str, &str)>) {
+    let claim = world.seen.claim.as_mut().unwrap();
+    claim.status.as_mut().unwrap().phase = Some("Pending".to_owned());
+    world.seen.claim_said =
+        said.map(|(reason, message)| Said { reason: reason.to_owned(), message: message.to_owned() });
+    world.pod(&unscheduled());
+}
+
+/// Each attempt brings as many bytes as the first, and is told again that there is no room.
+fn volume_full(world: &mut World, now: i64) {
+    match world.age(now) {
+        TICK..30 => world.runs(50 << 20, now),
+        30.. => world.fails("VolumeFull", now),
+        _ => {}
+    }
+}
+
+/// Some bytes come in each attempt.
+fn slow(world: &mut World, now: i64) {
+    let done = i64::from(world.number()) << 20;
+    match world.age(now) {
+        TICK..600 => world.runs(done, now),
+        600.. => world.fails("TransferStalled", now),
+        _ => {}
+    }
+}
+
+/// No attempt gets anywhere.
+fn corrupt(world: &mut World, now: i64) {
+    match world.age(now) {
+        TICK..60 => world.runs(world.age(now) << 20, now),
+        60.. => world.fails("HashMismatch", now),
+        _ => {}
+    }
+}
+
+/// A name, what happens, and when it is Stalled for which reason.
+type Incident = (&'static str, Events, Option<(i64, &'static str)>);
+
+const INCIDENTS: [Incident; 13] = [
+    (
+        "a storage class that is missing",
+        |world, _| {
+            claim_waits(
+                world,
+                Some(("ProvisioningFailed", r#"storageclass.storage.k8s.io "fast" not found"#)),
+            );
+        },
+        Some((TICK, "ClaimPending")),
+    ),
+    (
+        "no default class",
+        |world, _| {
+            let words = "no persistent volumes available for this claim and no storage class is set";
+            claim_waits(world, Some(("FailedBinding", words)));
+        },
+        Some((TICK, "ClaimPending")),
+    ),
+    (
+        "a provisioner that does not answer",
+        |world, _| {
+            claim_waits(world, Some(("ExternalProvisioning", "Waiting for a volume to be created")));
+        },
+        Some((600, "ClaimPending")),
+    ),
+    ("a node that is not there", |world, _| world.pod(&unscheduled()), Some((600 + TICK, "JobPending"))),
+    ("a quota that others fill", |world, _| world.pod_is_refused(QUOTA), Some((600, "JobRejected"))),
+    ("a quota of nothing", |world, _| world.pod_is_refused(NO_QUOTA), Some((TICK, "JobRejected"))),
+    (
+        "a service account that is missing",
+        |world, _| world.pod_is_refused(NO_ACCOUNT),
+        Some((TICK, "JobRejected")),
+    ),
+    ("a volume that is full", volume_full, Some((30, "VolumeFull"))),
+    (
+        "a download without memory",
+        |world, now| {
+            if world.age(now) >= 10 {
+                world.fails("OutOfMemory", now);
+            }
+        },
+        Some((10, "OutOfMemory")),
+    ),
+    ("bytes that change on the way", corrupt, Some((1860, "HashMismatch"))),
+    ("a slow network", slow, None),
+    (
+        "a Hub that is away",
+        |world, _| world.checked = refused(&world.seen.cache, Reason::HubUnreachable),
+        Some((3600, "HubUnreachable")),
+    ),
+    (
+        "a Hub that is away for half an hour",
+        |world, now| {
+            world.checked = if (600..2400).contains(&now) {
+                refused(&world.seen.cache, Reason::HubUnreachable)
+            } else {
+                fixtures::granted(&world.seen.cache)
+            };
+            if world.age(now) >= TICK {
+                world.runs(now, now);
+            }
+        },
+        None,
+    ),
+];
+
+#[test]
+fn what_a_person_must_end_is_stalled_and_stays_so_and_the_alerts_are_judged_by_it() {
+    let told: Vec<_> =
+        INCIDENTS.into_iter().map(|(name, events, stalled)| (name, play(events), stalled)).collect();
+    for (name, told, stalled) in &told {
+        assert_eq!(told.stalled_from(), *stalled, "{name}");
+    }
+    let file: Value = serde_saphyr::from_str(include_str!("../../tests/chart/incidents.yaml")).unwrap();
+    let tests = file["tests"].as_array().unwrap().iter();
+    let written: BTreeMap<_, _> =
+        tests.map(|test| (test["name"].as_str().unwrap(), test["input_series"].clone())).collect();
+    let told: BTreeMap<_, _> = told.iter().map(|(name, told, _)| (*name, told.series())).collect();
+    assert_eq!(written, told, "{}", json!(told));
+}

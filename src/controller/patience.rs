@@ -1,0 +1,108 @@
+//! Who can end what keeps a ModelCache from its model, and how long is waited where time may. By the reason as a rule; the words
+//! of Kubernetes and of drivers know some cases better. Pure.
+
+use std::time::Duration;
+
+use crate::reason::{Reason, Remedy};
+
+/// What takes seconds as a rule: a node, an image, a volume, room in a quota. Some clusters make a node first.
+const START: Duration = Duration::from_secs(600);
+/// Attempts that fail without having got further than the last.
+const ATTEMPTS: Duration = Duration::from_secs(1800);
+/// A Hub that gives no answer.
+const OUTAGE: Duration = Duration::from_secs(3600);
+/// A Hub may ask for a pause of an hour, and once more.
+const RATE_LIMIT: Duration = Duration::from_secs(7200);
+
+/// Who ends it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Help {
+    /// Nobody has to: it moves, or stands still because it was told to.
+    Itself,
+    /// Time may. Where nothing has moved for so long, a person has to look.
+    Time(Duration),
+    /// A person, and no time.
+    Person,
+}
+
+/// Who ends what a reason tells, where nothing more is known.
+#[must_use]
+pub const fn help(reason: Reason) -> Help {
+    use Reason as R;
+    match (reason, reason.remedy()) {
+        (_, Remedy::Person) => Help::Person,
+        (_, Remedy::None) | (R::NotChecked | R::Suspended | R::Downloading, _) => Help::Itself,
+        (R::HubUnreachable, _) => Help::Time(OUTAGE),
+        (R::RateLimited, _) => Help::Time(RATE_LIMIT),
+        (_, Remedy::Wait) => Help::Time(START),
+        (_, Remedy::Retry) => Help::Time(ATTEMPTS),
+    }
+}
+
+/// Who ends a refusal of the API server, by its words. A quota that others fill may get room, and a webhook may come back.
+#[must_use]
+pub fn of_refusal(words: &str) -> Help {
+    let may_pass = (words.contains("exceeded quota") && !is_never_enough(words))
+        || words.contains("failed calling webhook");
+    if may_pass { Help::Time(START) } else { Help::Person }
+}
+
+/// A quota that is exceeded while nobody uses any of it: `exceeded quota: none, requested: pods=1, used: pods=0, limited: pods=0`.
+fn is_never_enough(words: &str) -> bool {
+    let used = words.split_once(", used: ").and_then(|(_, rest)| rest.split_once(", limited: "));
+    used.is_some_and(|(used, _)| used.split(',').all(|pair| pair.ends_with("=0")))
+}
+
+/// Who ends what keeps a container from its start, by the kubelet's word and words.
+#[must_use]
+pub fn of_container(word: &str, words: &str) -> Help {
+    if word == "InvalidImageName" || words.contains("runAsNonRoot") {
+        Help::Person
+    } else {
+        Help::Time(START)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What time may end has an end; what goes on by itself is one of few.
+    #[test]
+    fn every_reason_that_is_not_well_is_a_persons_or_has_a_bound() {
+        let unbounded: Vec<_> = Reason::ALL
+            .iter()
+            .filter(|reason| reason.remedy() != Remedy::None && help(**reason) == Help::Itself)
+            .collect();
+        assert_eq!(unbounded, [&Reason::NotChecked, &Reason::Suspended, &Reason::Downloading]);
+        let longest = Reason::ALL.iter().filter_map(|reason| match help(*reason) {
+            Help::Time(patience) => Some(patience),
+            _ => None,
+        });
+        assert_eq!(longest.max(), Some(RATE_LIMIT));
+    }
+
+    #[test]
+    fn a_refusal_is_a_persons_unless_others_can_make_room() {
+        for (words, help) in [
+            (
+                r#"pods "x" is forbidden: error looking up service account a/none: serviceaccount "none" not found"#,
+                Help::Person,
+            ),
+            (r#"pods "x" is forbidden: no PriorityClass with name none was found"#, Help::Person),
+            (r#"pod rejected: RuntimeClass "none" not found"#, Help::Person),
+            (r#"pods "x" is forbidden: violates PodSecurity "restricted:latest": runAsUser=0"#, Help::Person),
+            (
+                r#"pods "x" is forbidden: exceeded quota: none, requested: pods=1, used: pods=0, limited: pods=0"#,
+                Help::Person,
+            ),
+            (
+                r#"pods "x" is forbidden: exceeded quota: few, requested: pods=1,requests.cpu=100m, used: pods=4,requests.cpu=0, limited: pods=4"#,
+                Help::Time(START),
+            ),
+            (r#"Internal error occurred: failed calling webhook "x": no endpoints"#, Help::Time(START)),
+        ] {
+            assert_eq!(of_refusal(words), help, "{words}");
+        }
+    }
+}
