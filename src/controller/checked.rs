@@ -12,6 +12,9 @@ use crate::{
 
 use super::{observe::SecretState, source::Wanted};
 
+/// What nobody has to do who has done what a sentence of the Hub's asks for. Only the operator can promise that.
+const CONTINUES: &str = " The cache continues by itself.";
+
 /// The commit and what it holds, without the list of files, which may be long.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot {
@@ -115,7 +118,11 @@ impl Checked {
     /// What the Hub answered.
     #[must_use]
     pub fn answered(wanted: Wanted, endpoint: Endpoint, preflight: Preflight) -> Self {
-        Self { wanted: Some(wanted), endpoint: Some(endpoint), ..Self::from(preflight) }
+        let mut checked = Self { wanted: Some(wanted), endpoint: Some(endpoint), ..Self::from(preflight) };
+        for verdict in checked.verdicts.iter_mut().filter(|verdict| is_settled_at_the_hub(verdict.reason)) {
+            verdict.message.push_str(CONTINUES);
+        }
+        checked
     }
 
     /// What was last told on the resource: while it is suspended, the Hub is not asked.
@@ -160,6 +167,11 @@ impl Checked {
 
 /// The commit that the status is pinned at, as long as the spec asks for the same revision.
 #[must_use]
+/// Whether what a person does at the Hub is all that is missing.
+const fn is_settled_at_the_hub(reason: Reason) -> bool {
+    matches!(reason, Reason::TermsNotAccepted | Reason::AccessPending | Reason::TokenLacksPermission)
+}
+
 pub fn pinned(cache: &ModelCache) -> Option<Commit> {
     let resolved = cache.status.as_ref()?.resolved.as_ref()?;
     if resolved.revision != cache.spec.source.revision {

@@ -183,15 +183,15 @@ fn refused(refusal: &Refusal, subject: &Subject<'_>) -> String {
         ),
         Reason::TermsNotAccepted if refusal.words.contains("has been reset") => format!(
             "The authors of {repo} have reset the access of the account of this token. Open {page} with \
-             that account and ask again; the cache continues by itself."
+             that account and ask again."
         ),
         Reason::TermsNotAccepted => format!(
             "The account of this token has not accepted the terms of {repo}. Open {page} with that \
-             account and agree; the cache continues by itself."
+             account and agree."
         ),
         Reason::AccessPending => format!(
             "The authors of {repo} have not yet decided on the access of the account of this token. See \
-             {page}; the cache continues by itself once they agree."
+             {page}."
         ),
         Reason::AccessRejected => format!(
             "The authors of {repo} have rejected the access of the account of this token, and asking \
@@ -200,12 +200,11 @@ fn refused(refusal: &Refusal, subject: &Subject<'_>) -> String {
         Reason::TokenLacksPermission if refusal.words.to_ascii_lowercase().contains("fine-grained") => {
             format!(
                 "This fine-grained token may not read gated repos such as {repo}. Edit it at {tokens}: \
-             enable access to public gated repositories; the cache continues by itself."
+             enable access to public gated repositories."
             )
         }
         Reason::TokenLacksPermission if refusal::needs_approval(&refusal.words) => format!(
-            "The organization of {repo} has not approved this token.{words} Ask one of its administrators to approve it; \
-             the cache continues by itself."
+            "The organization of {repo} has not approved this token.{words} Ask one of its administrators to approve it."
         ),
         Reason::TokenLacksPermission => format!(
             "This token may not be used for {repo}.{words} Give another one of the account, from \
