@@ -2,7 +2,10 @@
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::{ResourceExt as _, api::PostParams};
-use modelcache::{api::ModelCache, reason::Topic};
+use modelcache::{
+    api::{ModelCache, condition},
+    reason::{Answer, Reason, Topic},
+};
 use serde_json::json;
 
 use crate::{
@@ -88,6 +91,8 @@ async fn an_operator_with_roles_in_two_namespaces_works_there_and_nowhere_else()
     for team in [&closed, &elsewhere] {
         let cache = team.get("model").await;
         assert_eq!(cache.status.as_ref().unwrap().observed_generation, Some(-1), "{}", show(&cache));
+        let ready = condition::verdict(cache.conditions(), Topic::Ready).unwrap();
+        assert_eq!((ready.status, ready.reason), (Answer::Unknown, Reason::NotChecked));
     }
     let warnings = operator.warnings();
     assert_eq!(warnings.len(), 2, "a line for each closed namespace: {warnings:#?}");
