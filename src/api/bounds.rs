@@ -27,7 +27,7 @@ const ITEMS: [(&str, i64); 6] = [
 ];
 
 /// Where the rest of a path is this, the text has at most so many characters.
-const LENGTHS: [(&str, i64); 6] = [
+const LENGTHS: [(&str, i64); 7] = [
     ("ey", KEY),
     (".value", LABEL),
     ("values[]", LABEL),
@@ -35,6 +35,8 @@ const LENGTHS: [(&str, i64); 6] = [
     // A folder, a repo's folder and a commit.
     ("status.cached.path", 512),
     ("status.cached.claimUID", LABEL),
+    // The times: updated, verified, observed.
+    ("edAt", LABEL),
 ];
 
 /// Gives a bound to each text, list and map below that has none, and to the keys of each map of the spec.

@@ -122,7 +122,7 @@ pub struct Latest {
 }
 
 /// How far a download is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Progress {
     /// Bytes on the volume so far.
@@ -135,3 +135,11 @@ pub struct Progress {
     #[schemars(range(min = 0, max = 100))]
     pub percent: i32,
 }
+
+    /// Bytes that come from the Hub in a second, at the time of `updatedAt`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_per_second: Option<i64>,
+
+    /// When the download last told how far it is. It does so every two seconds as long as anything comes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub updated_at: Option<Time>,

@@ -61,7 +61,7 @@ async fn conditions_of_several_managers_live_side_by_side() {
     ];
     server.apply_status("modelcache", "shared", &ours(&first)).await;
     server.apply_status("reviewer", "shared", &theirs).await;
-    let progress = json!({ "progress": Progress { downloaded_bytes: 1, total_bytes: 4, percent: 25 } });
+    let progress = json!({ "progress": Progress { downloaded_bytes: 1, total_bytes: 4, percent: 25, ..Progress::default() } });
     server.apply_status("modelcache-progress", "shared", &progress).await;
     let done = [Verdict::yes(Topic::Ready, Reason::Ready, "All is there.")];
     let status = server.apply_status("modelcache", "shared", &ours(&done)).await.status.unwrap();
