@@ -4,8 +4,8 @@
 use std::{fmt::Write, io};
 
 use super::{
-    Endpoint, HubError, NameError, Patterns, Refusal, Repo, Revision, Slip, TokenError, TokenState, Trouble,
-    refusal,
+    Endpoint, HubError, NameError, Patterns, Refusal, Repo, RepoId, Revision, Slip, TokenError, TokenState,
+    Trouble, refusal,
 };
 use crate::{
     reason::Reason,
@@ -146,6 +146,12 @@ pub fn resolved(subject: &Subject<'_>, commit: &str, moved: bool, count: usize, 
         None if moved => format!("{} is pinned at commit {commit}: {what}.", subject.revision),
         None => format!("{} is commit {commit}: {what}.", subject.revision),
     }
+}
+
+/// The sentence for a repo that has another name on the Hub than it was asked for by.
+#[must_use]
+pub fn own_name(subject: &Subject<'_>, own: &RepoId) -> Option<String> {
+    (*own != subject.repo.id).then(|| format!(" The Hub calls the repo {own}."))
 }
 
 fn refused(refusal: &Refusal, subject: &Subject<'_>) -> String {
