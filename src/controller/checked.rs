@@ -6,7 +6,7 @@ use kube::ResourceExt as _;
 
 use crate::{
     api::{ModelCache, condition},
-    hub::{Commit, Endpoint, Preflight},
+    hub::{Commit, Endpoint, Preflight, RepoId},
     reason::{Reason, Topic, Verdict},
 };
 
@@ -18,6 +18,8 @@ const CONTINUES: &str = " The cache continues by itself.";
 /// The commit and what it holds, without the list of files, which may be long.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot {
+    /// The repo's own ID on the Hub, where that is told.
+    pub repo: Option<RepoId>,
     /// The commit that the files are of.
     pub commit: Commit,
     /// How many files match.
@@ -165,13 +167,13 @@ impl Checked {
     }
 }
 
-/// The commit that the status is pinned at, as long as the spec asks for the same revision.
-#[must_use]
 /// Whether what a person does at the Hub is all that is missing.
 const fn is_settled_at_the_hub(reason: Reason) -> bool {
     matches!(reason, Reason::TermsNotAccepted | Reason::AccessPending | Reason::TokenLacksPermission)
 }
 
+/// The commit that the status is pinned at, as long as the spec asks for the same revision.
+#[must_use]
 pub fn pinned(cache: &ModelCache) -> Option<Commit> {
     let resolved = cache.status.as_ref()?.resolved.as_ref()?;
     if resolved.revision != cache.spec.source.revision {
@@ -184,6 +186,7 @@ impl From<Preflight> for Checked {
     fn from(preflight: Preflight) -> Self {
         let Preflight { authenticated, authorized, resolved, snapshot, retry_after } = preflight;
         let snapshot = snapshot.map(|found| Snapshot {
+            repo: found.repo,
             commit: found.commit,
             files: u64::try_from(found.count).unwrap_or(u64::MAX),
             bytes: found.bytes,

@@ -29,6 +29,7 @@ mod preflight;
 mod progress;
 mod recall;
 mod reconcile;
+mod remarks;
 mod secrets;
 mod source;
 mod status;

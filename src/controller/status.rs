@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::{
     checked::{Checked, Snapshot},
     plan::{Pin, Plan},
+    remarks,
 };
 use crate::{
     api::{Cached, Latest, ModelCache, ModelCacheStatus, Resolved, condition},
@@ -23,10 +24,18 @@ pub fn assemble(cache: &ModelCache, checked: &Checked, plan: &Plan, now: Timesta
         Pin::Open => None,
         Pin::Found(snapshot) => Some(snapshot),
     };
-    let resolved = resolved(cache, &old, snapshot);
+    let resolved = match (&plan.pin, &checked.snapshot) {
+        // What the Hub says is known all the same. Without a commit, nothing is pinned.
+        (Pin::Open, Some(told)) => {
+            resolved(cache, &old, Some(told)).map(|told| Resolved { commit: String::new(), ..told })
+        }
+        _ => resolved(cache, &old, snapshot),
+    };
     let latest = latest(cache, &old, snapshot, now);
-    let mut verdicts = verdicts(checked, plan);
-    verdicts.extend(update(cache, plan.cached.as_ref(), latest.as_ref()));
+    let update = update(cache, plan.cached.as_ref(), latest.as_ref());
+    let remarks = remarks::all(cache, checked, plan, resolved.as_ref(), update.as_ref());
+    let mut verdicts = verdicts(checked, plan, &remarks);
+    verdicts.extend(update);
     ModelCacheStatus {
         observed_generation: Some(generation),
         conditions: condition::conditions(&old.conditions, &verdicts, generation, now),
@@ -39,10 +48,10 @@ pub fn assemble(cache: &ModelCache, checked: &Checked, plan: &Plan, now: Timesta
 }
 
 /// All verdicts, with those that are computed from the others.
-fn verdicts(checked: &Checked, plan: &Plan) -> Vec<Verdict> {
+fn verdicts(checked: &Checked, plan: &Plan, remarks: &str) -> Vec<Verdict> {
     let mut all = checked.verdicts.to_vec();
     all.push(plan.downloaded.clone());
-    let ready = ready(checked, plan);
+    let ready = ready(checked, plan, remarks);
     if !ready.holds() {
         all.push(unfinished(&ready));
     }
@@ -51,9 +60,9 @@ fn verdicts(checked: &Checked, plan: &Plan) -> Vec<Verdict> {
 }
 
 /// Ready follows the data: once they are complete, a revoked token or an outage does not take them away.
-fn ready(checked: &Checked, plan: &Plan) -> Verdict {
+fn ready(checked: &Checked, plan: &Plan, remarks: &str) -> Verdict {
     if plan.downloaded.holds() {
-        return Verdict::yes(Topic::Ready, Reason::Ready, plan.downloaded.message.clone());
+        return Verdict::yes(Topic::Ready, Reason::Ready, format!("{}{remarks}", plan.downloaded.message));
     }
     let all = checked.verdicts.iter().chain([&plan.downloaded]);
     let first = Verdict::obstacle(all).unwrap_or(&plan.downloaded);
@@ -96,7 +105,10 @@ fn resolved(cache: &ModelCache, old: &ModelCacheStatus, snapshot: Option<&Snapsh
     let Some(snapshot) = snapshot else {
         return old.resolved.clone().filter(|it| it.revision == cache.spec.source.revision);
     };
+    let told = snapshot.repo.as_ref().map(ToString::to_string);
+    let before = || old.resolved.as_ref().map(|it| it.repo.clone()).filter(|repo| !repo.is_empty());
     Some(Resolved {
+        repo: told.or_else(before).unwrap_or_else(|| cache.spec.source.repo.clone()),
         revision: cache.spec.source.revision.clone(),
         commit: snapshot.commit.to_string(),
         short_commit: snapshot.commit.short().to_owned(),

@@ -110,7 +110,14 @@ async fn the_table_alone_tells_the_story() {
     assert_eq!(table[0].join(" "), "NAME READY REASON REPO COMMIT SIZE PROGRESS CLAIM AGE");
     assert_eq!(table[1][..8].join(" "), "llama False Downloading org/name 0123456 25.1Gi 40 models");
     let wide = server.kubectl(&["get", "models", "-o", "wide"]);
-    assert!(wide.contains("REVISION") && wide.contains("main") && wide.contains("2 of 4 files."), "{wide}");
+    assert!(
+        wide.contains("REVISION")
+            && wide.contains("TOKEN")
+            && wide.contains("UPDATE")
+            && wide.contains("main")
+            && wide.contains("2 of 4 files."),
+        "{wide}"
+    );
 
     let explained = server.kubectl(&["explain", "mcache.spec.source.revision"]);
     assert!(explained.contains("The branch, tag or commit to fetch."), "{explained}");
