@@ -192,7 +192,7 @@ reasons! {
     HubUnreachable: Retry, UNREACHABLE;
     /// The Hub asks to wait.
     RateLimited: Wait, RATE_LIMITED;
-    /// An earlier condition has to be True before this one is checked.
+    /// It is not checked yet: an earlier condition has to be True before, or no operator has looked at the ModelCache.
     NotChecked: Wait, FAILURE;
 
     /// Every file is on the volume, and its hash is right.

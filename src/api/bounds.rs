@@ -27,7 +27,7 @@ const ITEMS: [(&str, i64); 6] = [
 ];
 
 /// Where the rest of a path is this, the text has at most so many characters.
-const LENGTHS: [(&str, i64); 7] = [
+const LENGTHS: [(&str, i64); 8] = [
     ("ey", KEY),
     (".value", LABEL),
     ("values[]", LABEL),
@@ -37,6 +37,8 @@ const LENGTHS: [(&str, i64); 7] = [
     ("status.cached.claimUID", LABEL),
     // A time.
     ("status.furthest.since", LABEL),
+    // The times: updated, verified, observed.
+    ("edAt", LABEL),
 ];
 
 /// Gives a bound to each text, list and map below that has none, and to the keys of each map of the spec.

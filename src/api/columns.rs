@@ -5,7 +5,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 /// A column: its name, its type, where its value lies, whether it is there only with `-o wide`, and what it means.
 type Column = (&'static str, &'static str, &'static str, bool, &'static str);
 
-const COLUMNS: [Column; 10] = [
+const COLUMNS: [Column; 14] = [
     (
         "Ready",
         "string",
@@ -20,6 +20,28 @@ const COLUMNS: [Column; 10] = [
     ("Size", "string", ".status.resolved.size", false, "The size of the files"),
     ("Progress", "integer", ".status.progress.percent", false, "Percent of the bytes that are on the volume"),
     ("Claim", "string", ".status.cached.claimName", false, "The claim to mount, once the model is on it"),
+    (
+        "Token",
+        "string",
+        r#".status.conditions[?(@.type=="Authenticated")].reason"#,
+        true,
+        "What is known of the token, in one word",
+    ),
+    (
+        "Access",
+        "string",
+        r#".status.conditions[?(@.type=="Authorized")].reason"#,
+        true,
+        "Whether the repo may be read, in one word",
+    ),
+    (
+        "Update",
+        "string",
+        r#".status.conditions[?(@.type=="UpdateAvailable")].reason"#,
+        true,
+        "Whether the Hub has a newer commit",
+    ),
+    ("Suspended", "boolean", ".spec.suspend", true, "Whether the Hub is not asked and nothing is made"),
     ("Age", "date", ".metadata.creationTimestamp", false, "Time since the object was made"),
     (
         "Message",

@@ -57,8 +57,7 @@ fn complete(root: &mut JSONSchemaProps) {
             schema.max_length = Some(32);
         }
     });
-    // An object without a status would count as done for `kstatus`.
-    at(root, "status", |status| status.default = Some(JSON(json!({ "observedGeneration": -1 }))));
+    at(root, "status", |status| status.default = Some(JSON(unseen())));
     at(root, "spec.job", shorten_job);
     bounds::complete(root);
     for rule in rules::all() {
@@ -66,6 +65,24 @@ fn complete(root: &mut JSONSchemaProps) {
             schema.x_kubernetes_validations.get_or_insert_default().push(rule.into());
         });
     }
+}
+
+/// The status of an object that no operator has looked at. Without one it would count as done for `kstatus`.
+///
+/// No other condition than Ready: the operator's own status is merged onto this one, and only what that always has is replaced.
+fn unseen() -> Value {
+    json!({
+        "observedGeneration": -1,
+        "conditions": [{
+            "type": "Ready",
+            "status": "Unknown",
+            "reason": "NotChecked",
+            "message": "No operator has checked this ModelCache yet. If it stays so for a minute, none watches this namespace, \
+                        or none runs: ask whoever installed it.",
+            // Kubernetes' zero: it is not known when this began.
+            "lastTransitionTime": "1970-01-01T00:00:00Z",
+        }],
+    })
 }
 
 /// Kubernetes' own types in the Job's settings: bounds that the rules need, and descriptions of one sentence each, which
@@ -200,9 +217,14 @@ fn whole_numbers(value: &mut Value) {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
     use pretty_assertions::assert_eq;
 
     use super::*;
+    use crate::{
+        api::{ModelCacheStatus, condition},
+        reason::{Answer, Reason, Topic, Verdict},
+    };
 
     /// The file that is installed.
     const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/crds/modelcaches.modelcache.internal.yaml");
@@ -289,7 +311,17 @@ mod tests {
     #[test]
     fn a_new_object_is_not_done() {
         at(&mut root(), "status", |status| {
-            assert_eq!(status.default, Some(JSON(json!({ "observedGeneration": -1 }))));
+            let default: ModelCacheStatus =
+                serde_json::from_value(status.default.clone().unwrap().0).unwrap();
+            assert_eq!(default.observed_generation, Some(-1));
+            let ready = condition::verdict(&default.conditions, Topic::Ready).unwrap();
+            assert_eq!((ready.status, ready.reason), (Answer::Unknown, Reason::NotChecked));
+            // What the operator finds replaces all of it.
+            let found = [Verdict::yes(Topic::Ready, Reason::Ready, "Done.")];
+            assert_eq!(
+                default.conditions.len(),
+                condition::conditions(&[], &found, 1, Timestamp::UNIX_EPOCH).len()
+            );
         });
     }
 

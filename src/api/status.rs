@@ -56,13 +56,19 @@ impl ModelCache {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Resolved {
+    /// The repo's own name on the Hub: another than in `spec.source.repo` where that is written in another case or is a name
+    /// that the repo had before.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 96), regex(pattern = r"^[ -~]*$"))]
+    pub repo: String,
+
     /// The revision that was asked for.
     pub revision: String,
 
-    /// The commit that it is pinned at.
+    /// The commit that it is pinned at; empty until it is known whether the volume holds another one from before.
     pub commit: String,
 
-    /// The first seven digits of the commit.
+    /// The first seven digits of the commit, or of the one that the Hub names now, until one is pinned.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub short_commit: String,
 
@@ -101,6 +107,11 @@ pub struct Cached {
 
     /// The snapshot's folder, from the root of the volume.
     pub path: String,
+
+    /// Names of the repo besides `spec.source.repo` by which programs find the snapshot.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), inner(length(max = 96), regex(pattern = r"^[ -~]*$")))]
+    pub names: Vec<String>,
 
     /// Hash of all that decides what lies on the volume; part of the name of the Job that put it there.
     pub inputs_hash: String,
@@ -178,7 +189,7 @@ pub struct Furthest {
 }
 
 /// How far a download is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Progress {
     /// Bytes on the volume so far.
@@ -190,6 +201,14 @@ pub struct Progress {
     /// The one in the other, from 0 to 100.
     #[schemars(range(min = 0, max = 100))]
     pub percent: i32,
+
+    /// Bytes that come from the Hub in a second, at the time of `updatedAt`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_per_second: Option<i64>,
+
+    /// When the download last told how far it is. It does so every two seconds as long as anything comes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub updated_at: Option<Time>,
 }
 
 #[cfg(test)]

@@ -76,7 +76,12 @@ impl RepoDir {
         &self.repo
     }
 
-    /// The folder itself: `models--namespace--name`.
+    /// The folder's name: `models--namespace--name`.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The folder itself.
     #[must_use]
     pub fn path(&self) -> PathBuf {
         self.cache.root().join(&self.name)
@@ -158,6 +163,11 @@ impl RepoDir {
     #[must_use]
     pub fn own(&self) -> PathBuf {
         self.path().join(".modelcache")
+    }
+
+    /// Where this folder says that the name of another leads to it.
+    pub(super) fn name_of(&self, other: &Self) -> PathBuf {
+        self.own().join(format!("{}.{}", other.name, super::redirect::END))
     }
 
     /// The record of one selection of one commit.

@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::{
     error::CacheError,
     layout::{CacheDir, RepoDir},
+    redirect::further_names,
     survey::{self, Entry, Identity, Survey},
     tree,
 };
@@ -35,6 +36,9 @@ pub struct Listed {
     /// Its type.
     #[serde(rename = "type")]
     pub kind: RepoType,
+    /// Further names by which readers find it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<RepoId>,
     /// The bytes of its snapshots, each content counted once.
     pub bytes: u64,
     /// Its snapshots, and commits that a ref names and that have none.
@@ -143,6 +147,7 @@ fn one(
     Ok(Listed {
         repo: dir.repo().id.clone(),
         kind: dir.repo().kind,
+        names: further_names(dir.cache(), dir.repo()),
         bytes: content_bytes(survey.snapshots.values().flatten()),
         revisions,
         unneeded,

@@ -10,6 +10,7 @@ use std::{
 use serde::Serialize;
 
 use super::{
+    disk,
     error::CacheError,
     layout::{CacheDir, RepoDir},
     leftovers::{is_alive, is_incomplete, is_quiet, sweep},
@@ -17,7 +18,7 @@ use super::{
     survey::{self, Survey, name, own_bytes},
 };
 use crate::{
-    hub::{Commit, RepoId, RepoType},
+    hub::{Commit, Repo, RepoId, RepoType},
     text::serialize_path,
 };
 
@@ -85,7 +86,7 @@ pub struct Item {
 pub enum Kind {
     /// A snapshot that nothing asks for.
     Snapshot,
-    /// What is known about a snapshot that is not there.
+    /// What is known about a snapshot that is not there, or a further name of a repo that is not.
     Trace,
     /// A content that no snapshot links to.
     Content,
@@ -103,7 +104,25 @@ pub fn prune(cache: &CacheDir, repo: Option<&RepoDir>, rules: &PruneRules) -> Re
             Err(error) => failed.push(error),
         }
     }
+    if repo.is_none() {
+        for named in survey::dangling(cache)? {
+            match drop_link(&named, rules) {
+                Ok(pruned) => repos.push(pruned),
+                Err(error) => failed.push(error),
+            }
+        }
+    }
     Ok(Pruning { repos, failed })
+}
+
+/// Drops a further name of a repo whose folder is not there any more: readers take the link for damage.
+fn drop_link(named: &RepoDir, rules: &PruneRules) -> Result<Pruned, CacheError> {
+    if !rules.dry_run {
+        disk::remove(named.root(), &named.path())?;
+    }
+    let item = Item { kind: Kind::Trace, path: named.name().into(), bytes: 0 };
+    let Repo { kind, id } = named.repo().clone();
+    Ok(Pruned { repo: id, kind, items: vec![item], in_use: false })
 }
 
 fn one(dir: &RepoDir, rules: &PruneRules, failed: &mut Vec<CacheError>) -> Result<Pruned, CacheError> {

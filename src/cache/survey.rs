@@ -18,6 +18,7 @@ use super::{
     layout::{CacheDir, RepoDir},
     leftovers::is_incomplete,
     record::Record,
+    redirect,
     refs::REF,
     resolve,
     root::{Entry as Place, Foreign, Root},
@@ -131,14 +132,29 @@ pub fn is_there(dir: &RepoDir) -> Result<bool, CacheError> {
     let path = dir.path();
     match dir.root().stat(&path) {
         Ok(stat) if stat.is_dir() => Ok(true),
+        Ok(_) if redirect::is_dangling(dir) => Ok(false),
         Ok(stat) => Err(unreadable(&path, Foreign::of(&path, &stat).into())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(unreadable(&path, error)),
     }
 }
 
-/// The repos of a cache, sorted.
+/// The repos of a cache, sorted, each once: by its further names it is no other.
 pub(super) fn repos(cache: &CacheDir) -> Result<Vec<RepoDir>, CacheError> {
+    let mut repos = places(cache)?;
+    repos.retain(|repo| !redirect::is_further(repo));
+    Ok(repos)
+}
+
+/// What leads to the folders of repos that are not there any more, sorted.
+pub(super) fn dangling(cache: &CacheDir) -> Result<Vec<RepoDir>, CacheError> {
+    let mut left = places(cache)?;
+    left.retain(redirect::is_dangling);
+    Ok(left)
+}
+
+/// All that has the name of a repo's folder, sorted.
+fn places(cache: &CacheDir) -> Result<Vec<RepoDir>, CacheError> {
     let root = cache.root();
     let entries = cache.reach().entries(root).map_err(|error| unreadable(root, error))?;
     let mut repos = Vec::new();

@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 use super::{env::Env, source::KindArg, tell};
 use crate::{
-    cache::{CacheDir, CacheError, RepoDir, is_there},
+    cache::{CacheDir, CacheError, RepoDir, is_there, locate},
     hub::Repo,
     reason::{Reason, exit},
     text::of_path,
@@ -51,7 +51,7 @@ impl PlaceArgs {
     pub(super) fn read(self) -> Result<Place, u8> {
         let cache = CacheDir::new(self.cache_dir.unwrap_or_else(|| Env::of_process().cache()));
         let repo = match self.repo.map(|id| id.parse()).transpose() {
-            Ok(id) => id.map(|id| cache.repo(&Repo { kind: self.kind.kind, id })),
+            Ok(id) => id.map(|id| locate(&cache, &Repo { kind: self.kind.kind, id })),
             Err(error) => {
                 tell(&format!("{}: {error}.", Reason::InvalidRepo));
                 return Err(exit::USAGE);

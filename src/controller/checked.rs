@@ -6,15 +6,20 @@ use kube::ResourceExt as _;
 
 use crate::{
     api::{ModelCache, condition},
-    hub::{Commit, Endpoint, Preflight},
+    hub::{Commit, Endpoint, Preflight, RepoId},
     reason::{Reason, Topic, Verdict},
 };
 
 use super::{observe::SecretState, source::Wanted};
 
+/// What nobody has to do who has done what a sentence of the Hub's asks for. Only the operator can promise that.
+const CONTINUES: &str = " The cache continues by itself.";
+
 /// The commit and what it holds, without the list of files, which may be long.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot {
+    /// The repo's own ID on the Hub, where that is told.
+    pub repo: Option<RepoId>,
     /// The commit that the files are of.
     pub commit: Commit,
     /// How many files match.
@@ -115,7 +120,11 @@ impl Checked {
     /// What the Hub answered.
     #[must_use]
     pub fn answered(wanted: Wanted, endpoint: Endpoint, preflight: Preflight) -> Self {
-        Self { wanted: Some(wanted), endpoint: Some(endpoint), ..Self::from(preflight) }
+        let mut checked = Self { wanted: Some(wanted), endpoint: Some(endpoint), ..Self::from(preflight) };
+        for verdict in checked.verdicts.iter_mut().filter(|verdict| is_settled_at_the_hub(verdict.reason)) {
+            verdict.message.push_str(CONTINUES);
+        }
+        checked
     }
 
     /// What was last told on the resource: while it is suspended, the Hub is not asked.
@@ -158,6 +167,11 @@ impl Checked {
     }
 }
 
+/// Whether what a person does at the Hub is all that is missing.
+const fn is_settled_at_the_hub(reason: Reason) -> bool {
+    matches!(reason, Reason::TermsNotAccepted | Reason::AccessPending | Reason::TokenLacksPermission)
+}
+
 /// The commit that the status is pinned at, as long as the spec asks for the same revision.
 #[must_use]
 pub fn pinned(cache: &ModelCache) -> Option<Commit> {
@@ -172,6 +186,7 @@ impl From<Preflight> for Checked {
     fn from(preflight: Preflight) -> Self {
         let Preflight { authenticated, authorized, resolved, snapshot, retry_after } = preflight;
         let snapshot = snapshot.map(|found| Snapshot {
+            repo: found.repo,
             commit: found.commit,
             files: u64::try_from(found.count).unwrap_or(u64::MAX),
             bytes: found.bytes,

@@ -85,7 +85,7 @@ pub fn granted(cache: &ModelCache) -> Checked {
         ],
         wanted: Some(Wanted::parse(&cache.spec).unwrap()),
         endpoint: Some(endpoint()),
-        snapshot: Some(Snapshot { commit, files: 3, bytes: 100 * MIB, latest: Some(latest) }),
+        snapshot: Some(Snapshot { repo: None, commit, files: 3, bytes: 100 * MIB, latest: Some(latest) }),
         retry_after: None,
     }
 }

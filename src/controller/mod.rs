@@ -33,6 +33,7 @@ mod progress;
 mod recall;
 mod reconcile;
 mod recorder;
+mod remarks;
 mod said;
 mod secrets;
 mod source;

@@ -136,6 +136,7 @@ pub fn record(
             Some(folder) => format!("{folder}/{}", report.path.unwrap_or_default()),
             None => report.path.unwrap_or_default(),
         },
+        names: report.names,
         inputs_hash: inputs.hash().to_owned(),
         bytes: i64::try_from(report.bytes).ok(),
         verified_at: report.verified_at.map(Time),

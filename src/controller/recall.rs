@@ -131,10 +131,11 @@ fn found(
 ) -> Option<Plan> {
     let commit: Commit = report.commit.as_deref()?.parse().ok()?;
     let (files, bytes) = (report.files, report.bytes);
+    let repo = checked.snapshot.as_ref().and_then(|told| told.repo.clone());
     let latest = checked.snapshot.as_ref().map_or_else(|| Some(commit.clone()), |told| told.latest.clone());
     let inputs = decide::inputs(seen, wanted, Some(commit.clone()), claim);
     let plan = plan::record(claim, &commit, &seen.cache.spec.source, &inputs, report);
-    Some(Plan { pin: Pin::Found(Snapshot { commit, files, bytes, latest }), ..plan })
+    Some(Plan { pin: Pin::Found(Snapshot { repo, commit, files, bytes, latest }), ..plan })
 }
 
 /// No commit is known yet, and a pod can mount the claim. A volume that no pod has used is empty.
@@ -168,10 +169,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        controller::{
-            fixtures::{self, at, bound, cache, ended, looked, next_job, refused, report, running},
-            status,
-        },
+        controller::fixtures::{self, at, bound, cache, ended, looked, next_job, refused, report, running},
         hub::Patterns,
     };
 
@@ -214,8 +212,12 @@ mod tests {
         assert!(arguments(&job).contains(&"--revision=main".to_owned()), "{:?}", arguments(&job));
         let container = &job.spec.as_ref().unwrap().template.spec.as_ref().unwrap().containers[0];
         assert_eq!(container.env.as_ref().unwrap()[0].name, "HF_HUB_OFFLINE");
-        let status = status::assemble(&seen.cache, &checked, &asked, at(20));
-        assert_eq!((status.resolved, status.latest), (None, None), "nothing is pinned yet");
+        let after = looked(seen, &checked, at(20));
+        let status = after.cache.status.clone().unwrap();
+        assert_eq!((checked::pinned(&after.cache), status.latest), (None, None), "nothing is pinned yet");
+        let resolved = status.resolved.unwrap();
+        let told = (resolved.commit.as_str(), resolved.short_commit.as_str(), resolved.size.as_str());
+        assert_eq!(told, ("", &fixtures::COMMIT[..7], "100Mi"), "what the Hub says is in the table");
     }
 
     #[test]

@@ -57,7 +57,8 @@ pub struct Context {
 }
 
 /// Looks at one resource. Running it again on an unchanged state writes nothing.
-#[tracing::instrument(skip_all, fields(namespace = cache.namespace(), name = cache.name_any()))]
+// No field `name`: that key is the span's own in a line of JSON.
+#[tracing::instrument(skip_all, fields(namespace = cache.namespace(), modelcache = cache.name_any()))]
 pub async fn reconcile(
     cache: Arc<Guarded<ModelCache>>,
     context: Arc<Context>,

@@ -7,6 +7,7 @@ use super::{
     checked::{Checked, Snapshot},
     patience::{self, Help},
     plan::{Pin, Plan},
+    remarks,
     standstill::{Judged, judge},
 };
 use crate::{
@@ -25,10 +26,18 @@ pub fn assemble(cache: &ModelCache, checked: &Checked, plan: &Plan, now: Timesta
         Pin::Open => None,
         Pin::Found(snapshot) => Some(snapshot),
     };
-    let resolved = resolved(cache, &old, snapshot);
+    let resolved = match (&plan.pin, &checked.snapshot) {
+        // What the Hub says is known all the same. Without a commit, nothing is pinned.
+        (Pin::Open, Some(told)) => {
+            resolved(cache, &old, Some(told)).map(|told| Resolved { commit: String::new(), ..told })
+        }
+        _ => resolved(cache, &old, snapshot),
+    };
     let latest = latest(cache, &old, snapshot, now);
-    let (mut verdicts, furthest) = verdicts(cache, &old, checked, plan, now);
-    verdicts.extend(update(cache, plan.cached.as_ref(), latest.as_ref()));
+    let update = update(cache, plan.cached.as_ref(), latest.as_ref());
+    let remarks = remarks::all(cache, checked, plan, resolved.as_ref(), update.as_ref());
+    let (mut verdicts, furthest) = verdicts(cache, &old, checked, plan, &remarks, now);
+    verdicts.extend(update);
     ModelCacheStatus {
         observed_generation: Some(generation),
         conditions: condition::conditions(&old.conditions, &verdicts, generation, now),
@@ -47,12 +56,14 @@ fn verdicts(
     old: &ModelCacheStatus,
     checked: &Checked,
     plan: &Plan,
+    remarks: &str,
     now: Timestamp,
 ) -> (Vec<Verdict>, Option<Furthest>) {
     let mut all = checked.verdicts.to_vec();
     all.push(plan.downloaded.clone());
     let Some((obstacle, help)) = obstacle(checked, plan) else {
-        all.push(ready(cache, plan));
+        let message = format!("{}{remarks}", plan.downloaded.message);
+        all.push(Verdict::yes(Topic::Ready, Reason::Ready, message));
         return (all, None);
     };
     let anew = plan.mended
@@ -85,18 +96,6 @@ pub fn obstacle<'a>(checked: &'a Checked, plan: &'a Plan) -> Option<(&'a Verdict
     Some((first, if is_of_hub { patience::help(first.reason) } else { plan.help }))
 }
 
-fn ready(cache: &ModelCache, plan: &Plan) -> Verdict {
-    let message = &plan.downloaded.message;
-    let message = if cache.spec.suspend {
-        format!(
-            "{message} It is suspended: while spec.suspend is true, the Hub is not asked for anything newer."
-        )
-    } else {
-        message.clone()
-    };
-    Verdict::yes(Topic::Ready, Reason::Ready, message)
-}
-
 /// A branch that has moved on since it was pinned. Told, never followed: all replicas run the same bytes until a person says so.
 fn update(cache: &ModelCache, cached: Option<&Cached>, latest: Option<&Latest>) -> Option<Verdict> {
     let (cached, latest) = (cached?, latest?);
@@ -123,7 +122,10 @@ fn resolved(cache: &ModelCache, old: &ModelCacheStatus, snapshot: Option<&Snapsh
     let Some(snapshot) = snapshot else {
         return old.resolved.clone().filter(|it| it.revision == cache.spec.source.revision);
     };
+    let told = snapshot.repo.as_ref().map(ToString::to_string);
+    let before = || old.resolved.as_ref().map(|it| it.repo.clone()).filter(|repo| !repo.is_empty());
     Some(Resolved {
+        repo: told.or_else(before).unwrap_or_else(|| cache.spec.source.repo.clone()),
         revision: cache.spec.source.revision.clone(),
         commit: snapshot.commit.to_string(),
         short_commit: snapshot.commit.short().to_owned(),

@@ -7,7 +7,7 @@ use super::job;
 use crate::{
     cache::CacheDir,
     fetch::Report,
-    hub::{Commit, Repo, RepoType, Revision},
+    hub::{Commit, Repo, RepoId, RepoType, Revision},
     reason::{Reason, exit},
 };
 
@@ -60,6 +60,9 @@ pub fn report(job: &Job, end: &ContainerStateTerminated) -> Result<Report, Repor
         Some(Ok(commit)) => Some(commit),
         Some(Err(_)) => return foreign("it names no commit"),
     };
+    if report.names.iter().any(|name| name.parse::<RepoId>().is_err()) {
+        return foreign("it names no repo");
+    }
     if let (Some(wanted), Some(commit)) = (order.revision.as_commit(), &commit)
         && wanted != *commit
     {
@@ -176,7 +179,7 @@ mod tests {
         let (reason, code) = if chance.bool() { (Reason::Verified, 0) } else { (Reason::VolumeFull, 73) };
         let mut report = good(reason);
         let noise = chance::text(chance, &["a", "/", "..", "$", "é", "\u{202e}", "0", "\n", "\\"], 6);
-        match chance.u8(..12) {
+        match chance.u8(..13) {
             0 => {
                 report["repo"] = json!(chance.choice(["acme/other", "ACME/tiny", "", "acme/tiny/"]).unwrap());
             }
@@ -209,13 +212,18 @@ mod tests {
             }
             8 => {
                 report = good(Reason::Verified);
-                report["bytes"] = json!(u64::MAX - chance.u64(..1 << 40));
+                report["names"] = json!(["ACME/tiny", chance.choice(["", "a/b/c", "../x"]).unwrap()]);
                 return (report.to_string(), 0);
             }
             9 => {
-                report["version"] = json!(chance.u32(2..));
+                report = good(Reason::Verified);
+                report["bytes"] = json!(u64::MAX - chance.u64(..1 << 40));
+                return (report.to_string(), 0);
             }
             10 => {
+                report["version"] = json!(chance.u32(2..));
+            }
+            11 => {
                 report["message"] = json!("x".repeat(chance.usize(4096..9000)));
             }
             _ => {

@@ -5,9 +5,10 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{activity, text};
@@ -63,6 +64,17 @@ pub struct Event {
     pub percent: u64,
 }
 
+/// A line of the log.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Line {
+    #[serde(flatten)]
+    event: Event,
+    /// Bytes that came from the Hub in a second since the last look.
+    bytes_per_second: u64,
+    at: Timestamp,
+}
+
 impl Progress {
     /// Says how much there is, and how much of it is on the volume already.
     pub(super) fn begin(&self, total: u64, total_files: u64, present: u64, present_files: u64) {
@@ -110,18 +122,41 @@ impl Progress {
 
     /// Hands a line to `print` whenever something has changed, at most every two seconds. Never returns.
     pub async fn print_lines(&self, mut print: impl FnMut(&str)) {
-        let mut last = None;
+        let (mut lines, mut looked) = (Lines::default(), Instant::now());
         loop {
             tokio::time::sleep(PAUSE).await;
-            let event = self.event();
-            if event.total_bytes > 0
-                && last.replace(event) != Some(event)
-                && let Ok(line) = serde_json::to_string(&event)
+            let since = looked.elapsed();
+            looked = Instant::now();
+            if let Some(line) = lines.next(self.event(), self.fetched(), since, Timestamp::now())
+                && let Ok(line) = serde_json::to_string(&line)
             {
                 print(&line);
             }
         }
     }
+}
+
+/// What was told before, by which it is known what is new.
+#[derive(Debug, Default)]
+struct Lines {
+    fetched: u64,
+    last: Option<(Event, bool)>,
+}
+
+impl Lines {
+    /// The next line, if it says anything new: also once that nothing comes any more.
+    fn next(&mut self, event: Event, fetched: u64, since: Duration, at: Timestamp) -> Option<Line> {
+        let came = fetched.saturating_sub(std::mem::replace(&mut self.fetched, fetched));
+        let told = (event, came > 0);
+        let is_new = event.total_bytes > 0 && self.last.replace(told) != Some(told);
+        is_new.then(|| Line { event, bytes_per_second: rate(came, since), at })
+    }
+}
+
+/// Bytes in a second.
+fn rate(bytes: u64, since: Duration) -> u64 {
+    let millis = since.as_millis().max(1);
+    u64::try_from(u128::from(bytes) * 1000 / millis).unwrap_or(u64::MAX)
 }
 
 /// The part of one file in the counters.
@@ -212,6 +247,33 @@ mod tests {
         assert_eq!(progress.event().downloaded_bytes, 90);
         progress.begin(100, 2, 0, 0);
         assert_eq!((progress.event().percent, progress.event().files), (90, 1));
+    }
+
+    #[test]
+    fn a_line_says_when_and_how_fast_and_once_that_nothing_comes_any_more() {
+        let (progress, mut lines) = (Arc::new(Progress::default()), Lines::default());
+        let at = "2026-01-01T12:00:00Z".parse().unwrap();
+        let mut next = |progress: &Progress| lines.next(progress.event(), progress.fetched(), PAUSE, at);
+        assert_eq!(next(&progress), None, "there is nothing yet");
+        progress.begin(1000, 1, 0, 0);
+        let file = progress.file("a", 1000, 1);
+        file.add(400);
+        let told = next(&progress).unwrap();
+        assert_eq!(
+            serde_json::to_value(&told).unwrap(),
+            json!({
+                "event": "progress", "downloadedBytes": 400, "totalBytes": 1000, "files": 0, "totalFiles": 1,
+                "percent": 40, "bytesPerSecond": 200, "at": "2026-01-01T12:00:00Z",
+            })
+        );
+        assert_eq!(next(&progress), Some(Line { bytes_per_second: 0, ..told }));
+        assert_eq!(next(&progress), None);
+    }
+
+    #[test]
+    fn a_rate_is_of_a_second() {
+        assert_eq!(rate(3 << 20, Duration::from_secs(2)), 3 << 19);
+        assert_eq!((rate(7, Duration::ZERO), rate(u64::MAX, Duration::from_millis(1))), (7000, u64::MAX));
     }
 
     #[test]

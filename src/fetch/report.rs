@@ -44,6 +44,9 @@ pub struct Report {
     /// The snapshot as seen from the root of the cache, when it is complete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+    /// Further names of the repo by which programs find the snapshot in the cache.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
     /// When the last byte was verified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified_at: Option<Timestamp>,
@@ -76,6 +79,7 @@ impl Report {
             bytes: 0,
             downloaded_bytes: 0,
             path: None,
+            names: Vec::new(),
             verified_at: None,
             seconds: 0,
             retry_after_seconds: None,
@@ -155,6 +159,7 @@ mod tests {
             bytes: 4,
             downloaded_bytes: 5,
             path: Some("datasets--org--name/snapshots/0f".to_owned()),
+            names: vec!["Org/name".to_owned()],
             verified_at: Some("2026-01-02T03:04:05Z".parse().unwrap()),
             seconds: 6,
             retry_after_seconds: Some(7),
@@ -166,7 +171,7 @@ mod tests {
             json!({
                 "version": 1, "repo": "org/name", "type": "dataset", "revision": "main", "commit": "0f".repeat(20),
                 "reason": "Verified", "message": "fine", "files": 3, "bytes": 4, "downloadedBytes": 5,
-                "path": "datasets--org--name/snapshots/0f", "verifiedAt": "2026-01-02T03:04:05Z", "seconds": 6,
+                "path": "datasets--org--name/snapshots/0f", "names": ["Org/name"], "verifiedAt": "2026-01-02T03:04:05Z", "seconds": 6,
                 "retryAfterSeconds": 7,
             })
         );

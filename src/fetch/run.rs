@@ -26,12 +26,13 @@ use super::{
 use crate::{cache::Scratch, hub::XetFiles};
 use crate::{
     cache::{
-        CacheError, Links, Publication, Record, RepoDir, Selection, abandoned, check_refs, commit_of_ref,
-        prepare, require_space, resumable, settle, sweep, write_refs,
+        CacheError, Links, Publication, Record, RepoDir, Selection, abandoned, add_name, check_refs,
+        commit_of_ref, further_names, locate, prepare, require_space, resumable, settle, settle_folder,
+        sweep, write_refs,
     },
     hub::{
-        Commit, Digest, Hub, HubError, Patience, Preflight, Question, RepoFile, Revision, Snapshot, Token,
-        TokenRecord, advice, preflight,
+        Commit, Digest, Hub, HubError, Patience, Preflight, Question, Repo, RepoFile, RepoId, Revision,
+        Snapshot, Token, TokenRecord, advice, preflight,
     },
     reason::{Reason, Topic},
     units,
@@ -52,7 +53,7 @@ pub async fn fetch(
     stop: impl Future<Output = ()>,
 ) -> Report {
     let started = Instant::now();
-    let target = OnceLock::new();
+    let (target, waiting) = (OnceLock::new(), Waiting::default());
     let (alive, mut all_ended) = mpsc::channel(1);
     let run = Run {
         request,
@@ -60,7 +61,7 @@ pub async fn fetch(
         selection: Selection::of(&request.patterns),
         target: &target,
         progress,
-        waiting: Waiting::default(),
+        waiting: &waiting,
         alive,
     };
     let result = select! {
@@ -84,7 +85,7 @@ pub async fn fetch(
     report.downloaded_bytes = progress.fetched();
     report.seconds = started.elapsed().as_secs();
     match result {
-        Ok(Done { record, note }) => {
+        Ok(Done { record, names, note }) => {
             report.message = format!(
                 "{} at {} is complete and verified: {}, {}.{note}",
                 request.repo,
@@ -96,6 +97,7 @@ pub async fn fetch(
             (report.files, report.bytes) = (record.files.len() as u64, record.bytes);
             report.commit = Some(record.commit.to_string());
             report.verified_at = Some(record.verified_at);
+            report.names = names.iter().map(ToString::to_string).collect();
         }
         Err(error) => {
             report.reason = error.reason();
@@ -117,28 +119,47 @@ struct Target {
 /// A good end.
 struct Done {
     record: Record,
+    /// The further names by which readers find it.
+    names: Vec<RepoId>,
     /// What else a person should know.
     note: String,
 }
 
 impl From<Record> for Done {
     fn from(record: Record) -> Self {
-        Self { record, note: String::new() }
+        Self { record, names: Vec::new(), note: String::new() }
     }
 }
 
+#[derive(Clone)]
 struct Run<'a> {
     request: &'a FetchRequest,
     dir: RepoDir,
     selection: Selection,
     target: &'a OnceLock<Target>,
     progress: &'a Arc<Progress>,
-    waiting: Waiting,
+    waiting: &'a Waiting,
     alive: Alive,
 }
 
 impl Run<'_> {
+    /// All of it, in the folder to which the name leads, whatever that one's name is.
     async fn all(&self) -> Result<Done, FetchError> {
+        let FetchRequest { cache, repo, .. } = self.request.clone();
+        let dir = spawn_blocking({
+            let (cache, repo) = (cache.clone(), repo.clone());
+            move || locate(&cache, &repo)
+        });
+        let done = self.in_folder(dir.await?).made().await?;
+        let names = spawn_blocking(move || further_names(&cache, &repo)).await?;
+        Ok(Done { names, ..done })
+    }
+
+    fn in_folder(&self, dir: RepoDir) -> Self {
+        Self { dir, ..self.clone() }
+    }
+
+    async fn made(&self) -> Result<Done, FetchError> {
         let FetchRequest { repo, revision, offline, .. } = self.request;
         // A commit never changes, so what is complete stays so, and nobody has to be asked.
         if revision.as_commit().is_some() || *offline {
@@ -150,7 +171,7 @@ impl Run<'_> {
             }
         }
         match self.ask().await {
-            Ok((hub, token, snapshot)) => self.bring(&hub, token, snapshot).await.map(Done::from),
+            Ok((hub, token, snapshot)) => self.bring_by_both_names(&hub, token, snapshot).await,
             Err(error) => self.make_do(error).await,
         }
     }
@@ -249,9 +270,47 @@ impl Run<'_> {
             && let Some(record) = self.complete_here(commit_of_ref(&self.dir, &self.request.revision)).await?
         {
             tracing::warn!(%error, "using what is complete in the cache");
-            return Ok(Done { record, note: format!(" The Hub did not confirm it: {error}") });
+            return Ok(Done { note: format!(" The Hub did not confirm it: {error}"), ..record.into() });
         }
         Err(error)
+    }
+
+    /// Where the Hub has another name for the repo than was asked for, readers may ask for both.
+    async fn bring_by_both_names(
+        &self,
+        hub: &Hub,
+        token: Option<Token>,
+        snapshot: Snapshot,
+    ) -> Result<Done, FetchError> {
+        let FetchRequest { repo: asked, cache, .. } = self.request.clone();
+        let own = Repo { kind: asked.kind, id: snapshot.repo.clone().unwrap_or_else(|| asked.id.clone()) };
+        // Who wants no links gets none here either.
+        let may_link = self.request.links != Some(Links::Files);
+        let run = if may_link {
+            let (asked, own) = (asked.clone(), own.clone());
+            self.in_folder(spawn_blocking(move || settle_folder(&asked, &own, &cache)).await??)
+        } else {
+            self.clone()
+        };
+        let record = run.bring(hub, token, snapshot).await?;
+        if own == asked {
+            return Ok(record.into());
+        }
+        let added = spawn_blocking({
+            let (dir, own) = (run.dir.clone(), own.clone());
+            move || if may_link { add_name(&dir, &own) } else { Ok(false) }
+        });
+        // What is complete stays so without it.
+        let added = added.await?.unwrap_or_else(|error| {
+            tracing::warn!(%error, "no further name");
+            false
+        });
+        let note = if added {
+            format!(" The Hub calls the repo {}: programs find it under both names.", own.id)
+        } else {
+            format!(" The Hub calls the repo {}, but programs find this only as {}.", own.id, asked.id)
+        };
+        Ok(Done { note, ..record.into() })
     }
 
     /// Brings what is missing, and makes the whole visible.
@@ -275,7 +334,7 @@ impl Run<'_> {
             token: Mutex::new(token),
             limits: &self.request.limits,
             progress: self.progress,
-            waiting: &self.waiting,
+            waiting: self.waiting,
             alive: &self.alive,
             #[cfg(feature = "xet")]
             xet: self.in_xet(hub, &commit, &files).await?,

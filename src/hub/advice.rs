@@ -4,8 +4,8 @@
 use std::{fmt::Write, io};
 
 use super::{
-    Endpoint, HubError, NameError, Patterns, Refusal, Repo, Revision, Slip, TokenError, TokenState, Trouble,
-    refusal,
+    Endpoint, HubError, NameError, Patterns, Refusal, Repo, RepoId, Revision, Slip, TokenError, TokenState,
+    Trouble, refusal,
 };
 use crate::{
     reason::Reason,
@@ -148,6 +148,12 @@ pub fn resolved(subject: &Subject<'_>, commit: &str, moved: bool, count: usize, 
     }
 }
 
+/// The sentence for a repo that has another name on the Hub than it was asked for by.
+#[must_use]
+pub fn own_name(subject: &Subject<'_>, own: &RepoId) -> Option<String> {
+    (*own != subject.repo.id).then(|| format!(" The Hub calls the repo {own}."))
+}
+
 fn refused(refusal: &Refusal, subject: &Subject<'_>) -> String {
     let Subject { repo, revision, endpoint } = subject;
     let page = endpoint.page(repo);
@@ -183,15 +189,15 @@ fn refused(refusal: &Refusal, subject: &Subject<'_>) -> String {
         ),
         Reason::TermsNotAccepted if refusal.words.contains("has been reset") => format!(
             "The authors of {repo} have reset the access of the account of this token. Open {page} with \
-             that account and ask again; the cache continues by itself."
+             that account and ask again."
         ),
         Reason::TermsNotAccepted => format!(
             "The account of this token has not accepted the terms of {repo}. Open {page} with that \
-             account and agree; the cache continues by itself."
+             account and agree."
         ),
         Reason::AccessPending => format!(
             "The authors of {repo} have not yet decided on the access of the account of this token. See \
-             {page}; the cache continues by itself once they agree."
+             {page}."
         ),
         Reason::AccessRejected => format!(
             "The authors of {repo} have rejected the access of the account of this token, and asking \
@@ -200,12 +206,11 @@ fn refused(refusal: &Refusal, subject: &Subject<'_>) -> String {
         Reason::TokenLacksPermission if refusal.words.to_ascii_lowercase().contains("fine-grained") => {
             format!(
                 "This fine-grained token may not read gated repos such as {repo}. Edit it at {tokens}: \
-             enable access to public gated repositories; the cache continues by itself."
+             enable access to public gated repositories."
             )
         }
         Reason::TokenLacksPermission if refusal::needs_approval(&refusal.words) => format!(
-            "The organization of {repo} has not approved this token.{words} Ask one of its administrators to approve it; \
-             the cache continues by itself."
+            "The organization of {repo} has not approved this token.{words} Ask one of its administrators to approve it."
         ),
         Reason::TokenLacksPermission => format!(
             "This token may not be used for {repo}.{words} Give another one of the account, from \

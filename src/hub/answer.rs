@@ -8,7 +8,7 @@ use serde::{
 };
 use serde_json::Value;
 
-use super::{Commit, Digest, NameError, Refusal, RepoFile, RepoPath, error::HubError};
+use super::{Commit, Digest, NameError, Refusal, RepoFile, RepoId, RepoPath, error::HubError};
 
 const HTML: &str =
     "an HTML page came in its place; something on the way, such as a proxy, answered instead of the Hub";
@@ -25,6 +25,8 @@ pub struct Identity {
 /// What a revision stands for. Public even on gated repos: it proves nothing about access.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RevisionInfo {
+    /// The repo's own ID, where it is told: another than was asked for where that is written in another case or was given up.
+    pub repo: Option<RepoId>,
     /// The commit.
     pub commit: Commit,
     /// Only some accounts see the repo.
@@ -92,6 +94,8 @@ pub(super) fn revision(body: &[u8]) -> Result<RevisionInfo, Unusable> {
     struct Wire {
         sha: String,
         #[serde(default)]
+        id: Value,
+        #[serde(default)]
         private: bool,
         #[serde(default)]
         gated: Value,
@@ -103,6 +107,7 @@ pub(super) fn revision(body: &[u8]) -> Result<RevisionInfo, Unusable> {
     }
     let wire: Wire = json(body)?;
     Ok(RevisionInfo {
+        repo: wire.id.as_str().and_then(|id| id.parse().ok()),
         commit: wire.sha.parse().map_err(|error: NameError| Unusable::Wrong(error.to_string()))?,
         private: wire.private,
         // `false`, "auto" or "manual".
@@ -368,6 +373,20 @@ mod tests {
         let bare = revision(format!(r#"{{"sha":"{SHA1}"}}"#).as_bytes()).unwrap();
         assert!(!bare.gated && !bare.private && !bare.disabled);
         assert!(wrong(revision(br#"{"sha":"main"}"#)).contains("not a commit"));
+    }
+
+    #[test]
+    fn the_name_of_a_repo_is_told_where_it_can_be_one() {
+        for (id, expected) in [
+            (r#""id":"Acme/tiny""#, Some("Acme/tiny")),
+            (r#""id":"models/acme/tiny""#, None),
+            (r#""id":"../x""#, None),
+            (r#""id":7"#, None),
+            (r#""other":1"#, None),
+        ] {
+            let info = revision(format!(r#"{{"sha":"{SHA1}",{id}}}"#).as_bytes()).unwrap();
+            assert_eq!(info.repo.as_ref().map(RepoId::as_str), expected, "{id}");
+        }
     }
 
     #[test]

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use super::{
-    Commit, Hub, HubError, Patterns, Refusal, Repo, RepoFile, Revision, RevisionInfo, Token, TokenRecord,
-    TokenState,
+    Commit, Hub, HubError, Patterns, Refusal, Repo, RepoFile, RepoId, Revision, RevisionInfo, Token,
+    TokenRecord, TokenState,
     advice::{self, Subject},
 };
 use crate::reason::{Reason, Topic, Verdict};
@@ -50,6 +50,8 @@ impl<'a> Question<'a> {
 /// The files to be downloaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
+    /// The repo's own ID on the Hub, where that is told.
+    pub repo: Option<RepoId>,
     /// The commit that they belong to.
     pub commit: Commit,
     /// The wanted files, in order of path; none where they were only counted.
@@ -309,7 +311,8 @@ impl Round<'_> {
         };
         let latest = self.newest(&now).await;
         let commit = pinned.cloned().unwrap_or(now);
-        let number = told.and_then(|info| info.files_of(&commit));
+        let number = told.as_ref().and_then(|info| info.files_of(&commit));
+        let own = told.and_then(|info| info.repo);
         let (mut names, mut sum) = (Names::default(), Wanted::default());
         let mut files = Vec::new();
         let wanted = |path: &str| {
@@ -337,7 +340,7 @@ impl Round<'_> {
             return Err(self.nothing(&names));
         }
         let Wanted { count, bytes, proof } = sum;
-        Ok((Snapshot { commit, files, count, bytes, listed: names.listed, latest }, proof))
+        Ok((Snapshot { repo: own, commit, files, count, bytes, listed: names.listed, latest }, proof))
     }
 
     /// What is newer than a commit, only the branch can tell that it was taken from. Nothing else depends on it: where it does
@@ -391,10 +394,11 @@ impl Round<'_> {
     }
 
     fn success(&self, snapshot: Snapshot, token_is_good: bool) -> Preflight {
-        let Snapshot { commit, latest, count, bytes, .. } = &snapshot;
+        let Snapshot { repo, commit, latest, count, bytes, .. } = &snapshot;
         // Told only once it makes a difference: the first look at a branch and all later ones say the same.
         let moved = latest.as_ref().is_some_and(|latest| latest != commit);
-        let message = advice::resolved(&self.subject, commit.short(), moved, *count, *bytes);
+        let mut message = advice::resolved(&self.subject, commit.short(), moved, *count, *bytes);
+        message.extend(repo.as_ref().and_then(|own| advice::own_name(&self.subject, own)));
         Preflight {
             authenticated: self.authenticated(token_is_good),
             authorized: self.authorized(),

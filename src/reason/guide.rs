@@ -143,8 +143,11 @@ impl Reason {
                 "Nothing. A token raises the limit, and so does a paid plan.",
             ),
             Self::NotChecked => bad(
-                "An earlier condition is not True, or the ModelCache is suspended.",
-                "Find the first condition that is not True, and fix that one.",
+                "An earlier condition is not True, or the ModelCache is suspended. On Ready: no operator has looked at it, because \
+                 none runs, or none watches this namespace.",
+                "Find the first condition that is not True, and fix that one. If there is none but Ready, see whether the operator \
+                 runs (`kubectl get pods -A -l app.kubernetes.io/name=modelcache`), and have the namespace added to its \
+                 `namespaces`.",
             ),
             Self::Verified => {
                 good("The download Job reported that every file is in place and has the right hash.")

@@ -61,7 +61,7 @@ async fn conditions_of_several_managers_live_side_by_side() {
     ];
     server.apply_status("modelcache", "shared", &ours(&first)).await;
     server.apply_status("reviewer", "shared", &theirs).await;
-    let progress = json!({ "progress": Progress { downloaded_bytes: 1, total_bytes: 4, percent: 25 } });
+    let progress = json!({ "progress": Progress { downloaded_bytes: 1, total_bytes: 4, percent: 25, ..Progress::default() } });
     server.apply_status("modelcache-progress", "shared", &progress).await;
     let done = [Verdict::yes(Topic::Ready, Reason::Ready, "All is there.")];
     let status = server.apply_status("modelcache", "shared", &ours(&done)).await.status.unwrap();
@@ -110,7 +110,14 @@ async fn the_table_alone_tells_the_story() {
     assert_eq!(table[0].join(" "), "NAME READY REASON REPO COMMIT SIZE PROGRESS CLAIM AGE");
     assert_eq!(table[1][..8].join(" "), "llama False Downloading org/name 0123456 25.1Gi 40 models");
     let wide = server.kubectl(&["get", "models", "-o", "wide"]);
-    assert!(wide.contains("REVISION") && wide.contains("main") && wide.contains("2 of 4 files."), "{wide}");
+    assert!(
+        wide.contains("REVISION")
+            && wide.contains("TOKEN")
+            && wide.contains("UPDATE")
+            && wide.contains("main")
+            && wide.contains("2 of 4 files."),
+        "{wide}"
+    );
 
     let explained = server.kubectl(&["explain", "mcache.spec.source.revision"]);
     assert!(explained.contains("The branch, tag or commit to fetch."), "{explained}");

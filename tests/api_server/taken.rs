@@ -69,7 +69,14 @@ async fn defaults_are_filled_in() {
             "suspend": false,
         })
     );
-    assert_eq!(made.data["status"], json!({ "observedGeneration": -1 }), "kstatus would call it done");
+    // It says so by itself that nobody has looked at it; `kstatus` would call it done without a generation.
+    let status = &made.data["status"];
+    assert_eq!(status["observedGeneration"], -1);
+    let conditions = status["conditions"].as_array().unwrap();
+    assert_eq!(
+        (conditions.len(), &conditions[0]["type"], &conditions[0]["status"]),
+        (1, &json!("Ready"), &json!("Unknown"))
+    );
 
     let more = json!({ "tokenSecretRef": { "name": "a" }, "storage": { "claim": {} } });
     let made = server.create("more", &spec(&more)).await.unwrap();

@@ -11,6 +11,7 @@ use crate::commands::{CLUSTER, helm, kubectl, kubectl_with};
 const BRIDGE: [u8; 4] = [10, 88, 0, 1];
 const NAMESPACE: &str = "chart-life";
 const SYSTEM: &str = "--namespace modelcache-system";
+const CACHE: &str = "{apiVersion: modelcache.internal/v1alpha1, kind: ModelCache, metadata: {name: life}, spec: {source: {repo: acme/life}}}";
 const PATIENCE: Duration = Duration::from_secs(180);
 
 fn hub() -> StandinHub {
@@ -52,8 +53,7 @@ fn install(hub: &StandinHub, more: &str) -> String {
 }
 
 fn apply_cache(namespace: &str) {
-    let cache = "{apiVersion: modelcache.internal/v1alpha1, kind: ModelCache, metadata: {name: life}, spec: {source: {repo: acme/life}}}";
-    kubectl_with(cache, &format!("apply -n {namespace} -f -")).unwrap();
+    kubectl_with(CACHE, &format!("apply -n {namespace} -f -")).unwrap();
 }
 
 fn wait_ready(namespace: &str) {
@@ -195,6 +195,8 @@ async fn data_survive_whatever_becomes_of_the_release() {
     wait_ready(NAMESPACE);
     let refused = pod("elsewhere", &other).unwrap_err();
     assert!(refused.contains(&format!("modelcache does not look after the namespace {other}")), "{refused}");
+    let cache = kubectl_with(CACHE, &format!("apply -n {other} -f -")).unwrap_err();
+    assert!(cache.contains("so that nothing would come of this ModelCache"), "{cache}");
     let account = "--as=system:serviceaccount:modelcache-system:modelcache";
     assert_eq!(kubectl(&format!("auth can-i get secrets {account} -n {NAMESPACE}")).unwrap().trim(), "yes");
     kubectl(&format!("auth can-i get secrets {account} -n {other}")).unwrap_err();

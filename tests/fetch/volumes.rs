@@ -271,3 +271,50 @@ async fn names_that_a_medium_cannot_tell_apart_or_hold_are_refused() {
         assert_eq!(reports.len(), 2, "{output:?}");
     }
 }
+
+#[tokio::test]
+async fn a_file_system_without_links_takes_one_letter_case_for_another_and_has_no_second_name() {
+    if !has_exfat() {
+        return;
+    }
+    let (python, judge) = (venv().join("bin/python"), root().join("tests/python/judge.py"));
+    let script = |names: [&str; 2]| {
+        let [first, second] = names;
+        format!(
+            r#"truncate -s 64M "$0.img"; mkfs.exfat "$0.img" >/dev/null
+            device=$(losetup --find --show "$0.img")
+            trap 'cd /; umount "$0"; losetup --detach "$device"' EXIT
+            mount.exfat-fuse "$device" "$0" >/dev/null 2>&1
+            for name in {first} {second}; do "$1" fetch $name --cache-dir "$0" -o json; done
+            for name in {first} {second}; do
+                '{}' '{}' offline-load "$0" $name --revision main >/dev/null
+            done
+            "$1" list -o json --cache-dir "$0" | wc -l"#,
+            python.display(),
+            judge.display()
+        )
+    };
+    for names in [["ACME/Tiny", "acme/tiny"], ["acme/tiny", "ACME/Tiny"]] {
+        let stage = Stage::new().await;
+        let Some(output) = in_own_mounts(&stage, &script(names)) else { return };
+        let (reports, rest) = reports(&output);
+        let found: Vec<_> =
+            reports.iter().map(|it| (it.reason, it.downloaded_bytes > 0, &it.names[..])).collect();
+        let further = |name: &str| vec![name.to_owned()];
+        // Only the Hub's answer to the second fetch, or to the first, tells that both are one repo.
+        let first = if names[1] == "acme/tiny" { further("acme/tiny") } else { Vec::new() };
+        assert_eq!(
+            found,
+            [(Reason::Verified, true, &first[..]), (Reason::Verified, false, &further(names[0])[..])]
+        );
+        assert_eq!(rest, ["1"]);
+    }
+    // Another name would need a link.
+    let stage = Stage::new().await;
+    stage.hub.rename("acme/tiny", "acme/new");
+    let Some(output) = in_own_mounts(&stage, &script(["acme/tiny", "acme/new"])) else { return };
+    let (reports, rest) = reports(&output);
+    assert!(reports[0].message.ends_with("but programs find this only as acme/tiny."), "{:?}", reports[0]);
+    assert!(reports.iter().all(|report| report.reason == Reason::Verified && report.names.is_empty()));
+    assert_eq!(rest, ["2"]);
+}

@@ -399,7 +399,15 @@ async fn a_renamed_repo_answers_under_its_old_name() {
     let story = Story::begin().await;
     story.hub.rename("bob/gated", "bob/renamed");
     story.hub.accept_terms("alice", "bob/renamed");
-    assert_eq!(reasons(&story.ask(&ask("bob/gated").with("hf_alice")).await), FINE);
+    for name in ["bob/gated", "Bob/RENAMED"] {
+        let answers = story.ask(&ask(name).with("hf_alice")).await;
+        assert_eq!(reasons(&answers), FINE);
+        assert_eq!(answers.snapshot.unwrap().repo.unwrap().as_str(), "bob/renamed");
+        let message = &answers.resolved.message;
+        assert!(message.ends_with(" The Hub calls the repo bob/renamed."), "{message}");
+    }
+    let message = story.ask(&ask("bob/renamed").with("hf_alice")).await.resolved.message;
+    assert!(!message.contains("The Hub calls"), "{message}");
 }
 
 #[tokio::test]

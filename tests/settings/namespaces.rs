@@ -5,7 +5,10 @@ use kube::{
     ResourceExt as _,
     api::{ListParams, Patch, PatchParams, PostParams},
 };
-use modelcache::{api::ModelCache, reason::Topic};
+use modelcache::{
+    api::{ModelCache, condition},
+    reason::{Answer, Reason, Topic},
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -95,6 +98,8 @@ async fn an_operator_with_roles_in_two_namespaces_works_there_and_nowhere_else()
     for team in [&closed, &elsewhere] {
         let cache = team.get("model").await;
         assert_eq!(cache.status.as_ref().unwrap().observed_generation, Some(-1), "{}", show(&cache));
+        let ready = condition::verdict(cache.conditions(), Topic::Ready).unwrap();
+        assert_eq!((ready.status, ready.reason), (Answer::Unknown, Reason::NotChecked));
     }
     let warnings = operator.warnings();
     assert_eq!(warnings.len(), 2, "a line for each closed namespace: {warnings:#?}");

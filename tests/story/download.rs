@@ -64,6 +64,34 @@ async fn one_yaml_fills_a_volume_and_a_pod_loads_the_gated_model_offline() {
 
 #[tokio::test]
 #[ignore = "needs a cluster: make test"]
+async fn a_repo_that_is_asked_for_in_another_case_or_by_a_former_name_loads_by_both() {
+    let (_cluster, team) = team("names").await;
+    hub().add(model("acme/names-case"));
+    hub().add(model("acme/names-former"));
+    hub().rename("acme/names-former", "acme/names-now");
+    for (name, asked, own) in
+        [("case", "ACME/Names-Case", "acme/names-case"), ("former", "acme/names-former", "acme/names-now")]
+    {
+        team.cache(name, spec(asked)).await;
+        let cache = team.ready(name).await;
+        let status = cache.status.clone().unwrap();
+        assert_eq!(
+            (status.resolved.unwrap().repo, status.cached.unwrap().names),
+            (own.to_owned(), vec![own.to_owned()])
+        );
+        let ready = message(&cache, Topic::Ready);
+        assert!(
+            ready.ends_with(&format!("The Hub calls the repo {own}: programs find it under both names.")),
+            "{ready}"
+        );
+        for repo in [asked, own] {
+            assert_eq!(team.python(name, &load(repo)).await.trim(), FILES, "{repo}");
+        }
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make test"]
 async fn the_data_stay_usable_when_the_token_is_revoked_and_when_the_operator_is_new() {
     let leave = leave_to_replace_the_operator().await;
     let (cluster, team) = team("revoked").await;

@@ -63,7 +63,7 @@ async fn kubectl_alone_tells_the_story() {
     }
 
     let remedy = message(&bad, Topic::Authorized);
-    assert!(remedy.contains("agree; the cache continues by itself"), "{remedy}");
+    assert!(remedy.contains("agree. The cache continues by itself."), "{remedy}");
     eventually("condition and event in the description", || async {
         let text = said(&team, "describe mcache bad");
         let (status, events) = text.split_once("\nEvents:\n")?;

@@ -14,7 +14,7 @@ use standin_hub::{Access, Gate, Repo};
 use crate::{
     cluster::{eventually, holds, show},
     download::{FILES, load},
-    volumes::{claim, disk, drop_disk, free_folder},
+    volumes::{disk, drop_disk, free_folder},
     world::{TOKEN, USER, hub, made, model, team},
 };
 
@@ -106,7 +106,6 @@ async fn two_models_come_onto_a_claim_of_the_users() {
     for id in ["acme/base", "acme/adapter"] {
         hub().add(model(id));
     }
-    claim(&team, "models").await;
     for object in sample("shared-claim.yaml") {
         team.apply(object).await;
     }

@@ -26,4 +26,5 @@ mod mount;
 mod patterns;
 mod pipelines;
 mod prune;
+mod redirects;
 mod terminal;

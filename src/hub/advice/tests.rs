@@ -126,7 +126,7 @@ fn the_example_of_the_design_is_word_for_word() {
     assert_eq!(
         explain(&HubError::Refused(refusal), &subject),
         "The account of this token has not accepted the terms of meta-llama/Llama-3.1-8B. Open \
-         https://huggingface.co/meta-llama/Llama-3.1-8B with that account and agree; the cache continues by itself."
+         https://huggingface.co/meta-llama/Llama-3.1-8B with that account and agree."
     );
 }
 
