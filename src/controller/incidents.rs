@@ -73,7 +73,8 @@ impl World {
         });
         assert!(now >= since);
         let total = i64::try_from(100 * MIB).unwrap();
-        self.seen.progress = Some(Progress { downloaded_bytes: bytes, total_bytes: total, percent: 0 });
+        self.seen.progress =
+            Some(Progress { downloaded_bytes: bytes, total_bytes: total, ..Progress::default() });
     }
 
     fn fails(&mut self, reason: &str, now: i64) {

@@ -35,9 +35,12 @@ impl Neighbour {
         known
             .iter()
             .filter(|other| other.metadata.uid != cache.metadata.uid && place(other) == place(cache))
+            .filter(|other| !names(other).is_disjoint(&names(cache)))
             .map(|other| {
                 let status = other.status.as_ref();
-                let commit = status.and_then(|status| Some(status.resolved.as_ref()?.commit.clone()));
+                let commit = status
+                    .and_then(|status| Some(status.resolved.as_ref()?.commit.clone()))
+                    .filter(|commit| !commit.is_empty());
                 let cached = status.and_then(|status| Some(&status.cached.as_ref()?.commit));
                 let needs_help = condition::find(other.conditions(), Topic::Stalled).is_some();
                 Self {
@@ -77,9 +80,16 @@ fn is_nameless(refs: &BTreeSet<String>) -> bool {
     refs.iter().all(|name| name.parse::<Commit>().is_ok())
 }
 
-fn place(cache: &ModelCache) -> (Option<String>, String, Option<&str>, &str, SourceType) {
-    let spec = &cache.spec;
-    (cache.namespace(), cache.claim_name(), cache.folder(), &spec.source.repo, spec.source.kind)
+fn place(cache: &ModelCache) -> (Option<String>, String, Option<&str>, SourceType) {
+    (cache.namespace(), cache.claim_name(), cache.folder(), cache.spec.source.kind)
+}
+
+/// The names of its repo: the spec's, and the Hub's own once it is known. Letter case is none: the Hub has no two repos that
+/// differ in it alone, and they are one folder on the volume.
+fn names(cache: &ModelCache) -> BTreeSet<String> {
+    let resolved = cache.status.as_ref().and_then(|status| status.resolved.as_ref());
+    let own = resolved.map(|resolved| resolved.repo.as_str()).filter(|name| !name.is_empty());
+    own.into_iter().chain([cache.spec.source.repo.as_str()]).map(str::to_ascii_lowercase).collect()
 }
 
 fn refs(cache: &ModelCache) -> BTreeSet<String> {
@@ -100,4 +110,51 @@ pub fn conflict<'a>(
         .filter(|other| other.commit.as_deref().is_some_and(|theirs| theirs != commit))
         .filter(|other| other.goes_first(cache))
         .find_map(|other| Some((other, other.refs.intersection(&ours).next()?.clone())))
+}
+
+#[cfg(test)]
+mod tests {
+    use pretty_assertions::assert_eq;
+
+    use super::*;
+    use crate::{
+        api::{ModelCacheStatus, Resolved},
+        controller::fixtures,
+    };
+
+    /// Another ModelCache on the claim, of which the status says this much of its repo.
+    fn other(repo: &str, resolved: Option<(&str, &str)>) -> ModelCache {
+        let mut cache = fixtures::cache();
+        cache.metadata.uid = Some("other".to_owned());
+        cache.metadata.name = Some("other".to_owned());
+        cache.spec.source.repo = repo.to_owned();
+        cache.status = resolved.map(|(repo, commit)| ModelCacheStatus {
+            resolved: Some(Resolved {
+                repo: repo.to_owned(),
+                commit: commit.to_owned(),
+                ..Resolved::default()
+            }),
+            ..ModelCacheStatus::default()
+        });
+        cache
+    }
+
+    #[test]
+    fn a_repo_is_one_whatever_it_is_called() {
+        let mut cache = fixtures::cache();
+        cache.spec.storage.existing_claim = Some("models".to_owned());
+        for (repo, resolved, expected) in [
+            ("acme/tiny", None, Some(None)),
+            ("ACME/Tiny", Some(("acme/tiny", "")), Some(None)),
+            ("acme/former-name", Some(("Acme/Tiny", "f")), Some(Some("f"))),
+            ("acme/former-name", None, None),
+            ("acme/another", Some(("acme/another", "f")), None),
+        ] {
+            let mut other = other(repo, resolved);
+            other.spec.storage.existing_claim = Some("models".to_owned());
+            let found = Neighbour::all(&[Arc::new(other)], &cache);
+            let found = found.first().map(|it| it.commit.as_deref());
+            assert_eq!(found, expected, "{repo} {resolved:?}");
+        }
+    }
 }
