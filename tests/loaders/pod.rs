@@ -7,27 +7,12 @@ use std::{
     sync::OnceLock,
 };
 
+use modelcache::api::mount;
+
 use crate::volume::Volume;
 
 /// A user as `OpenShift` makes them up: it has no name and no home, and owns nothing.
 pub const USER: &str = "1000730000";
-
-/// What the label sets, and an init container.
-const BLOCK: [(&str, &str); 6] = [
-    ("HF_HOME", PLACE),
-    ("HF_HUB_CACHE", HUB),
-    ("HUGGINGFACE_HUB_CACHE", HUB),
-    ("HF_HUB_OFFLINE", "1"),
-    ("TRANSFORMERS_OFFLINE", "1"),
-    ("HF_DATASETS_OFFLINE", "1"),
-];
-
-/// What the annotation `modelcache.internal/home` adds.
-const HOME: [(&str, &str); 2] = [("HOME", PLACE), ("TMPDIR", PLACE)];
-
-/// Where a pod has the emptyDir, and the claim in it. On this machine it is [`Volume::place`].
-const PLACE: &str = "/modelcache";
-const HUB: &str = "/modelcache/hub";
 
 /// Mounts the volume `$2` in the place `$1`, makes all else read-only, and goes on as the user.
 ///
@@ -68,15 +53,19 @@ impl Pod {
         command.args(["--user", "--map-root-user", "--mount", "--net", "sh", "-euc", START, "pod"]);
         command.arg(place).arg(&volume.cache).arg(USER).args(program.iter().map(AsRef::as_ref));
         command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", "/");
-        command.envs(self.env().into_iter().map(|(name, value)| (name, value.replace(PLACE, place))));
+        command.envs(self.env(place));
         command.output().unwrap()
     }
 
-    fn env(self) -> Vec<(&'static str, &'static str)> {
+    /// Its environment, with the cache at `hub` in this folder.
+    fn env(self, home: &str) -> Vec<(&'static str, String)> {
+        let block = mount::variables(home).into_iter();
         match self {
-            Self::Plain => BLOCK.to_vec(),
-            Self::Home => [&BLOCK[..], &HOME].concat(),
-            Self::HubCacheOnly => vec![("HF_HUB_CACHE", HUB), ("HF_HUB_OFFLINE", "1")],
+            Self::Plain => block.collect(),
+            Self::Home => block.chain(mount::writable(home)).collect(),
+            Self::HubCacheOnly => {
+                block.filter(|(name, _)| ["HF_HUB_CACHE", "HF_HUB_OFFLINE"].contains(name)).collect()
+            }
         }
     }
 }
