@@ -45,7 +45,7 @@ pub struct Context {
     /// The Hub's answers.
     pub preflights: Preflights,
     /// Writes events, and aggregates repeated ones.
-    pub recorder: Recorder,
+    pub recorder: Arc<Recorder>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Looks that failed in a row.

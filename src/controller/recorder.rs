@@ -1,4 +1,4 @@
-//! Writes events of ModelCaches. A repeated one is counted, and one with another text is another one: `kube`'s own recorder counts by
+//! Writes events of ModelCaches, and of the pods that ask for them. A repeated one is counted, and one with another text is another one: `kube`'s own recorder counts by
 //! the reason alone, so that the first text stays and later ones are lost.
 
 use std::{

@@ -15,7 +15,7 @@ use kube::{
     api::ListParams,
     runtime::{
         controller::{Action, Config, Controller},
-        events::{self, Reporter},
+        events::Reporter,
         reflector::{self, ObjectRef, Store, store::Writer},
     },
 };
@@ -89,10 +89,9 @@ pub async fn run(
         .await
         .map_err(|source| ControllerError::Listen { address: settings.listen, source })?;
     let reporter = Reporter { controller: REPORTER.to_owned(), instance: std::env::var("POD_NAME").ok() };
-    let of_pods = events::Recorder::new(client.clone(), reporter.clone());
+    let recorder = Arc::new(Recorder::new(client.clone(), reporter));
     let waiting_pods =
-        Arc::new(pods::Context::new(client.clone(), of_pods, contacts.clone(), metrics.clone()));
-    let recorder = Recorder::new(client.clone(), reporter);
+        Arc::new(pods::Context::new(client.clone(), recorder.clone(), contacts.clone(), metrics.clone()));
     let context = Arc::new(Context {
         client,
         caches: known,

@@ -7,11 +7,7 @@ use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{DeleteParams, Patch, PatchParams, Preconditions},
-    runtime::{
-        controller::Action,
-        events::{Event, Recorder},
-        reflector::ObjectRef,
-    },
+    runtime::{controller::Action, events::Event, reflector::ObjectRef},
 };
 use serde_json::json;
 use tracing::{info, warn};
@@ -22,7 +18,7 @@ use super::{
 };
 use crate::{
     api::{ModelCache, mount},
-    controller::{error::PodError, events, failures::Failures, watcher::Guarded},
+    controller::{error::PodError, events, failures::Failures, recorder::Recorder, watcher::Guarded},
     telemetry::{Contacts, Metrics},
 };
 
@@ -35,7 +31,7 @@ pub struct Context {
     /// The API server.
     pub client: Client,
     /// Writes events.
-    pub recorder: Recorder,
+    pub recorder: Arc<Recorder>,
     /// What was told already.
     pub told: Told,
     /// Looks that failed in a row.
@@ -48,7 +44,7 @@ pub struct Context {
 
 impl Context {
     /// With nothing told yet.
-    pub fn new(client: Client, recorder: Recorder, contacts: Contacts, metrics: Arc<Metrics>) -> Self {
+    pub fn new(client: Client, recorder: Arc<Recorder>, contacts: Contacts, metrics: Arc<Metrics>) -> Self {
         Self { client, recorder, told: Told::default(), failures: Failures::default(), contacts, metrics }
     }
 }
