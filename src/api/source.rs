@@ -79,7 +79,7 @@ impl Default for Source {
 
 /// The Hub's default branch.
 fn main() -> String {
-    Revision::default().as_str().to_owned()
+    Revision::DEFAULT.to_owned()
 }
 
 /// What a repo on the Hub is.

@@ -20,7 +20,6 @@ use kube::{Resource, ResourceExt};
 
 use super::{
     inputs::{Inputs, short_hash},
-    neighbour::DEFAULT_BRANCH,
     placement::Place,
 };
 use crate::{
@@ -311,7 +310,7 @@ fn arguments(order: Order<'_>) -> Vec<String> {
     args.extend([format!("--report={TERMINATION_LOG}"), "--output=json".to_owned()]);
     args.push(format!("--cache-dir={CACHE_MOUNT}"));
     args.extend(refs.iter().map(|name| format!("--alias={name}")));
-    args.extend(order.as_main.then(|| format!("--alias={DEFAULT_BRANCH}")));
+    args.extend(order.as_main.then(|| format!("--alias={}", Revision::DEFAULT)));
     args.extend(patterns.include().map(|pattern| format!("--include={pattern}")));
     args.extend(patterns.exclude().map(|pattern| format!("--exclude={pattern}")));
     if order.with_token() {

@@ -7,7 +7,7 @@ use kube::ResourceExt;
 
 use crate::{
     api::{ModelCache, SourceType, condition},
-    hub::Commit,
+    hub::{Commit, Revision},
     reason::Topic,
 };
 
@@ -63,16 +63,13 @@ impl Neighbour {
     }
 }
 
-/// The branch that programs ask for which name no revision.
-pub const DEFAULT_BRANCH: &str = "main";
-
 /// Whether a commit that has no name on the volume is to be found as `main`: programs that name no revision find it then. A
 /// neighbour that says `main` has it, and among several commits without a name the one that goes first.
 #[must_use]
 pub fn takes_main(cache: &ModelCache, neighbours: &[Neighbour]) -> bool {
     is_nameless(&refs(cache))
         && !neighbours.iter().any(|other| {
-            other.refs.contains(DEFAULT_BRANCH) || (is_nameless(&other.refs) && other.goes_first(cache))
+            other.refs.contains(Revision::DEFAULT) || (is_nameless(&other.refs) && other.goes_first(cache))
         })
 }
 

@@ -162,6 +162,9 @@ impl FromStr for Commit {
 pub struct Revision(String);
 
 impl Revision {
+    /// The Hub's default branch: what programs ask for that name no revision.
+    pub const DEFAULT: &str = "main";
+
     /// The revision as it is written.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -177,7 +180,7 @@ impl Revision {
 
 impl Default for Revision {
     fn default() -> Self {
-        Self("main".to_owned())
+        Self(Self::DEFAULT.to_owned())
     }
 }
 
