@@ -62,29 +62,24 @@ struct PageMeta {
     next: Option<String>,
 }
 
-/// Gives each object of a list, in a namespace or in all of them, to `each`, read as `T`: what `T` does not have is never kept.
-pub async fn fold<K, T>(
-    client: &Client,
-    namespace: Option<&str>,
-    query: ListParams,
-    mut each: impl FnMut(T),
-) -> Result<(), ListingError>
+/// Gives each object of a kind in a namespace to `each`, read as `T`: what `T` does not have is never kept.
+pub async fn fold<K, T>(client: &Client, namespace: &str, mut each: impl FnMut(T)) -> Result<(), ListingError>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
     T: DeserializeOwned,
 {
-    pages::<K>(client, namespace, query, |object| {
+    pages::<K>(client, Some(namespace), ListParams::default(), |object| {
         each(serde_json::from_str(object)?);
         Ok(())
     })
     .await
 }
 
-/// Hands each object of a list over. Those for which `keep` says that it keeps them must not have more than [`KEPT_BYTES`]
-/// in all.
+/// Hands each object of a list over, in a namespace or in all of them. Those for which `keep` says that it keeps them must not have
+/// more than [`KEPT_BYTES`] in all.
 pub async fn each<K>(
     client: &Client,
-    namespace: &str,
+    namespace: Option<&str>,
     query: ListParams,
     mut keep: impl FnMut(K) -> bool,
 ) -> Result<(), ListingError>
@@ -92,9 +87,9 @@ where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Parse,
 {
     let mut kept = 0;
-    pages::<K>(client, Some(namespace), query, |text| {
+    pages::<K>(client, namespace, query, |text| {
         let object: Guarded<K> = serde_json::from_str(text)?;
-        let name = object.name_any();
+        let (namespace, name) = (object.namespace(), object.name_any());
         match object.into_inner() {
             Ok(object) => {
                 if keep(object) {
@@ -210,8 +205,7 @@ mod tests {
             }
         });
         let client = Client::new(server, "default");
-        let lists =
-            [(); 6].map(|()| fold::<Pod, Value>(&client, Some("default"), ListParams::default(), |_| {}));
+        let lists = [(); 6].map(|()| fold::<Pod, Value>(&client, "default", |_| {}));
         for list in join_all(lists).await {
             list.unwrap();
         }

@@ -196,7 +196,7 @@ async fn found_claim(
 /// The Jobs of a resource.
 async fn found_jobs(client: &Client, namespace: &str, cache: &ModelCache) -> Result<Vec<Job>, ObserveError> {
     let mut found = Vec::new();
-    let listed = listing::each(client, namespace, labelled(cache), |job: Job| {
+    let listed = listing::each(client, Some(namespace), labelled(cache), |job: Job| {
         let is_ours = owned_by(&job, cache);
         if is_ours {
             found.push(job);
@@ -218,7 +218,7 @@ async fn newest_pods(
     if jobs.is_empty() {
         return Ok(newest);
     }
-    let listed = listing::each(client, namespace, labelled(cache), |pod: Pod| {
+    let listed = listing::each(client, Some(namespace), labelled(cache), |pod: Pod| {
         let is_of =
             |job: &&Job| pod.owner_references().iter().any(|owner| Some(&owner.uid) == job.uid().as_ref());
         let Some(job) = jobs.iter().find(is_of).and_then(Job::uid) else { return false };
@@ -257,7 +257,7 @@ async fn at_work(
     let uid = claim.metadata.uid.as_deref().unwrap_or_default();
     let query = ListParams::default().labels(&format!("{}={uid}", api::LABEL_CLAIM_UID));
     let mut first: Option<String> = None;
-    let listed = listing::each(client, namespace, query, |job: Job| {
+    let listed = listing::each(client, Some(namespace), query, |job: Job| {
         if !owned_by(&job, cache) && attempt::is_active(&job) && is_at_work(&job) {
             let name = job.name_any();
             first = Some(first.take().map_or(name.clone(), |other| other.min(name)));
@@ -275,7 +275,7 @@ async fn users(
     claim: &PersistentVolumeClaim,
 ) -> Result<ClaimUsers, ObserveError> {
     let mut users = ClaimUsers::of(claim.name_any());
-    listing::fold::<Pod, PodUse>(client, Some(namespace), ListParams::default(), |pod| users.add(pod))
+    listing::fold::<Pod, PodUse>(client, namespace, |pod| users.add(pod))
         .await
         .map_err(|source| ObserveError::List { kind: "pods", source })?;
     Ok(users)

@@ -71,7 +71,7 @@ type Weight = fn(&Event) -> Option<u8>;
 async fn of(client: &Client, namespace: &str, uid: Option<&str>, weight: Weight) -> Option<Said> {
     let query = ListParams::default().fields(&format!("involvedObject.uid={}", uid?));
     let mut best: Option<((u8, Option<Timestamp>), Event)> = None;
-    let read = listing::each(client, namespace, query, |event: Event| {
+    let read = listing::each(client, Some(namespace), query, |event: Event| {
         if let Some(weight) = weight(&event) {
             let rank = (weight, last_seen(&event));
             if best.as_ref().is_none_or(|(other, _)| *other <= rank) {

@@ -77,7 +77,7 @@ pub fn decide(pod: &Pod, name: &str, cache: Option<&ModelCache>, now: Timestamp)
         return Step::Wait(not_found(name));
     };
     let mounted = pod.annotations().get(&mount::mounted(name));
-    if mounted == Some(&cache.place()) && has_volume(pod, cache) {
+    if mounted == Some(&cache.place()) && has_volume(pod, Some(cache)) {
         return if cache.is_loadable() { Step::Release } else { Step::Wait(not_ready(cache)) };
     }
     if !is_made_again(pod) {
@@ -86,13 +86,17 @@ pub fn decide(pod: &Pod, name: &str, cache: Option<&ModelCache>, now: Timestamp)
     if cache.is_loadable() { Step::Remake(patience(pod, cache, now)) } else { Step::Wait(not_ready(cache)) }
 }
 
-/// The pod's own volume of our name counts: whoever put it there knows what it holds.
-fn has_volume(pod: &Pod, cache: &ModelCache) -> bool {
-    let claim = cache.claim_name();
+/// Whether the pod has a volume for the model; it is no matter which one where no ModelCache is known. The pod's own volume of our
+/// name counts: whoever put it there knows what it holds.
+pub fn has_volume(pod: &Pod, cache: Option<&ModelCache>) -> bool {
+    let claim = cache.map(ModelCache::claim_name);
     let mut volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
     volumes.any(|volume| {
         volume.name == mount::VOLUME
-            || volume.persistent_volume_claim.as_ref().is_some_and(|source| source.claim_name == claim)
+            || volume
+                .persistent_volume_claim
+                .as_ref()
+                .is_some_and(|source| Some(&source.claim_name) == claim.as_ref())
     })
 }
 

@@ -1,22 +1,19 @@
 //! Pods that ask for a model by label and run without it: made while the admission policies were not there, or labelled later.
 //! Looked for now and then, because pods that have a node are not watched.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    time::Duration,
-};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 use kube::{
+    Resource as _, ResourceExt as _,
     api::ListParams,
     runtime::reflector::{ObjectRef, Store},
 };
-use serde::Deserialize;
 use tokio::{select, time::sleep};
 use tracing::warn;
 
 use super::{
-    decide::{Note, Weight},
+    decide::{Note, Weight, has_volume, waits_for},
     reconcile::{Context, publish},
 };
 use crate::{
@@ -52,7 +49,7 @@ pub async fn run(area: &Area, known: Store<Guarded<ModelCache>>, context: &Conte
                     context.metrics.pods_without_model(count, found.len());
                     count = found.len();
                     tell(context, &found, &told).await;
-                    told = found.into_iter().map(|(pod, _)| pod.metadata.uid).collect();
+                    told = found.into_iter().filter_map(|(pod, _)| pod.uid).collect();
                 }
                 Err(error) => {
                     warn!(namespaces = %area, %error, "cannot look for pods without their model");
@@ -72,26 +69,25 @@ async fn find(
     area: &Area,
     known: &Store<Guarded<ModelCache>>,
     context: &Context,
-) -> Result<Vec<(Asking, String)>, ListingError> {
+) -> Result<Vec<(ObjectReference, String)>, ListingError> {
     let query = ListParams::default().labels(mount::LABEL_MOUNT);
     let mut found = Vec::new();
-    listing::fold::<Pod, Asking>(&context.client, area.namespace(), query, |pod| {
-        let claim = |name: &str| {
-            let cache = known.get(&ObjectRef::new(name).within(&pod.metadata.namespace))?;
-            Some(cache.parsed()?.claim_name())
-        };
-        if let Some(name) = pod.lacks(claim) {
-            found.push((pod.without_volumes(), name));
+    listing::each(&context.client, area.namespace(), query, |pod: Pod| {
+        let namespace = pod.namespace().unwrap_or_default();
+        if let Some(name) = lacks(&pod, |name| known.get(&ObjectRef::new(name).within(&namespace))) {
+            found.push((pod.object_ref(&()), name));
         }
+        // A reference is all that is kept.
+        false
     })
     .await?;
     Ok(found)
 }
 
-async fn tell(context: &Context, found: &[(Asking, String)], told: &HashSet<String>) {
-    let news = found.iter().filter(|(pod, _)| !told.contains(&pod.metadata.uid));
+async fn tell(context: &Context, found: &[(ObjectReference, String)], told: &HashSet<String>) {
+    let news = found.iter().filter(|(pod, _)| pod.uid.as_ref().is_none_or(|uid| !told.contains(uid)));
     for (pod, name) in news.take(TOLD) {
-        publish(context, &pod.reference(), note(name)).await;
+        publish(context, pod, note(name)).await;
     }
 }
 
@@ -108,101 +104,20 @@ fn note(name: &str) -> Note {
     }
 }
 
-/// As much of a pod as says whether it has its model.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default)]
-struct Asking {
-    metadata: Meta,
-    spec: Spec,
-    status: Status,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Meta {
-    name: String,
-    namespace: String,
-    uid: String,
-    labels: BTreeMap<String, String>,
-    annotations: BTreeMap<String, String>,
-    deletion_timestamp: Option<String>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Spec {
-    volumes: Vec<Volume>,
-    scheduling_gates: Vec<Gate>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default)]
-struct Gate {
-    name: String,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Volume {
-    name: String,
-    persistent_volume_claim: Option<Claim>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Claim {
-    claim_name: String,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default)]
-struct Status {
-    phase: Option<String>,
-}
-
-impl Asking {
-    /// The first ModelCache that it asks for and neither has nor waits for. `claim` knows the claim of each. A volume of that
-    /// claim counts, and one of our name: whoever put it there knows what it holds.
-    fn lacks(&self, claim: impl Fn(&str) -> Option<String>) -> Option<String> {
-        let Meta { labels, annotations, deletion_timestamp, .. } = &self.metadata;
-        let has_ended = matches!(self.status.phase.as_deref(), Some("Succeeded" | "Failed"));
-        if has_ended || deletion_timestamp.is_some() || self.has_volume(|it| it.name == mount::VOLUME) {
-            return None;
-        }
-        let also = annotations.get(mount::ANNOTATION_ALSO_MOUNT).map(String::as_str).unwrap_or_default();
-        let names = labels.get(mount::LABEL_MOUNT).into_iter().map(String::as_str).chain(also.split(','));
-        names.map(str::trim).filter(|name| !name.is_empty()).map(ToOwned::to_owned).find(|name| {
-            let gate = mount::gate(name);
-            let waits = self.spec.scheduling_gates.iter().any(|it| it.name == gate);
-            let claim = claim(name);
-            let of_claim =
-                |it: &Volume| it.persistent_volume_claim.as_ref().map(|it| &it.claim_name) == claim.as_ref();
-            let has_it = claim.is_some() && self.has_volume(of_claim);
-            !(waits || has_it)
-        })
+/// The first ModelCache that a pod asks for and neither has nor waits for.
+fn lacks(pod: &Pod, known: impl Fn(&str) -> Option<Arc<Guarded<ModelCache>>>) -> Option<String> {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    if matches!(phase, Some("Succeeded" | "Failed")) || pod.metadata.deletion_timestamp.is_some() {
+        return None;
     }
-
-    fn has_volume(&self, is_it: impl FnMut(&Volume) -> bool) -> bool {
-        self.spec.volumes.iter().any(is_it)
-    }
-
-    /// What is kept of it until the round is over.
-    fn without_volumes(self) -> Self {
-        let metadata = Meta { labels: BTreeMap::new(), annotations: BTreeMap::new(), ..self.metadata };
-        Self { metadata, ..Self::default() }
-    }
-
-    fn reference(&self) -> ObjectReference {
-        let Meta { name, namespace, uid, .. } = self.metadata.clone();
-        ObjectReference {
-            api_version: Some("v1".to_owned()),
-            kind: Some("Pod".to_owned()),
-            name: Some(name),
-            namespace: Some(namespace),
-            uid: Some(uid),
-            ..ObjectReference::default()
-        }
-    }
+    let also = pod.annotations().get(mount::ANNOTATION_ALSO_MOUNT).map(String::as_str).unwrap_or_default();
+    let asked = pod.labels().get(mount::LABEL_MOUNT).into_iter().map(String::as_str).chain(also.split(','));
+    let lacking = asked.map(str::trim).filter(|name| !name.is_empty()).find(|name| {
+        let cache = known(name);
+        let has = has_volume(pod, cache.as_ref().and_then(|cache| cache.parsed()).map(|cache| &**cache));
+        !has && !waits_for(pod).any(|gate| gate == *name)
+    });
+    lacking.map(ToOwned::to_owned)
 }
 
 #[cfg(test)]
@@ -211,6 +126,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::api::ModelCacheSpec;
 
     fn lacks(more: &[(&str, Value)]) -> Option<String> {
         let mut pod = json!({
@@ -223,8 +139,14 @@ mod tests {
         for (pointer, value) in more {
             *pod.pointer_mut(pointer).unwrap() = value.clone();
         }
-        let pod: Asking = serde_json::from_value(pod).unwrap();
-        pod.lacks(|name| (name != "other").then(|| format!("{name}-claim")))
+        super::lacks(&serde_json::from_value(pod).unwrap(), |name| (name != "other").then(|| cache(name)))
+    }
+
+    /// The ModelCache of the name, on the claim `NAME-claim`.
+    fn cache(name: &str) -> Arc<Guarded<ModelCache>> {
+        let mut cache = ModelCache::new(name, ModelCacheSpec::default());
+        cache.spec.storage.existing_claim = Some(format!("{name}-claim"));
+        Arc::new(Guarded::from(cache))
     }
 
     #[test]
@@ -264,8 +186,7 @@ mod tests {
             let mut pod = json!({ "metadata": {}, "status": {} });
             pod[field] = value;
             pod["metadata"]["labels"] = json!({ "modelcache.internal/mount": "llama" });
-            let pod: Asking = serde_json::from_value(pod).unwrap();
-            assert_eq!(pod.lacks(|_| None), None, "{field}");
+            assert_eq!(super::lacks(&serde_json::from_value(pod).unwrap(), |_| None), None, "{field}");
         }
     }
 }
