@@ -4,6 +4,8 @@
 #[path = "../hub/tests/common/mod.rs"]
 mod common;
 mod loader;
+#[path = "../support/models.rs"]
+mod models;
 mod pod;
 mod volume;
 

@@ -5,7 +5,7 @@ use std::{
     fs,
     os::unix::fs::lchown,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
     sync::OnceLock,
     thread,
 };
@@ -13,7 +13,7 @@ use std::{
 use serde_json::{Value, json};
 use standin_hub::{Repo, StandinHub};
 
-use crate::common::root;
+use crate::models;
 
 /// Who filled the volume: neither the user of the pods nor who starts them.
 const OWNER: u32 = 12_345;
@@ -107,12 +107,7 @@ fn config(mark: &str) -> String {
 
 fn made() -> &'static Path {
     static MADE: OnceLock<PathBuf> = OnceLock::new();
-    MADE.get_or_init(|| {
-        let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("models");
-        let mut make = Command::new(root().join("tests/models/make"));
-        assert!(make.arg(&out).args(["--only", "encoder"]).stdout(Stdio::null()).status().unwrap().success());
-        out.join("encoder")
-    })
+    MADE.get_or_init(|| models::made("encoder"))
 }
 
 fn fetch(hub: &StandinHub, cache: &Path, arguments: &[&str]) {

@@ -12,9 +12,10 @@ use standin_hub::{Access, Class, Content, Fault, Gate, Harm, Repo};
 use crate::{
     cluster::{Team, eventually, message},
     containers::{ended, init, report},
+    models::made,
     samples::sample,
     volumes::{disk, drop_disk, free_folder},
-    world::{TOKEN, USER, hub, made, served, spec, team, with},
+    world::{TOKEN, USER, hub, served, spec, team, with},
 };
 
 const POD: &str = "embed-by-itself";

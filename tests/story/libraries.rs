@@ -10,8 +10,9 @@ use standin_hub::{Content, Repo};
 
 use crate::{
     cluster::{Team, eventually},
+    models::made,
     volumes::claim,
-    world::{hub, made, spec, team, with},
+    world::{hub, spec, team, with},
 };
 
 /// A pod that the node no longer answers: what it sends arrives, and nothing comes back.

@@ -23,6 +23,8 @@ mod input;
 mod kubectl;
 mod libraries;
 mod matrix;
+#[path = "../support/models.rs"]
+mod models;
 mod pods;
 mod samples;
 #[allow(dead_code, reason = "another test program uses the rest")]

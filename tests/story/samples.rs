@@ -14,8 +14,9 @@ use standin_hub::{Access, Gate, Repo};
 use crate::{
     cluster::{eventually, holds, show},
     download::{FILES, load},
+    models::made,
     volumes::{disk, drop_disk, free_folder},
-    world::{TOKEN, USER, hub, made, model, team},
+    world::{TOKEN, USER, hub, model, team},
 };
 
 /// Every sample; those of init containers are applied by their stories.

@@ -1,11 +1,6 @@
 //! The cluster with the operator and the Hub that it asks, shared by all tests of this process.
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-    sync::OnceLock,
-};
+use std::{net::SocketAddr, sync::OnceLock};
 
 use serde_json::{Value, json};
 use standin_hub::{Class, Content, Gate, Options, Repo, Request, StandinHub};
@@ -99,15 +94,6 @@ pub fn model(id: &str) -> Repo {
         .file("config.json", r#"{"model_type": "tiny"}"#)
         .file("onnx/config.json", r#"{"nested": true}"#)
         .lfs("model.safetensors", Content::random(7, 3 << 20))
-}
-
-/// A model that a library can load, made by `tests/models`.
-pub fn made(kind: &str) -> PathBuf {
-    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("models");
-    let make = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/models/make");
-    let done = Command::new(make).arg(&out).args(["--only", kind]).stdout(Stdio::null()).status();
-    assert!(done.expect("tests/models/make can be run").success());
-    out.join(kind)
 }
 
 /// The bytes of contents that were served for a repo. A redirect has a text of its own.
