@@ -9,7 +9,7 @@ use kube::{ResourceExt, runtime::events::EventType};
 use crate::{
     api::{ModelCache, condition, mount},
     controller::{unreadable, watcher::Invalid},
-    reason::{Reason, Remedy, Topic},
+    reason::{Reason, Topic},
 };
 
 /// Owners that make a pod again when it is deleted, and count that as no failure. A Job does count it.
@@ -161,7 +161,11 @@ fn not_ready(cache: &ModelCache) -> Note {
         };
     }
     Note {
-        type_: if ready.reason.remedy() == Remedy::Person { Weight::Warning } else { Weight::Normal },
+        type_: if condition::holds(cache.conditions(), Topic::Stalled) {
+            Weight::Warning
+        } else {
+            Weight::Normal
+        },
         reason: ready.reason.as_str().to_owned(),
         message: format!("Waits for the ModelCache {name}: {}", ready.message),
     }
@@ -288,6 +292,23 @@ mod tests {
         assert_eq!(step, Step::Wait(expected));
         let new = bound(cache()).0.cache;
         assert_eq!(note(decide(&injected("tiny"), "tiny", Some(&new), at(20))).0, "NotChecked");
+    }
+
+    /// Whether somebody has to look is the ModelCache's to say: an outage that does not end becomes a person's.
+    #[test]
+    fn it_is_a_warning_as_soon_as_its_modelcache_is_stalled() {
+        let mut cache = stalled();
+        let conditions = &mut cache.status.as_mut().unwrap().conditions;
+        for condition in conditions.iter_mut() {
+            Reason::HubUnreachable.as_str().clone_into(&mut condition.reason);
+        }
+        let weight = |cache: &ModelCache| match decide(&injected("tiny"), "tiny", Some(cache), at(20)) {
+            Step::Wait(note) => note.type_,
+            other => panic!("it does not wait: {other:?}"),
+        };
+        assert_eq!(weight(&cache), Weight::Warning);
+        cache.status.as_mut().unwrap().conditions.retain(|it| it.type_ != Topic::Stalled.as_str());
+        assert_eq!(weight(&cache), Weight::Normal);
     }
 
     #[test]
