@@ -1,6 +1,6 @@
 //! Builds the download Job: one attempt at filling one claim with one commit. Pure.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::{
     api::{
@@ -131,13 +131,14 @@ pub fn build(order: Order<'_>) -> Job {
 /// The seconds after which Kubernetes ends the Job, whatever its pod does or waits for: a backstop, so that one that hangs,
 /// even with its node, does not keep the claim busy forever. No hindrance to a slow one: hours to be scheduled, to pull the
 /// image and to attach the volume, and a second for each MiB. It is no part of the template's hash: a Job is not made again
-/// for it.
+/// for it. An endpoint that may let a file wait for long gets that time too: no attempt ends before it can have got further.
 fn deadline(order: Order<'_>) -> i64 {
-    let bytes = match order.errand {
-        Errand::Fetch(..) => order.bytes.unwrap_or(UNKNOWN_SIZE),
-        Errand::Recall(_) => 0,
+    let (bytes, wait) = match order.errand {
+        Errand::Fetch(_, endpoint) => (order.bytes.unwrap_or(UNKNOWN_SIZE), endpoint.timeouts().longest()),
+        Errand::Recall(_) => (0, Duration::ZERO),
     };
-    i64::try_from(bytes >> 20).map_or(i64::MAX, |seconds| seconds.saturating_add(DEADLINE))
+    let seconds = (bytes >> 20).saturating_add(wait.as_secs());
+    i64::try_from(seconds).map_or(i64::MAX, |seconds| seconds.saturating_add(DEADLINE))
 }
 
 /// Tells whether a Job would be made otherwise today. The attempt's number is a label of the template: the hash is
@@ -281,8 +282,8 @@ fn env(order: Order<'_>) -> Vec<EnvVar> {
     level.into_iter().chain(task).collect()
 }
 
-/// The way to the endpoint: proxy, authorities, times and whether a storage needs TLS. It counts for the storage behind the Hub as well, whatever its hosts
-/// are called.
+/// The way to the endpoint: proxy, authorities, times and whether a storage needs TLS. It counts for the storage behind the Hub as
+/// well, whatever its hosts are called.
 fn way(endpoint: &Endpoint) -> Vec<EnvVar> {
     let proxy = endpoint.proxy().into_iter();
     proxy

@@ -6,7 +6,7 @@ use std::{fmt, str::FromStr, time::Duration};
 const LONGEST: u64 = 24 * 60 * 60;
 
 /// Whole seconds, at least one and at most a day.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timeout(u64);
 
 /// A text that is no such time. It is not repeated.
@@ -41,6 +41,12 @@ impl Timeouts {
     #[must_use]
     pub const fn both(timeout: Timeout) -> Self {
         Self { download: Some(timeout), metadata: Some(timeout) }
+    }
+
+    /// The longest of those that are set.
+    #[must_use]
+    pub fn longest(self) -> Duration {
+        self.download.max(self.metadata).map_or(Duration::ZERO, Timeout::duration)
     }
 
     /// The variables for those that are set.

@@ -190,6 +190,8 @@ fn the_way_to_the_endpoint_is_in_variables_and_changes_no_name() {
         { "name": "MODELCACHE_HTTP_STORAGE", "value": "1" },
     ]);
     assert_eq!(*env, expected);
+    let deadline = |job: &serde_json::Value| job["spec"]["activeDeadlineSeconds"].as_i64();
+    assert_eq!(deadline(&job), deadline(&plain).map(|seconds| seconds + 600));
     assert_eq!(job["metadata"]["name"], plain["metadata"]["name"]);
     assert_eq!(job["metadata"]["labels"], plain["metadata"]["labels"], "the hash of the inputs among them");
     // A Job that cannot start the old way is made again.
