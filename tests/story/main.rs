@@ -18,6 +18,7 @@ mod cluster;
 mod containers;
 mod download;
 mod gitops;
+mod incidents;
 mod init;
 mod input;
 mod kubectl;
