@@ -252,9 +252,11 @@ fn rejected(words: &str) -> Standing {
     let remedy = if help == Help::Person {
         "Change what refuses it, or spec.job: it goes on by itself then."
     } else {
-        "It goes on by itself where others make room."
+        "It is tried again, and goes on by itself once that has passed or others make room."
     };
-    let message = format!("The Job's pod is refused: {}. {remedy}", words.trim_end_matches('.'));
+    // Each try has another name, and is no other cause.
+    let why = words.split_once(" is forbidden: ").map_or(words, |(_, why)| why);
+    let message = format!("The Job's pod is refused: {}. {remedy}", why.trim_end_matches('.'));
     Standing::Pending { reason: Reason::JobRejected, message, help }
 }
 

@@ -333,7 +333,7 @@ fn a_pod_without_a_report_is_told_by_what_kubernetes_knows() {
     seen.attempts = vec![gone];
     assert_eq!(reason(&seen, &checked, 11), Reason::DownloadFailed);
 
-    let quota = "pods \"x\" is forbidden: exceeded quota";
+    let quota = "Error creating: pods \"tiny-x2k8p\" is forbidden: exceeded quota: few";
     seen.attempts = vec![observe::Attempt {
         job,
         pod: None,
@@ -341,7 +341,9 @@ fn a_pod_without_a_report_is_told_by_what_kubernetes_knows() {
     }];
     let plan = decide(&seen, &checked, IMAGE, at(11));
     assert_eq!(plan.downloaded.reason, Reason::JobRejected);
-    assert!(plan.downloaded.message.contains(quota));
+    let told = "The Job's pod is refused: exceeded quota: few. It is tried again, and goes on by itself once that has passed \
+                or others make room.";
+    assert_eq!(plan.downloaded.message, told);
 }
 
 #[test]
