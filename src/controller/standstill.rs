@@ -64,7 +64,7 @@ pub struct Point {
     pub step: Step,
     /// Whether a download runs.
     pub runs: bool,
-    /// Since when the attempt runs or waits, if there is one.
+    /// Since when the attempt runs or waits, if there is one that has not ended before it ran.
     pub since: Option<Timestamp>,
     /// Bytes on the volume, where the log of the attempt tells them.
     pub bytes: Option<i64>,

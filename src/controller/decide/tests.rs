@@ -578,13 +578,18 @@ fn a_report_that_is_not_the_jobs_own_counts_for_nothing() {
 }
 
 #[test]
-fn a_time_in_the_future_is_not_believed() {
+fn a_time_that_cannot_be_is_not_believed() {
     let (mut seen, checked) = bound(cache());
     let job = next_job(&seen, &checked, at(0));
-    let future = report("Verified").replace("2026-01-01T12:00:09Z", "2999-01-01T00:00:00Z");
-    seen.attempts = vec![ended(job, "Complete", Some(&future), at(10))];
-    let plan = decide(&seen, &checked, IMAGE, at(11));
-    assert_eq!(plan.cached.unwrap().verified_at.unwrap().0, at(10));
+    // The API server refuses a status with a year before the first.
+    for (time, believed) in
+        [("2999-01-01T00:00:00Z", at(10)), ("-000042-01-01T00:00:00Z", jiff::Timestamp::UNIX_EPOCH)]
+    {
+        let told = report("Verified").replace("2026-01-01T12:00:09Z", time);
+        seen.attempts = vec![ended(job.clone(), "Complete", Some(&told), at(10))];
+        let plan = decide(&seen, &checked, IMAGE, at(11));
+        assert_eq!(plan.cached.unwrap().verified_at.unwrap().0, believed);
+    }
 }
 
 #[test]
