@@ -43,7 +43,7 @@ pub use partial::{Part, Partial, settle, store};
 pub use prune::{Item, Kind, PruneRules, Pruned, Pruning, Unnamed, prune};
 pub use publish::Publication;
 pub use record::{Record, RecordedFile, Selection};
-pub use redirect::{add_name, further_names, locate, settle_folder};
+pub use redirect::{FURTHER_NAMES, add_name, further_names, locate, settle_folder};
 pub use refs::{check_refs, commit_of_ref, write_refs};
 pub use scratch::Scratch;
 pub use snapshot::Links;

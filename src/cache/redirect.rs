@@ -17,8 +17,8 @@ use crate::hub::{Repo, RepoId};
 
 /// What a folder says of a further name ends so.
 pub(super) const END: &str = "name";
-/// More names than this are no names of one repo. All of them have to fit into a report.
-const NAMES: usize = 8;
+/// More names than this are no names of one repo. All of them have to fit into a report and into a status.
+pub const FURTHER_NAMES: usize = 8;
 
 /// The folder that a repo has in a cache, whatever name it got it by.
 #[must_use]
@@ -74,11 +74,13 @@ pub fn further_names(cache: &CacheDir, repo: &Repo) -> Vec<RepoId> {
         let folder = survey::name(&entry.path)?.strip_suffix(END)?.strip_suffix('.')?;
         cache.parse(folder).filter(|named| named.repo().kind == repo.kind)
     });
-    let led = said.take(NAMES).filter(|named| is_led(named, &dir)).map(|named| named.repo().id.clone());
+    let led =
+        said.filter(|named| is_led(named, &dir)).take(FURTHER_NAMES).map(|named| named.repo().id.clone());
     let mut names: Vec<_> = led.chain([dir.repo().id.clone()]).collect();
     names.retain(|name| *name != repo.id);
     names.sort_unstable();
     names.dedup();
+    names.truncate(FURTHER_NAMES);
     names
 }
 
@@ -172,6 +174,30 @@ mod tests {
         // The type is a part of the name.
         let dataset = Repo { kind: RepoType::Dataset, ..model("Org/Name") };
         assert_eq!(locate(cache, &dataset), cache.repo(&dataset));
+    }
+
+    /// Links that were deleted stay in what the folder says.
+    #[test]
+    fn names_that_lead_nowhere_any_more_take_no_place() {
+        let (_root, dir) = repo_dir();
+        for number in 0..3 * FURTHER_NAMES {
+            let former = model(&format!("former/name-{number}"));
+            assert!(add_name(&dir, &former).unwrap());
+            fs::remove_file(dir.cache().repo(&former).path()).unwrap();
+        }
+        assert!(add_name(&dir, &model("Org/Name")).unwrap());
+        assert_eq!(further_names(dir.cache(), dir.repo()), ["Org/Name".parse().unwrap()]);
+    }
+
+    #[test]
+    fn no_more_names_are_told_than_a_status_has_room_for() {
+        let (_root, dir) = repo_dir();
+        for number in 0..3 * FURTHER_NAMES {
+            assert!(add_name(&dir, &model(&format!("former/name-{number}"))).unwrap());
+        }
+        for asked in [dir.repo().clone(), model("former/name-0"), model("former/name-20")] {
+            assert_eq!(further_names(dir.cache(), &asked).len(), FURTHER_NAMES, "{asked}");
+        }
     }
 
     #[test]

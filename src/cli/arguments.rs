@@ -82,6 +82,12 @@ pub(super) fn object_name(given: &str) -> Result<String, InvalidValue> {
     ))
 }
 
+/// The name of a container.
+pub(super) fn container_name(given: &str) -> Result<String, InvalidValue> {
+    let rule = "give the name of a container: lower-case letters, digits and `-`, with a letter or digit at both ends";
+    is_dns_label(given).then(|| given.to_owned()).ok_or(InvalidValue(rule))
+}
+
 /// A time such as `10m`.
 pub(super) fn duration(text: &str) -> Result<Duration, InvalidValue> {
     let duration: SignedDuration = text.parse().map_err(|_| InvalidValue("give a time such as `10m`"))?;

@@ -6,8 +6,8 @@ use kube::{Api, Client, Config, ResourceExt as _};
 use serde_json::{Value, json};
 
 use super::{
-    arguments::{InvalidValue, object_name},
-    manifest::{Manifest, ManifestError},
+    arguments::{InvalidValue, container_name, object_name},
+    manifest::{Manifest, ManifestError, name_of},
     print, tell,
 };
 use crate::{
@@ -28,14 +28,14 @@ pub(super) struct Args {
     /// Name of the ModelCache
     #[arg(value_parser = object_name)]
     name: String,
-    /// Namespace of it in the cluster; that of the current context unless given
-    #[arg(short, long, conflicts_with = "filename", value_parser = object_name)]
+    /// Namespace of it; in the cluster, that of the current context unless given
+    #[arg(short, long, value_parser = object_name)]
     namespace: Option<String>,
     /// Files or folders to read it from, instead of the cluster
     #[arg(short, long, value_name = "FILE")]
     filename: Vec<PathBuf>,
     /// Container that gets the model
-    #[arg(long, default_value = "server")]
+    #[arg(long, default_value = "server", value_parser = container_name)]
     container: String,
     /// The folder that libraries call `HF_HOME`: the cache is mounted read-only at `hub` in it, the rest can be written
     #[arg(long, value_name = "PATH", default_value = mount::MOUNT_PATH, value_parser = mount_path)]
@@ -73,12 +73,23 @@ impl Args {
     }
 
     fn in_files(&self) -> Result<ModelCache, MountError> {
-        let Manifest { caches, .. } = Manifest::read(&self.filename)?;
-        let names: Vec<_> = caches.iter().map(kube::ResourceExt::name_any).collect();
-        caches
-            .into_iter()
-            .find(|cache| cache.name_any() == self.name)
-            .ok_or_else(|| MountError::NotInFiles { name: self.name.clone(), names: names.join(", ") })
+        let Manifest { mut caches, .. } = Manifest::read(&self.filename)?;
+        let names: Vec<_> = caches.iter().map(name_of).collect();
+        // Where a file names no namespace, `kubectl -n` would.
+        caches.retain(|cache| {
+            let theirs = cache.metadata.namespace.as_ref();
+            cache.name_any() == self.name
+                && (theirs.is_none() || self.namespace.is_none() || theirs == self.namespace.as_ref())
+        });
+        let found = caches.pop();
+        if let Some(other) = found
+            .as_ref()
+            .and_then(|found| caches.iter().find(|other| other.spec.storage != found.spec.storage))
+        {
+            let found = [other].into_iter().chain(&found).map(name_of).collect::<Vec<_>>();
+            return Err(MountError::Ambiguous { name: self.name.clone(), found: found.join(" and ") });
+        }
+        found.ok_or_else(|| MountError::NotInFiles { name: self.name.clone(), names: names.join(", ") })
     }
 
     async fn in_cluster(&self) -> Result<ModelCache, MountError> {
@@ -123,8 +134,11 @@ impl Args {
 /// A path that a container can have.
 fn mount_path(given: &str) -> Result<String, InvalidValue> {
     let path = given.trim_end_matches('/');
-    let good = path.starts_with('/') && !path.contains(':') && !path.split('/').any(|part| part == "..");
-    if good { Ok(path.to_owned()) } else { Err(InvalidValue("it must be absolute, without `:` and `..`")) }
+    let fits =
+        |part: &str| !["", ".", ".."].contains(&part) && !part.contains(|c: char| c == ':' || c.is_control());
+    let good = path.strip_prefix('/').is_some_and(|path| path.split('/').all(fits));
+    let rule = "it must be absolute, without `:`, `.` and `..`, and without two slashes in a row";
+    good.then(|| path.to_owned()).ok_or(InvalidValue(rule))
 }
 
 /// What to know beside the block.
@@ -149,6 +163,11 @@ enum MountError {
     /// It is not in the files.
     #[error("no ModelCache {name} in the files; they have {names}")]
     NotInFiles { name: String, names: String },
+    /// The files have several, in different places.
+    #[error(
+        "the files have more than one ModelCache {name}: {found}; choose the namespace with -n, or name fewer files"
+    )]
+    Ambiguous { name: String, found: String },
     /// It is not in the cluster.
     #[error("no ModelCache {name} in the namespace {namespace}; name another one with -n, or a file with -f")]
     NotFound { name: String, namespace: String },
@@ -168,7 +187,7 @@ impl MountError {
 
     const fn exit_code(&self) -> u8 {
         match self {
-            Self::Files(_) => exit::USAGE,
+            Self::Files(_) | Self::Ambiguous { .. } => exit::USAGE,
             Self::NotInFiles { .. } | Self::NotFound { .. } => exit::NOT_FOUND,
             Self::Cluster(_) => exit::UNREACHABLE,
         }

@@ -134,9 +134,10 @@ pub fn point(attempt: &Attempt, bytes: Option<i64>) -> Point {
     let made = job.creation_timestamp().map(|time| time.0);
     let waits = |step| Point { step, runs: false, since: made, bytes: None, bare: false };
     if !is_active(job) {
-        // One that was ended before its container ran has got nowhere.
+        // One that was ended before its container ran has got nowhere, and waits for nothing any more.
         let ran = bytes.is_some() || pod.and_then(terminated).is_some();
-        return Point { bytes, ..waits(if ran { Step::Download } else { Step::Claim }) };
+        let ended = if ran { waits(Step::Download) } else { Point { since: None, ..waits(Step::Claim) } };
+        return Point { bytes, ..ended };
     }
     match pod {
         Some(pod) if phase(pod) == "Running" => {
@@ -173,9 +174,9 @@ fn ended<'a>(job: &'a Job, type_: &str) -> Option<End<'a>> {
     Some(End { at, reason: end.reason.as_deref(), message: end.message.as_deref() })
 }
 
-/// A time of the pod's own clock that lies after the end of the Job is not believed.
+/// A time of the pod's own clock that lies after the end of the Job is not believed; nor is one that Kubernetes has no word for.
 fn succeeded(mut report: Report, at: Timestamp) -> Standing {
-    report.verified_at = report.verified_at.map(|time| time.min(at));
+    report.verified_at = report.verified_at.map(|time| time.max(Timestamp::UNIX_EPOCH).min(at));
     Standing::Succeeded(report)
 }
 
@@ -252,9 +253,11 @@ fn rejected(words: &str) -> Standing {
     let remedy = if help == Help::Person {
         "Change what refuses it, or spec.job: it goes on by itself then."
     } else {
-        "It goes on by itself where others make room."
+        "It is tried again, and goes on by itself once that has passed or others make room."
     };
-    let message = format!("The Job's pod is refused: {}. {remedy}", words.trim_end_matches('.'));
+    // Each try has another name, and is no other cause.
+    let why = words.split_once(" is forbidden: ").map_or(words, |(_, why)| why);
+    let message = format!("The Job's pod is refused: {}. {remedy}", why.trim_end_matches('.'));
     Standing::Pending { reason: Reason::JobRejected, message, help }
 }
 

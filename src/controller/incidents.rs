@@ -86,10 +86,16 @@ impl World {
     }
 
     fn pod(&mut self, status: &Value) {
-        let status = status.clone();
-        self.attempt(|last| {
-            let pod = Pod { status: serde_json::from_value(status).unwrap(), ..Pod::default() };
-            Attempt { pod: Some(pod), ..last }
+        self.attempt(|last| Attempt { pod: Some(pod(status)), ..last });
+    }
+
+    /// The node ends the pod before it has started the container.
+    fn is_evicted(&mut self, now: i64) {
+        let status =
+            json!({ "phase": "Failed", "reason": "Evicted", "message": "The node was low on memory." });
+        self.attempt(|last| match attempt::ended_at(&last.job) {
+            None => Attempt { pod: Some(pod(&status)), ..ended(last.job, "Failed", None, at(now)) },
+            Some(_) => last,
         });
     }
 
@@ -185,6 +191,10 @@ const NO_QUOTA: &str =
     r#"pods "tiny-x" is forbidden: exceeded quota: none, requested: pods=1, used: pods=0, limited: pods=0"#;
 const NO_ACCOUNT: &str = r#"pods "tiny-x" is forbidden: error looking up service account team/none: serviceaccount "none" not found"#;
 
+fn pod(status: &Value) -> Pod {
+    Pod { status: serde_json::from_value(status.clone()).unwrap(), ..Pod::default() }
+}
+
 fn unscheduled() -> Value {
     json!({ "phase": "Pending", "conditions": [{
         "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
@@ -224,6 +234,17 @@ fn corrupt(world: &mut World, now: i64) {
     match world.age(now) {
         TICK..60 => world.runs(world.age(now) << 20, now),
         60.. => world.fails("HashMismatch", now),
+        _ => {}
+    }
+}
+
+/// The first attempt ran. Each later one is ended before it does.
+fn evicted(world: &mut World, now: i64) {
+    match world.age(now) {
+        TICK..30 if world.number() == 1 => world.runs(50 << 20, now),
+        30.. if world.number() == 1 => world.fails("TransferStalled", now),
+        TICK..30 => world.pod(&json!({ "phase": "Pending" })),
+        30.. => world.is_evicted(now),
         _ => {}
     }
 }
@@ -297,6 +318,12 @@ const INCIDENTS: [Incident; 13] = [
         None,
     ),
 ];
+
+/// An attempt that is on its way has its own time for that, and loses it with its end: else each would begin anew.
+#[test]
+fn attempts_that_end_before_they_run_are_stalled_in_the_end() {
+    assert_eq!(play(evicted).stalled_from(), Some((1830, "Evicted")));
+}
 
 #[test]
 fn what_a_person_must_end_is_stalled_and_stays_so_and_the_alerts_are_judged_by_it() {

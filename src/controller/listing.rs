@@ -87,7 +87,8 @@ where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Parse,
 {
     let mut kept = 0;
-    pages::<K>(client, namespace, query, |text| {
+    let mut left_out = 0_u64;
+    let listed = pages::<K>(client, namespace, query, |text| {
         let object: Guarded<K> = serde_json::from_str(text)?;
         let (namespace, name) = (object.namespace(), object.name_any());
         match object.into_inner() {
@@ -97,16 +98,24 @@ where
                 }
             }
             Err(invalid) => {
-                let kind = K::plural(&());
-                warn!(%kind, namespace, name, error = %invalid, "left out what cannot be parsed");
+                left_out += 1;
+                // Who can make one can make many.
+                if left_out == 1 {
+                    let kind = K::plural(&());
+                    warn!(%kind, namespace, name, error = %invalid, "left out what cannot be parsed");
+                }
             }
         }
         if kept > KEPT_BYTES { Err(ListingError::TooMany) } else { Ok(()) }
-    })
-    .await
+    });
+    listed.await?;
+    if left_out > 1 {
+        warn!(kind = %K::plural(&()), namespace, left_out, "left out what cannot be parsed");
+    }
+    Ok(())
 }
 
-/// Lists page by page, and hands over the text of each object.
+/// Lists page by page, and hands over the text of each object: of as many as the query's limit says, or of all.
 ///
 /// No resource version is given. With `resourceVersion=0` the API server answers from its cache and takes no notice of the
 /// limit (<https://kubernetes.io/docs/reference/using-api/api-concepts/#semantics-for-get-and-list>).
@@ -121,8 +130,10 @@ where
 {
     let _turn = TURNS.acquire().await?;
     let list = Request::new(K::url_path(&(), namespace));
+    let mut left = query.limit;
     let mut limit = PAGE;
     loop {
+        limit = limit.min(left.unwrap_or(PAGE));
         query.limit = Some(limit);
         let request = list.list(&query).map_err(kube::Error::BuildRequest)?;
         let mut answer = Vec::new();
@@ -137,13 +148,14 @@ where
             continue;
         }
         let page: Page<'_> = serde_json::from_slice(&answer)?;
+        page.items.iter().flatten().try_for_each(|object| each(object.get()))?;
+        left = left.map(|left| left.saturating_sub(limit));
+        query.continue_token = page.metadata.next.filter(|token| !token.is_empty());
+        if query.continue_token.is_none() || left == Some(0) {
+            return Ok(());
+        }
         if answer.len() as u64 <= PAGE_BYTES / 8 {
             limit = (limit * 2).min(PAGE);
-        }
-        page.items.iter().flatten().try_for_each(|object| each(object.get()))?;
-        query.continue_token = page.metadata.next.filter(|token| !token.is_empty());
-        if query.continue_token.is_none() {
-            return Ok(());
         }
     }
 }
@@ -173,10 +185,37 @@ mod tests {
     use futures::future::join_all;
     use k8s_openapi::api::core::v1::Pod;
     use kube::client::Body;
-    use serde_json::Value;
+    use serde_json::{Value, json};
     use tokio::sync::Notify;
 
     use super::*;
+
+    /// Who can make events can make a hundred thousand of one object, and whoever lists keeps others waiting.
+    #[tokio::test]
+    async fn no_more_than_the_limit_is_read() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let server = tower::service_fn({
+            let asked = asked.clone();
+            move |request: axum::http::Request<Body>| {
+                let query = request.uri().query().unwrap().to_owned();
+                let limit: usize =
+                    query.split('&').find_map(|pair| pair.strip_prefix("limit=")?.parse().ok()).unwrap();
+                asked.fetch_add(limit, SeqCst);
+                let page = json!({ "metadata": { "continue": "more" }, "items": vec![json!({}); limit] })
+                    .to_string();
+                async move { Ok::<_, Infallible>(Response::new(Body::from(page.into_bytes()))) }
+            }
+        });
+        let client = Client::new(server, "default");
+        let mut read = 0;
+        each(&client, Some("default"), ListParams::default().limit(120), |_: Pod| {
+            read += 1;
+            false
+        })
+        .await
+        .unwrap();
+        assert_eq!((read, asked.load(SeqCst)), (120, 120));
+    }
 
     /// However many lists are wanted at once, two are in memory.
     #[tokio::test]

@@ -29,12 +29,15 @@ pub struct Neighbour {
 }
 
 impl Neighbour {
-    /// The neighbours of `cache` among all that are known.
+    /// The neighbours of `cache` among all that are known. One that is being deleted has no say any more, however long that takes.
     #[must_use]
     pub fn all(known: &[Arc<ModelCache>], cache: &ModelCache) -> Vec<Self> {
         known
             .iter()
-            .filter(|other| other.metadata.uid != cache.metadata.uid && place(other) == place(cache))
+            .filter(|other| {
+                other.metadata.uid != cache.metadata.uid && other.metadata.deletion_timestamp.is_none()
+            })
+            .filter(|other| place(other) == place(cache))
             .filter(|other| !names(other).is_disjoint(&names(cache)))
             .map(|other| {
                 let status = other.status.as_ref();
@@ -111,6 +114,7 @@ pub fn conflict<'a>(
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use pretty_assertions::assert_eq;
 
     use super::*;
@@ -149,7 +153,9 @@ mod tests {
         ] {
             let mut other = other(repo, resolved);
             other.spec.storage.existing_claim = Some("models".to_owned());
-            let found = Neighbour::all(&[Arc::new(other)], &cache);
+            let found = Neighbour::all(&[Arc::new(other.clone())], &cache);
+            other.metadata.deletion_timestamp = Some(Time(fixtures::at(5)));
+            assert_eq!(Neighbour::all(&[Arc::new(other)], &cache), [], "{repo} is being deleted");
             let found = found.first().map(|it| it.commit.as_deref());
             assert_eq!(found, expected, "{repo} {resolved:?}");
         }

@@ -39,11 +39,25 @@ pub const fn help(reason: Reason) -> Help {
     }
 }
 
+/// What the API server says where it does not get to an answer, and of what comes with a new namespace or a new quota by itself.
+const PASSING: [&str; 10] = [
+    "failed calling webhook",
+    "Internal error occurred",
+    "the object has been modified",
+    "Too many requests",
+    "unable to handle the request",
+    "timed out",
+    "context deadline exceeded",
+    "connection refused",
+    "status unknown for quota",
+    "serviceaccount \"default\" not found",
+];
+
 /// Who ends a refusal of the API server, by its words. A quota that others fill may get room, and a webhook may come back.
 #[must_use]
 pub fn of_refusal(words: &str) -> Help {
     let may_pass = (words.contains("exceeded quota") && !is_never_enough(words))
-        || words.contains("failed calling webhook");
+        || PASSING.iter().any(|phrase| words.contains(phrase));
     if may_pass { Help::Time(START) } else { Help::Person }
 }
 
@@ -101,6 +115,27 @@ mod tests {
                 Help::Time(START),
             ),
             (r#"Internal error occurred: failed calling webhook "x": no endpoints"#, Help::Time(START)),
+            ("Internal error occurred: resource quota evaluation timed out", Help::Time(START)),
+            (
+                r#"Operation cannot be fulfilled on resourcequotas "few": the object has been modified; please apply your changes to the latest version and try again"#,
+                Help::Time(START),
+            ),
+            (
+                "Timeout: request did not complete within requested timeout - context deadline exceeded",
+                Help::Time(START),
+            ),
+            (
+                r#"Post "https://10.96.0.1:443/api/v1": dial tcp 10.96.0.1:443: connect: connection refused"#,
+                Help::Time(START),
+            ),
+            ("etcdserver: request timed out", Help::Time(START)),
+            // A namespace, an account and a quota that were made together with the ModelCache.
+            (r#"pods "x" is forbidden: status unknown for quota: few, resources: pods"#, Help::Time(START)),
+            (
+                r#"pods "x" is forbidden: error looking up service account a/default: serviceaccount "default" not found"#,
+                Help::Time(START),
+            ),
+            (r#"admission webhook "x" denied the request: no"#, Help::Person),
         ] {
             assert_eq!(of_refusal(words), help, "{words}");
         }

@@ -31,7 +31,8 @@ pub fn parse_line(line: &str) -> Option<Progress> {
         total_bytes: i64::try_from(total_bytes).unwrap_or(i64::MAX),
         percent: i32::try_from(percent).unwrap_or(100),
         bytes_per_second: bytes_per_second.map(|rate| i64::try_from(rate).unwrap_or(i64::MAX)),
-        updated_at: at.map(|at| Time(condition::whole_seconds(at))),
+        // Kubernetes has no word for a time long before.
+        updated_at: at.map(|at| Time(condition::whole_seconds(at.max(Timestamp::UNIX_EPOCH)))),
     })
 }
 
@@ -71,5 +72,8 @@ mod tests {
     fn strange_numbers_stay_in_bounds() {
         let progress = parse_line(r#"{"event":"progress","downloadedBytes":9,"totalBytes":0}"#).unwrap();
         assert_eq!(progress, Progress { percent: 100, ..Progress::default() });
+        let line =
+            r#"{"event":"progress","downloadedBytes":0,"totalBytes":1,"at":"-000042-01-01T12:00:00Z"}"#;
+        assert_eq!(parse_line(line).unwrap().updated_at, Some(Time(Timestamp::UNIX_EPOCH)));
     }
 }

@@ -1,5 +1,5 @@
-//! Writes events of ModelCaches, and of the pods that ask for them. A repeated one is counted, and one with another text is another one: `kube`'s own recorder counts by
-//! the reason alone, so that the first text stays and later ones are lost.
+//! Writes events of ModelCaches, and of the pods that ask for them. A repeated one is counted, and one with another text is another
+//! one: `kube`'s own recorder counts by the reason alone, so that the first text stays and later ones are lost.
 
 use std::{
     collections::HashMap,
@@ -23,7 +23,9 @@ use serde_json::json;
 
 /// What is repeated within this time is counted, as Kubernetes' own programs do.
 const SERIES: SignedDuration = SignedDuration::from_mins(6);
-/// No field of ours is longer than what an object's name leaves of 253 characters.
+/// Series that are remembered, as many as Kubernetes' own programs do: the words of others make any number of texts.
+const KNOWN: usize = 4096;
+/// So much of an object's name leaves room for a time in the 253 characters of a name.
 const NAME: usize = 200;
 
 /// The object, the reason and the text of an event.
@@ -74,8 +76,18 @@ impl Recorder {
         } else {
             self.create(&events, event, about, now).await?
         };
-        self.series.lock().unwrap_or_else(PoisonError::into_inner).insert(key, series);
+        self.remember(key, series);
         Ok(())
+    }
+
+    /// The oldest one makes room: it costs one event where it is repeated.
+    fn remember(&self, key: Key, series: Series) {
+        let mut all = self.series.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= KNOWN && !all.contains_key(&key) {
+            let oldest = all.iter().min_by_key(|(_, series)| series.last).map(|(key, _)| key.clone());
+            oldest.and_then(|oldest| all.remove(&oldest));
+        }
+        all.insert(key, series);
     }
 
     /// The series that the event belongs to, after those that are over were dropped.
@@ -92,8 +104,7 @@ impl Recorder {
         about: &ObjectReference,
         now: Timestamp,
     ) -> Result<Series, kube::Error> {
-        let object: String = about.name.iter().flat_map(|name| name.chars()).take(NAME).collect();
-        let name = format!("{object}.{:x}", now.as_nanosecond());
+        let name = event_name(about.name.as_deref().unwrap_or_default(), now);
         let Reporter { controller, instance } = &self.reporter;
         let written = Written {
             metadata: ObjectMeta {
@@ -119,6 +130,12 @@ impl Recorder {
     }
 }
 
+/// What a name is cut at may be no end of one.
+fn event_name(object: &str, now: Timestamp) -> String {
+    let beginning: String = object.chars().take(NAME).collect();
+    format!("{}.{:x}", beginning.trim_end_matches(['.', '-']), now.as_nanosecond())
+}
+
 #[cfg(test)]
 mod tests {
     use std::{convert::Infallible, sync::Arc};
@@ -129,6 +146,36 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+
+    fn recorder(client: Client) -> Recorder {
+        let reporter = Reporter { controller: "modelcache.internal/controller".to_owned(), instance: None };
+        Recorder::new(client, reporter)
+    }
+
+    /// A pod's name may have 253 characters, of any of which the last one that fits may be a dot or a dash.
+    #[test]
+    fn the_name_of_an_event_is_one() {
+        let now = Timestamp::UNIX_EPOCH + SignedDuration::from_nanos(255);
+        assert_eq!(event_name("server-0", now), "server-0.ff");
+        let long = format!("{}-.-{}", "a".repeat(NAME - 2), "b".repeat(50));
+        assert_eq!(event_name(&long, now), format!("{}.ff", "a".repeat(NAME - 2)));
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_texts_is_forgotten_from_its_beginning() {
+        let server =
+            tower::service_fn(|_: Request<Body>| async { Ok::<_, Infallible>(Response::new(Body::empty())) });
+        let recorder = recorder(Client::new(server, "default"));
+        let now = Timestamp::now();
+        for number in 0..KNOWN + 10 {
+            let last = now + SignedDuration::from_micros(i64::try_from(number).unwrap());
+            let key = Key { uid: None, reason: String::new(), note: Some(number.to_string()) };
+            recorder.remember(key, Series { name: String::new(), count: 1, last });
+        }
+        let known = recorder.series.lock().unwrap();
+        let oldest = known.values().map(|series| series.last).min();
+        assert_eq!((known.len(), oldest), (KNOWN, Some(now + SignedDuration::from_micros(10))));
+    }
 
     #[tokio::test]
     async fn a_repeated_event_is_counted_and_another_text_is_another_event() {
@@ -151,8 +198,7 @@ mod tests {
                 }
             }
         });
-        let reporter = Reporter { controller: "modelcache.internal/controller".to_owned(), instance: None };
-        let recorder = Recorder::new(Client::new(server, "default"), reporter);
+        let recorder = recorder(Client::new(server, "default"));
         let about = ObjectReference { name: Some("tiny".to_owned()), ..ObjectReference::default() };
         for note in ["not scheduled", "not scheduled", "no image", "not scheduled"] {
             let event = Event {

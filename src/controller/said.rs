@@ -16,6 +16,9 @@ use crate::text;
 
 /// Words of others in a message, in characters. Drivers repeat themselves; the rest of a message has to be seen, too.
 const LONGEST: usize = 600;
+/// Events of one object that are read. Kubernetes counts repeated ones, so that nothing has as many; but whoever may make events
+/// may make them of any object.
+const EVENTS: u32 = 500;
 /// A pod that a node has had for so long without starting it is asked about.
 const START: SignedDuration = SignedDuration::from_secs(10);
 
@@ -69,7 +72,7 @@ type Weight = fn(&Event) -> Option<u8>;
 
 /// What is said of the object with this UID. Of many events one is kept.
 async fn of(client: &Client, namespace: &str, uid: Option<&str>, weight: Weight) -> Option<Said> {
-    let query = ListParams::default().fields(&format!("involvedObject.uid={}", uid?));
+    let query = ListParams::default().fields(&format!("involvedObject.uid={}", uid?)).limit(EVENTS);
     let mut best: Option<((u8, Option<Timestamp>), Event)> = None;
     let read = listing::each(client, Some(namespace), query, |event: Event| {
         if let Some(weight) = weight(&event) {

@@ -64,7 +64,7 @@ pub struct Point {
     pub step: Step,
     /// Whether a download runs.
     pub runs: bool,
-    /// Since when the attempt runs or waits, if there is one.
+    /// Since when the attempt runs or waits, if there is one that has not ended before it ran.
     pub since: Option<Timestamp>,
     /// Bytes on the volume, where the log of the attempt tells them.
     pub bytes: Option<i64>,
@@ -79,6 +79,19 @@ impl Point {
         use Reason as R;
         let bare = matches!(reason, R::ClaimNotFound | R::ClaimPending | R::ClaimTerminating | R::ClaimLost);
         Self { step: Step::of(reason), runs: false, since: None, bytes: None, bare }
+    }
+
+    /// Whether an attempt is past what such a verdict says stands in its way. What a download ends for, only another that gets
+    /// further is past.
+    fn is_past(&self, verdict: &Verdict) -> bool {
+        use Reason as R;
+        let held_at = match verdict.reason {
+            R::ClaimConflict | R::ClaimInUse => Step::Claim,
+            R::ClaimPending | R::JobRejected => Step::Job,
+            R::JobPending => Step::Pod,
+            _ => return false,
+        };
+        self.step > held_at
     }
 
     /// Whether an attempt has got further than the furthest one.
@@ -121,11 +134,12 @@ pub fn judge(
     let mark = old.furthest.as_ref().filter(|mark| !anew && !is_of_another_volume(mark));
     let further = mark.is_none_or(|mark| point.is_beyond(mark, now));
     let known = mark.and_then(|mark| mark.since.clone()).filter(|_| !further);
-    let since = known.as_ref().map_or(now, |since| since.0);
+    // Where a clock was ahead, patience would have no end.
+    let since = known.as_ref().map_or(now, |since| since.0.min(now));
     // An attempt that is on its way again has its own time for that.
     let again = point.since.filter(|_| mark.and_then(reached).is_some_and(|reached| point.step < reached));
     let stands_since = again.map_or(since, |again| again.max(since));
-    let kept = kept(old).filter(|_| !further);
+    let kept = kept(old).filter(|kept| !further && !point.is_past(kept));
     let waits_for = point.since.filter(|_| obstacle.topic == Topic::Downloaded);
     let (obstacle, stalled, since) = match (help, kept) {
         (Help::Person, _) => (obstacle, true, Some(since)),

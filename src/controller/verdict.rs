@@ -5,7 +5,7 @@ use k8s_openapi::api::{batch::v1::Job, core::v1::ContainerStateTerminated};
 
 use super::job;
 use crate::{
-    cache::CacheDir,
+    cache::{CacheDir, FURTHER_NAMES},
     fetch::Report,
     hub::{Commit, Repo, RepoId, RepoType, Revision},
     reason::{Reason, exit},
@@ -62,6 +62,10 @@ pub fn report(job: &Job, end: &ContainerStateTerminated) -> Result<Report, Repor
     };
     if report.names.iter().any(|name| name.parse::<RepoId>().is_err()) {
         return foreign("it names no repo");
+    }
+    // The API server would take no status with them.
+    if report.names.len() > FURTHER_NAMES {
+        return foreign("it has more names than a repo");
     }
     if let (Some(wanted), Some(commit)) = (order.revision.as_commit(), &commit)
         && wanted != *commit
@@ -212,7 +216,10 @@ mod tests {
             }
             8 => {
                 report = good(Reason::Verified);
-                report["names"] = json!(["ACME/tiny", chance.choice(["", "a/b/c", "../x"]).unwrap()]);
+                report["names"] = match chance.choice(["", "a/b/c", "../x", "many"]).unwrap() {
+                    "many" => (0..=FURTHER_NAMES).map(|number| format!("acme/name-{number}")).collect(),
+                    wrong => json!(["ACME/tiny", wrong]),
+                };
                 return (report.to_string(), 0);
             }
             9 => {

@@ -52,7 +52,8 @@ pub fn start() {
 /// The filter for a text. None where it is no filter: the parser's own error repeats the text, which may be a secret in
 /// the wrong place.
 fn filter(text: &str) -> Option<EnvFilter> {
-    if text.split(',').all(|directive| is_word(directive.trim())) {
+    let mut directives = text.split(',').map(str::trim);
+    if directives.clone().all(is_word) || directives.any(is_slip) {
         return None;
     }
     EnvFilter::builder().parse(with_default(text)).ok()
@@ -62,7 +63,15 @@ fn filter(text: &str) -> Option<EnvFilter> {
 fn is_word(directive: &str) -> bool {
     directive.parse::<LevelFilter>().is_err()
         && !directive.contains(['=', '['])
-        && !directive.starts_with(env!("CARGO_CRATE_NAME"))
+        && directive.split("::").next() != Some(env!("CARGO_CRATE_NAME"))
+}
+
+/// A level in the place of a name, or two words where a comma is missing: no program has such a name, and nothing would be heard.
+fn is_slip(directive: &str) -> bool {
+    let name = directive.find(['=', '[']).map(|end| directive[..end].trim());
+    name.is_some_and(|name| {
+        name.contains(char::is_whitespace) || name.parse::<LevelFilter>().is_ok_and(|_| !name.is_empty())
+    })
 }
 
 /// A line goes above the bars, where there are any.
@@ -252,7 +261,16 @@ mod tests {
 
     #[test]
     fn a_word_that_is_no_level_silences_nobody() {
-        for given in ["verbose", "information", "loud, louder", "level"] {
+        for given in [
+            "verbose",
+            "information",
+            "loud, louder",
+            "level",
+            "modelcaches",
+            "info modelcache=debug",
+            "debug=",
+            "info,warn=modelcache",
+        ] {
             assert!(filter(given).is_none(), "{given}");
         }
         for given in ["info", "WARN", "off", "3", "modelcache", "hyper=debug", "verbose,info", "[span]=trace"]

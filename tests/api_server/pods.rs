@@ -201,9 +201,14 @@ async fn a_label_is_enough_and_the_pods_own_values_win() {
         Made { volumes: json!([by_hand, home_volume()]), containers, ..whole() }
     }));
     // A mount at the same paths, and another path.
-    for (path, mounts) in
-        [("/modelcache", vec![hub_mount(HOME)]), ("/modelcache/hub", vec![mounts(HOME)[0].clone()])]
-    {
+    // However they are written.
+    let at_hub = vec![mounts(HOME)[0].clone()];
+    for (path, mounts) in [
+        ("/modelcache", vec![hub_mount(HOME)]),
+        ("modelcache/", vec![hub_mount(HOME)]),
+        ("/modelcache/hub", at_hub.clone()),
+        ("//modelcache/./hub/", at_hub),
+    ] {
         let here = json!({ "name": "data", "mountPath": path });
         let mut with_data = own("containers", json!({ "volumeMounts": [here] }));
         merge(&mut with_data, &json!({ "spec": { "volumes": [{ "name": "data", "emptyDir": {} }] } }));
@@ -245,6 +250,8 @@ async fn a_pod_is_gated_while_its_model_is_not_there_and_only_then() {
     let unknown = Made { mounted: vec![], volumes: Value::Null, ..whole() };
     let nothing = Made { containers: json!([{ "name": "server", "env": null, "mounts": null }]), ..unknown };
     assert_eq!(made(&server.admit(&asks).await.unwrap()), nothing, "no ModelCache is known");
+    let twice = made(&server.admit(&pod(&annotated("also-mount", "llama, llama"))).await.unwrap());
+    assert_eq!(twice, nothing, "it is named more than once");
     server.known("llama", &json!({ "storage": { "existingClaim": "models", "subPath": "hub" } })).await;
     let mut in_folder = container("server");
     in_folder["mounts"][1]["subPath"] = json!("hub");
@@ -396,22 +403,16 @@ async fn what_could_not_work_is_refused_in_a_sentence() {
         (annotated("gate", "false"), "modelcache.internal/gate is `false`: it must be \"off\", \"on\""),
         (annotated("home", "/tmp"), "modelcache.internal/home is `/tmp`: it must be \"on\", \"off\""),
         (
-            json!({ "spec": {
-                "containers": [{
-                    "name": "server", "image": "server",
-                    "volumeMounts": [{ "name": "data", "mountPath": "/modelcache", "readOnly": true }],
-                }],
-                "volumes": [{ "name": "data", "emptyDir": {} }],
-            } }),
-            "The container server mounts something read-only at /modelcache, and the model goes into a folder of it.",
-        ),
-        (
             annotated("containers", "serve"),
             "names `serve`, which is no container of this pod. It has server.",
         ),
         (
             annotated("mount-path", "hub/"),
             "modelcache.internal/mount-path is `hub/`: it must be an absolute path",
+        ),
+        (
+            annotated("mount-path", "/."),
+            "modelcache.internal/mount-path is `/.`: it must be an absolute path",
         ),
         (
             annotated("also-mount", "adapter"),
@@ -433,6 +434,75 @@ async fn what_could_not_work_is_refused_in_a_sentence() {
     let taken =
         server.eventually("the model to be known as Ready", async || server.admit(&bound).await.ok()).await;
     assert_eq!(made(&taken), Made { gates: vec![], ..whole() });
+}
+
+/// A runtime cannot make a folder in what is read-only, so that the container would not start. In a ConfigMap and the like the
+/// kubelet makes it.
+#[tokio::test]
+#[ignore = "needs a cluster: make test"]
+async fn a_mount_in_which_no_folder_can_be_made_is_refused() {
+    let server = Server::new().await;
+    server.known("llama", &json!({})).await;
+    let writable = json!({ "emptyDir": {} });
+    let settings = json!({ "configMap": { "name": "settings" } });
+    let image = json!({ "image": { "reference": "models" } });
+    let claim = json!({ "persistentVolumeClaim": { "claimName": "data", "readOnly": true } });
+    let at = |path: &str| vec![json!({ "name": "own", "mountPath": path })];
+    let read_only = |path: &str| vec![json!({ "name": "own", "mountPath": path, "readOnly": true })];
+    let below = |above: &str, path: &str| {
+        vec![at(above)[0].clone(), json!({ "name": "writable", "mountPath": path })]
+    };
+    let home = "The container server mounts something that cannot be written at /modelcache or above it";
+    let elsewhere = "The container server mounts something that cannot be written at /data/w/hf or above it";
+    let inside = "The container server mounts something of its own in /modelcache/hub, where the models are";
+    for (volume, mounts, path, sentence) in [
+        (("own", &writable), read_only("/modelcache"), HOME, Some(home)),
+        (("own", &image), at("/modelcache"), HOME, Some(home)),
+        (("own", &claim), at("modelcache/"), HOME, Some(home)),
+        (("modelcache-home", &claim), vec![], HOME, Some(home)),
+        (("own", &writable), at("/modelcache/hub/models--org--name"), HOME, Some(inside)),
+        (("own", &claim), at("/data"), "/data/w/hf", Some(elsewhere)),
+        // Beside it, and in what can be written, there is room.
+        (("own", &claim), at("/modelcache/assets"), HOME, None),
+        (("own", &claim), at("/data"), "/database/hf", None),
+        (("own", &claim), below("/data", "/data/w"), "/data/w/hf", None),
+        (("own", &claim), below("/data", "/data/w/hf"), "/data/w/hf", None),
+        (("own", &settings), read_only("/modelcache"), HOME, None),
+        (("modelcache-home", &settings), vec![], HOME, None),
+        (("modelcache-home", &writable), vec![], HOME, None),
+    ] {
+        let mut volumes = vec![json!({ "name": "writable", "emptyDir": {} }), json!({ "name": volume.0 })];
+        merge(&mut volumes[1], volume.1);
+        let containers = [json!({ "name": "server", "image": "server", "volumeMounts": mounts })];
+        let mut asks = pod(&json!({ "spec": { "volumes": volumes, "containers": containers } }));
+        merge(&mut asks, &annotated("mount-path", path));
+        match sentence {
+            Some(sentence) => {
+                let said = server.refused(&asks).await;
+                assert!(said.contains(sentence), "{asks}: {said}");
+            }
+            None => assert_eq!(made(&server.admit(&asks).await.unwrap()).gates, whole().gates, "{asks}"),
+        }
+    }
+}
+
+/// What a policy may cost is bounded, and a pod with the label is refused where it costs more.
+#[tokio::test]
+#[ignore = "needs a cluster: make test"]
+async fn a_pod_with_very_many_mounts_is_taken() {
+    let server = Server::new().await;
+    server.known("llama", &json!({})).await;
+    let claim = json!({ "claimName": "data", "readOnly": true });
+    let volumes: Vec<_> =
+        (0..100).map(|n| json!({ "name": format!("v{n}"), "persistentVolumeClaim": claim })).collect();
+    let containers: Vec<_> = (0..20)
+        .map(|c| {
+            let mount = |n| json!({ "name": format!("v{n}"), "mountPath": format!("/etc/an/application/of/{c}/with/{n}") });
+            json!({ "name": format!("c{c}"), "image": "server", "volumeMounts": (0..100).map(mount).collect::<Vec<_>>() })
+        })
+        .collect();
+    let asks = pod(&json!({ "spec": { "volumes": volumes, "containers": containers } }));
+    assert_eq!(made(&server.admit(&asks).await.unwrap()).gates, whole().gates);
 }
 
 #[tokio::test]

@@ -17,6 +17,16 @@ apiVersion: modelcache.internal/v1alpha1
 kind: ModelCache
 metadata: {name: shared}
 spec: {source: {repo: acme/shared}, storage: {existingClaim: models, subPath: a/hub}}
+---
+apiVersion: modelcache.internal/v1alpha1
+kind: ModelCache
+metadata: {name: twice, namespace: staging}
+spec: {source: {repo: acme/twice}, storage: {existingClaim: small}}
+---
+apiVersion: modelcache.internal/v1alpha1
+kind: ModelCache
+metadata: {name: twice, namespace: production}
+spec: {source: {repo: acme/twice}, storage: {existingClaim: large}}
 ";
 
 fn mount(arguments: &[&str]) -> std::process::Output {
@@ -70,6 +80,9 @@ fn the_block_has_claim_folder_and_path() {
     container["env"].as_array_mut().unwrap().extend(writable);
     let more = ["shared", "--container", "vllm", "--mount-path", "/srv/", "--home"];
     assert_eq!(block(&more), shared);
+    // The namespace chooses where there is a choice.
+    assert_eq!(block(&["base", "-n", "staging"]), block(&["base"]));
+    assert_eq!(block(&["twice", "-n", "staging"]), expected("server", "/modelcache", "small"));
     assert_eq!(block(&["base", "--patch"]), json!({ "spec": { "template": block(&["base"]) } }));
     let told = told(&mount(&["base"]));
     assert_eq!(told.trim(), "It loads as acme/base at revision v1 once the ModelCache is Ready.");
@@ -78,9 +91,24 @@ fn the_block_has_claim_folder_and_path() {
 #[test]
 fn what_cannot_be_printed_is_told_with_the_remedy() {
     for (arguments, code, sentence) in [
-        (&["other"][..], 66, "no ModelCache other in the files; they have base, shared."),
-        (&["base", "--mount-path", "srv"], 2, "it must be absolute, without `:` and `..`"),
-        (&["base", "--namespace", "a"], 2, "cannot be used with"),
+        (
+            &["other"][..],
+            66,
+            "no ModelCache other in the files; they have base, shared, staging/twice, production/twice.",
+        ),
+        (
+            &["twice"],
+            2,
+            "more than one ModelCache twice: staging/twice and production/twice; choose the namespace",
+        ),
+        (&["twice", "-n", "test"], 66, "no ModelCache twice in the files"),
+        (&["base", "--container", ""], 2, "give the name of a container"),
+        (&["base", "--container", "a b"], 2, "give the name of a container"),
+        (&["base", "--mount-path", "srv"], 2, "it must be absolute, without `:`, `.` and `..`"),
+        (&["base", "--mount-path", "/"], 2, "it must be absolute"),
+        (&["base", "--mount-path", "/srv//hf"], 2, "it must be absolute"),
+        (&["base", "--mount-path", "/."], 2, "it must be absolute"),
+        (&["base", "--mount-path", "/a\nb"], 2, "it must be absolute"),
     ] {
         let output = mount(arguments);
         assert_eq!(output.status.code(), Some(code), "{arguments:?}");

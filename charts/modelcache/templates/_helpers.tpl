@@ -129,3 +129,8 @@ has(params.status) && ((has(params.status.conditions) && params.status.condition
         && params.spec.source.include.all(it, it in params.status.cached.include)))
     && params.status.cached.?exclude.orValue([]).all(it, it in params.spec.source.?exclude.orValue([]))))
 {{- end }}
+
+{{/* CEL on a mount, by the name of its variable: where it is. A path may have a slash at its end, or none at its beginning. */}}
+{{- define "modelcache.mountedAt" -}}
+('/' + {{ . }}.mountPath.split('/').filter(part, !(part in ['', '.'])).join('/'))
+{{- end }}

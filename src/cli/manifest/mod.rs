@@ -291,6 +291,16 @@ items:
     }
 
     #[test]
+    fn an_empty_field_is_none() {
+        let file = "apiVersion: modelcache.internal/v1alpha1\nkind: ModelCache\nmetadata: {name: one, labels: }\n\
+                    spec: {source: {repo: org/one, revision: , include: ~}, storage: null}\n";
+        let [cache] = &read(file).unwrap().caches[..] else { panic!("one cache") };
+        assert_eq!((cache.spec.source.revision.as_str(), cache.claim_name().as_str()), ("main", "one"));
+        let without = file.replace("repo: org/one", "repo: ~");
+        assert!(read(&without).is_err());
+    }
+
+    #[test]
     fn mistakes_are_shown_where_they_are_and_nothing_secret_with_them() {
         let good = "apiVersion: modelcache.internal/v1alpha1\nkind: ModelCache\nmetadata: {name: x}\n";
         let secret = "---\napiVersion: v1\nkind: Secret\nmetadata: {name: s}\n";

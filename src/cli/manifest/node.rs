@@ -50,7 +50,10 @@ impl Node {
             Shape::Plain(value) => value.clone(),
             Shape::List(nodes) => nodes.iter().map(Self::value).collect(),
             Shape::Map(fields) => {
-                let fields = fields.iter().map(|(name, _, node)| (name.clone(), node.value()));
+                // A template whose value is not set leaves the field empty: for the API server it is not there then.
+                let given =
+                    fields.iter().filter(|(_, _, node)| !matches!(node.shape, Shape::Plain(Value::Null)));
+                let fields = given.map(|(name, _, node)| (name.clone(), node.value()));
                 Value::Object(fields.collect::<Map<_, _>>())
             }
         }

@@ -96,7 +96,7 @@ impl Trouble {
     fn of(words: &str) -> Self {
         const UNSUPPORTED: [&str; 7] = [
             "not supported",
-            "unsupported",
+            " unsupported",
             "not support ",
             "only support",
             "multi_node",
@@ -106,7 +106,7 @@ impl Trouble {
         let words = words.to_lowercase();
         if words.contains("no storage class is set") {
             Self::NoClass
-        } else if words.contains("storageclass") && words.contains("not found") {
+        } else if is_missing_class(&words) {
             Self::Class
         } else if UNSUPPORTED.iter().any(|phrase| words.contains(phrase)) {
             Self::Unsupported
@@ -114,6 +114,12 @@ impl Trouble {
             Self::Other
         }
     }
+}
+
+/// `storageclass.storage.k8s.io "fast" not found`. A driver that misses something else names the class as well.
+fn is_missing_class(words: &str) -> bool {
+    let name = words.split_once(".storage.k8s.io \"").and_then(|(_, rest)| rest.split_once('"'));
+    name.is_some_and(|(_, rest)| rest.starts_with(" not found"))
 }
 
 #[cfg(test)]
@@ -138,6 +144,14 @@ mod tests {
             ),
             (
                 r#"failed to provision volume with StorageClass "x": rpc error: code = ResourceExhausted"#,
+                Trouble::Other,
+            ),
+            (
+                r#"failed to provision volume with StorageClass "rbd": rpc error: code = NotFound desc = pool not found"#,
+                Trouble::Other,
+            ),
+            (
+                r#"failed to provision volume with StorageClass "unsupported-yet": rpc error: code = Unavailable"#,
                 Trouble::Other,
             ),
             (

@@ -333,7 +333,7 @@ fn a_pod_without_a_report_is_told_by_what_kubernetes_knows() {
     seen.attempts = vec![gone];
     assert_eq!(reason(&seen, &checked, 11), Reason::DownloadFailed);
 
-    let quota = "pods \"x\" is forbidden: exceeded quota";
+    let quota = "Error creating: pods \"tiny-x2k8p\" is forbidden: exceeded quota: few";
     seen.attempts = vec![observe::Attempt {
         job,
         pod: None,
@@ -341,7 +341,9 @@ fn a_pod_without_a_report_is_told_by_what_kubernetes_knows() {
     }];
     let plan = decide(&seen, &checked, IMAGE, at(11));
     assert_eq!(plan.downloaded.reason, Reason::JobRejected);
-    assert!(plan.downloaded.message.contains(quota));
+    let told = "The Job's pod is refused: exceeded quota: few. It is tried again, and goes on by itself once that has passed \
+                or others make room.";
+    assert_eq!(plan.downloaded.message, told);
 }
 
 #[test]
@@ -576,13 +578,18 @@ fn a_report_that_is_not_the_jobs_own_counts_for_nothing() {
 }
 
 #[test]
-fn a_time_in_the_future_is_not_believed() {
+fn a_time_that_cannot_be_is_not_believed() {
     let (mut seen, checked) = bound(cache());
     let job = next_job(&seen, &checked, at(0));
-    let future = report("Verified").replace("2026-01-01T12:00:09Z", "2999-01-01T00:00:00Z");
-    seen.attempts = vec![ended(job, "Complete", Some(&future), at(10))];
-    let plan = decide(&seen, &checked, IMAGE, at(11));
-    assert_eq!(plan.cached.unwrap().verified_at.unwrap().0, at(10));
+    // The API server refuses a status with a year before the first.
+    for (time, believed) in
+        [("2999-01-01T00:00:00Z", at(10)), ("-000042-01-01T00:00:00Z", jiff::Timestamp::UNIX_EPOCH)]
+    {
+        let told = report("Verified").replace("2026-01-01T12:00:09Z", time);
+        seen.attempts = vec![ended(job.clone(), "Complete", Some(&told), at(10))];
+        let plan = decide(&seen, &checked, IMAGE, at(11));
+        assert_eq!(plan.cached.unwrap().verified_at.unwrap().0, believed);
+    }
 }
 
 #[test]

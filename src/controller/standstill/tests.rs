@@ -67,6 +67,37 @@ fn a_verdict_stays_until_an_attempt_is_ahead_of_the_last() {
     }
 }
 
+/// The furthest download was ahead of all that: it says nothing of what keeps a later attempt from its start.
+#[test]
+fn what_an_attempt_is_past_does_not_stand_in_its_way() {
+    let first = ModelCacheStatus::default();
+    let old = status(&judge(&first, false, verdict(Reason::TransferStalled), PATIENCE, &failed(50), at(0)));
+    let refused = Point { since: Some(at(100)), ..Point::of(Reason::JobRejected) };
+    let judged = judge(&old, false, verdict(Reason::JobRejected), Help::Person, &refused, at(110));
+    assert_eq!((judged.obstacle.reason, judged.stalled), (Reason::JobRejected, true));
+    let old = status(&judged);
+    let starts = Point { step: Step::Pod, ..refused };
+    for (point, expected) in [
+        (refused, (Reason::JobRejected, true)),
+        (starts, (Reason::JobPending, false)),
+        (runs(120, Some(1)), (Reason::Downloading, false)),
+    ] {
+        assert_eq!(next(&old, &point, 130), expected, "{point:?}");
+    }
+}
+
+/// As the clock of another node may have it.
+#[test]
+fn a_time_in_the_future_ends_no_later_than_one_of_now() {
+    let wait = |old: &ModelCacheStatus, now| {
+        let waits = verdict(Reason::ClaimPending);
+        judge(old, false, waits, PATIENCE, &Point::of(Reason::ClaimPending), at(now))
+    };
+    let ahead = wait(&ModelCacheStatus::default(), 1_000_000);
+    let old = status(&wait(&status(&ahead), 0));
+    assert_eq!((wait(&old, 599).stalled, wait(&old, 600).stalled), (false, true));
+}
+
 #[test]
 fn what_a_person_does_begins_anew() {
     let judged =
