@@ -436,7 +436,7 @@ async fn what_could_not_work_is_refused_in_a_sentence() {
     assert_eq!(made(&taken), Made { gates: vec![], ..whole() });
 }
 
-/// A runtime cannot make a folder in what is read-only, so that the container would not start. In a ConfigMap and the like the
+/// A runtime cannot make a folder in what is read-only, so that the container would not start. In a `ConfigMap` and the like the
 /// kubelet makes it.
 #[tokio::test]
 #[ignore = "needs a cluster: make test"]
