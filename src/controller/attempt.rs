@@ -248,13 +248,7 @@ const fn pending(reason: Reason, message: String) -> Standing {
 
 /// What a quota, limits, pod security or a missing object that the spec names keep the API server from.
 fn rejected(words: &str) -> Standing {
-    let help = patience::of_refusal(words);
-    let remedy = if help == Help::Person {
-        "Change what refuses it, or spec.job: it goes on by itself then."
-    } else {
-        "It goes on by itself where others make room."
-    };
-    let message = format!("The Job's pod is refused: {}. {remedy}", words.trim_end_matches('.'));
+    let (message, help) = patience::refusal("The Job's pod is refused", words, "spec.job");
     Standing::Pending { reason: Reason::JobRejected, message, help }
 }
 
