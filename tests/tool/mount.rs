@@ -78,7 +78,7 @@ fn the_block_has_claim_folder_and_path() {
 #[test]
 fn what_cannot_be_printed_is_told_with_the_remedy() {
     for (arguments, code, sentence) in [
-        (&["other"][..], 66, "no ModelCache other in the files; they have base, shared."),
+        (&["other"][..], 66, "no ModelCache other in the files; they have base, shared"),
         (&["base", "--mount-path", "srv"], 2, "it must be absolute, without `:` and `..`"),
         (&["base", "--namespace", "a"], 2, "cannot be used with"),
     ] {
