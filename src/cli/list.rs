@@ -95,7 +95,7 @@ fn cells(revision: &ListedRevision, now: Timestamp) -> [String; 5] {
     [revision.commit.short().to_owned(), refs, files, size, verified]
 }
 
-/// `3 repos, 4 snapshots, 12.5 GiB in /models. 1 unfinished download, 2 GiB; see modelcache prune --dry-run.`
+/// `3 repos, 4 snapshots, 12.5 GiB in /models. 1 unfinished download, 2 GiB. See …`
 fn total(place: &Place, listing: &Listing) -> String {
     let snapshots = listing.repos.iter().map(|repo| repo.revisions.len()).sum();
     let mut sentences = vec![format!(
@@ -118,7 +118,8 @@ fn total(place: &Place, listing: &Listing) -> String {
         }
     }
     if sentences.len() > 1 {
-        sentences.push("See `modelcache prune --dry-run`.".to_owned());
+        // Of this cache, which need not be the one of the environment.
+        sentences.push(format!("See `modelcache prune --dry-run --cache-dir {}`.", place.root()));
     }
     sentences.join(" ")
 }

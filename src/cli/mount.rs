@@ -34,7 +34,7 @@ pub(super) struct Args {
     /// Files or folders to read it from, instead of the cluster
     #[arg(short, long, value_name = "FILE")]
     filename: Vec<PathBuf>,
-    /// Container that gets the model
+    /// Name of the container that gets the model
     #[arg(long, default_value = "server", value_parser = container_name)]
     container: String,
     /// The folder that libraries call `HF_HOME`: the cache is mounted read-only at `hub` in it, the rest can be written
@@ -54,10 +54,7 @@ impl Args {
         let found = if self.filename.is_empty() { self.in_cluster().await } else { self.in_files() };
         let cache = match found {
             Ok(cache) => cache,
-            Err(error) => {
-                error.lines().iter().for_each(|line| tell(&format!("{line}.")));
-                return error.exit_code();
-            }
+            Err(error) => return error.refuse(),
         };
         match serde_saphyr::to_string(&self.block(&cache)) {
             Ok(yaml) => {
@@ -169,7 +166,9 @@ enum MountError {
     )]
     Ambiguous { name: String, found: String },
     /// It is not in the cluster.
-    #[error("no ModelCache {name} in the namespace {namespace}; name another one with -n, or a file with -f")]
+    #[error(
+        "no ModelCache {name} in the namespace {namespace}; name another namespace with -n, or a file with -f"
+    )]
     NotFound { name: String, namespace: String },
     /// The cluster cannot be asked.
     #[error("cannot read the ModelCache from the cluster: {0}; name a file with -f to do without it")]
@@ -177,19 +176,15 @@ enum MountError {
 }
 
 impl MountError {
-    /// The error as lines for a person.
-    fn lines(&self) -> Vec<String> {
-        match self {
-            Self::Files(error) => error.lines(),
-            other => vec![other.to_string()],
-        }
-    }
-
-    const fn exit_code(&self) -> u8 {
-        match self {
-            Self::Files(_) | Self::Ambiguous { .. } => exit::USAGE,
+    /// Says it, and gives the exit code.
+    fn refuse(&self) -> u8 {
+        let code = match self {
+            Self::Files(error) => return error.refuse(),
+            Self::Ambiguous { .. } => exit::USAGE,
             Self::NotInFiles { .. } | Self::NotFound { .. } => exit::NOT_FOUND,
             Self::Cluster(_) => exit::UNREACHABLE,
-        }
+        };
+        tell(&format!("error: {self}"));
+        code
     }
 }

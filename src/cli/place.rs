@@ -37,12 +37,15 @@ impl Place {
 
 /// Says why a cache could not be looked at or changed, and gives the exit code.
 pub(super) fn failed(error: &CacheError) -> u8 {
-    let reason = match error {
-        CacheError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => Reason::NoMatchingFiles,
-        CacheError::Io { .. } => Reason::NotChecked,
-        other => other.reason(),
+    let (reason, remedy) = match error {
+        CacheError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => (
+            Reason::NoMatchingFiles,
+            " Fill it with `modelcache fetch`, or name another cache with --cache-dir.",
+        ),
+        CacheError::Io { .. } => (Reason::NotChecked, ""),
+        other => (other.reason(), ""),
     };
-    tell(&format!("{reason}: {error}."));
+    tell(&format!("{reason}: {error}.{remedy}"));
     reason.exit_code()
 }
 
@@ -61,11 +64,11 @@ impl PlaceArgs {
         match place.repo.as_ref().map(|dir| (dir, is_there(dir))) {
             Some((_, Err(error))) => Err(failed(&error)),
             Some((missing, Ok(false))) => {
+                let Repo { kind, id } = missing.repo();
                 tell(&format!(
-                    "{}: {} has nothing of {}.",
+                    "{}: {} has no {kind} {id}. Check the name and --type against `modelcache list`.",
                     Reason::NoMatchingFiles,
                     place.root(),
-                    missing.repo()
                 ));
                 Err(Reason::NoMatchingFiles.exit_code())
             }

@@ -47,9 +47,9 @@ pub async fn carry_out(
         if let Made::Refused(words) =
             create(&claims, claim, CLAIM_MANAGER).await.map_err(ApplyError::MakeClaim)?
         {
-            let message = format!("The API server refuses the claim {}: {words}", claim.name_any());
-            let refused = Verdict::no(Topic::Downloaded, Reason::ClaimPending, message);
-            return Ok(Some((refused, patience::of_refusal(&words))));
+            let what = format!("The API server refuses the claim {}", claim.name_any());
+            let (message, help) = patience::refusal(&what, &words, "spec.storage.claim");
+            return Ok(Some((Verdict::no(Topic::Downloaded, Reason::ClaimPending, message), help)));
         }
     }
     if let Some(job) = &plan.job {
@@ -57,7 +57,7 @@ pub async fn carry_out(
         let (refused, help) = match create(&jobs, job, JOB_MANAGER).await.map_err(ApplyError::MakeJob)? {
             Made::New => return Ok(None),
             Made::Refused(words) => {
-                (format!("The API server refuses the Job {name}: {words}"), patience::of_refusal(&words))
+                patience::refusal(&format!("The API server refuses the Job {name}"), &words, "spec.job")
             }
             Made::Exists => {
                 let jobs: Api<Metadata<Job>> = Api::namespaced(client.clone(), &namespace);

@@ -249,15 +249,9 @@ const fn pending(reason: Reason, message: String) -> Standing {
 
 /// What a quota, limits, pod security or a missing object that the spec names keep the API server from.
 fn rejected(words: &str) -> Standing {
-    let help = patience::of_refusal(words);
-    let remedy = if help == Help::Person {
-        "Change what refuses it, or spec.job: it goes on by itself then."
-    } else {
-        "It is tried again, and goes on by itself once that has passed or others make room."
-    };
     // Each try has another name, and is no other cause.
     let why = words.split_once(" is forbidden: ").map_or(words, |(_, why)| why);
-    let message = format!("The Job's pod is refused: {}. {remedy}", why.trim_end_matches('.'));
+    let (message, help) = patience::refusal("The Job's pod is refused", why, "spec.job");
     Standing::Pending { reason: Reason::JobRejected, message, help }
 }
 

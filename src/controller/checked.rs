@@ -12,9 +12,6 @@ use crate::{
 
 use super::{observe::SecretState, source::Wanted};
 
-/// What nobody has to do who has done what a sentence of the Hub's asks for. Only the operator can promise that.
-const CONTINUES: &str = " The cache continues by itself.";
-
 /// The commit and what it holds, without the list of files, which may be long.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot {
@@ -63,8 +60,8 @@ impl Checked {
             SecretState::NotFound => (
                 Reason::SecretNotFound,
                 format!(
-                    "There is no Secret {name} in this namespace. Create it with the token under the key {key}: \
-                     kubectl create secret generic {name} -n {} --from-file={key}=FILE; the cache continues by itself.",
+                    "There is no Secret {name} in this namespace. Create it with the token under the key {key} \
+                     (kubectl create secret generic {name} -n {} --from-file={key}=FILE); the cache continues by itself.",
                     cache.namespace().unwrap_or_default()
                 ),
             ),
@@ -121,8 +118,8 @@ impl Checked {
     #[must_use]
     pub fn answered(wanted: Wanted, endpoint: Endpoint, preflight: Preflight) -> Self {
         let mut checked = Self { wanted: Some(wanted), endpoint: Some(endpoint), ..Self::from(preflight) };
-        for verdict in checked.verdicts.iter_mut().filter(|verdict| is_settled_at_the_hub(verdict.reason)) {
-            verdict.message.push_str(CONTINUES);
+        for verdict in &mut checked.verdicts {
+            verdict.message.push_str(here(verdict.reason));
         }
         checked
     }
@@ -167,9 +164,16 @@ impl Checked {
     }
 }
 
-/// Whether what a person does at the Hub is all that is missing.
-const fn is_settled_at_the_hub(reason: Reason) -> bool {
-    matches!(reason, Reason::TermsNotAccepted | Reason::AccessPending | Reason::TokenLacksPermission)
+/// What a sentence that holds everywhere leaves out in a cluster: where a token is named, and that nobody has to touch the
+/// `ModelCache` who has done what is to be done at the Hub.
+const fn here(reason: Reason) -> &'static str {
+    match reason {
+        Reason::TokenRequired => " The token's Secret is named in spec.tokenSecretRef.",
+        Reason::TermsNotAccepted | Reason::AccessPending | Reason::TokenLacksPermission => {
+            " The cache continues by itself."
+        }
+        _ => "",
+    }
 }
 
 /// The commit that the status is pinned at, as long as the spec asks for the same revision.

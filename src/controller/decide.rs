@@ -129,7 +129,7 @@ fn too_small(name: &str, size: u64, wanted: u64, remedy: &str) -> Verdict {
         Topic::Downloaded,
         Reason::VolumeFull,
         format!(
-            "The claim {name} has {}, but the files take {}. {remedy}",
+            "The claim {name} of {} is too small: the files take {}. {remedy}",
             units::size(size),
             units::size(wanted)
         ),
@@ -370,9 +370,14 @@ impl Download<'_> {
         }
         let conflict = neighbour::conflict(&self.seen.cache, self.commit.as_str(), &self.seen.neighbours);
         if let Some((other, name)) = conflict {
+            let way = if self.seen.cache.spec.source.aliases.contains(&name) {
+                format!("Take {name} out of spec.source.aliases")
+            } else {
+                "Give this one the same revision".to_owned()
+            };
             let message = format!(
-                "The ModelCache {} {} the ref {name} of this repo on this claim at commit {}. Give this one the same revision, \
-                 or make another ModelCache with another claim or spec.storage.subPath: neither can be changed.",
+                "The ModelCache {} {} the ref {name} of this repo on this claim at commit {}. {way}, or make another \
+                 ModelCache with another claim or spec.storage.subPath: neither can be changed.",
                 other.name,
                 if other.holds { "holds" } else { "is older and about to write" },
                 other.commit.as_deref().unwrap_or_default()

@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use crate::reason::{Reason, Remedy};
+use crate::{
+    reason::{Reason, Remedy},
+    units::parse_quantity,
+};
 
 /// What takes seconds as a rule: a node, an image, a volume, room in a quota. Some clusters make a node first.
 const START: Duration = Duration::from_secs(600);
@@ -13,6 +16,9 @@ const ATTEMPTS: Duration = Duration::from_secs(1800);
 const OUTAGE: Duration = Duration::from_secs(3600);
 /// A Hub may ask for a pause of an hour, and once more.
 const RATE_LIMIT: Duration = Duration::from_secs(7200);
+
+/// What the API server says of a quota.
+const QUOTA: &str = "exceeded quota";
 
 /// Who ends it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,17 +60,38 @@ const PASSING: [&str; 10] = [
 ];
 
 /// Who ends a refusal of the API server, by its words. A quota that others fill may get room, and a webhook may come back.
-#[must_use]
-pub fn of_refusal(words: &str) -> Help {
-    let may_pass = (words.contains("exceeded quota") && !is_never_enough(words))
+fn of_refusal(words: &str) -> Help {
+    let may_pass = (words.contains(QUOTA) && !is_never_enough(words))
         || PASSING.iter().any(|phrase| words.contains(phrase));
     if may_pass { Help::Time(START) } else { Help::Person }
 }
 
-/// A quota that is exceeded while nobody uses any of it: `exceeded quota: none, requested: pods=1, used: pods=0, limited: pods=0`.
+/// A refusal in a sentence with its remedy, and who ends it. `what` is refused, and `spec` may be changed instead of what refuses it.
+#[must_use]
+pub fn refusal(what: &str, words: &str, spec: &str) -> (String, Help) {
+    let help = of_refusal(words);
+    let remedy = match help {
+        Help::Person => format!("Change what refuses it, or {spec}: it goes on by itself then."),
+        _ if words.contains(QUOTA) => "It goes on by itself where others make room.".to_owned(),
+        _ => "It goes on by itself once that passes.".to_owned(),
+    };
+    (format!("{what}: {}. {remedy}", words.trim_end_matches('.')), help)
+}
+
+/// A quota that is exceeded by the request alone, whatever others use: `exceeded quota: small, requested:
+/// requests.storage=2Gi, used: requests.storage=1Mi, limited: requests.storage=1Gi`.
 fn is_never_enough(words: &str) -> bool {
-    let used = words.split_once(", used: ").and_then(|(_, rest)| rest.split_once(", limited: "));
-    used.is_some_and(|(used, _)| used.split(',').all(|pair| pair.ends_with("=0")))
+    let Some((requested, rest)) =
+        words.split_once("requested: ").and_then(|(_, rest)| rest.split_once(", used: "))
+    else {
+        return false;
+    };
+    let Some((used, limited)) = rest.split_once(", limited: ") else { return false };
+    let is_unused = used.split(',').all(|pair| pair.ends_with("=0"));
+    let amount = |pair: &str| parse_quantity(pair.split_once('=')?.1);
+    let is_too_much =
+        |(requested, limited)| amount(limited).is_some_and(|most| amount(requested) > Some(most));
+    is_unused || requested.split(',').zip(limited.split(',')).any(is_too_much)
 }
 
 /// Who ends what keeps a container from its start, by the kubelet's word and words.
@@ -112,6 +139,14 @@ mod tests {
             ),
             (
                 r#"pods "x" is forbidden: exceeded quota: few, requested: pods=1,requests.cpu=100m, used: pods=4,requests.cpu=0, limited: pods=4"#,
+                Help::Time(START),
+            ),
+            (
+                r#"persistentvolumeclaims "x" is forbidden: exceeded quota: small, requested: requests.storage=2Gi, used: requests.storage=67Mi, limited: requests.storage=1Gi"#,
+                Help::Person,
+            ),
+            (
+                r#"persistentvolumeclaims "x" is forbidden: exceeded quota: full, requested: requests.storage=2Gi, used: requests.storage=67Gi, limited: requests.storage=68Gi"#,
                 Help::Time(START),
             ),
             (r#"Internal error occurred: failed calling webhook "x": no endpoints"#, Help::Time(START)),

@@ -80,7 +80,7 @@ mod tests {
         let (mut seen, mut checked) = downloaded();
         checked.snapshot.as_mut().unwrap().latest = Some("89".repeat(20).parse().unwrap());
         let update = format!(
-            " main is at commit {} by now; this cache stays at {}. Set spec.source.revision to the new commit to move \
+            " main is now at commit {}; this cache stays at {}. Set spec.source.revision to the new commit to move \
              on, with the branch among spec.source.aliases.",
             "89".repeat(20),
             &COMMIT[..7]

@@ -112,7 +112,7 @@ fn update(cache: &ModelCache, cached: Option<&Cached>, latest: Option<&Latest>) 
         ),
     };
     let message = format!(
-        "{branch} is at commit {} by now; this cache stays at {}. {remedy}",
+        "{branch} is now at commit {}; this cache stays at {}. {remedy}",
         latest.commit, cached.short_commit
     );
     Some(Verdict::yes(Topic::UpdateAvailable, Reason::NewCommit, message))

@@ -208,6 +208,6 @@ fn using<K: ResourceExt>(
 #[allow(clippy::needless_pass_by_value)]
 fn on_error(cache: Arc<Guarded<ModelCache>>, error: &ReconcileError, context: Arc<Context>) -> Action {
     let pause = backoff::look(context.failures.count(&cache), &cache.name_any());
-    warn!(namespace = cache.namespace(), modelcache = cache.name_any(), %error, ?pause, "a look failed");
+    warn!(namespace = cache.namespace(), modelcache = cache.name_any(), %error, ?pause, "reconciliation failed");
     Action::requeue(pause)
 }

@@ -31,7 +31,10 @@ pub enum FetchError {
         retry_after: Option<Duration>,
     },
     /// The Hub may not be asked, and the cache has not all of it.
-    #[error("{what} is not complete in the cache, and HF_HUB_OFFLINE forbids to ask the Hub for it")]
+    #[error(
+        "{what} is not complete in the cache, and HF_HUB_OFFLINE forbids to ask the Hub for it. Unset HF_HUB_OFFLINE, \
+         or ask for what is there: `modelcache list` has it"
+    )]
     Offline {
         /// The repo and its revision.
         what: String,

@@ -101,7 +101,8 @@ pub async fn fetch(
         }
         Err(error) => {
             report.reason = error.reason();
-            report.message = error.to_string();
+            // Some errors are sentences already.
+            report.message = format!("{}.", error.to_string().trim_end_matches('.'));
             report.retry_after_seconds = error.retry_after().map(|pause| pause.as_secs());
         }
     }

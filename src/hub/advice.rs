@@ -48,7 +48,7 @@ pub fn explain(error: &HubError, subject: &Subject<'_>) -> String {
              its place. Have that storage or mirror fetch it again."
         ),
         HubError::BadAnswer { host, what } => format!(
-            "The answer of {host} cannot be used: {what}. Look whether {} is the address of the Hub or a \
+            "The answer of {host} cannot be used: {what}. Check whether {} is the address of the Hub or a \
              full mirror of it.",
             subject.endpoint
         ),
@@ -75,7 +75,7 @@ pub fn token(error: &TokenError) -> String {
                 .to_owned()
         }
         TokenError::Unreadable { kind: io::ErrorKind::PermissionDenied } => {
-            "The token file cannot be read by the user of this process. Look at its owner and mode; in a pod, set \
+            "The token file cannot be read by the user of this process. Check its owner and mode; in a pod, set \
              `fsGroup`, or the mode of the volume that it lies on."
                 .to_owned()
         }
@@ -184,8 +184,8 @@ fn refused(refusal: &Refusal, subject: &Subject<'_>) -> String {
              account."
         ),
         Reason::TokenRequired => format!(
-            "{repo} cannot be seen without a token: it is private, or it does not exist. Look for a \
-             typing error at {page}, or give a token of an account that may read it."
+            "{repo} cannot be seen without a token: it is private, or it does not exist. Check its \
+             name and type at {page}, or give a token of an account that may read it."
         ),
         Reason::TermsNotAccepted if refusal.words.contains("has been reset") => format!(
             "The authors of {repo} have reset the access of the account of this token. Open {page} with \
@@ -217,12 +217,12 @@ fn refused(refusal: &Refusal, subject: &Subject<'_>) -> String {
              {tokens}."
         ),
         Reason::RepoNotFoundOrPrivate if refusal.token == TokenState::NotSent => format!(
-            "{repo} does not exist at {endpoint}, or it is private. Look for a typing error, or give a \
+            "{repo} does not exist at {endpoint}, or it is private. Check its name and type, or give a \
              token of an account that may read it."
         ),
         Reason::RepoNotFoundOrPrivate => format!(
             "{repo} does not exist, or it is private and the account of this token may not see it: the \
-             Hub does not tell which. Look for a typing error, and open {page} with that account."
+             Hub does not tell which. Check its name and type, and open {page} with that account."
         ),
         Reason::RepoDisabled => format!(
             "The Hub has disabled {repo}: no token and no terms open it.{} See {page}.",
@@ -259,18 +259,19 @@ const fn look(slip: Slip) -> &'static str {
         Slip::Sample => "an example from a manual",
         Slip::Base64 => "a token that is encoded in base64 once more than the Secret does by itself",
         Slip::Address => "an address",
+        Slip::Structure => "a structure, such as JSON",
     }
 }
 
 fn unreachable(host: &str, kind: Trouble, detail: &str) -> String {
     let because = if detail.is_empty() { String::new() } else { format!(" ({detail})") };
     let remedy = match kind {
-        Trouble::Dns => "Look at the name and at the cluster's DNS",
-        Trouble::Connect => "Look whether a firewall or network policy is in the way, or a proxy is needed",
-        Trouble::Tls => "Look at the certificate; a proxy or mirror with its own authority needs a CA bundle",
-        Trouble::Proxy => "Look at the proxy's address, password and rules",
+        Trouble::Dns => "Check the name, and the DNS where this runs",
+        Trouble::Connect => "Check whether a firewall or network policy is in the way, or a proxy is needed",
+        Trouble::Tls => "Check the certificate; a proxy or mirror with its own authority needs a CA bundle",
+        Trouble::Proxy => "Check the proxy's address, password and rules",
         Trouble::Setup => "Correct the proxy or CA bundle of this endpoint",
-        Trouble::Handshake => "It may pass by itself; if it stays so, look whether that address speaks TLS",
+        Trouble::Handshake => "It may pass by itself; if it stays so, check whether that address speaks TLS",
         Trouble::Timeout | Trouble::Cut | Trouble::Server(_) => "It may pass by itself",
     };
     format!("{host} cannot be reached: {kind}{because}. {remedy}.")

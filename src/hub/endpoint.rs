@@ -186,7 +186,7 @@ impl FromStr for Endpoint {
         let given = given.trim();
         let refuse = |why| Err(EndpointError { why });
         let Ok(mut url) = Url::parse(given) else {
-            return refuse("it is not an address such as https://huggingface.co");
+            return refuse("it must be written as in https://huggingface.co");
         };
         if !matches!(url.scheme(), "https" | "http") {
             return refuse("it must begin with https:// or http://");

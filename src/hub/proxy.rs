@@ -42,7 +42,7 @@ impl FromStr for Proxy {
         let given = given.trim();
         let refuse = |why| Err(ProxyError { why });
         let Ok(url) = Url::parse(given) else {
-            return refuse("it is not an address such as http://proxy.example:3128");
+            return refuse("it must be written as in http://proxy.example:3128");
         };
         if !matches!(url.scheme(), "http" | "https") {
             return refuse("it must begin with http:// or https://");

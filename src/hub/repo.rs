@@ -78,8 +78,18 @@ impl FromStr for RepoId {
         if id.len() > 96 {
             return refuse("it is longer than 96 characters");
         }
+        if id.contains("://") {
+            return refuse("it is an address; write `namespace/name` alone");
+        }
         if id.split('/').count() > 2 {
-            return refuse("it has more than one `/`; the form is `name` or `namespace/name`");
+            // As addresses have it, and this tool where it speaks of a dataset or a space.
+            return refuse(
+                if ["models/", "datasets/", "spaces/"].iter().any(|prefix| id.starts_with(prefix)) {
+                    "it begins with its type, which is given beside it; write `namespace/name` alone"
+                } else {
+                    "it has more than one `/`; the form is `name` or `namespace/name`"
+                },
+            );
         }
         if id.contains("--") || id.contains("..") {
             return refuse("`--` and `..` are not allowed");
@@ -237,6 +247,14 @@ mod tests {
             "a/b\n",
         ] {
             assert!(bad.parse::<RepoId>().is_err(), "{bad:?} was taken");
+        }
+        for (bad, why) in [
+            ("https://huggingface.co/a/b", "an address"),
+            ("datasets/a/b", "begins with its type"),
+            ("a/b/c", "more than one `/`"),
+        ] {
+            let error = bad.parse::<RepoId>().unwrap_err().to_string();
+            assert!(error.contains(why), "{bad}: {error}");
         }
         assert!("x".repeat(97).parse::<RepoId>().is_err());
     }

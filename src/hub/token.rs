@@ -74,6 +74,8 @@ impl Token {
             Slip::Base64
         } else if text.contains("://") {
             Slip::Address
+        } else if text.starts_with('{') {
+            Slip::Structure
         } else {
             return None;
         })
@@ -109,6 +111,8 @@ pub enum Slip {
     Base64,
     /// An address, such as that of a Secret store.
     Address,
+    /// JSON: all keys of a Secret store's entry instead of one.
+    Structure,
 }
 
 fn within_brackets(text: &str) -> bool {
@@ -266,6 +270,7 @@ mod tests {
             ("CHANGE-ME", Slip::Sample),
             ("aGZfYWJjZGVmZ2g=", Slip::Base64),
             ("vault://secret/hf", Slip::Address),
+            (r#"{"token":"hf_abc"}"#, Slip::Structure),
         ] {
             assert_eq!(slip(text), Some(expected), "{text}");
         }

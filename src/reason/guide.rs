@@ -65,7 +65,8 @@ impl Reason {
                 "401 to a request without a token. With the code `GatedRepo` the repo is gated; without a code it is private or \
                  does not exist.",
                 "For a gated repo, accept its terms on its page. Put a token of an account that may read the repo into a Secret, and name \
-                 that Secret in `spec.tokenSecretRef`.",
+                 that Secret in `spec.tokenSecretRef`. If `spec.source.repo` or `spec.source.type` is wrong, delete the ModelCache and make \
+                 it again: neither can be changed.",
             ),
             Self::TermsNotAccepted => bad(
                 "403 with the code `GatedRepo`: the account is not in the authorized list, or its access was reset.",
@@ -88,7 +89,8 @@ impl Reason {
             Self::RepoNotFoundOrPrivate => bad(
                 "404 with the code `RepoNotFound` to a good token. The Hub gives the same answer for a repo that does not exist and for \
                  one that the account may not see.",
-                "Check `spec.source.repo` and `spec.source.type` for a typing error. Open the repo's page with the account of the token.",
+                "Check `spec.source.repo` and `spec.source.type` for a typing error. Neither can be changed: delete the ModelCache and make \
+                 it again. Open the repo's page with the account of the token.",
             ),
             Self::RepoDisabled => bad(
                 "403 `Access to this resource is disabled.`, or `disabled` in what the Hub tells of the repo, behind whatever gate.",
@@ -159,8 +161,8 @@ impl Reason {
             Self::ClaimPending => bad(
                 "The claim has no volume yet, or the API server refused to create the claim, for example because of a quota. The message \
                  has the words of the provisioner, the scheduler or the API server, if there are any. Where its class is missing, where \
-                 there is no default one, where the driver cannot do what it asks for, or where the API server refuses it, it is Stalled \
-                 at once.",
+                 there is no default one, where the driver cannot do what it asks for, or where the API server refuses it for another \
+                 cause than a quota that others fill, it is Stalled at once.",
                 "Follow the message; `kubectl describe pvc NAME -n NAMESPACE` has all events of the claim. Class and access modes of a \
                  claim cannot be set later: make the class, or delete the claim and make it again. For a quota, raise it or set a \
                  smaller `spec.storage.claim.size`.",
@@ -271,7 +273,7 @@ impl Reason {
             Self::NewCommit => good(
                 "The branch or tag stands for another commit than the one on the volume. The volume stays as it is. To move on, set \
                  `spec.source.revision` to the new commit **and** put the branch into `spec.source.aliases`: without the alias, \
-                 programs that load the model by its ID alone keep reading the old commit. The guide \
+                 no newer commit is reported, and programs that load from a branch other than `main` keep reading the old one. The guide \
                  [Moving to a newer commit](../guides/updating.md) has the commands.",
             ),
         }

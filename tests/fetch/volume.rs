@@ -79,7 +79,7 @@ async fn a_read_only_mount_is_called_so() {
     assert_eq!(output.status.code(), Some(73), "{output:?}");
     let report = modelcache::fetch::Report::parse(&String::from_utf8(output.stdout).unwrap()).unwrap();
     assert_eq!(report.reason, Reason::VolumeNotWritable);
-    assert!(report.message.ends_with("is on a read-only mount. Mount it writable"), "{}", report.message);
+    assert!(report.message.ends_with("is on a read-only mount. Mount it writable."), "{}", report.message);
 }
 
 #[tokio::test]

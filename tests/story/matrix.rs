@@ -190,7 +190,7 @@ fn rows() -> Vec<Row> {
         Row {
             repo: None,
             told: [ANONYMOUS, ("False", "TokenRequired"), WAITS],
-            ..no_access("nobody-missing", "TokenRequired", "Look for a typing error", |id| {
+            ..no_access("nobody-missing", "TokenRequired", "Check its name and type", |id| {
                 hub().add(model(id));
             })
         },
@@ -270,7 +270,7 @@ fn rows() -> Vec<Row> {
         unreachable(
             "nameless",
             NAMELESS,
-            "hub.invalid cannot be reached: its name does not resolve … Look at the name and at the cluster's DNS",
+            "hub.invalid cannot be reached: its name does not resolve … Check the name, and the DNS where this runs",
         ),
         Row {
             remedy: Remedy::Hub(|id| {
@@ -280,7 +280,7 @@ fn rows() -> Vec<Row> {
             ..unreachable(
                 "closed",
                 &endpoint("http", place::CLOSED),
-                "no connection … efused … Look whether a firewall or network policy is in the way",
+                "no connection … efused … Check whether a firewall or network policy is in the way",
             )
         },
         unreachable(
@@ -288,7 +288,11 @@ fn rows() -> Vec<Row> {
             &endpoint("https", place::UNTRUSTED),
             "no trusted TLS connection … UnknownIssuer … needs a CA bundle",
         ),
-        unreachable("no-tls", &not_tls(), "the TLS connection failed … look whether that address speaks TLS"),
+        unreachable(
+            "no-tls",
+            &not_tls(),
+            "the TLS connection failed … check whether that address speaks TLS",
+        ),
         unreachable("silent", &endpoint("http", place::SILENT), "no answer in time … It may pass by itself"),
         Row {
             given: |id| hub().fault(Fault::new(Harm::RateLimit(1)).on(Class::Api).path(id).times(1)),

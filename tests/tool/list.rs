@@ -169,7 +169,10 @@ async fn what_a_killed_client_has_left_is_incomplete() {
     assert_eq!(states, ["incomplete", "incomplete"]);
     assert_eq!(found["unfinished"], json!({ "files": 1, "bytes": 4 }));
     assert_eq!(found["unneeded"], json!({ "files": 1, "bytes": 900 }));
-    let table = lines(&stage.modelcache(&["list", "plain"]).output().unwrap());
+    let output = stage.modelcache(&["list", "plain"]).output().unwrap();
+    let see = format!("See `modelcache prune --dry-run --cache-dir {}`.", stage.cache().display());
+    assert!(told(&output).trim_end().ends_with(&see), "{output:?}");
+    let table = lines(&output);
     let words: Vec<Vec<_>> = table.iter().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(words[0], ["REPO", "TYPE", "COMMIT", "REFS", "FILES", "SIZE", "VERIFIED"]);
     assert_eq!(words[3], ["plain", "model", "(unfinished)", "-", "1", "4", "B", "-"]);
@@ -198,7 +201,11 @@ async fn listing_changes_nothing_and_failures_have_their_words() {
     assert_eq!(crate::listing::listing(&stage.cache()), before);
     for (arguments, code, word) in [
         (&["list", "acme/other"][..], 66, "NoMatchingFiles: "),
-        (&["list", "--cache-dir", "/nowhere"], 66, "NoMatchingFiles: cannot read /nowhere"),
+        (
+            &["list", "--cache-dir", "/nowhere"],
+            66,
+            "NoMatchingFiles: cannot read /nowhere: No such file or directory (os error 2). Fill it with `modelcache fetch`",
+        ),
         (&["list", "a/b/c"], 2, "InvalidRepo: "),
         (&["prune", "acme/other"], 66, "NoMatchingFiles: "),
         (&["prune", "--cache-dir", "/nowhere"], 66, "NoMatchingFiles: cannot read /nowhere"),

@@ -54,7 +54,7 @@ pub(super) enum ManifestError {
 
 impl ManifestError {
     /// The error as lines for a person: one for each flaw. What a name in the files holds makes no further lines.
-    pub(super) fn lines(&self) -> Vec<String> {
+    fn lines(&self) -> Vec<String> {
         match self {
             Self::Invalid { file, flaws } => lines_of(file, flaws),
             other => vec![other.to_string()],

@@ -61,10 +61,10 @@ pub fn pending(cache: &ModelCache, said: Option<&Said>, of_pod: &str) -> (String
     let told = format!("The claim {name} has no volume yet: {said}.");
     let (can, way) = match Trouble::of(&said.message) {
         Trouble::Other => return (told, help(Reason::ClaimPending)),
-        Trouble::NoClass => ("Make a volume that fits, or a default class. Or", "with a class"),
-        Trouble::Class => ("Make that class. Or", "with a class that there is"),
+        Trouble::NoClass => ("Make a volume that fits, or a default class. Or", "with a storageClassName"),
+        Trouble::Class => ("Make that class. Or", "with the storageClassName of one that exists"),
         Trouble::Unsupported => {
-            ("The class and the modes of a claim cannot be changed:", "with what the driver can do")
+            ("Class and access modes of a claim cannot be changed:", "with those that its driver offers")
         }
     };
     let remedy = if cache.spec.storage.existing_claim.is_some() {
@@ -72,7 +72,7 @@ pub fn pending(cache: &ModelCache, said: Option<&Said>, of_pod: &str) -> (String
     } else {
         format!(
             "{can} delete the ModelCache and its claim (kubectl delete mcache/{name} pvc/{name} -n {namespace}) and make the \
-             ModelCache again {way} in spec.storage.claim: it cannot be set later."
+             ModelCache again {way} in spec.storage.claim, which cannot be changed later."
         )
     };
     (format!("{told} {remedy}"), Help::Person)
@@ -174,7 +174,7 @@ mod tests {
             (
                 "The claim tiny has no volume yet: ProvisioningFailed: storageclass.storage.k8s.io \"fast\" not found. Make that \
                  class. Or delete the ModelCache and its claim (kubectl delete mcache/tiny pvc/tiny -n team) and make the ModelCache \
-                 again with a class that there is in spec.storage.claim: it cannot be set later."
+                 again with the storageClassName of one that exists in spec.storage.claim, which cannot be changed later."
                     .to_owned(),
                 Help::Person
             )

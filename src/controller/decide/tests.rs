@@ -58,7 +58,7 @@ fn a_claim_that_would_be_too_small_is_not_made() {
     assert_eq!(plan.downloaded.reason, Reason::VolumeFull);
     assert_eq!(
         plan.downloaded.message,
-        "The claim tiny has 50 MiB, but the files take 100 MiB. Raise spec.storage.claim.size."
+        "The claim tiny of 50 MiB is too small: the files take 100 MiB. Raise spec.storage.claim.size."
     );
 }
 
@@ -341,8 +341,7 @@ fn a_pod_without_a_report_is_told_by_what_kubernetes_knows() {
     }];
     let plan = decide(&seen, &checked, IMAGE, at(11));
     assert_eq!(plan.downloaded.reason, Reason::JobRejected);
-    let told = "The Job's pod is refused: exceeded quota: few. It is tried again, and goes on by itself once that has passed \
-                or others make room.";
+    let told = "The Job's pod is refused: exceeded quota: few. It goes on by itself where others make room.";
     assert_eq!(plan.downloaded.message, told);
 }
 
@@ -378,6 +377,12 @@ fn two_that_want_one_ref_at_two_commits_conflict_and_the_older_wins() {
     assert_eq!(reason(&seen, &checked, 0), Reason::JobPending, "the same commit is no conflict");
     seen.neighbours = vec![Neighbour { is_coming: false, ..neighbour(-10, &other) }];
     assert_eq!(reason(&seen, &checked, 0), Reason::JobPending, "one that waits for a person keeps nobody");
+    seen.neighbours = vec![neighbour(-10, &other)];
+    let message = |seen: &observe::Observation| decide(seen, &checked, IMAGE, at(0)).downloaded.message;
+    assert!(message(&seen).contains(&format!("at commit {other}. Give this one the same revision, or")));
+    let source = &mut std::sync::Arc::make_mut(&mut seen.cache).spec.source;
+    (source.revision, source.aliases) = ("v2".to_owned(), vec!["main".to_owned()]);
+    assert!(message(&seen).contains(&format!("at commit {other}. Take main out of spec.source.aliases, or")));
 }
 
 #[test]
@@ -682,7 +687,7 @@ fn what_others_say_of_claim_and_pod_is_in_the_message() {
     seen.claim_said = Some(said("ProvisioningFailed", "storageclass.storage.k8s.io \"fast\" not found"));
     let told = decide(&seen, &checked, IMAGE, at(30));
     assert_eq!((told.downloaded.reason, told.help), (Reason::ClaimPending, patience::Help::Person));
-    assert!(told.downloaded.message.contains("cannot be set later"), "{}", told.downloaded.message);
+    assert!(told.downloaded.message.contains("cannot be changed later"), "{}", told.downloaded.message);
 }
 
 #[test]

@@ -150,7 +150,7 @@ fn not_ready(cache: &ModelCache) -> Note {
         return Note {
             type_: Weight::Normal,
             reason: Reason::NotChecked.as_str().to_owned(),
-            message: format!("Waits for the ModelCache {name}, which was not looked at yet."),
+            message: format!("Waits for the ModelCache {name}, which no operator has checked yet."),
         };
     };
     if ready.holds() {
@@ -176,10 +176,7 @@ fn too_early(pod: &Pod, cache: &ModelCache, mounted: Option<&str>) -> Note {
     let why = match mounted {
         None => format!("This pod was made before the ModelCache {name} was known"),
         Some(place) => {
-            format!(
-                "This pod mounts the ModelCache {name} from {place}, but it is on {} by now",
-                cache.place()
-            )
+            format!("This pod mounts the ModelCache {name} from {place}, but it is now on {}", cache.place())
         }
     };
     let remedy = match controller(pod) {

@@ -141,6 +141,6 @@ impl Known {
 #[allow(clippy::needless_pass_by_value, reason = "the runtime's signature")]
 fn on_error(pod: Arc<Guarded<Pod>>, error: &PodError, context: Arc<Context>) -> Action {
     let pause = backoff::look(context.failures.count(&pod), &pod.name_any());
-    warn!(namespace = pod.namespace(), pod = pod.name_any(), %error, ?pause, "a look at a pod failed");
+    warn!(namespace = pod.namespace(), pod = pod.name_any(), %error, ?pause, "reconciliation of a pod failed");
     Action::requeue(pause)
 }

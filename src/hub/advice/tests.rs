@@ -101,6 +101,7 @@ fn a_usual_mistake_in_a_secret_gets_a_hint() {
         ("<secret>", "an example"),
         ("aGZfc2VjcmV0", "base64 once more"),
         ("vault://secret", "an address"),
+        ("{\"token\":\"secret\"}", "a structure, such as JSON"),
     ] {
         let token = Token::parse(stored).unwrap();
         let message = Some("Invalid credentials in Authorization header");
@@ -137,8 +138,8 @@ fn each_kind_of_trouble_is_named() {
     };
     assert_eq!(
         unreachable(Trouble::Dns, "Name or service not known"),
-        "hub.example cannot be reached: its name does not resolve (Name or service not known). Look at the name and at \
-         the cluster's DNS."
+        "hub.example cannot be reached: its name does not resolve (Name or service not known). Check the name, and the \
+         DNS where this runs."
     );
     assert_eq!(
         unreachable(Trouble::Server(503), ""),
@@ -177,7 +178,7 @@ fn each_kind_of_trouble_is_named() {
     let unreadable = |kind| say(&HubError::Token(TokenError::Unreadable { kind }));
     assert_eq!(
         unreadable(io::ErrorKind::PermissionDenied),
-        "The token file cannot be read by the user of this process. Look at its owner and mode; in a pod, \
+        "The token file cannot be read by the user of this process. Check its owner and mode; in a pod, \
          set `fsGroup`, or the mode of the volume that it lies on."
     );
     assert!(unreadable(io::ErrorKind::IsADirectory).contains("cannot be read: is a directory."));
