@@ -1,6 +1,11 @@
 //! What the values make of the chart, and which of them are refused.
 
-use std::{collections::HashSet, fs, path::Path, process::Command};
+use std::{
+    collections::{BTreeSet, HashSet},
+    fs,
+    path::Path,
+    process::Command,
+};
 
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
@@ -98,6 +103,90 @@ fn a_tenant_can_install_it_without_any_object_of_the_cluster() {
     assert_eq!(one(&objects, "Role")["metadata"]["namespace"], "a");
 }
 
+/// Group, resource and verb of each right in these rules.
+fn rights(rules: &Value) -> BTreeSet<[String; 3]> {
+    let words = |list: &Value| -> Vec<String> { serde_json::from_value(list.clone()).unwrap() };
+    let mut all = BTreeSet::new();
+    for rule in rules.as_array().unwrap() {
+        for (group, resource) in words(&rule["apiGroups"])
+            .iter()
+            .flat_map(|group| words(&rule["resources"]).into_iter().map(move |resource| (group, resource)))
+        {
+            for verb in words(&rule["verbs"]) {
+                all.insert([group.clone(), resource.clone(), verb]);
+            }
+        }
+    }
+    all
+}
+
+/// The rights of the guide's Role, without those that its section "Fewer rights" leaves out by a value of the chart.
+fn fewer_rights() -> BTreeSet<[String; 3]> {
+    let guide = fs::read_to_string(root("docs/guides/install.md")).unwrap();
+    let block = guide.split("```").find(|block| block.contains("kind: Role\n")).unwrap();
+    let role: Value = serde_saphyr::from_str(block.trim_start_matches("yaml")).unwrap();
+    let mut all = rights(&role["rules"]);
+    for (resource, verb) in [
+        ("secrets", "list"),
+        ("secrets", "watch"),
+        ("pods/log", "get"),
+        ("pods", "patch"),
+        ("pods", "delete"),
+    ] {
+        assert!(all.remove(&[String::new(), resource.to_owned(), verb.to_owned()]), "{verb} {resource}");
+    }
+    all
+}
+
+#[test]
+fn the_values_for_few_rights_give_those_of_the_guide_and_no_others() {
+    let objects = objects("x CHART --kube-version 1.36.0 --values deploy/values/least-rights.yaml");
+    let kinds = |kind: &str| objects.iter().filter(|it| it["kind"] == kind).collect::<Vec<_>>();
+    let roles = kinds("Role");
+    let places: Vec<_> = roles.iter().map(|role| &role["metadata"]["namespace"]).collect();
+    assert_eq!(places, ["inference", "training"]);
+    for role in roles {
+        assert_eq!(rights(&role["rules"]), fewer_rights());
+    }
+    for kind in
+        ["ClusterRole", "ClusterRoleBinding", "MutatingAdmissionPolicy", "PodMonitor", "ServiceMonitor"]
+    {
+        assert_eq!(kinds(kind), Vec::<&Value>::new());
+    }
+    let policies: Vec<_> =
+        kinds("ValidatingAdmissionPolicy").iter().map(|policy| &policy["metadata"]["name"]).collect();
+    for of_operator in ["x-modelcache-operator-jobs", "x-modelcache-operator-claims"] {
+        assert!(policies.contains(&&json!(of_operator)), "{policies:?}");
+    }
+    assert_eq!(one(&objects, "NetworkPolicy")["spec"]["ingress"], json!([]));
+    let pod = &one(&objects, "Deployment")["spec"]["template"]["spec"];
+    assert_eq!(pod["serviceAccountName"], one(&objects, "ServiceAccount")["metadata"]["name"]);
+    for (name, value) in [("MODELCACHE_SECRETS", "poll"), ("MODELCACHE_NAMESPACES", "inference,training")] {
+        let variable = json!({ "name": name, "value": value });
+        assert!(pod["containers"][0]["env"].as_array().unwrap().contains(&variable), "{pod}");
+    }
+}
+
+/// As a later chart may have its defaults.
+#[test]
+fn the_values_for_few_rights_grant_the_same_whatever_the_defaults_are() {
+    let generous = json!({
+        "rbac": { "watchSecrets": true, "podLogs": true, "aggregate": true },
+        "operatorPolicy": { "enabled": false, "images": ["registry.example/other:1"] },
+        "pods": { "byLabel": "always" },
+        "serviceAccount": { "create": false },
+        "networkPolicy": { "enabled": false, "ingressFrom": [{ "podSelector": {} }] },
+        "metrics": { "podMonitor": { "enabled": true }, "serviceMonitor": { "enabled": true } },
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let defaults = folder.path().join("defaults.yaml");
+    fs::write(&defaults, generous.to_string()).unwrap();
+    let with = |before: &str| {
+        objects(&format!("x CHART --kube-version 1.36.0 {before} --values deploy/values/least-rights.yaml"))
+    };
+    assert_eq!(with(&format!("--values {}", defaults.display())), with(""));
+}
+
 /// The notes. `helm template` leaves them out, so that they go into an object of a copy of the chart.
 fn notes(flags: &str) -> String {
     let copy = tempfile::tempdir().unwrap();
@@ -127,6 +216,14 @@ fn the_notes_say_why_pods_can_or_cannot_be_labelled() {
     ] {
         let notes = notes(flags);
         assert!(notes.contains(sentence), "{flags}: {notes}");
+        // What an uninstallation breaks, and how to see it before.
+        let uninstall = [
+            "After `helm uninstall`, pods with the label start without their model",
+            "kubectl get pods --all-namespaces -l modelcache.internal/mount",
+        ];
+        for part in uninstall {
+            assert_eq!(notes.contains(part), sentence.starts_with("Pods"), "{flags}: {notes}");
+        }
         assert_eq!(
             notes.contains("modelcache mount gpt2"),
             !sentence.starts_with("Pods"),

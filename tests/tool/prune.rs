@@ -266,7 +266,7 @@ async fn a_ref_that_says_nothing_protects_its_repo_and_stops_no_other() {
     fetch(&stage, &["plain", "--revision", stage.hub.commit("plain", "main").as_str()]);
     let dir = stage.repo_dir();
     for folder in ["", "refs", "snapshots", "blobs", ".."] {
-        fs::write(dir.join(folder).join(".DS_Store"), [0; 6148]).unwrap();
+        fs::write(dir.join(folder).join(".DS_Store"), b"\0\0\0\x01Bud1\xff\xfe").unwrap();
     }
     let run = |command: &str, more: &[&str]| stage.modelcache(&[&[command], more].concat()).output().unwrap();
     let before = listing(&dir.join("snapshots"));

@@ -1,6 +1,6 @@
 //! What a person sees at a terminal, a real one of the system.
 
-use std::process::Command;
+use std::{os::unix::fs::symlink, process::Command};
 
 use pretty_assertions::assert_eq;
 use serde_json::Value;
@@ -166,4 +166,31 @@ async fn where_nothing_can_be_drawn_lines_tell_it() {
     }
     let piped = stage.modelcache(&["fetch", "acme/tiny"]).env("TERM", "xterm").output().unwrap();
     assert!(!String::from_utf8(piped.stderr).unwrap().contains('\u{1b}'));
+}
+
+/// The demo ends at the first thing that it lacks, which is after its first headline.
+#[test]
+fn the_demo_has_codes_for_a_terminal_alone() {
+    let tools = tempfile::tempdir().unwrap();
+    for tool in ["dirname", "readlink", "tput"] {
+        symlink(format!("/usr/bin/{tool}"), tools.path().join(tool)).unwrap();
+    }
+    let demo = |mut starter: Command| {
+        starter.arg("/bin/bash").arg(root().join("demo/run")).env_clear();
+        starter.env("PATH", tools.path()).env("HOME", tools.path()).env("TERM", "xterm");
+        String::from_utf8(starter.output().unwrap().stdout).unwrap()
+    };
+    let written = demo(Command::new("/usr/bin/env"));
+    assert!(
+        written.starts_with("\nPreparing (the first time takes a while") && !written.contains('\u{1b}'),
+        "{written:?}"
+    );
+    let mut terminal = Command::new(venv().join("bin/python"));
+    terminal.arg(root().join("tests/python/terminal.py")).args(["80", "24"]);
+    let shown: Value = serde_json::from_str(&demo(terminal)).unwrap();
+    let shown = shown["shown"].as_str().unwrap();
+    assert!(
+        shown.contains("\u{1b}[") && shown.contains("Preparing (the first time takes a while"),
+        "{shown:?}"
+    );
 }
