@@ -94,7 +94,7 @@ fn what_cannot_be_printed_is_told_with_the_remedy() {
         (
             &["other"][..],
             66,
-            "no ModelCache other in the files; they have base, shared, staging/twice, production/twice.",
+            "no ModelCache other in the files; they have base, shared, staging/twice, production/twice",
         ),
         (
             &["twice"],
