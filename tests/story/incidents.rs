@@ -62,7 +62,7 @@ async fn what_only_a_person_can_end_is_stalled_from_the_first_second() {
             "mode",
             json!({ "storage": { "claim": { "accessModes": ["ReadWriteMany"] } } }),
             "ClaimPending",
-            "access modes. The class and the modes of a claim cannot be changed",
+            "access modes. Class and access modes of a claim cannot be changed",
         ),
         ("raw", json!({ "storage": { "existingClaim": "raw" } }), "ClaimPending", "volumeMode Block"),
         (

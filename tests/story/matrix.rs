@@ -218,7 +218,9 @@ fn rows() -> Vec<Row> {
         },
         Row {
             repo: None,
-            ..no_access("missing", "RepoNotFoundOrPrivate", "typing error", |id| hub().add(model(id)))
+            ..no_access("missing", "RepoNotFoundOrPrivate", "Check its name and type", |id| {
+                hub().add(model(id))
+            })
         },
         Row {
             repo: Some(|id| model(id).disabled(true)),
