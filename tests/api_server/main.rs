@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod bounds;
+mod broken;
 #[path = "../support/definitions.rs"]
 mod definitions;
 mod documents;

@@ -72,7 +72,8 @@ fn built(cache: &ModelCache, errand: impl Fn(&Commit, &Endpoint, &Order<'_>) -> 
     serde_json::to_value(errand(&commit, &endpoint, &order)).unwrap()
 }
 
-fn fetch(cache: &ModelCache) -> Value {
+/// The same that downloads.
+pub fn fetch(cache: &ModelCache) -> Value {
     built(cache, |_, _, order| job::build(*order))
 }
 
@@ -85,7 +86,7 @@ fn refused<T>(answer: Result<T, Error>, what: &str) -> String {
     }
 }
 
-fn dry() -> PostParams {
+pub fn dry() -> PostParams {
     PostParams { dry_run: true, ..PostParams::default() }
 }
 
@@ -169,7 +170,7 @@ async fn both(server: &Server) -> Both<'_> {
 
 impl Server {
     /// A ModelCache as the server has it, with the UID that owns what is made for it.
-    async fn stored(&self, name: &str, more: &Value) -> ModelCache {
+    pub async fn stored(&self, name: &str, more: &Value) -> ModelCache {
         self.create(name, &spec(more)).await.unwrap();
         self.typed().get(name).await.unwrap()
     }

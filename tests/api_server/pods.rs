@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// A pod of one container that asks for the model `llama`, with something more.
-fn pod(more: &Value) -> Value {
+pub fn pod(more: &Value) -> Value {
     let mut pod = json!({
         "apiVersion": "v1",
         "kind": "Pod",
@@ -37,14 +37,14 @@ fn annotated(key: &str, value: &str) -> Value {
 
 /// What of a pod the policies may have made.
 #[derive(Debug, PartialEq)]
-struct Made {
-    mounted: Vec<String>,
-    gates: Vec<String>,
+pub struct Made {
+    pub mounted: Vec<String>,
+    pub gates: Vec<String>,
     volumes: Value,
     containers: Value,
 }
 
-fn made(pod: &Pod) -> Made {
+pub fn made(pod: &Pod) -> Made {
     let spec = serde_json::to_value(&pod.spec).unwrap();
     let annotations = pod.metadata.annotations.iter().flatten();
     let mounted = annotations.filter_map(|(key, place)| {
@@ -64,12 +64,22 @@ fn made(pod: &Pod) -> Made {
 }
 
 /// The same for a pod that has got everything, before its model is there.
-fn whole() -> Made {
+pub fn whole() -> Made {
     Made {
         mounted: vec!["llama llama".to_owned()],
         gates: vec!["modelcache.internal/llama".to_owned()],
         volumes: json!([home_volume(), volume("llama")]),
         containers: json!([container("server")]),
+    }
+}
+
+/// The same for a pod that no policy has changed.
+pub fn untouched() -> Made {
+    Made {
+        mounted: vec![],
+        gates: vec![],
+        volumes: Value::Null,
+        containers: json!([{ "name": "server", "env": null, "mounts": null }]),
     }
 }
 
@@ -117,14 +127,14 @@ fn hub_mount(home: &str) -> Value {
 
 impl Server {
     /// What the server would make of a pod.
-    async fn admit(&self, pod: &Value) -> Result<Pod, Error> {
+    pub async fn admit(&self, pod: &Value) -> Result<Pod, Error> {
         let params = PostParams { dry_run: true, ..PostParams::default() };
         let pods = Api::<Pod>::namespaced(self.client.clone(), self.namespace());
         pods.create(&params, &serde_json::from_value(pod.clone()).unwrap()).await
     }
 
     /// The same once the policies know of the latest ModelCache: they learn of it a moment after it is made.
-    async fn admit_so(&self, pod: &Value, so: impl Fn(&Made) -> bool) -> Made {
+    pub async fn admit_so(&self, pod: &Value, so: impl Fn(&Made) -> bool) -> Made {
         self.eventually("the policies to know", async || {
             Some(made(&self.admit(pod).await.unwrap())).filter(|made| so(made))
         })
@@ -142,7 +152,7 @@ impl Server {
     }
 
     /// A ModelCache that the policies know.
-    async fn known(&self, name: &str, more: &Value) {
+    pub async fn known(&self, name: &str, more: &Value) {
         self.create(name, &spec(more)).await.unwrap();
         let asks = pod(&json!({ "metadata": { "labels": { "modelcache.internal/mount": name } } }));
         self.admit_so(&asks, |made| !made.mounted.is_empty()).await;
@@ -158,7 +168,7 @@ impl Server {
         self.apply_status("test", name, &status).await;
     }
 
-    async fn refused(&self, pod: &Value) -> String {
+    pub async fn refused(&self, pod: &Value) -> String {
         match self.admit(pod).await {
             Err(Error::Api(status)) => status.message.clone(),
             other => panic!("{pod} is taken: {other:?}"),
@@ -562,12 +572,7 @@ async fn pods_without_the_label_are_made_as_ever_whatever_is_broken() {
     server.known("llama", &json!({})).await;
     let mut free = pod(&json!({}));
     free["metadata"]["labels"] = json!({ "app": "server" });
-    let untouched = Made {
-        mounted: vec![],
-        gates: vec![],
-        volumes: Value::Null,
-        containers: json!([{ "name": "server", "env": null, "mounts": null }]),
-    };
+    let untouched = untouched();
     for broken in [
         "nothing",
         "crd/modelcaches.modelcache.internal",

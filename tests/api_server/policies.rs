@@ -17,6 +17,11 @@ use tokio::time::sleep;
 
 use crate::support::Server;
 
+/// The policies for pods, and that on what the operator may do with them.
+pub const PODS: &str = include_str!("../../deploy/pods.yaml");
+/// The operator with its rights, and the policies on what it may make.
+pub const OPERATOR_AND_ITS_LIMITS: &str = include_str!("../../deploy/operator.yaml");
+
 const OPERATOR: &str = "system:serviceaccount:modelcache-system:modelcache";
 
 /// The kind of what binds a mutating policy.
@@ -36,7 +41,7 @@ pub fn bindings(client: &Client) -> Api<DynamicObject> {
 /// Installs the policies for pods, and waits until the server goes by all of them.
 pub async fn install(client: &Client) {
     bindings(client).delete_collection(&DeleteParams::default(), &ListParams::default()).await.unwrap();
-    apply(client, include_str!("../../deploy/pods.yaml"), |_| true).await;
+    apply(client, objects(PODS)).await;
     let pods: Api<Pod> = Api::namespaced(client.clone(), "default");
     let params = PostParams { dry_run: true, ..PostParams::default() };
     let pod = |name: &str| -> Pod {
@@ -56,11 +61,12 @@ pub async fn install(client: &Client) {
 /// A client that is the operator to the server, with the rights that ship and their limits. What it may do with pods comes with
 /// the policies for pods.
 pub async fn operator(server: &Server) -> Client {
-    let wanted = |kind: &str| {
+    let wanted = |object: &DynamicObject| {
+        let kind = &object.types.as_ref().unwrap().kind;
         let rights = ["Namespace", "ServiceAccount", "ClusterRole", "ClusterRoleBinding"];
-        rights.contains(&kind) || kind.starts_with("ValidatingAdmissionPolicy")
+        rights.contains(&kind.as_str()) || kind.starts_with("ValidatingAdmissionPolicy")
     };
-    apply(&server.client, include_str!("../../deploy/operator.yaml"), wanted).await;
+    apply(&server.client, objects(OPERATOR_AND_ITS_LIMITS).filter(wanted)).await;
     let mut config = Config::infer().await.unwrap();
     config.auth_info.impersonate = Some(OPERATOR.to_owned());
     let client = Client::try_from(config).unwrap();
@@ -113,13 +119,15 @@ fn free_claim() -> DynamicObject {
     .unwrap()
 }
 
-async fn apply(client: &Client, yaml: &str, wanted: impl Fn(&str) -> bool) {
-    for document in yaml.split("\n---\n") {
-        let object: DynamicObject = serde_saphyr::from_str(document).unwrap();
+/// The objects of a YAML text.
+pub fn objects(yaml: &str) -> impl Iterator<Item = DynamicObject> {
+    yaml.split("\n---\n").map(|document| serde_saphyr::from_str(document).unwrap())
+}
+
+/// Applies objects. What was applied here before and is not in them any more goes.
+pub async fn apply(client: &Client, objects: impl Iterator<Item = DynamicObject>) {
+    for object in objects {
         let types = object.types.clone().unwrap();
-        if !wanted(&types.kind) {
-            continue;
-        }
         let (group, version) = types.api_version.split_once('/').unwrap_or(("", &types.api_version));
         let kind = GroupVersionKind::gvk(group, version, &types.kind);
         let (resource, _) = discovery::pinned_kind(client, &kind).await.unwrap();

@@ -217,6 +217,11 @@ impl Operator {
     pub fn stop(mut self) {
         kill_process(Pid::from_child(&self.process), Signal::TERM).unwrap();
         assert!(self.process.wait().unwrap().success());
+        for line in self.log().lines() {
+            // Who reads JSON keeps one of two values under one key.
+            let read: Value = serde_json::from_str(line).unwrap();
+            assert_eq!(read.to_string().len(), line.len(), "a key comes twice: {line}");
+        }
     }
 }
 

@@ -33,7 +33,10 @@ const SAMPLES: [&str; 7] = [
 /// The objects of a sample.
 pub fn sample(name: &str) -> Vec<Value> {
     assert!(SAMPLES.contains(&name));
-    let text = fs::read_to_string(folder().join(name)).unwrap();
+    documents(&fs::read_to_string(folder().join(name)).unwrap())
+}
+
+fn documents(text: &str) -> Vec<Value> {
     text.split("\n---\n").map(|document| serde_saphyr::from_str(document).unwrap()).collect()
 }
 
@@ -113,5 +116,27 @@ async fn two_models_come_onto_a_claim_of_the_users() {
     for name in ["base", "adapter"] {
         let cache = team.ready(name).await;
         assert!(holds(&cache, Topic::Downloaded), "{}", show(&cache));
+    }
+}
+
+/// The first block of the guide, in a namespace of the test.
+#[tokio::test]
+#[ignore = "needs a cluster: make test"]
+async fn two_models_come_onto_the_claim_of_the_guide() {
+    let (_cluster, team) = team("guide-shared").await;
+    for id in ["our-org/base", "our-org/adapter"] {
+        hub().add(model(id));
+    }
+    let guide = include_str!("../../docs/guides/sharing.md");
+    let block = guide.split("\n```yaml\n").nth(1).unwrap().split("\n```").next().unwrap();
+    for mut object in documents(block) {
+        object["metadata"].as_object_mut().unwrap().remove("namespace");
+        team.apply(object).await;
+    }
+    for name in ["base", "adapter"] {
+        let cache = team.ready(name).await;
+        let cached = cache.status.as_ref().unwrap().cached.as_ref().unwrap();
+        assert_eq!(cached.claim_name, "models", "{}", show(&cache));
+        assert!(cached.path.starts_with(&format!("hub/models--our-org--{name}/")), "{}", show(&cache));
     }
 }

@@ -143,6 +143,15 @@ async fn a_folder_that_is_missing_is_made_and_is_all_that_the_job_sees() {
     let cached = cache.status.as_ref().unwrap().cached.as_ref().unwrap();
     assert!(cached.path.starts_with("teams/own/models--acme--own-folder/snapshots/"), "{}", cached.path);
     assert!(with_group.path().join(&cached.path).join("config.json").is_file());
+    let job = team.api::<Job>().list(&ListParams::default()).await.unwrap().items.remove(0);
+    let pod = job.spec.unwrap().template.spec.unwrap();
+    let mounted: Vec<_> = pod.containers[0]
+        .volume_mounts
+        .iter()
+        .flatten()
+        .map(|mount| (&mount.name[..], mount.sub_path.as_deref()))
+        .collect();
+    assert_eq!(mounted, [("cache", Some("teams/own")), ("token", None)]);
     assert_eq!(names(&other), BTreeSet::new());
     drop_disk(&team, "disk").await;
 }
