@@ -64,11 +64,11 @@ async fn what_only_a_person_can_end_is_stalled_from_the_first_second() {
             "ClaimPending",
             "access modes. Class and access modes of a claim cannot be changed",
         ),
-        ("raw", json!({ "storage": { "existingClaim": "raw" } }), "ClaimPending", "volumeMode Block"),
+        ("raw", json!({ "storage": { "existingClaim": "raw" } }), "VolumeNotWritable", "volumeMode Block"),
         (
             "archive",
             json!({ "storage": { "existingClaim": "archive" } }),
-            "ClaimPending",
+            "VolumeNotWritable",
             "ReadOnlyMany alone",
         ),
         (
