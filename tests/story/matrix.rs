@@ -219,7 +219,7 @@ fn rows() -> Vec<Row> {
         Row {
             repo: None,
             ..no_access("missing", "RepoNotFoundOrPrivate", "Check its name and type", |id| {
-                hub().add(model(id))
+                hub().add(model(id));
             })
         },
         Row {
