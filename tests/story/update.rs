@@ -39,7 +39,7 @@ async fn newer(team: &Team, text: &str) -> String {
             holds(cache, Topic::UpdateAvailable) && told(cache)
         })
         .await;
-    assert!(message(&cache, Topic::UpdateAvailable).starts_with("main is at commit"), "{}", show(&cache));
+    assert!(message(&cache, Topic::UpdateAvailable).starts_with("main is now at commit"), "{}", show(&cache));
     commit
 }
 
