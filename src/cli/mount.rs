@@ -78,15 +78,14 @@ impl Args {
             cache.name_any() == self.name
                 && (theirs.is_none() || self.namespace.is_none() || theirs == self.namespace.as_ref())
         });
-        let found = caches.pop();
-        if let Some(other) = found
-            .as_ref()
-            .and_then(|found| caches.iter().find(|other| other.spec.storage != found.spec.storage))
-        {
-            let found = [other].into_iter().chain(&found).map(name_of).collect::<Vec<_>>();
-            return Err(MountError::Ambiguous { name: self.name.clone(), found: found.join(" and ") });
+        let Some((found, others)) = caches.split_last() else {
+            return Err(MountError::NotInFiles { name: self.name.clone(), names: names.join(", ") });
+        };
+        if let Some(other) = others.iter().find(|other| other.spec.storage != found.spec.storage) {
+            let found = [other, found].map(name_of).join(" and ");
+            return Err(MountError::Ambiguous { name: self.name.clone(), found });
         }
-        found.ok_or_else(|| MountError::NotInFiles { name: self.name.clone(), names: names.join(", ") })
+        Ok(found.clone())
     }
 
     async fn in_cluster(&self) -> Result<ModelCache, MountError> {
