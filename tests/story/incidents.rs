@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::{
     cluster::{self, Team, holds, message, show},
-    volumes::{claim, disk, drop_disk, free_folder, node_affinity, node_name},
+    volumes::{cache_on_disk, drop_disk, free_folder, node_affinity, node_name},
     world::{hub, model, spec, team, with},
 };
 
@@ -102,10 +102,7 @@ async fn a_volume_that_the_node_cannot_mount_is_told_in_the_kubelets_words() {
     let missing = folder.path().join("missing");
     let source =
         json!({ "local": { "path": missing }, "nodeAffinity": node_affinity(&node_name(&team).await) });
-    disk(&team, "disk", source).await;
-    claim(&team, "disk").await;
-    team.cache("model", with(spec("acme/unmounted"), json!({ "storage": { "existingClaim": "disk" } })))
-        .await;
+    cache_on_disk(&team, "model", "acme/unmounted", source).await;
     let words = format!("path \"{}\" does not exist", missing.display());
     let told = |cache: &ModelCache| message(cache, Topic::Downloaded);
     let cache = team.until("model", "told by the kubelet", |cache| told(cache).contains("FailedMount")).await;
@@ -140,9 +137,7 @@ async fn a_full_volume_stays_stalled_while_attempts_come_and_go_until_it_has_roo
     let folder = free_folder();
     let path = folder.path().to_str().unwrap();
     on_the_node(&["mount", "-t", "tmpfs", "-o", "size=2m,mode=777", "none", path]);
-    disk(&team, "disk", json!({ "hostPath": { "path": path } })).await;
-    claim(&team, "disk").await;
-    team.cache("model", with(spec("acme/full"), json!({ "storage": { "existingClaim": "disk" } }))).await;
+    cache_on_disk(&team, "model", "acme/full", json!({ "hostPath": { "path": path } })).await;
     stalled(&team, "model", "VolumeFull", "kubectl edit pvc disk").await;
 
     let attempts = async || {

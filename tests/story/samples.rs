@@ -7,12 +7,12 @@ use kube::{
     ResourceExt,
     api::{ListParams, LogParams},
 };
-use modelcache::reason::Topic;
+use modelcache::{api::ModelCache, reason::Topic};
 use serde_json::{Value, json};
 use standin_hub::{Access, Gate, Repo};
 
 use crate::{
-    cluster::{eventually, holds, show},
+    cluster::{Team, eventually, holds, show},
     download::{FILES, load},
     models::made,
     volumes::{disk, drop_disk, free_folder},
@@ -103,18 +103,23 @@ async fn a_gated_model_comes_onto_a_volume_for_many() {
     drop_disk(&team, "llama-3.1-8b").await;
 }
 
+/// Applies objects that bring `base` and `adapter` of an owner onto one claim, and waits for both.
+async fn both_ready(team: &Team, owner: &str, objects: Vec<Value>) -> [ModelCache; 2] {
+    let names = ["base", "adapter"];
+    for name in names {
+        hub().add(model(&format!("{owner}/{name}")));
+    }
+    for object in objects {
+        team.apply(object).await;
+    }
+    [team.ready(names[0]).await, team.ready(names[1]).await]
+}
+
 #[tokio::test]
 #[ignore = "needs a cluster: make test"]
 async fn two_models_come_onto_a_claim_of_the_users() {
     let (_cluster, team) = team("sample-shared").await;
-    for id in ["acme/base", "acme/adapter"] {
-        hub().add(model(id));
-    }
-    for object in sample("shared-claim.yaml") {
-        team.apply(object).await;
-    }
-    for name in ["base", "adapter"] {
-        let cache = team.ready(name).await;
+    for cache in both_ready(&team, "acme", sample("shared-claim.yaml")).await {
         assert!(holds(&cache, Topic::Downloaded), "{}", show(&cache));
     }
 }
@@ -124,19 +129,16 @@ async fn two_models_come_onto_a_claim_of_the_users() {
 #[ignore = "needs a cluster: make test"]
 async fn two_models_come_onto_the_claim_of_the_guide() {
     let (_cluster, team) = team("guide-shared").await;
-    for id in ["our-org/base", "our-org/adapter"] {
-        hub().add(model(id));
-    }
     let guide = include_str!("../../docs/guides/sharing.md");
     let block = guide.split("\n```yaml\n").nth(1).unwrap().split("\n```").next().unwrap();
-    for mut object in documents(block) {
+    let mut objects = documents(block);
+    for object in &mut objects {
         object["metadata"].as_object_mut().unwrap().remove("namespace");
-        team.apply(object).await;
     }
-    for name in ["base", "adapter"] {
-        let cache = team.ready(name).await;
+    for cache in both_ready(&team, "our-org", objects).await {
         let cached = cache.status.as_ref().unwrap().cached.as_ref().unwrap();
         assert_eq!(cached.claim_name, "models", "{}", show(&cache));
-        assert!(cached.path.starts_with(&format!("hub/models--our-org--{name}/")), "{}", show(&cache));
+        let folder = format!("hub/models--our-org--{}/", cache.name_any());
+        assert!(cached.path.starts_with(&folder), "{}", show(&cache));
     }
 }

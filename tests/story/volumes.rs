@@ -55,6 +55,13 @@ pub async fn claim(team: &Team, name: &str) {
     team.api::<PersistentVolumeClaim>().create(&PostParams::default(), &claim).await.unwrap();
 }
 
+/// A ModelCache of a repo on a claim `disk` with such a volume.
+pub async fn cache_on_disk(team: &Team, name: &str, repo: &str, source: Value) {
+    disk(team, "disk", source).await;
+    claim(team, "disk").await;
+    team.cache(name, with(spec(repo), json!({ "storage": { "existingClaim": "disk" } }))).await;
+}
+
 /// A folder that anybody may write.
 pub fn free_folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -88,10 +95,7 @@ async fn a_host_path_of_another_user_is_told_with_owner_and_mode_and_mending_it_
     hub().add(model("acme/hostpath"));
     let folder = roots_folder();
     let path = folder.path().to_str().unwrap();
-    disk(&team, "disk", json!({ "hostPath": { "path": path } })).await;
-    claim(&team, "disk").await;
-    team.cache("hostpath", with(spec("acme/hostpath"), json!({ "storage": { "existingClaim": "disk" } })))
-        .await;
+    cache_on_disk(&team, "hostpath", "acme/hostpath", json!({ "hostPath": { "path": path } })).await;
     let cache = team.reason("hostpath", "VolumeNotWritable").await;
     let said = message(&cache, Topic::Downloaded);
     for part in ["0:0", "755", "65532"] {
@@ -113,9 +117,8 @@ async fn a_local_volume_of_root_is_written_through_its_fs_group() {
     let folder = roots_folder();
     let path = folder.path().to_str().unwrap();
     let node = node_name(&team).await;
-    disk(&team, "disk", json!({ "local": { "path": path }, "nodeAffinity": node_affinity(&node) })).await;
-    claim(&team, "disk").await;
-    team.cache("local", with(spec("acme/local"), json!({ "storage": { "existingClaim": "disk" } }))).await;
+    let source = json!({ "local": { "path": path }, "nodeAffinity": node_affinity(&node) });
+    cache_on_disk(&team, "local", "acme/local", source).await;
     let cache = team.ready("local").await;
     let snapshot =
         Path::new(path).join(cache.status.as_ref().unwrap().cached.as_ref().unwrap().path.as_str());
