@@ -171,6 +171,12 @@ pub fn with_time(message: String, reason: Reason, next: Timestamp) -> String {
     }
 }
 
+/// A time after another; the last one there is, where there is none.
+#[must_use]
+pub fn after(now: Timestamp, pause: Duration) -> Timestamp {
+    now.checked_add(pause).unwrap_or(Timestamp::MAX)
+}
+
 /// Up to a tenth more, so that many resources do not come back at one moment.
 fn jittered(pause: Duration, name: &str) -> Duration {
     let spread =

@@ -188,7 +188,7 @@ pub fn pinned(cache: &ModelCache) -> Option<Commit> {
 
 impl From<Preflight> for Checked {
     fn from(preflight: Preflight) -> Self {
-        let Preflight { authenticated, authorized, resolved, snapshot, retry_after } = preflight;
+        let Preflight { authenticated, authorized, resolved, snapshot, retry_after, concern: _ } = preflight;
         let snapshot = snapshot.map(|found| Snapshot {
             repo: found.repo,
             commit: found.commit,

@@ -1,13 +1,12 @@
 //! The controller: watches `ModelCache` resources and brings about what they ask for.
 //!
-//! One look at one resource is: observe → preflight → decide → carry out → assemble the status → write it.
-//! `decide`, `status` and the builders are pure; only `observe`, `preflight` and `apply` talk to anyone.
+//! One look at one resource is: observe → what the prober knows of the Hub → decide → carry out → assemble the status → write it.
+//! `decide`, `status` and the builders are pure; only `observe`, the prober and `apply` talk to anyone.
 
 mod apply;
 mod area;
 mod attempt;
 mod backoff;
-mod budget;
 mod checked;
 pub mod claim;
 mod consent;
@@ -28,7 +27,7 @@ mod patience;
 pub mod placement;
 mod plan;
 mod pods;
-mod preflight;
+mod prober;
 mod progress;
 mod recall;
 mod reconcile;
@@ -50,6 +49,7 @@ pub use backoff::{Again, Growing, again};
 pub use error::{ApplyError, ControllerError, ObserveError, PodError, PreflightError, ReconcileError};
 pub use listing::ListingError;
 pub use patience::{Help, help};
+pub use prober::{Circuit, Prober};
 pub use secrets::Secrets;
 pub use watch::{Settings, run};
 pub use watcher::{Guarded, Invalid, Parse};

@@ -19,7 +19,7 @@ use super::{
     failures::Failures,
     observe::{self, Observation},
     plan::Plan,
-    preflight::Preflights,
+    prober::{Prober, Report},
     recorder::Recorder,
     secrets::Secrets,
     standstill, status, unreadable,
@@ -43,7 +43,7 @@ pub struct Context {
     /// Whether the watches are open.
     pub contacts: Contacts,
     /// The Hub's answers.
-    pub preflights: Preflights,
+    pub prober: Arc<Prober>,
     /// Writes events, and aggregates repeated ones.
     pub recorder: Arc<Recorder>,
     /// What is counted.
@@ -84,7 +84,10 @@ async fn look(cache: Arc<ModelCache>, context: &Context) -> Result<Action, Recon
     let (checked, next_question) = if cache.spec.suspend {
         (Checked::suspended(&cache), SUSPENDED)
     } else {
-        context.preflights.check(&seen, Timestamp::now()).await
+        match context.prober.report(&seen, Timestamp::now()) {
+            Report::Known(checked, pause) | Report::Refreshing(checked, pause) => (checked, pause),
+            Report::Pending(pause) => return Ok(Action::requeue(pause)),
+        }
     };
     let mut plan = decide::decide(&seen, &checked, &context.image, Timestamp::now());
     if let Some((verdict, help)) = apply::carry_out(client, &cache, &plan).await? {

@@ -28,7 +28,7 @@ use super::{
     backoff,
     failures::Failures,
     pods,
-    preflight::Preflights,
+    prober::Prober,
     reconcile::{Context, reconcile},
     recorder::Recorder,
     watcher::{Guarded, Metadata, kept, touched},
@@ -84,7 +84,8 @@ pub async fn run(
         Area::of(&settings.namespaces).into_iter().map(|area| (area, reflector::store())).collect();
     let known: Vec<_> = watched.iter().map(|(_, (known, _))| known.clone()).collect();
     let contacts = Contacts::default();
-    let metrics = Arc::new(Metrics::new(known.clone(), contacts.clone()));
+    let prober = Arc::new(Prober::start(&settings.endpoints)?);
+    let metrics = Arc::new(Metrics::new(known.clone(), contacts.clone(), prober.clone()));
     telemetry::serve(settings.listen, metrics.clone(), contacts.clone())
         .await
         .map_err(|source| ControllerError::Listen { address: settings.listen, source })?;
@@ -96,7 +97,7 @@ pub async fn run(
         client,
         caches: known,
         contacts,
-        preflights: Preflights::new(&settings.endpoints)?,
+        prober,
         recorder,
         metrics,
         failures: Failures::default(),
@@ -136,10 +137,20 @@ async fn caches_of(
     let caches = area.watch::<Guarded<ModelCache>>(client, ListParams::default(), contacts);
     let caches = touched(kept(writer, caches));
     let claims = area.watch::<Metadata<PersistentVolumeClaim>>(client, ListParams::default(), contacts);
+    let answered = context
+        .prober
+        .answered(area.namespace())
+        .map(|(namespace, name)| ObjectRef::new(&name).within(&namespace));
+    // One that is gone meanwhile is no longer concerned.
+    let answered = answered.filter({
+        let known = known.clone();
+        move |cache| std::future::ready(known.get(cache).is_some())
+    });
     // Metadata only, wherever an object says no more than that something around a ModelCache has changed: what is in the
     // Secrets of the cluster never comes into this process by the watch.
     let mut controller = Controller::for_stream(caches, known.clone())
         .with_config(Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY))
+        .reconcile_on(answered)
         .owns_stream(touched(area.watch::<Metadata<Job>>(client, labelled(), contacts)))
         .watches_stream(touched(area.watch::<Metadata<Pod>>(client, labelled(), contacts)), of_label)
         .watches_stream(touched(claims), {
@@ -160,7 +171,7 @@ async fn caches_of(
                 // Deleted, and since nothing of ours holds it back, gone.
                 Err(kube::runtime::controller::Error::ObjectNotFound(gone)) => {
                     let namespace = gone.namespace.as_deref().unwrap_or_default();
-                    context.preflights.forget(namespace, &gone.name);
+                    context.prober.forget(namespace, &gone.name);
                     context.failures.forget(&ObjectRef::new(&gone.name).within(namespace));
                 }
                 // `on_error` has told it.

@@ -111,6 +111,12 @@ impl Hub {
         self.patience
     }
 
+    /// Whether anything answers there, by a call that is about no repo and no token. What it answers is no matter: mirrors do not
+    /// offer the call.
+    pub async fn is_up(&self) -> bool {
+        !self.json(&self.endpoint.models(), None).await.is_err_and(|error| error.is_outage())
+    }
+
     /// Whose token it is. The Hub limits this call strictly: only to settle a doubt, and once for a token.
     pub async fn whoami(&self, token: &Token) -> Result<Identity, HubError> {
         let (body, answer) = self.json(&self.endpoint.whoami(), Some(token)).await?;

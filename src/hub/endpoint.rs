@@ -118,6 +118,10 @@ impl Endpoint {
         format!("{}/api/whoami-v2", self.base)
     }
 
+    pub(super) fn models(&self) -> String {
+        format!("{}/api/models?limit=1", self.base)
+    }
+
     pub(super) fn auth_check(&self, repo: &Repo) -> String {
         format!("{}/auth-check", self.api(repo))
     }

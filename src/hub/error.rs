@@ -143,6 +143,12 @@ impl HubError {
         }
     }
 
+    /// Whether the Hub's own address gives no answer, or says that it fails.
+    #[must_use]
+    pub const fn is_outage(&self) -> bool {
+        matches!(self, Self::Unreachable { .. })
+    }
+
     /// Whether the server itself answered, and not what was asked: it may not offer the call.
     pub(super) const fn is_an_answer(&self) -> bool {
         matches!(self, Self::Unreachable { kind: Trouble::Server(_), .. } | Self::BadAnswer { .. })

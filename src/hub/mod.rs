@@ -34,14 +34,14 @@ pub use endpoint::{Endpoint, EndpointError};
 pub use error::{HubError, Trouble};
 pub use file::{Digest, RepoFile, RepoPath};
 pub use patterns::{InvalidPattern, Patterns};
-pub use preflight::{Preflight, Question, Snapshot, preflight};
+pub use preflight::{Concern, Preflight, Question, Snapshot, preflight};
 pub use proxy::{Proxy, ProxyError};
 pub use record::TokenRecord;
 pub use refusal::{Evidence, Refusal, TokenState};
 pub use remote::RemoteFile;
 pub use repo::{Commit, Repo, RepoId, RepoType, Revision};
 pub use timeouts::{Timeout, TimeoutError, Timeouts};
-pub use token::{Slip, Token, TokenError, TokenSource};
+pub use token::{Fingerprint, Slip, Token, TokenError, TokenSource};
 #[cfg(feature = "xet")]
 pub use xet::{XetBody, XetFiles};
 

@@ -17,7 +17,7 @@ const MAX_LENGTH: usize = 256;
 
 /// Two lists of patterns in canonical form: sorted, without duplicates, `\` as `/`, and a trailing `/` as `/*`. Two
 /// values are equal exactly if their lists are, so the serialised form may be hashed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 pub struct Patterns {
     include: Vec<Pattern>,
     exclude: Vec<Pattern>,
@@ -112,13 +112,13 @@ fn canonical(
 }
 
 /// One pattern, taken apart.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Pattern {
     text: String,
     parts: Vec<Part>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Part {
     /// `*`: any number of any characters.
     Many,

@@ -67,6 +67,17 @@ pub struct Snapshot {
     pub latest: Option<Commit>,
 }
 
+/// What else an answer is about, beside the repo.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Concern {
+    /// Nothing.
+    Repo,
+    /// The token: the Hub asks all to wait who ask with it.
+    Token,
+    /// The endpoint: it cannot be reached, or fails.
+    Endpoint,
+}
+
 /// The answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Preflight {
@@ -80,6 +91,8 @@ pub struct Preflight {
     pub snapshot: Option<Snapshot>,
     /// The pause that the Hub asks for.
     pub retry_after: Option<Duration>,
+    /// What others can learn from it.
+    pub concern: Concern,
 }
 
 impl Preflight {
@@ -115,6 +128,7 @@ impl Preflight {
             resolved: waiting(Topic::Resolved),
             snapshot: None,
             retry_after: None,
+            concern: Concern::Repo,
         };
         answers.set(verdict);
         answers
@@ -153,11 +167,22 @@ struct Stop {
     error: HubError,
     /// A better sentence than the error has.
     message: Option<String>,
+    concern: Concern,
 }
 
 impl Stop {
     const fn new(at: Topic, error: HubError) -> Self {
-        Self { at, error, message: None }
+        let concern = match &error {
+            HubError::RateLimited { .. } => Concern::Token,
+            error if error.is_outage() => Concern::Endpoint,
+            _ => Concern::Repo,
+        };
+        Self { at, error, message: None, concern }
+    }
+
+    /// `whoami-v2` failed, which has limits of its own.
+    fn of_whoami(error: HubError) -> Self {
+        Self { concern: Concern::Repo, ..Self::new(Topic::Authenticated, error) }
     }
 }
 
@@ -285,7 +310,7 @@ impl Round<'_> {
         };
         match settled {
             Ok(refusal) => Stop::new(Topic::Authorized, HubError::Refused(refusal)),
-            Err(error) => Stop::new(Topic::Authenticated, error),
+            Err(error) => Stop::of_whoami(error),
         }
     }
 
@@ -295,7 +320,7 @@ impl Round<'_> {
         match self.question.record.confirm(self.hub, token).await {
             Ok(None) => Ok(()),
             Ok(Some(refusal)) => Err(Stop::new(Topic::Authenticated, HubError::Refused(refusal))),
-            Err(error) => Err(Stop::new(Topic::Authenticated, error)),
+            Err(error) => Err(Stop::of_whoami(error)),
         }
     }
 
@@ -405,6 +430,7 @@ impl Round<'_> {
             resolved: Verdict::yes(Topic::Resolved, Reason::Resolved, message),
             snapshot: Some(snapshot),
             retry_after: None,
+            concern: Concern::Repo,
         }
     }
 
@@ -421,6 +447,7 @@ impl Round<'_> {
         let message = stop.message.unwrap_or_else(|| advice::explain(&stop.error, &self.subject));
         let mut answers = Preflight::stopped_by(Verdict::no(topic, reason, message));
         answers.retry_after = stop.error.retry_after();
+        answers.concern = stop.concern;
         if topic > Topic::Authenticated {
             answers.set(if open && !token_is_good {
                 let message = "The refusal does not tell whether the token is good.";

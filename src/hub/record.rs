@@ -1,10 +1,15 @@
 //! What is known of one token from earlier answers. The Hub limits `whoami-v2` strictly, so it is asked at most once for each
 //! token, however many repos are asked about with it.
 
-use tokio::sync::Mutex;
+use std::time::Duration;
+
+use tokio::{sync::Mutex, time::Instant};
 
 use super::{Hub, HubError, Refusal, Token, Trouble};
 use crate::reason::Reason;
+
+/// `whoami-v2` is asked again after so long, whatever it has asked for.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
 /// What is known of one token. Shared by all who ask with it.
 #[derive(Debug, Default)]
@@ -25,6 +30,8 @@ enum Known {
     Bad(Refusal),
     /// `whoami-v2` is not offered there, or says nothing of use.
     Untold,
+    /// `whoami-v2` is rate limited until then.
+    Limited(Instant, HubError),
 }
 
 impl TokenRecord {
@@ -37,17 +44,18 @@ impl TokenRecord {
     pub(super) async fn prove(&self) {
         let mut known = self.0.lock().await;
         *known = match &*known {
-            Known::Nothing | Known::Proven => Known::Proven,
+            Known::Nothing | Known::Proven | Known::Limited(..) => Known::Proven,
             // `whoami-v2` has been asked already.
             Known::Good | Known::Untold => Known::Good,
             Known::GoodAfterAll | Known::Bad(_) => Known::GoodAfterAll,
         };
     }
 
-    /// Nothing has needed the token so far: the refusal of a bad one that the Hub has just ignored.
+    /// Nothing has needed the token so far: the refusal of a bad one that the Hub has just ignored. That `whoami-v2` is rate limited
+    /// is no refusal.
     pub(super) async fn confirm(&self, hub: &Hub, token: &Token) -> Result<Option<Refusal>, HubError> {
         let mut known = self.0.lock().await;
-        if matches!(*known, Known::Nothing) {
+        if known.is_open() {
             *known = ask(hub, token).await?;
         }
         Ok(match &*known {
@@ -64,13 +72,15 @@ impl TokenRecord {
         refusal: Refusal,
     ) -> Result<Refusal, HubError> {
         let mut known = self.0.lock().await;
-        if matches!(*known, Known::Nothing | Known::Proven) {
+        if known.is_open() || matches!(*known, Known::Proven) {
             *known = match ask(hub, token).await? {
                 Known::Good => Known::GoodAfterAll,
                 other => other,
             };
         }
         Ok(match &*known {
+            // Nothing but the call can tell.
+            Known::Limited(_, error) => return Err(error.clone()),
             Known::GoodAfterAll => refusal.with_good_token(),
             Known::Good if refusal.reason != Reason::TokenInvalid => refusal.with_good_token(),
             Known::Bad(own) => own.clone(),
@@ -80,9 +90,23 @@ impl TokenRecord {
     }
 }
 
+impl Known {
+    /// Whether `whoami-v2` is to be asked.
+    fn is_open(&self) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::Limited(until, _) => *until <= Instant::now(),
+            _ => false,
+        }
+    }
+}
+
 async fn ask(hub: &Hub, token: &Token) -> Result<Known, HubError> {
     match hub.whoami(token).await {
         Ok(_) => Ok(Known::Good),
+        Err(error @ HubError::RateLimited { retry_after, .. }) => {
+            Ok(Known::Limited(Instant::now() + retry_after.min(LONGEST_PAUSE), error))
+        }
         // It may be good for repos, and for nothing else.
         Err(HubError::Refused(own)) if token.is_short_lived() && !own.names_a_flaw() => Ok(Known::Untold),
         Err(HubError::Refused(own)) if own.status == 401 && own.may_be_of_the_hub() => {

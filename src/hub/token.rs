@@ -4,6 +4,7 @@
 use std::{fmt, io, path::PathBuf, str::FromStr};
 
 use reqwest::header::HeaderValue;
+use sha2::{Digest as _, Sha256};
 
 use crate::{
     files::{self, Unread},
@@ -51,6 +52,12 @@ impl Token {
         value
     }
 
+    /// Tells it from other tokens.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint(Sha256::digest(&self.0).into())
+    }
+
     /// Whether it was made for one run of a pipeline or one login: `whoami-v2` is not known to accept all of these.
     #[must_use]
     pub(super) fn is_short_lived(&self) -> bool {
@@ -93,6 +100,16 @@ impl Token {
         secrets
             .filter(|secret| secret.len() >= MIN_MASKED)
             .fold(text.to_owned(), |text, secret| text.replace(secret, "…"))
+    }
+}
+
+/// Stands for a token where many are told apart, so that the token itself need not be kept.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint([u8; 32]);
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fingerprint(…)")
     }
 }
 

@@ -20,7 +20,7 @@ use prometheus_client::{
 use super::Contacts;
 use crate::{
     api::{ModelCache, condition},
-    controller::Guarded,
+    controller::{Circuit, Guarded, Prober},
     reason::{Answer, Reason, Remedy, Topic},
 };
 
@@ -53,7 +53,7 @@ const SECONDS: Described = Described {
     name: "reconcile_seconds",
     kind: MetricType::Histogram,
     labels: "",
-    help: "How long a check takes, questions to the Hub included",
+    help: "How long a check takes; the Hub is asked outside of it",
 };
 const ACTIVE: Described =
     Described { name: "active_workers", kind: MetricType::Gauge, labels: "", help: "Checks that run now" };
@@ -72,8 +72,16 @@ const UNMOUNTED: Described = Described {
     help: "Pods that ask for a model by label and run without it; looked for every five minutes",
 };
 
+const CIRCUITS: Described = Described {
+    name: "hub_circuit_breaker_state",
+    kind: MetricType::Gauge,
+    labels: "`endpoint`: its URL; `state` (`closed`, `open`, `half_open`)",
+    help: "1 for the state in which the circuit breaker of an endpoint is: while it is open, the Hub there is not asked",
+};
+
 /// All of them.
-pub const DESCRIBED: [&Described; 6] = [&RESOURCES, &RECONCILES, &SECONDS, &ACTIVE, &WATCHES, &UNMOUNTED];
+pub const DESCRIBED: [&Described; 7] =
+    [&RESOURCES, &RECONCILES, &SECONDS, &ACTIVE, &WATCHES, &CIRCUITS, &UNMOUNTED];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {
@@ -93,7 +101,7 @@ pub struct Metrics {
 impl Metrics {
     /// Registers all of them. The resources are counted when the page is asked for.
     #[must_use]
-    pub fn new(caches: Vec<Store<Guarded<ModelCache>>>, contacts: Contacts) -> Self {
+    pub fn new(caches: Vec<Store<Guarded<ModelCache>>>, contacts: Contacts, prober: Arc<Prober>) -> Self {
         let mut registry = Registry::with_prefix("modelcache");
         let reconciles = Family::<Outcome, Counter>::default();
         let seconds = Histogram::new(exponential_buckets(0.005, 2.0, 14));
@@ -106,6 +114,7 @@ impl Metrics {
         registry.register(UNMOUNTED.name, UNMOUNTED.help, unmounted.clone());
         registry.register_collector(Box::new(Resources(caches)));
         registry.register_collector(Box::new(Watches(contacts)));
+        registry.register_collector(Box::new(Circuits(prober)));
         Self { registry, reconciles, seconds, active, unmounted }
     }
 
@@ -206,6 +215,23 @@ impl Collector for Watches {
     }
 }
 
+/// Tells the states of the circuit breakers.
+#[derive(Debug)]
+struct Circuits(Arc<Prober>);
+
+impl Collector for Circuits {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let mut family = encoder.encode_descriptor(CIRCUITS.name, CIRCUITS.help, None, CIRCUITS.kind)?;
+        for (endpoint, now) in self.0.circuits() {
+            for state in Circuit::ALL {
+                let gauge = ConstGauge::new(i64::from(state == now));
+                gauge.encode(family.encode_family(&[("endpoint", endpoint), ("state", state.as_str())])?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -216,7 +242,8 @@ mod tests {
 
     #[test]
     fn every_metric_that_is_served_is_described() {
-        let metrics = Arc::new(Metrics::new(Vec::new(), Contacts::default()));
+        let prober = Arc::new(Prober::start(&[]).unwrap());
+        let metrics = Arc::new(Metrics::new(Vec::new(), Contacts::default(), prober));
         metrics.reconcile_started().ended(true);
         let page = metrics.render().unwrap();
         let served: BTreeSet<_> = page

@@ -1,0 +1,220 @@
+//! Asks the Hub outside of the reconciles. A reconcile takes the answer that is there, or leaves a question and runs again when
+//! its answer has come. One answer serves all who ask the same.
+
+mod circuit_breaker;
+mod endpoint;
+mod listeners;
+mod pause;
+mod question;
+mod queue;
+mod rate_limits;
+mod report;
+
+pub use circuit_breaker::State as Circuit;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use futures::Stream;
+use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt as _;
+use tokio::task::JoinSet;
+
+use self::{
+    endpoint::{Credentials, EndpointProber},
+    listeners::Listeners,
+    pause::Pause,
+    question::Question,
+    queue::Priority,
+    report::{CachedReport, Inputs},
+};
+use super::{
+    PreflightError, backoff,
+    checked::{self, Checked},
+    observe::{Observation, SecretState},
+    source::{self, Wanted},
+};
+use crate::{
+    api::ModelCache,
+    hub::{Endpoint, Hub, Preflight, TokenRecord},
+    reason::Verdict,
+};
+
+/// A new ModelCache takes an answer that others got so short a time ago.
+const FRESH: SignedDuration = SignedDuration::from_secs(60);
+/// A safety net below the announcement that an answer has come.
+const ASKING: Duration = Duration::from_secs(300);
+
+/// Namespace and name of a ModelCache, or of a Secret.
+pub type Key = (String, String);
+
+/// What is known now.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Report {
+    /// This, and how long it counts.
+    Known(Checked, Duration),
+    /// This, but it is asked for again just now.
+    Refreshing(Checked, Duration),
+    /// Nothing yet: it is asked for.
+    Pending(Duration),
+}
+
+/// The answers of the Hub, by ModelCache. Lost with the process, which costs one question each; that they were good is told by
+/// the resource.
+#[derive(Debug)]
+pub struct Prober {
+    endpoints: Vec<Endpoint>,
+    /// In the same order.
+    probers: Vec<Arc<EndpointProber>>,
+    reports: Mutex<HashMap<Key, CachedReport>>,
+    /// By Secret: its version, and what is known of its token.
+    tokens: Mutex<HashMap<Key, (String, Arc<TokenRecord>)>>,
+    listeners: Arc<Listeners>,
+    /// Ended with it.
+    _dispatchers: JoinSet<()>,
+}
+
+impl Prober {
+    /// Begins to ask at the operator's endpoints what will be left to be asked.
+    pub fn start(endpoints: &[Endpoint]) -> Result<Self, PreflightError> {
+        let listeners = Arc::<Listeners>::default();
+        let connect = |endpoint| {
+            let hub = Hub::connect(endpoint)?;
+            Ok(Arc::new(EndpointProber::new(hub, listeners.clone())))
+        };
+        let probers = endpoints.iter().map(connect).collect::<Result<Vec<_>, PreflightError>>()?;
+        let dispatchers = probers.iter().map(|prober| prober.clone().run()).collect();
+        Ok(Self {
+            endpoints: endpoints.to_vec(),
+            probers,
+            reports: Mutex::default(),
+            tokens: Mutex::default(),
+            listeners,
+            _dispatchers: dispatchers,
+        })
+    }
+
+    /// The ModelCaches of a namespace, or of all, about which there is a new answer from now on.
+    pub fn answered(&self, namespace: Option<&str>) -> impl Stream<Item = Key> + Send + use<> {
+        self.listeners.listen(namespace)
+    }
+
+    /// What is known of the token, the access and the revision of a ModelCache. What is not, or no longer, is asked for.
+    pub fn report(&self, seen: &Observation, now: Timestamp) -> Report {
+        let cache = &seen.cache;
+        let interval = cache.spec.interval.duration();
+        let wanted = match Wanted::parse(&cache.spec) {
+            Ok(wanted) => wanted,
+            Err(verdict) => return Report::Known(Checked::unusable(verdict), interval),
+        };
+        let prober = match self.prober(cache) {
+            Ok(prober) => prober,
+            Err(verdict) => return Report::Known(Checked::stopped(wanted, verdict), interval),
+        };
+        if let Some(checked) = Checked::without_token(cache, &seen.secret, &wanted) {
+            return Report::Known(checked, backoff::WITHOUT_TOKEN);
+        }
+        let key = key(cache, &cache.name_any());
+        let inputs = Inputs::of(seen);
+        let known = locked(&self.reports).get(&key).cloned();
+        // What has changed, or is asked for by a person, wants an answer of its own time.
+        let (before, since) = match known {
+            Some(report) if report.inputs == inputs => {
+                let since = backoff::after(report.asked_at, Duration::from_nanos(1));
+                (Some(report), since)
+            }
+            Some(_) => (None, now),
+            None => {
+                let endpoint = prober.hub().endpoint();
+                (CachedReport::earlier(cache, &inputs, endpoint, now), now - FRESH)
+            }
+        };
+        if let Some(report) = before.as_ref().filter(|report| report.next > now && report.is_about(cache)) {
+            return Report::Known(report.told(report.next), until(report.next, now));
+        }
+        let token = seen.secret.token();
+        let question = Question::new(&wanted, checked::pinned(cache), token.map(|token| token.fingerprint()));
+        if let Some(answer) = prober.answer(&question, since) {
+            let checked = answered(wanted, prober.hub().endpoint(), &answer.preflight);
+            let (asked_at, answered_at) = (answer.asked_at, answer.answered_at);
+            let report = CachedReport::next(before, inputs, checked, asked_at, answered_at, cache);
+            let told = Report::Known(report.told(report.next), until(report.next, now));
+            locked(&self.reports).insert(key, report);
+            return told;
+        }
+        if let Some(pause) = prober.pause(question.token(), now) {
+            let wait = until(pause.until, now) + backoff::spread(&key.1);
+            let known = before.map(|report| report.told(pause.until));
+            return Report::Known(known.unwrap_or_else(|| postponed(wanted, &seen.secret, &pause)), wait);
+        }
+        let priority = if before.is_some() { Priority::Refresh } else { Priority::First };
+        let credentials = Credentials { token: token.cloned(), record: self.record(cache, &seen.secret) };
+        prober.ask(&key, question, credentials, priority, since.max(now));
+        match before.filter(|report| report.is_about(cache)) {
+            Some(report) => Report::Refreshing(report.told(report.next), ASKING),
+            None => Report::Pending(ASKING),
+        }
+    }
+
+    /// The endpoints, each with the state of its circuit breaker.
+    pub fn circuits(&self) -> impl Iterator<Item = (&str, Circuit)> {
+        self.probers.iter().map(|prober| (prober.hub().endpoint().as_str(), prober.circuit()))
+    }
+
+    /// Drops what is known of a ModelCache that is gone.
+    pub fn forget(&self, namespace: &str, name: &str) {
+        let key = (namespace.to_owned(), name.to_owned());
+        locked(&self.reports).remove(&key);
+    }
+
+    fn prober(&self, cache: &ModelCache) -> Result<&Arc<EndpointProber>, Verdict> {
+        let endpoint = source::endpoint(&cache.spec, &self.endpoints)?;
+        let place = self.endpoints.iter().position(|one| one == endpoint);
+        Ok(&self.probers[place.unwrap_or_default()])
+    }
+
+    /// What is known of the token in this version of the Secret, however many ModelCaches refer to it.
+    fn record(&self, cache: &ModelCache, secret: &SecretState) -> Arc<TokenRecord> {
+        let Some((key, version)) = secret_key(cache, secret) else { return Arc::default() };
+        let mut tokens = locked(&self.tokens);
+        let entry = tokens.entry(key).or_default();
+        if entry.0 != version {
+            *entry = (version.to_owned(), Arc::default());
+        }
+        Arc::clone(&entry.1)
+    }
+}
+
+fn locked<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
+    value.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn answered(wanted: Wanted, endpoint: &Endpoint, preflight: &Preflight) -> Checked {
+    Checked::answered(wanted, endpoint.clone(), preflight.clone())
+}
+
+/// The answer where nothing is known yet, and nobody may ask now.
+fn postponed(wanted: Wanted, secret: &SecretState, pause: &Pause) -> Checked {
+    let message = backoff::with_time(pause.message.clone(), pause.reason, pause.until);
+    Checked::postponed(wanted, secret.token().is_some(), pause.reason, message)
+}
+
+fn key(cache: &ModelCache, name: &str) -> Key {
+    (cache.namespace().unwrap_or_default(), name.to_owned())
+}
+
+/// The Secret's key, with its version; a key of it that is not the default one is part of the name.
+fn secret_key<'a>(cache: &ModelCache, secret: &'a SecretState) -> Option<(Key, &'a str)> {
+    let reference = cache.spec.token_secret_ref.as_ref()?;
+    Some((key(cache, &format!("{}/{}", reference.name, reference.key)), secret.version()?))
+}
+
+fn until(next: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(next.duration_since(now)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

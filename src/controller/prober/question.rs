@@ -1,0 +1,48 @@
+//! What the Hub is asked for a ModelCache, as far as the answer depends on it: the same question has the same answer. Pure.
+
+use crate::{
+    controller::source::Wanted,
+    hub::{self, Commit, Fingerprint, Patterns, Repo, Revision, Token, TokenRecord},
+};
+
+/// A question, and who asks it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Question {
+    repo: Repo,
+    revision: Revision,
+    patterns: Patterns,
+    pinned: Option<Commit>,
+    followed: Option<Revision>,
+    token: Option<Fingerprint>,
+}
+
+impl Question {
+    /// What is asked for a source.
+    #[must_use]
+    pub fn new(wanted: &Wanted, pinned: Option<Commit>, token: Option<Fingerprint>) -> Self {
+        let Wanted { repo, revision, aliases, patterns } = wanted.clone();
+        Self { repo, revision, patterns, pinned, followed: aliases.into_iter().next(), token }
+    }
+
+    /// Whose token it is asked with.
+    #[must_use]
+    pub const fn token(&self) -> Option<Fingerprint> {
+        self.token
+    }
+
+    /// As the Hub is asked. The token is that of the fingerprint.
+    #[must_use]
+    pub fn to_the_hub<'a>(&'a self, token: Option<&'a Token>, record: &'a TokenRecord) -> hub::Question<'a> {
+        hub::Question {
+            repo: &self.repo,
+            revision: &self.revision,
+            patterns: &self.patterns,
+            pinned: self.pinned.as_ref(),
+            followed: self.followed.as_ref(),
+            token,
+            record,
+            files: false,
+            confirm: true,
+        }
+    }
+}
