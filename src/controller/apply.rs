@@ -1,4 +1,4 @@
-//! Carries out a plan and writes the status. The only room that changes anything in the cluster.
+//! Applies a plan and writes the status. The only room that changes anything in the cluster.
 
 use k8s_openapi::api::{batch::v1::Job, core::v1::PersistentVolumeClaim};
 use kube::{
@@ -11,12 +11,12 @@ use tracing::info;
 use super::{
     ApplyError, observe,
     patience::{self, Help},
-    plan::Plan,
+    plan::{Action, Applied, Plan, Refusal},
     watcher::{Guarded, Metadata},
 };
 use crate::{
     api::{ModelCache, ModelCacheStatus, Progress},
-    reason::{Reason, Topic, Verdict},
+    reason::Reason,
 };
 
 /// One field manager for each place that writes: a field left out by one does not remove what another wrote.
@@ -25,60 +25,75 @@ const PROGRESS_MANAGER: &str = "modelcache-progress";
 const CLAIM_MANAGER: &str = "modelcache-claim";
 const JOB_MANAGER: &str = "modelcache-job";
 
-/// Deletes what is obsolete, then makes what is missing. What the API server refuses comes back as a verdict, with who ends it:
-/// it is no error of ours.
-pub async fn carry_out(
-    client: &Client,
-    cache: &ModelCache,
-    plan: &Plan,
-) -> Result<Option<(Verdict, Help)>, ApplyError> {
-    let namespace = cache.namespace().unwrap_or_default();
-    let jobs: Api<Job> = Api::namespaced(client.clone(), &namespace);
-    for name in &plan.obsolete {
-        match jobs.delete(name, &DeleteParams::background()).await {
-            Ok(_) => info!(job = name, "deleted an obsolete Job"),
-            Err(kube::Error::Api(status)) if status.is_not_found() => {}
-            Err(source) => return Err(ApplyError::DeleteJob { name: name.clone(), source }),
-        }
-    }
-    if let Some(claim) = &plan.claim {
-        let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), &namespace);
-        // One that exists is found by the next look, which says whose it is.
-        if let Made::Refused(words) =
-            create(&claims, claim, CLAIM_MANAGER).await.map_err(ApplyError::MakeClaim)?
-        {
-            let what = format!("The API server refuses the claim {}", claim.name_any());
-            let (message, help) = patience::refusal(&what, &words, "spec.storage.claim");
-            return Ok(Some((Verdict::no(Topic::Downloaded, Reason::ClaimPending, message), help)));
-        }
-    }
-    if let Some(job) = &plan.job {
-        let name = job.name_any();
-        let (refused, help) = match create(&jobs, job, JOB_MANAGER).await.map_err(ApplyError::MakeJob)? {
-            Made::New => return Ok(None),
-            Made::Refused(words) => {
-                patience::refusal(&format!("The API server refuses the Job {name}"), &words, "spec.job")
+/// Does the actions of a plan in their order. What the API server refuses ends it, and is part of the outcome: it is no error of ours.
+pub async fn apply(client: &Client, cache: &ModelCache, plan: Plan) -> Result<Applied, ApplyError> {
+    for action in &plan.actions {
+        let refusal = match action {
+            Action::DeleteJob(name) => {
+                delete_job(client, cache, name).await?;
+                None
             }
-            Made::Exists => {
-                let jobs: Api<Metadata<Job>> = Api::namespaced(client.clone(), &namespace);
-                let found = jobs.get_opt(&name).await.map_err(ApplyError::MakeJob)?;
-                if found.is_none_or(|found| observe::owned_by(&found, cache)) {
-                    return Ok(None);
-                }
-                let message = format!(
-                    "There is a Job {name} that was not made for this ModelCache. Delete it (kubectl delete job {name} -n \
-                     {namespace}); this one is made then."
-                );
-                (message, Help::Person)
-            }
+            Action::CreateClaim(claim) => create_claim(client, cache, claim).await?,
+            Action::CreateJob(job) => create_job(client, cache, job).await?,
         };
-        return Ok(Some((Verdict::no(Topic::Downloaded, Reason::JobRejected, refused), help)));
+        if refusal.is_some() {
+            return Ok(plan.applied(refusal));
+        }
     }
-    Ok(None)
+    Ok(plan.applied(None))
 }
 
-/// What came of making an object.
-enum Made {
+async fn delete_job(client: &Client, cache: &ModelCache, name: &str) -> Result<(), ApplyError> {
+    let jobs: Api<Job> = Api::namespaced(client.clone(), &cache.namespace().unwrap_or_default());
+    match jobs.delete(name, &DeleteParams::background()).await {
+        Ok(_) => info!(job = name, "deleted an obsolete Job"),
+        Err(kube::Error::Api(status)) if status.is_not_found() => {}
+        Err(source) => return Err(ApplyError::DeleteJob { name: name.to_owned(), source }),
+    }
+    Ok(())
+}
+
+async fn create_claim(
+    client: &Client,
+    cache: &ModelCache,
+    claim: &PersistentVolumeClaim,
+) -> Result<Option<Refusal>, ApplyError> {
+    let namespace = cache.namespace().unwrap_or_default();
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), &namespace);
+    // One that exists is found by the next reconcile, which says whose it is.
+    let created = create(&claims, claim, CLAIM_MANAGER).await.map_err(ApplyError::MakeClaim)?;
+    let Created::Refused(words) = created else { return Ok(None) };
+    let what = format!("The API server refuses the claim {}", claim.name_any());
+    let (message, help) = patience::refusal(&what, &words, "spec.storage.claim");
+    Ok(Some(Refusal { reason: Reason::ClaimPending, message, help }))
+}
+
+async fn create_job(client: &Client, cache: &ModelCache, job: &Job) -> Result<Option<Refusal>, ApplyError> {
+    let (name, namespace) = (job.name_any(), cache.namespace().unwrap_or_default());
+    let jobs: Api<Job> = Api::namespaced(client.clone(), &namespace);
+    let (message, help) = match create(&jobs, job, JOB_MANAGER).await.map_err(ApplyError::MakeJob)? {
+        Created::New => return Ok(None),
+        Created::Refused(words) => {
+            patience::refusal(&format!("The API server refuses the Job {name}"), &words, "spec.job")
+        }
+        Created::Exists => {
+            let jobs: Api<Metadata<Job>> = Api::namespaced(client.clone(), &namespace);
+            let found = jobs.get_opt(&name).await.map_err(ApplyError::MakeJob)?;
+            if found.is_none_or(|found| observe::owned_by(&found, cache)) {
+                return Ok(None);
+            }
+            let message = format!(
+                "There is a Job {name} that was not made for this ModelCache. Delete it (kubectl delete job {name} -n \
+                 {namespace}); this one is made then."
+            );
+            (message, Help::Person)
+        }
+    };
+    Ok(Some(Refusal { reason: Reason::JobRejected, message, help }))
+}
+
+/// What came of creating an object.
+enum Created {
     New,
     Exists,
     /// The API server's words.
@@ -86,18 +101,20 @@ enum Made {
 }
 
 /// Creates, and never adopts what is there.
-async fn create<K>(api: &Api<K>, object: &K, manager: &str) -> Result<Made, kube::Error>
+async fn create<K>(api: &Api<K>, object: &K, manager: &str) -> Result<Created, kube::Error>
 where
     K: kube::Resource + Clone + serde::Serialize + serde::de::DeserializeOwned + std::fmt::Debug,
 {
     let params = PostParams { field_manager: Some(manager.to_owned()), ..PostParams::default() };
     match api.create(&params, object).await {
         Ok(_) => {
-            info!(object = object.name_any(), manager, "made");
-            Ok(Made::New)
+            info!(object = object.name_any(), manager, "created");
+            Ok(Created::New)
         }
-        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(Made::Exists),
-        Err(kube::Error::Api(status)) if is_refusal(status.code) => Ok(Made::Refused(status.message.clone())),
+        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(Created::Exists),
+        Err(kube::Error::Api(status)) if is_refusal(status.code) => {
+            Ok(Created::Refused(status.message.clone()))
+        }
         Err(error) => Err(error),
     }
 }

@@ -1,4 +1,4 @@
-//! Reads how an attempt at a download stands, from its Job, its pod and the report it left. Pure.
+//! An attempt at a fill, and its state as its Job, its pod and the report it left show it. Pure.
 
 use jiff::Timestamp;
 use k8s_openapi::api::{
@@ -8,8 +8,8 @@ use k8s_openapi::api::{
 use kube::ResourceExt;
 
 use super::{
+    inputs::Inputs,
     job,
-    observe::Attempt,
     patience::{self, Help},
     said::Said,
     standstill::{Point, Step},
@@ -26,9 +26,20 @@ const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
 /// Its word for one of which a pod failed or is gone: ours allow none.
 const BACKOFF_LIMIT_EXCEEDED: &str = "BackoffLimitExceeded";
 
-/// How an attempt stands.
+/// An attempt at a fill: its Job with what is known of the pod.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// The Job.
+    pub job: Job,
+    /// Its newest pod.
+    pub pod: Option<Pod>,
+    /// What others say of the pod that does not start, or of the Job whose pod cannot be made.
+    pub said: Option<Said>,
+}
+
+/// The state of an attempt.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Standing {
+pub enum AttemptState {
     /// Its pod does not run.
     Pending {
         /// Why: `JobPending`, or a word that says more.
@@ -55,23 +66,110 @@ pub enum Standing {
     },
 }
 
-/// The number of the attempt that a Job is, from its label.
-#[must_use]
-pub fn number(job: &Job) -> u32 {
-    job.labels().get(api::LABEL_ATTEMPT).and_then(|text| text.parse().ok()).unwrap_or(1)
-}
+impl Attempt {
+    /// The number of the attempt, from the label of its Job.
+    #[must_use]
+    pub fn number(&self) -> u32 {
+        self.job.labels().get(api::LABEL_ATTEMPT).and_then(|text| text.parse().ok()).unwrap_or(1)
+    }
 
-/// Whether a Job would be made otherwise today.
-#[must_use]
-pub fn is_outdated(job: &Job, today: &Job) -> bool {
-    job.annotations().get(api::ANNOTATION_TEMPLATE) != today.annotations().get(api::ANNOTATION_TEMPLATE)
-}
+    /// Whether it is an attempt at these inputs.
+    #[must_use]
+    pub fn is_at(&self, inputs: &Inputs) -> bool {
+        self.job.labels().get(api::LABEL_INPUTS).map(String::as_str) == Some(inputs.hash())
+    }
 
-/// Whether a person has asked for a check since the Job was made, by the annotation.
-#[must_use]
-pub fn is_asked_since(cache: &ModelCache, job: &Job) -> bool {
-    let asked = cache.reconcile_at();
-    asked.is_some() && asked.as_ref() != job.annotations().get(api::ANNOTATION_RECONCILE_AT)
+    /// Whether its Job would be created differently today.
+    #[must_use]
+    pub fn is_outdated(&self, today: &Job) -> bool {
+        let template = |job: &Job| job.annotations().get(api::ANNOTATION_TEMPLATE).cloned();
+        template(&self.job) != template(today)
+    }
+
+    /// Whether the user has asked for a reconcile since the Job was created, by the annotation.
+    #[must_use]
+    pub fn reconcile_requested_since(&self, cache: &ModelCache) -> bool {
+        let requested = cache.reconcile_at();
+        requested.is_some() && requested.as_ref() != self.job.annotations().get(api::ANNOTATION_RECONCILE_AT)
+    }
+
+    /// Whether the Hub refused the token or the access to its Job.
+    #[must_use]
+    pub fn was_denied(&self) -> bool {
+        matches!(self.state(), AttemptState::Failed { reason, .. } if reason.exit_code() == exit::NO_ACCESS)
+    }
+
+    /// When it ended, if it has.
+    #[must_use]
+    pub fn ended_at(&self) -> Option<Timestamp> {
+        ended_at(&self.job)
+    }
+
+    /// Its state.
+    #[must_use]
+    pub fn state(&self) -> AttemptState {
+        let Self { job, pod, said } = self;
+        let pod = pod.as_ref();
+        let report =
+            pod.and_then(terminated).ok_or(ReportError::Missing).and_then(|end| verdict::report(job, end));
+        if let Some(end) = ended(job, "Failed") {
+            return match report {
+                // A container that somebody's policy put beside ours may fail the Job after the work is done.
+                Ok(report) if report.reason == Reason::Verified => succeeded(report, end.at),
+                report => failed(pod, report, &end),
+            };
+        }
+        if let Some(End { at, .. }) = ended(job, "Complete") {
+            return match report {
+                // Another reason does not count with an exit code of 0.
+                Ok(report) => succeeded(report, at),
+                Err(error) => AttemptState::Failed {
+                    reason: Reason::DownloadFailed,
+                    message: format!("The Job completed with {error}. It is run again to check the volume."),
+                    at,
+                    retry_after: None,
+                },
+            };
+        }
+        match pod {
+            None => said.as_ref().map_or_else(
+                || pending(Reason::JobPending, "The Job's pod is not made yet.".to_owned()),
+                |said| rejected(&said.message),
+            ),
+            // A pod whose node does not answer stays so until the node is back or its object is deleted.
+            Some(pod) if pod.metadata.deletion_timestamp.is_some() => {
+                let node = node(pod).unwrap_or("its node");
+                pending(
+                    Reason::JobPending,
+                    format!("The Job's pod is ending on {node}; another one is made after it."),
+                )
+            }
+            Some(pod) if phase(pod) == "Pending" => waits_for(pod, said.as_ref()),
+            Some(pod) if phase(pod) == "Failed" => disrupted(pod),
+            Some(_) => AttemptState::Running,
+        }
+    }
+    /// How far it has got. `bytes` is what its log reports.
+    #[must_use]
+    pub fn point(&self, bytes: Option<i64>) -> Point {
+        let Self { job, pod, .. } = self;
+        let pod = pod.as_ref();
+        let made = job.creation_timestamp().map(|time| time.0);
+        let waits = |step| Point { step, runs: false, since: made, bytes: None, bare: false };
+        if !is_active(job) {
+            // One that was ended before its container ran has got nowhere, and waits for nothing any more.
+            let ran = bytes.is_some() || pod.and_then(terminated).is_some();
+            let ended = if ran { waits(Step::Download) } else { Point { since: None, ..waits(Step::Claim) } };
+            return Point { bytes, ..ended };
+        }
+        match pod {
+            Some(pod) if phase(pod) == "Running" => {
+                Point { runs: true, since: started_at(pod), bytes, ..waits(Step::Download) }
+            }
+            Some(_) => waits(Step::Pod),
+            None => waits(Step::Job),
+        }
+    }
 }
 
 /// Whether the Job has neither succeeded nor failed for good. Kubernetes announces an end (`FailureTarget`) before
@@ -79,79 +177,6 @@ pub fn is_asked_since(cache: &ModelCache, job: &Job) -> bool {
 #[must_use]
 pub fn is_active(job: &Job) -> bool {
     ended_at(job).is_none()
-}
-
-/// How the attempt stands.
-#[must_use]
-pub fn standing(attempt: &Attempt) -> Standing {
-    let Attempt { job, pod, said } = attempt;
-    let pod = pod.as_ref();
-    let report =
-        pod.and_then(terminated).ok_or(ReportError::Missing).and_then(|end| verdict::report(job, end));
-    if let Some(end) = ended(job, "Failed") {
-        return match report {
-            // A container that somebody's policy put beside ours may fail the Job after the work is done.
-            Ok(report) if report.reason == Reason::Verified => succeeded(report, end.at),
-            report => failed(pod, report, &end),
-        };
-    }
-    if let Some(End { at, .. }) = ended(job, "Complete") {
-        return match report {
-            // Another reason does not count with an exit code of 0.
-            Ok(report) => succeeded(report, at),
-            Err(error) => Standing::Failed {
-                reason: Reason::DownloadFailed,
-                message: format!("The Job completed with {error}. It is run again to check the volume."),
-                at,
-                retry_after: None,
-            },
-        };
-    }
-    match pod {
-        None => said.as_ref().map_or_else(
-            || pending(Reason::JobPending, "The Job's pod is not made yet.".to_owned()),
-            |said| rejected(&said.message),
-        ),
-        // A pod whose node does not answer stays so until the node is back or its object is deleted.
-        Some(pod) if pod.metadata.deletion_timestamp.is_some() => {
-            let node = node(pod).unwrap_or("its node");
-            pending(
-                Reason::JobPending,
-                format!("The Job's pod is ending on {node}; another one is made after it."),
-            )
-        }
-        Some(pod) if phase(pod) == "Pending" => waits_for(pod, said.as_ref()),
-        Some(pod) if phase(pod) == "Failed" => disrupted(pod),
-        Some(_) => Standing::Running,
-    }
-}
-
-/// How far the attempt has got. `bytes` is what its log tells.
-#[must_use]
-pub fn point(attempt: &Attempt, bytes: Option<i64>) -> Point {
-    let Attempt { job, pod, .. } = attempt;
-    let pod = pod.as_ref();
-    let made = job.creation_timestamp().map(|time| time.0);
-    let waits = |step| Point { step, runs: false, since: made, bytes: None, bare: false };
-    if !is_active(job) {
-        // One that was ended before its container ran has got nowhere, and waits for nothing any more.
-        let ran = bytes.is_some() || pod.and_then(terminated).is_some();
-        let ended = if ran { waits(Step::Download) } else { Point { since: None, ..waits(Step::Claim) } };
-        return Point { bytes, ..ended };
-    }
-    match pod {
-        Some(pod) if phase(pod) == "Running" => {
-            Point { runs: true, since: started_at(pod), bytes, ..waits(Step::Download) }
-        }
-        Some(_) => waits(Step::Pod),
-        None => waits(Step::Job),
-    }
-}
-
-/// Whether the Hub refused the token or the access to the attempt's Job.
-#[must_use]
-pub fn is_refused(attempt: &Attempt) -> bool {
-    matches!(standing(attempt), Standing::Failed { reason, .. } if reason.exit_code() == exit::NO_ACCESS)
 }
 
 /// When the Job ended, if it has.
@@ -175,25 +200,25 @@ fn ended<'a>(job: &'a Job, type_: &str) -> Option<End<'a>> {
 }
 
 /// A time of the pod's own clock that lies after the end of the Job is not believed; nor is one that Kubernetes has no word for.
-fn succeeded(mut report: Report, at: Timestamp) -> Standing {
+fn succeeded(mut report: Report, at: Timestamp) -> AttemptState {
     report.verified_at = report.verified_at.map(|time| time.max(Timestamp::UNIX_EPOCH).min(at));
-    Standing::Succeeded(report)
+    AttemptState::Succeeded(report)
 }
 
-fn failed(pod: Option<&Pod>, report: Result<Report, ReportError>, end: &End<'_>) -> Standing {
+fn failed(pod: Option<&Pod>, report: Result<Report, ReportError>, end: &End<'_>) -> AttemptState {
     let at = end.at;
     // Its container was stopped by it, and says no more than that.
     if end.reason == Some(DEADLINE_EXCEEDED) {
         let message = "The Job did not end within its deadline, and was ended. Its pod may have waited for a node, an image or \
                        the volume all the time, or the volume or the network does not answer. Another one is made."
             .to_owned();
-        return Standing::Failed { reason: Reason::TransferStalled, message, at, retry_after: None };
+        return AttemptState::Failed { reason: Reason::TransferStalled, message, at, retry_after: None };
     }
     let error = match report {
         Err(error) => error,
         Ok(report) => {
             let Report { reason, message, retry_after_seconds: retry_after, .. } = report;
-            return Standing::Failed { reason, message, at, retry_after };
+            return AttemptState::Failed { reason, message, at, retry_after };
         }
     };
     let status = pod.and_then(|pod| pod.status.as_ref());
@@ -225,7 +250,7 @@ fn failed(pod: Option<&Pod>, report: Result<Report, ReportError>, end: &End<'_>)
             format!("The Job failed without a pod: {}", end.message.unwrap_or("no reason is given")),
         ),
     };
-    Standing::Failed { reason, message, at, retry_after: None }
+    AttemptState::Failed { reason, message, at, retry_after: None }
 }
 
 fn state(pod: &Pod) -> Option<&ContainerState> {
@@ -243,20 +268,20 @@ fn started_at(pod: &Pod) -> Option<Timestamp> {
 }
 
 /// Who ends it is as the reason has it.
-const fn pending(reason: Reason, message: String) -> Standing {
-    Standing::Pending { reason, message, help: patience::help(reason) }
+const fn pending(reason: Reason, message: String) -> AttemptState {
+    AttemptState::Pending { reason, message, help: patience::help(reason) }
 }
 
 /// What a quota, limits, pod security or a missing object that the spec names keep the API server from.
-fn rejected(words: &str) -> Standing {
+fn rejected(words: &str) -> AttemptState {
     // Each try has another name, and is no other cause.
     let why = words.split_once(" is forbidden: ").map_or(words, |(_, why)| why);
     let (message, help) = patience::refusal("The Job's pod is refused", why, "spec.job");
-    Standing::Pending { reason: Reason::JobRejected, message, help }
+    AttemptState::Pending { reason: Reason::JobRejected, message, help }
 }
 
 /// The failure policy ignores a disruption: the Job goes on with another pod.
-fn disrupted(pod: &Pod) -> Standing {
+fn disrupted(pod: &Pod) -> AttemptState {
     let reason = if is_evicted(pod) { Reason::Evicted } else { Reason::JobPending };
     let why =
         pod.status.as_ref().and_then(|status| status.message.as_deref()).unwrap_or("its node was taken away");
@@ -284,7 +309,7 @@ pub fn starts_since(pod: &Pod) -> Option<Timestamp> {
 }
 
 /// What a pending pod waits for, in the words of the scheduler or the kubelet.
-fn waits_for(pod: &Pod, kubelet: Option<&Said>) -> Standing {
+fn waits_for(pod: &Pod, kubelet: Option<&Said>) -> AttemptState {
     let status = pod.status.clone().unwrap_or_default();
     let unscheduled =
         status.conditions.iter().flatten().find(|c| c.type_ == "PodScheduled" && c.status == "False");
@@ -310,7 +335,7 @@ fn waits_for(pod: &Pod, kubelet: Option<&Said>) -> Standing {
             return pending(Reason::VolumeNotWritable, format!("{said}. {remedy}"));
         }
         let help = patience::of_container(reason, waiting.message.as_deref().unwrap_or_default());
-        return Standing::Pending { reason: Reason::JobPending, message: said, help };
+        return AttemptState::Pending { reason: Reason::JobPending, message: said, help };
     }
     pending(
         Reason::JobPending,

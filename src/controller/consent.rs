@@ -5,11 +5,8 @@
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::ResourceExt;
 
-use super::{backoff, claim, observe::Observation, plan::Plan};
-use crate::{
-    api::{self, Cached},
-    reason::Reason,
-};
+use super::{backoff, claim, messages::Blocked, observation::Observation, plan::Plan};
+use crate::api::Cached;
 
 /// Whether the answer depends on the pods that use the claim. `filled` is whether a model of ours is on it already.
 #[must_use]
@@ -19,29 +16,20 @@ pub fn depends_on_pods(claim: &PersistentVolumeClaim, filled: bool) -> bool {
 
 /// The plan that waits for consent, where the claim needs one and has none. A Job that is at work already goes on.
 #[must_use]
-pub fn missing(seen: &Observation, claim: &PersistentVolumeClaim, cached: Option<&Cached>) -> Option<Plan> {
-    let name = claim.name_any();
-    let why = match (claim::allows_writes(claim), &seen.writer) {
-        (Some(false), _) => {
-            format!(
-                "The annotation {} of the claim {name} keeps ModelCaches from it.",
-                api::ANNOTATION_ALLOW_WRITES
-            )
-        }
-        (None, Some(pod)) if !claim::is_made_by_operator(claim) => format!(
-            "The pod {pod} writes to the claim {name}, and nobody has allowed the operator to write there, too."
-        ),
+pub fn missing(
+    observation: &Observation,
+    claim: &PersistentVolumeClaim,
+    cached: Option<&Cached>,
+) -> Option<Plan> {
+    let writer = match (claim::allows_writes(claim), &observation.writer) {
+        (Some(false), _) => None,
+        (None, Some(pod)) if !claim::is_made_by_operator(claim) => Some(&**pod),
         _ => return None,
     };
-    let message = format!(
-        "{why} If the volume is meant for models, allow it: kubectl annotate pvc {name} -n {} --overwrite {}=true",
-        seen.cache.namespace().unwrap_or_default(),
-        api::ANNOTATION_ALLOW_WRITES
-    );
-    let mut plan = Plan::waits(Reason::ClaimInUse, message, cached.cloned());
+    let (name, namespace) = (claim.name_any(), observation.cache.namespace().unwrap_or_default());
+    let in_use = Blocked::ClaimInUse { claim: &name, namespace: &namespace, writer };
     // The annotation is watched; that a pod has ended is not, and it takes a list of all of them.
-    plan.look_again = Some(backoff::IN_USE);
-    Some(plan)
+    Some(Plan::blocked(&in_use, cached.cloned()).requeue_after(backoff::IN_USE))
 }
 
 #[cfg(test)]
@@ -50,16 +38,16 @@ mod tests {
 
     use super::*;
     use crate::{
-        api::ModelCache,
+        api::{self, ModelCache},
         controller::{
-            checked::Checked,
-            decide::decide,
-            fixtures::{at, bound, cache, downloaded, next_job, running},
+            access::AccessReport,
+            fixtures::{Planned, at, bound, cache, downloaded, next_job, planned, running},
         },
+        reason::Reason,
     };
 
     /// A ModelCache that names a claim of others, which a pod of theirs writes to.
-    fn in_use() -> (Observation, Checked) {
+    fn in_use() -> (Observation, AccessReport) {
         let mut theirs = cache();
         theirs.spec.storage.existing_claim = Some("postgres-data".to_owned());
         let (mut seen, checked) = bound(theirs);
@@ -76,8 +64,8 @@ mod tests {
         seen
     }
 
-    fn plan(seen: &Observation, checked: &Checked) -> Plan {
-        decide(seen, checked, "image", at(0))
+    fn plan(seen: &Observation, checked: &AccessReport) -> Planned {
+        planned(seen, checked, "image", at(0))
     }
 
     #[test]
@@ -85,7 +73,7 @@ mod tests {
         let (seen, checked) = in_use();
         let refused = plan(&seen, &checked);
         assert_eq!((refused.downloaded.reason, refused.job), (Reason::ClaimInUse, None));
-        assert_eq!(refused.look_again, Some(backoff::IN_USE));
+        assert_eq!(refused.requeue, Some(backoff::IN_USE));
         assert_eq!(
             refused.downloaded.message,
             "The pod postgres-0 writes to the claim postgres-data, and nobody has allowed the operator to write there, too. \

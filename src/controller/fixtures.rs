@@ -1,6 +1,6 @@
 //! Builders of what the pure steps are given, for tests.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use k8s_openapi::{
@@ -16,14 +16,18 @@ use k8s_openapi::{
 use kube::ResourceExt;
 
 use super::{
-    checked::{Checked, Snapshot},
-    claim, decide,
-    observe::{Attempt, Observation, SecretState},
+    access::{AccessReport, Snapshot},
+    attempt::Attempt,
+    claim,
+    observation::{Observation, SecretState},
+    patience::Help,
+    plan::{Action, Outcome, Plan},
     source::Wanted,
+    stages::{self, Input},
     status,
 };
 use crate::{
-    api::{ModelCache, ModelCacheSpec, Source, TokenSecretRef},
+    api::{Cached, ModelCache, ModelCacheSpec, Source, TokenSecretRef},
     fetch::Report,
     hub::Endpoint,
     reason::{Reason, Topic, Verdict},
@@ -74,10 +78,10 @@ pub fn seen(cache: ModelCache) -> Observation {
 }
 
 /// The Hub says yes: three files of 100 MiB.
-pub fn granted(cache: &ModelCache) -> Checked {
+pub fn granted(cache: &ModelCache) -> AccessReport {
     let commit = COMMIT.parse().unwrap();
     let latest = COMMIT.parse().unwrap();
-    Checked {
+    AccessReport {
         verdicts: [
             Verdict::yes(Topic::Authenticated, Reason::Anonymous, "No token is asked for."),
             Verdict::yes(Topic::Authorized, Reason::AccessGranted, "The repo can be read."),
@@ -91,7 +95,7 @@ pub fn granted(cache: &ModelCache) -> Checked {
 }
 
 /// The Hub says no to the access.
-pub fn refused(cache: &ModelCache, reason: Reason) -> Checked {
+pub fn refused(cache: &ModelCache, reason: Reason) -> AccessReport {
     let mut checked = granted(cache);
     checked.verdicts[1] = Verdict::no(Topic::Authorized, reason, "No.");
     checked.verdicts[2] = Verdict::no(Topic::Resolved, Reason::NotChecked, "Waits.");
@@ -112,9 +116,41 @@ pub fn bound_claim(cache: &ModelCache) -> PersistentVolumeClaim {
     claim
 }
 
+/// What is planned for what is observed.
+pub fn plan(observation: &Observation, access: &AccessReport, now: Timestamp) -> Plan {
+    stages::plan(&Input { observation, access, image: "image", now })
+}
+
+/// A plan, with its actions by their kind.
+#[derive(Debug, PartialEq)]
+pub struct Planned {
+    pub claim: Option<PersistentVolumeClaim>,
+    pub job: Option<Job>,
+    pub obsolete: Vec<String>,
+    pub downloaded: Verdict,
+    pub help: Help,
+    pub cached: Option<Cached>,
+    pub requeue: Option<Duration>,
+}
+
+/// What an operator of this image plans for what is observed.
+pub fn planned(observation: &Observation, access: &AccessReport, image: &str, now: Timestamp) -> Planned {
+    let Plan { actions, outcome, requeue } = stages::plan(&Input { observation, access, image, now });
+    let Outcome { downloaded, help, cached, .. } = outcome;
+    let (mut claim, mut job, mut obsolete) = (None, None, Vec::new());
+    for action in actions {
+        match action {
+            Action::CreateClaim(it) => claim = Some(*it),
+            Action::CreateJob(it) => job = Some(*it),
+            Action::DeleteJob(name) => obsolete.push(name),
+        }
+    }
+    Planned { claim, job, obsolete, downloaded, help, cached, requeue }
+}
+
 /// The Job that would be made for what is seen.
-pub fn next_job(seen: &Observation, checked: &Checked, now: Timestamp) -> Job {
-    let mut job = decide::decide(seen, checked, "image", now).job.expect("a Job is wanted");
+pub fn next_job(seen: &Observation, checked: &AccessReport, now: Timestamp) -> Job {
+    let mut job = plan(seen, checked, now).job().cloned().expect("a Job is wanted");
     job.metadata.uid = Some(format!("{}-uid", job.name_any()));
     job
 }
@@ -158,16 +194,16 @@ pub fn ended(mut job: Job, condition: &str, message: Option<&str>, when: Timesta
 }
 
 /// The resource after the status of this look was written.
-pub fn looked(mut seen: Observation, checked: &Checked, now: Timestamp) -> Observation {
-    let plan = decide::decide(&seen, checked, "image", now);
+pub fn looked(mut seen: Observation, checked: &AccessReport, now: Timestamp) -> Observation {
+    let applied = plan(&seen, checked, now).applied(None);
     let mut cache = (*seen.cache).clone();
-    cache.status = Some(status::assemble(&cache, checked, &plan, now));
+    cache.status = Some(status::build_status(&cache, checked, &applied, now));
     seen.cache = Arc::new(cache);
     seen
 }
 
 /// A world with the bound claim, and a Hub that says yes.
-pub fn bound(cache: ModelCache) -> (Observation, Checked) {
+pub fn bound(cache: ModelCache) -> (Observation, AccessReport) {
     let mut seen = seen(cache);
     seen.claim = Some(bound_claim(&seen.cache));
     let checked = granted(&seen.cache);
@@ -175,7 +211,7 @@ pub fn bound(cache: ModelCache) -> (Observation, Checked) {
 }
 
 /// The same after a download that ended well, ten seconds after noon, with its status written.
-pub fn downloaded() -> (Observation, Checked) {
+pub fn downloaded() -> (Observation, AccessReport) {
     let (mut seen, checked) = bound(cache());
     let job = next_job(&seen, &checked, at(0));
     seen.attempts = vec![ended(job, "Complete", Some(&report("Verified")), at(10))];

@@ -9,11 +9,10 @@ use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
 
 use super::{
-    attempt,
-    checked::Checked,
-    decide,
-    fixtures::{self, MIB, at, bound, cache, ended, refused, report, running},
-    observe::{Attempt, Observation},
+    access::AccessReport,
+    attempt::Attempt,
+    fixtures::{self, MIB, at, bound, cache, ended, planned, refused, report, running},
+    observation::Observation,
     said::Said,
     status,
 };
@@ -30,7 +29,7 @@ const MINUTES: i64 = 100;
 /// All that is there, and when the last Job was made.
 struct World {
     seen: Observation,
-    checked: Checked,
+    checked: AccessReport,
     made: i64,
 }
 
@@ -49,7 +48,7 @@ impl World {
     }
 
     fn number(&self) -> u32 {
-        self.seen.attempts.last().map_or(0, |last| attempt::number(&last.job))
+        self.seen.attempts.last().map_or(0, |last| last.number())
     }
 
     /// Changes the last attempt, if there is one.
@@ -79,7 +78,7 @@ impl World {
 
     fn fails(&mut self, reason: &str, now: i64) {
         self.seen.progress = None;
-        self.attempt(|last| match attempt::ended_at(&last.job) {
+        self.attempt(|last| match last.ended_at() {
             None => ended(last.job, "Failed", Some(&report(reason)), at(now)),
             Some(_) => last,
         });
@@ -93,7 +92,7 @@ impl World {
     fn is_evicted(&mut self, now: i64) {
         let status =
             json!({ "phase": "Failed", "reason": "Evicted", "message": "The node was low on memory." });
-        self.attempt(|last| match attempt::ended_at(&last.job) {
+        self.attempt(|last| match last.ended_at() {
             None => Attempt { pod: Some(pod(&status)), ..ended(last.job, "Failed", None, at(now)) },
             Some(_) => last,
         });
@@ -106,9 +105,10 @@ impl World {
 
     /// Looks, and does what is decided.
     fn look(&mut self, now: i64) {
-        let plan = decide::decide(&self.seen, &self.checked, "image", at(now));
+        let applied = fixtures::plan(&self.seen, &self.checked, at(now)).applied(None);
+        let plan = planned(&self.seen, &self.checked, "image", at(now));
         let cache = Arc::make_mut(&mut self.seen.cache);
-        let mut status = status::assemble(cache, &self.checked, &plan, at(now));
+        let mut status = status::build_status(cache, &self.checked, &applied, at(now));
         if plan.downloaded.reason == Reason::Downloading {
             status.progress = self.seen.progress.clone();
         }

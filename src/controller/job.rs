@@ -42,7 +42,7 @@ const TERMINATION_LOG: &str = "/dev/termination-log";
 
 /// What a Job is made from, all of it settled before.
 #[derive(Clone, Copy, Debug)]
-pub struct Order<'a> {
+pub struct JobParams<'a> {
     /// The resource that wants the data; it owns the Job.
     pub cache: &'a ModelCache,
     /// What is to lie on the volume.
@@ -58,7 +58,7 @@ pub struct Order<'a> {
     /// The only place where it can run, if there is one and the user has not chosen.
     pub place: Option<&'a Place>,
     /// What the Job is to do.
-    pub errand: Errand<'a>,
+    pub kind: JobKind<'a>,
     /// The bytes of all files, where they are known: they decide how long it may take.
     pub bytes: Option<u64>,
     /// The commit, which has no other name, is to be found as `main`. No part of the inputs: whether it is changes with others,
@@ -68,43 +68,43 @@ pub struct Order<'a> {
 
 /// What a Job does on the claim.
 #[derive(Clone, Copy, Debug)]
-pub enum Errand<'a> {
-    /// Bring a commit from this Hub.
+pub enum JobKind<'a> {
+    /// Downloads a commit from this Hub.
     Fetch(&'a Commit, &'a Endpoint),
-    /// Tell which commit a revision stands for on the volume, and whether it is complete there. Asks no Hub.
-    Recall(&'a Revision),
+    /// Reports which commit a revision stands for on the volume, and whether it is complete there. Asks no Hub.
+    Inspect(&'a Revision),
 }
 
-impl Order<'_> {
+impl JobParams<'_> {
     /// Whether the Job gets the token.
     const fn with_token(&self) -> bool {
-        matches!(self.errand, Errand::Fetch(..)) && self.cache.spec.token_secret_ref.is_some()
+        matches!(self.kind, JobKind::Fetch(..)) && self.cache.spec.token_secret_ref.is_some()
     }
 }
 
-/// The Job for an order. Its name is the same for the same order, so that making it twice makes one.
+/// The Job of an attempt. Its name is the same for the same parameters, so that creating it twice creates one.
 #[must_use]
-pub fn build(order: Order<'_>) -> Job {
-    let Order { cache, inputs, attempt, .. } = order;
-    let labels = beside(labels(order), &cache.spec.job.labels);
+pub fn build(params: JobParams<'_>) -> Job {
+    let JobParams { cache, inputs, attempt, .. } = params;
+    let labels = beside(labels(params), &cache.spec.job.labels);
     let mut template = PodTemplateSpec {
         metadata: Some(ObjectMeta {
             labels: Some(labels.clone()),
             annotations: given(cache.spec.job.annotations.clone()),
             ..ObjectMeta::default()
         }),
-        spec: Some(pod(order)),
+        spec: Some(pod(params)),
     };
     let mut ours = BTreeMap::from([(api::ANNOTATION_TEMPLATE.to_owned(), template_hash(&template))]);
     // Where other pods are is nobody's wish, and comes and goes: it is no part of what the hash stands for.
-    if let (Some(place), Some(pod)) = (order.place.filter(|_| Place::is_open(cache)), &mut template.spec) {
+    if let (Some(place), Some(pod)) = (params.place.filter(|_| Place::is_open(cache)), &mut template.spec) {
         pod.affinity = Some(place.affinity());
         pod.tolerations.get_or_insert_default().extend(place.tolerations.iter().cloned());
     }
     if let Some(asked) = cache.reconcile_at() {
         ours.insert(api::ANNOTATION_RECONCILE_AT.to_owned(), asked);
     }
-    if let Some(version) = order.secret_version {
+    if let Some(version) = params.secret_version {
         ours.insert(api::ANNOTATION_SECRET_VERSION.to_owned(), version.to_owned());
     }
     Job {
@@ -119,7 +119,7 @@ pub fn build(order: Order<'_>) -> Job {
         spec: Some(JobSpec {
             // Every retry is the controller's own, so that there is one retry machine and not two.
             backoff_limit: Some(0),
-            active_deadline_seconds: Some(deadline(order)),
+            active_deadline_seconds: Some(deadline(params)),
             pod_failure_policy: Some(PodFailurePolicy { rules: vec![ignore_disruptions()] }),
             template,
             ..JobSpec::default()
@@ -132,10 +132,10 @@ pub fn build(order: Order<'_>) -> Job {
 /// even with its node, does not keep the claim busy forever. No hindrance to a slow one: hours to be scheduled, to pull the
 /// image and to attach the volume, and a second for each MiB. It is no part of the template's hash: a Job is not made again
 /// for it. An endpoint that may let a file wait for long gets that time too: no attempt ends before it can have got further.
-fn deadline(order: Order<'_>) -> i64 {
-    let (bytes, wait) = match order.errand {
-        Errand::Fetch(_, endpoint) => (order.bytes.unwrap_or(UNKNOWN_SIZE), endpoint.timeouts().longest()),
-        Errand::Recall(_) => (0, Duration::ZERO),
+fn deadline(params: JobParams<'_>) -> i64 {
+    let (bytes, wait) = match params.kind {
+        JobKind::Fetch(_, endpoint) => (params.bytes.unwrap_or(UNKNOWN_SIZE), endpoint.timeouts().longest()),
+        JobKind::Inspect(_) => (0, Duration::ZERO),
     };
     let seconds = (bytes >> 20).saturating_add(wait.as_secs());
     i64::try_from(seconds).map_or(i64::MAX, |seconds| seconds.saturating_add(DEADLINE))
@@ -159,14 +159,14 @@ fn ignore_disruptions() -> PodFailurePolicyRule {
     }
 }
 
-fn labels(order: Order<'_>) -> BTreeMap<String, String> {
+fn labels(params: JobParams<'_>) -> BTreeMap<String, String> {
     let mut labels = BTreeMap::from([
         (api::LABEL_MANAGED_BY.to_owned(), api::MANAGED_BY.to_owned()),
-        (api::LABEL_NAME.to_owned(), order.cache.name_any()),
-        (api::LABEL_INPUTS.to_owned(), order.inputs.hash().to_owned()),
-        (api::LABEL_ATTEMPT.to_owned(), order.attempt.to_string()),
+        (api::LABEL_NAME.to_owned(), params.cache.name_any()),
+        (api::LABEL_INPUTS.to_owned(), params.inputs.hash().to_owned()),
+        (api::LABEL_ATTEMPT.to_owned(), params.attempt.to_string()),
     ]);
-    labels.insert(api::LABEL_CLAIM_UID.to_owned(), order.inputs.claim_uid.clone());
+    labels.insert(api::LABEL_CLAIM_UID.to_owned(), params.inputs.claim_uid.clone());
     labels
 }
 
@@ -177,8 +177,8 @@ fn beside(ours: BTreeMap<String, String>, users: &BTreeMap<String, String>) -> B
     all
 }
 
-fn pod(order: Order<'_>) -> PodSpec {
-    let job = &order.cache.spec.job;
+fn pod(params: JobParams<'_>) -> PodSpec {
+    let job = &params.cache.spec.job;
     PodSpec {
         restart_policy: Some("Never".to_owned()),
         automount_service_account_token: Some(false),
@@ -192,8 +192,8 @@ fn pod(order: Order<'_>) -> PodSpec {
         runtime_class_name: job.runtime_class_name.clone(),
         security_context: Some(job.pod_security_context.clone().unwrap_or_else(restricted_pod)),
         dns_config: Some(names_as_they_are()),
-        containers: vec![container(order)],
-        volumes: Some(volumes(order)),
+        containers: vec![container(params)],
+        volumes: Some(volumes(params)),
         ..PodSpec::default()
     }
 }
@@ -223,16 +223,16 @@ fn restricted_pod() -> PodSecurityContext {
     }
 }
 
-fn container(order: Order<'_>) -> Container {
-    let cache = order.cache;
+fn container(params: JobParams<'_>) -> Container {
+    let cache = params.cache;
     let mut mounts = vec![VolumeMount {
         name: "cache".to_owned(),
         mount_path: CACHE_MOUNT.to_owned(),
         // The Job sees its own folder of a volume that others use too, and nothing beside it.
-        sub_path: order.inputs.sub_path.clone(),
+        sub_path: params.inputs.sub_path.clone(),
         ..Default::default()
     }];
-    if order.with_token() {
+    if params.with_token() {
         mounts.push(VolumeMount {
             name: "token".to_owned(),
             mount_path: TOKEN_MOUNT.to_owned(),
@@ -242,10 +242,10 @@ fn container(order: Order<'_>) -> Container {
     }
     Container {
         name: CONTAINER.to_owned(),
-        image: Some(order.image.to_owned()),
+        image: Some(params.image.to_owned()),
         image_pull_policy: Some("IfNotPresent".to_owned()),
-        args: Some(arguments(order).iter().map(|text| literal(text)).collect()),
-        env: given(env(order)),
+        args: Some(arguments(params).iter().map(|text| literal(text)).collect()),
+        env: given(env(params)),
         resources: Some(cache.spec.job.resources.clone().unwrap_or_else(small)),
         // Who the process is, is the pod's: a user's own security context there must be able to say root.
         security_context: Some(SecurityContext {
@@ -273,11 +273,11 @@ pub fn written(literal: &str) -> String {
 }
 
 /// The variables of the program: all of them are ours, with plain values.
-fn env(order: Order<'_>) -> Vec<EnvVar> {
-    let level = order.cache.spec.job.log_level.map(|level| variable(logs::VARIABLE, level.as_str()));
-    let task = match order.errand {
-        Errand::Fetch(_, endpoint) => way(endpoint),
-        Errand::Recall(_) => vec![variable("HF_HUB_OFFLINE", "1")],
+fn env(params: JobParams<'_>) -> Vec<EnvVar> {
+    let level = params.cache.spec.job.log_level.map(|level| variable(logs::VARIABLE, level.as_str()));
+    let task = match params.kind {
+        JobKind::Fetch(_, endpoint) => way(endpoint),
+        JobKind::Inspect(_) => vec![variable("HF_HUB_OFFLINE", "1")],
     };
     level.into_iter().chain(task).collect()
 }
@@ -299,22 +299,22 @@ fn variable(name: &str, value: &str) -> EnvVar {
 }
 
 /// The command line is public (`kubectl describe`), so it names the token's file and never the token.
-fn arguments(order: Order<'_>) -> Vec<String> {
-    let Inputs { repo, refs, patterns, .. } = order.inputs;
+fn arguments(params: JobParams<'_>) -> Vec<String> {
+    let Inputs { repo, refs, patterns, .. } = params.inputs;
     let mut args = vec!["fetch".to_owned(), repo.id.to_string(), format!("--type={}", repo.kind)];
-    match order.errand {
-        Errand::Fetch(commit, endpoint) => {
+    match params.kind {
+        JobKind::Fetch(commit, endpoint) => {
             args.extend([format!("--revision={commit}"), format!("--endpoint={endpoint}")]);
         }
-        Errand::Recall(revision) => args.push(format!("--revision={revision}")),
+        JobKind::Inspect(revision) => args.push(format!("--revision={revision}")),
     }
     args.extend([format!("--report={TERMINATION_LOG}"), "--output=json".to_owned()]);
     args.push(format!("--cache-dir={CACHE_MOUNT}"));
     args.extend(refs.iter().map(|name| format!("--alias={name}")));
-    args.extend(order.as_main.then(|| format!("--alias={}", Revision::DEFAULT)));
+    args.extend(params.as_main.then(|| format!("--alias={}", Revision::DEFAULT)));
     args.extend(patterns.include().map(|pattern| format!("--include={pattern}")));
     args.extend(patterns.exclude().map(|pattern| format!("--exclude={pattern}")));
-    if order.with_token() {
+    if params.with_token() {
         args.push(format!("--token-file={TOKEN_MOUNT}/token"));
     }
     args
@@ -332,18 +332,18 @@ fn small() -> ResourceRequirements {
     }
 }
 
-fn volumes(order: Order<'_>) -> Vec<Volume> {
+fn volumes(params: JobParams<'_>) -> Vec<Volume> {
     let mut volumes = vec![Volume {
         name: "cache".to_owned(),
         persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
-            claim_name: order.claim_name.to_owned(),
+            claim_name: params.claim_name.to_owned(),
             read_only: None,
         }),
         ..Volume::default()
     }];
-    if let Some(secret) = order.cache.spec.token_secret_ref.as_ref().filter(|_| order.with_token()) {
+    if let Some(secret) = params.cache.spec.token_secret_ref.as_ref().filter(|_| params.with_token()) {
         // 0440 is readable through the fsGroup, which only our own security context is sure to set.
-        let mode = if order.cache.spec.job.pod_security_context.is_none() { 0o440 } else { 0o444 };
+        let mode = if params.cache.spec.job.pod_security_context.is_none() { 0o440 } else { 0o444 };
         volumes.push(Volume {
             name: "token".to_owned(),
             projected: Some(ProjectedVolumeSource {

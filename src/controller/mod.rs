@@ -1,16 +1,15 @@
 //! The controller: watches `ModelCache` resources and brings about what they ask for.
 //!
-//! One look at one resource is: observe → what the prober knows of the Hub → decide → carry out → assemble the status → write it.
-//! `decide`, `status` and the builders are pure; only `observe`, the prober and `apply` talk to anyone.
+//! One reconcile is: observe → ask the prober what the Hub says → plan, stage by stage → apply → build the status → write it.
+//! `stages`, `status` and the builders are pure; only `observe`, the prober and `apply` talk to anyone.
 
+mod access;
 mod apply;
 mod area;
 mod attempt;
 mod backoff;
-mod checked;
 pub mod claim;
 mod consent;
-mod decide;
 mod error;
 mod events;
 mod failures;
@@ -21,21 +20,24 @@ mod incidents;
 pub mod inputs;
 pub mod job;
 mod listing;
+mod messages;
 mod neighbour;
+mod observation;
 mod observe;
 mod patience;
+mod pin;
 pub mod placement;
 mod plan;
 mod pods;
 mod prober;
 mod progress;
-mod recall;
 mod reconcile;
 mod recorder;
 mod remarks;
 mod said;
 mod secrets;
 mod source;
+mod stages;
 mod standstill;
 mod status;
 mod unreadable;

@@ -1,146 +1,179 @@
-//! What a look decides on: what shall happen, and what is so until then. Pure.
+//! What a reconcile decides on: actions, what is so once they are done, and when to reconcile again. Pure.
 
 use std::time::Duration;
 
-use k8s_openapi::{
-    api::{batch::v1::Job, core::v1::PersistentVolumeClaim},
-    apimachinery::pkg::apis::meta::v1::Time,
-};
-use kube::ResourceExt;
+use k8s_openapi::api::{batch::v1::Job, core::v1::PersistentVolumeClaim};
 
 use super::{
     backoff,
-    checked::Snapshot,
-    inputs::Inputs,
+    messages::Blocked,
     patience::{self, Help},
+    pin::Pin,
     standstill::Point,
 };
 use crate::{
-    api::{Cached, Source},
-    fetch::Report,
-    hub::Commit,
+    api::Cached,
     reason::{Reason, Topic, Verdict},
-    units,
 };
 
-/// The commit to stay at, of those that do not move by themselves.
+/// A change in the cluster.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Pin {
-    /// The one that the Hub tells, or the one that the status has already.
-    AsTold,
-    /// None yet: the volume is asked first.
-    Open,
-    /// The one that was found on the volume.
-    Found(Snapshot),
+pub enum Action {
+    /// Deletes a Job of other inputs, of an earlier attempt, or one that was finished and recorded long ago.
+    DeleteJob(String),
+    /// Creates the claim.
+    CreateClaim(Box<PersistentVolumeClaim>),
+    /// Creates the Job of an attempt.
+    CreateJob(Box<Job>),
 }
 
-/// What shall happen, and what is so until then.
+/// Actions, in their order, and what is so once they are done.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
-    /// The claim to make.
-    pub claim: Option<PersistentVolumeClaim>,
-    /// The Job to make.
-    pub job: Option<Job>,
-    /// Names of Jobs to delete: of other inputs, of earlier attempts, or finished and recorded long ago.
-    pub obsolete: Vec<String>,
-    /// The answer to "is it downloaded?".
+    /// What changes in the cluster.
+    pub actions: Vec<Action>,
+    /// What the status says then.
+    pub outcome: Outcome,
+    /// When to reconcile again, if no event comes before.
+    pub requeue: Option<Duration>,
+}
+
+/// What the status is built from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// The condition Downloaded.
     pub downloaded: Verdict,
-    /// Who ends what that answer tells.
+    /// Who ends what it reports.
     pub help: Help,
-    /// How far it is.
+    /// How far the fill has got.
     pub point: Point,
-    /// Whether a person has mended what the last attempt ended for.
-    pub mended: bool,
+    /// Whether the user has corrected what the last attempt ended for.
+    pub corrected: bool,
     /// What is complete on the volume.
     pub cached: Option<Cached>,
-    /// The commit to stay at.
+    /// Where the commit comes from.
     pub pin: Pin,
-    /// When the download is to be looked at again, if no event comes before.
-    pub look_again: Option<Duration>,
+}
+
+/// The outcome of a plan that was carried out. The status is built from nothing else.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Applied(Outcome);
+
+/// What the API server said instead of doing an action.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refusal {
+    /// The reason code.
+    pub reason: Reason,
+    /// In a sentence, with its remedy.
+    pub message: String,
+    /// Who ends it.
+    pub help: Help,
 }
 
 impl Plan {
-    /// Nothing shall happen.
+    /// Does nothing; the condition Downloaded is this.
     #[must_use]
-    pub const fn new(downloaded: Verdict, cached: Option<Cached>) -> Self {
-        Self {
-            claim: None,
-            job: None,
-            obsolete: Vec::new(),
+    pub const fn report(downloaded: Verdict, cached: Option<Cached>) -> Self {
+        let outcome = Outcome {
             help: patience::help(downloaded.reason),
             point: Point::of(downloaded.reason),
-            mended: false,
+            corrected: false,
             downloaded,
             cached,
-            pin: Pin::AsTold,
-            look_again: None,
-        }
+            pin: Pin::FromHub,
+        };
+        Self { actions: Vec::new(), outcome, requeue: None }
     }
 
-    /// Nothing shall happen before something else has; it is looked at again without an event, too.
+    /// Does nothing before something else has happened; watches see that.
     #[must_use]
-    pub fn waits(reason: Reason, message: impl Into<String>, cached: Option<Cached>) -> Self {
-        let mut plan = Self::new(Verdict::no(Topic::Downloaded, reason, message), cached);
-        plan.look_again = Some(backoff::WAITING);
-        plan
+    pub fn blocked(by: &Blocked<'_>, cached: Option<Cached>) -> Self {
+        Self::report(Verdict::no(Topic::Downloaded, by.reason(), by.to_string()), cached)
+    }
+
+    /// Does nothing before something else has happened; checked again without an event, too.
+    #[must_use]
+    pub fn waits(by: &Blocked<'_>, cached: Option<Cached>) -> Self {
+        Self::blocked(by, cached).requeue_after(backoff::WAITING)
+    }
+
+    /// Waits for an attempt, which is at this state.
+    #[must_use]
+    pub fn waits_for_attempt(reason: Reason, message: impl Into<String>, cached: Option<Cached>) -> Self {
+        let downloaded = Verdict::no(Topic::Downloaded, reason, message);
+        Self::report(downloaded, cached).requeue_after(backoff::WAITING)
+    }
+
+    /// The same, reconciled again after this time.
+    #[must_use]
+    pub const fn requeue_after(mut self, pause: Duration) -> Self {
+        self.requeue = Some(pause);
+        self
     }
 
     /// The same, where it is known better who ends it.
     #[must_use]
     pub const fn ended_by(mut self, help: Help) -> Self {
-        self.help = help;
+        self.outcome.help = help;
         self
     }
 
-    /// The API server has refused to make something of it.
-    pub fn refused(&mut self, verdict: Verdict, help: Help) {
-        self.point = Point::of(verdict.reason);
-        (self.downloaded, self.help) = (verdict, help);
-    }
-
-    /// The same, where an attempt tells how far it is.
+    /// The same, where an attempt shows how far the fill has got.
     #[must_use]
     pub const fn at(mut self, point: Point) -> Self {
-        self.point = point;
+        self.outcome.point = point;
         self
+    }
+
+    /// The same, with the commit from there.
+    #[must_use]
+    pub fn pinned(mut self, pin: Pin) -> Self {
+        self.outcome.pin = pin;
+        self
+    }
+
+    /// The same, with one action more.
+    #[must_use]
+    pub fn and(mut self, action: Action) -> Self {
+        self.actions.push(action);
+        self
+    }
+
+    /// The same, after Jobs were deleted. One that this plan creates is not deleted.
+    #[must_use]
+    pub fn after_deleting(mut self, jobs: impl IntoIterator<Item = String>) -> Self {
+        let created = self.job().and_then(|job| job.metadata.name.clone());
+        let deletions = jobs.into_iter().filter(|name| Some(name) != created.as_ref()).map(Action::DeleteJob);
+        self.actions = deletions.chain(self.actions).collect();
+        self
+    }
+
+    /// The Job that it creates.
+    #[must_use]
+    pub fn job(&self) -> Option<&Job> {
+        self.actions.iter().find_map(|action| match action {
+            Action::CreateJob(job) => Some(&**job),
+            _ => None,
+        })
+    }
+
+    /// What is so after its actions, of which the API server may have refused one.
+    #[must_use]
+    pub fn applied(self, refusal: Option<Refusal>) -> Applied {
+        let mut outcome = self.outcome;
+        if let Some(Refusal { reason, message, help }) = refusal {
+            outcome.downloaded = Verdict::no(Topic::Downloaded, reason, message);
+            outcome.point = Point::of(reason);
+            outcome.help = help;
+        }
+        Applied(outcome)
     }
 }
 
-/// The data are there.
-#[must_use]
-pub fn verified(cached: Cached, inputs: &Inputs) -> Plan {
-    let size = cached.bytes.and_then(|bytes| u64::try_from(bytes).ok()).map(units::size).unwrap_or_default();
-    let message = format!(
-        "Commit {} of {} ({size}) is complete and verified on the claim {}.",
-        cached.short_commit, inputs.repo.id, cached.claim_name
-    );
-    Plan::new(Verdict::yes(Topic::Downloaded, Reason::Verified, message), Some(cached))
-}
+impl std::ops::Deref for Applied {
+    type Target = Outcome;
 
-/// What a Job reported as complete.
-#[must_use]
-pub fn record(
-    claim: &PersistentVolumeClaim,
-    commit: &Commit,
-    source: &Source,
-    inputs: &Inputs,
-    report: Report,
-) -> Plan {
-    let cached = Cached {
-        commit: commit.to_string(),
-        short_commit: commit.short().to_owned(),
-        claim_name: claim.name_any(),
-        claim_uid: inputs.claim_uid.clone(),
-        volume_name: claim.spec.as_ref().and_then(|spec| spec.volume_name.clone()),
-        path: match &inputs.sub_path {
-            Some(folder) => format!("{folder}/{}", report.path.unwrap_or_default()),
-            None => report.path.unwrap_or_default(),
-        },
-        names: report.names,
-        inputs_hash: inputs.hash().to_owned(),
-        bytes: i64::try_from(report.bytes).ok(),
-        verified_at: report.verified_at.map(Time),
-        ..Cached::default()
-    };
-    verified(cached.of(source), inputs)
+    fn deref(&self) -> &Outcome {
+        &self.0
+    }
 }

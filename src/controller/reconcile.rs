@@ -13,15 +13,17 @@ use kube::{
 use tracing::{debug, warn};
 
 use super::{
-    ReconcileError, apply,
-    checked::Checked,
-    decide, events,
+    ReconcileError,
+    access::AccessReport,
+    apply, events,
     failures::Failures,
-    observe::{self, Observation},
-    plan::Plan,
+    observation::Observation,
+    observe,
+    plan::Applied,
     prober::{Prober, Report},
     recorder::Recorder,
     secrets::Secrets,
+    stages::{self, Input},
     standstill, status, unreadable,
     watcher::Guarded,
 };
@@ -81,22 +83,23 @@ async fn look(cache: Arc<ModelCache>, context: &Context) -> Result<Action, Recon
     }
     let client = &context.client;
     let seen = observe::observe(client, &context.caches, cache.clone()).await?;
-    let (checked, next_question) = if cache.spec.suspend {
-        (Checked::suspended(&cache), SUSPENDED)
+    let (access, next_question) = if cache.spec.suspend {
+        (AccessReport::suspended(&cache), SUSPENDED)
     } else {
         match context.prober.report(&seen, Timestamp::now()) {
             Report::Known(checked, pause) | Report::Refreshing(checked, pause) => (checked, pause),
             Report::Pending(pause) => return Ok(Action::requeue(pause)),
         }
     };
-    let mut plan = decide::decide(&seen, &checked, &context.image, Timestamp::now());
-    if let Some((verdict, help)) = apply::carry_out(client, &cache, &plan).await? {
-        plan.refused(verdict, help);
-    }
     let now = Timestamp::now();
-    let status = status::assemble(&cache, &checked, &plan, now);
+    let input = Input { observation: &seen, access: &access, image: &context.image, now };
+    let plan = stages::plan(&input);
+    let requeue = plan.requeue;
+    let applied = apply::apply(client, &cache, plan).await?;
+    let now = Timestamp::now();
+    let status = status::build_status(&cache, &access, &applied, now);
     let changed = apply::write_status(client, &cache, &status).await?;
-    apply::write_progress(client, &cache, progress(&seen, &plan)).await?;
+    apply::write_progress(client, &cache, progress(&seen, &applied)).await?;
     if changed {
         let old = cache.conditions();
         for event in events::transitions(old, &status.conditions) {
@@ -105,17 +108,17 @@ async fn look(cache: Arc<ModelCache>, context: &Context) -> Result<Action, Recon
             }
         }
     }
-    let secret = context.secrets.look_again(&cache, &checked, &plan.downloaded);
+    let secret = context.secrets.look_again(&cache, &access, &applied.downloaded);
     let patience =
-        status::obstacle(&checked, &plan).and_then(|(_, help)| standstill::left(&status, help, now));
-    let pause = [plan.look_again, secret, patience].into_iter().flatten().fold(next_question, Duration::min);
+        status::obstacle(&access, &applied).and_then(|(_, help)| standstill::left(&status, help, now));
+    let pause = [requeue, secret, patience].into_iter().flatten().fold(next_question, Duration::min);
     debug!(?pause, changed, "looked");
     Ok(Action::requeue(pause.max(Duration::from_millis(100))))
 }
 
 /// The progress of a running download. A log that cannot be read just now does not take away what is known.
-fn progress<'a>(seen: &'a Observation, plan: &Plan) -> Option<&'a Progress> {
-    if plan.downloaded.reason != Reason::Downloading {
+fn progress<'a>(seen: &'a Observation, applied: &Applied) -> Option<&'a Progress> {
+    if applied.downloaded.reason != Reason::Downloading {
         return None;
     }
     seen.progress.as_ref().or_else(|| seen.cache.status.as_ref()?.progress.as_ref())

@@ -1,6 +1,6 @@
 //! What a person should know of a model that is Ready: the end of that condition's message. Pure.
 
-use super::{checked::Checked, plan::Plan};
+use super::{access::AccessReport, plan::Applied};
 use crate::{
     api::{ModelCache, Resolved},
     reason::{Remedy, Verdict},
@@ -10,12 +10,12 @@ use crate::{
 #[must_use]
 pub fn all(
     cache: &ModelCache,
-    checked: &Checked,
-    plan: &Plan,
+    checked: &AccessReport,
+    applied: &Applied,
     resolved: Option<&Resolved>,
     update: Option<&Verdict>,
 ) -> String {
-    let own_name = resolved.and_then(|resolved| own_name(cache, plan, &resolved.repo));
+    let own_name = resolved.and_then(|resolved| own_name(cache, applied, &resolved.repo));
     let suspended = cache.spec.suspend.then(|| {
         "It is suspended: while spec.suspend is true, the Hub is not asked for anything newer.".to_owned()
     });
@@ -25,12 +25,12 @@ pub fn all(
 }
 
 /// The Hub's own name, where programs that have it from there ask for another than the spec does.
-fn own_name(cache: &ModelCache, plan: &Plan, own: &str) -> Option<String> {
+fn own_name(cache: &ModelCache, applied: &Applied, own: &str) -> Option<String> {
     let asked = &cache.spec.source.repo;
     if own.is_empty() || own == asked {
         return None;
     }
-    let both = plan.cached.as_ref().is_some_and(|cached| cached.names.iter().any(|name| name == own));
+    let both = applied.cached.as_ref().is_some_and(|cached| cached.names.iter().any(|name| name == own));
     Some(if both {
         format!("The Hub calls the repo {own}: programs find it under both names.")
     } else {
@@ -39,7 +39,7 @@ fn own_name(cache: &ModelCache, plan: &Plan, own: &str) -> Option<String> {
 }
 
 /// What keeps the next commit away until a person acts. An outage is no remark: it passes.
-fn refused(checked: &Checked) -> Option<String> {
+fn refused(checked: &AccessReport) -> Option<String> {
     let unmet = checked.first_unmet().filter(|verdict| verdict.reason.remedy() == Remedy::Person)?;
     Some(format!("But {} is {}: {}", unmet.topic.as_str(), unmet.reason, unmet.message))
 }
@@ -53,7 +53,7 @@ mod tests {
         api::condition,
         controller::{
             fixtures::{COMMIT, at, bound, cache, downloaded, ended, looked, next_job, refused, report},
-            observe::Observation,
+            observation::Observation,
         },
         reason::{Reason, Topic},
     };
@@ -61,7 +61,7 @@ mod tests {
     const DONE: &str = "Commit 0123456 of acme/tiny (100 MiB) is complete and verified on the claim tiny.";
 
     /// The end of the message of Ready, after the next look.
-    fn end(seen: &Observation, checked: &Checked) -> String {
+    fn end(seen: &Observation, checked: &AccessReport) -> String {
         let cache = looked(seen.clone(), checked, at(20)).cache;
         let ready = condition::verdict(cache.conditions(), Topic::Ready).unwrap();
         assert_eq!(ready.reason, Reason::Ready);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kube::ResourceExt;
 
-use super::{backoff, checked::Checked};
+use super::{access::AccessReport, backoff};
 use crate::{api::ModelCache, reason::Verdict};
 
 /// By a watch, or by looking.
@@ -20,7 +20,12 @@ pub enum Secrets {
 impl Secrets {
     /// When a resource is looked at again for the sake of its Secret: while it lacks anything that another token may give.
     #[must_use]
-    pub fn look_again(self, cache: &ModelCache, checked: &Checked, downloaded: &Verdict) -> Option<Duration> {
+    pub fn look_again(
+        self,
+        cache: &ModelCache,
+        checked: &AccessReport,
+        downloaded: &Verdict,
+    ) -> Option<Duration> {
         let lacks = !(checked.granted() && downloaded.holds());
         let waits = cache.spec.token_secret_ref.is_some() && !cache.spec.suspend && lacks;
         (self == Self::Poll && waits).then(|| backoff::polled(&cache.name_any()))
@@ -41,7 +46,7 @@ mod tests {
         let missing = Verdict::no(Topic::Downloaded, Reason::NotChecked, "Waits.");
         let asks = with_token(cache());
         let (yes, no) = (granted(&asks), refused(&asks, Reason::TokenInvalid));
-        let poll = |cache: &ModelCache, checked: &Checked, downloaded: &Verdict| {
+        let poll = |cache: &ModelCache, checked: &AccessReport, downloaded: &Verdict| {
             Secrets::Poll.look_again(cache, checked, downloaded)
         };
         let soon = poll(&asks, &no, &missing).unwrap().as_secs();

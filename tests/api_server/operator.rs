@@ -14,7 +14,7 @@ use modelcache::{
     controller::{
         claim,
         inputs::Inputs,
-        job::{self, Errand, Order},
+        job::{self, JobKind, JobParams},
         placement::Place,
     },
     hub::{Commit, Endpoint, Patterns, Repo},
@@ -43,7 +43,7 @@ fn set(object: &mut Value, place: &str, value: Value) {
 }
 
 /// The Job that the operator makes for a ModelCache.
-fn built(cache: &ModelCache, errand: impl Fn(&Commit, &Endpoint, &Order<'_>) -> Job) -> Value {
+fn built(cache: &ModelCache, kind: impl Fn(&Commit, &Endpoint, &JobParams<'_>) -> Job) -> Value {
     let source = &cache.spec.source;
     let repo = Repo { kind: modelcache::hub::RepoType::Model, id: source.repo.parse().unwrap() };
     let commit: Commit = "0123456789abcdef0123456789abcdef01234567".parse().unwrap();
@@ -57,7 +57,7 @@ fn built(cache: &ModelCache, errand: impl Fn(&Commit, &Endpoint, &Order<'_>) -> 
         cache.folder().map(ToOwned::to_owned),
     );
     let place = Place { node: "node".to_owned(), tolerations: Vec::new() };
-    let order = Order {
+    let order = JobParams {
         cache,
         inputs: &inputs,
         claim_name: &cache.claim_name(),
@@ -65,7 +65,7 @@ fn built(cache: &ModelCache, errand: impl Fn(&Commit, &Endpoint, &Order<'_>) -> 
         secret_version: Some("uid/7"),
         image: IMAGE,
         place: Some(&place),
-        errand: Errand::Fetch(&commit, &endpoint),
+        kind: JobKind::Fetch(&commit, &endpoint),
         bytes: Some(1),
         as_main: true,
     };
@@ -600,7 +600,7 @@ async fn what_the_operator_makes_is_taken() {
         let fetch = fetch(&cache);
         let recall = built(&cache, |_, _, order| {
             let revision = cache.spec.source.revision.parse().unwrap();
-            job::build(Order { errand: Errand::Recall(&revision), place: None, ..*order })
+            job::build(JobParams { kind: JobKind::Recall(&revision), place: None, ..*order })
         });
         let authority = include_str!("../hub_client/tls/ca.pem");
         let way = built(&cache, |commit, endpoint, order| {
@@ -608,7 +608,7 @@ async fn what_the_operator_makes_is_taken() {
                 .clone()
                 .with_proxy("http://proxy.example:3128".parse().unwrap())
                 .with_ca_bundle(authority.parse().unwrap());
-            job::build(Order { errand: Errand::Fetch(commit, &endpoint), ..*order })
+            job::build(JobParams { kind: JobKind::Fetch(commit, &endpoint), ..*order })
         });
         for (kind, job) in [("fetch", fetch), ("recall", recall), ("way", way)] {
             let job: Job = serde_json::from_value(job).unwrap();

@@ -29,7 +29,7 @@ fn built(cache: &ModelCache) -> serde_json::Value {
 fn built_at(cache: &ModelCache, endpoint: &Endpoint) -> serde_json::Value {
     let commit: Commit = COMMIT.parse().unwrap();
     let inputs = inputs();
-    let job = build(Order {
+    let job = build(JobParams {
         cache,
         inputs: &inputs,
         claim_name: "models",
@@ -37,7 +37,7 @@ fn built_at(cache: &ModelCache, endpoint: &Endpoint) -> serde_json::Value {
         secret_version: Some("uid/7"),
         image: "modelcache:1",
         place: None,
-        errand: Errand::Fetch(&commit, endpoint),
+        kind: JobKind::Fetch(&commit, endpoint),
         bytes: Some(100 << 20),
         as_main: false,
     });

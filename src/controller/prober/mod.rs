@@ -32,9 +32,11 @@ use self::{
     report::{CachedReport, Inputs},
 };
 use super::{
-    PreflightError, backoff,
-    checked::{self, Checked},
-    observe::{Observation, SecretState},
+    PreflightError,
+    access::AccessReport,
+    backoff,
+    observation::{Observation, SecretState},
+    pin,
     source::{self, Wanted},
 };
 use crate::{
@@ -55,9 +57,9 @@ pub type Key = (String, String);
 #[derive(Clone, Debug, PartialEq)]
 pub enum Report {
     /// This, and how long it counts.
-    Known(Checked, Duration),
+    Known(AccessReport, Duration),
     /// This, but it is asked for again just now.
-    Refreshing(Checked, Duration),
+    Refreshing(AccessReport, Duration),
     /// Nothing yet: it is asked for.
     Pending(Duration),
 }
@@ -108,13 +110,13 @@ impl Prober {
         let interval = cache.spec.interval.duration();
         let wanted = match Wanted::parse(&cache.spec) {
             Ok(wanted) => wanted,
-            Err(verdict) => return Report::Known(Checked::unusable(verdict), interval),
+            Err(verdict) => return Report::Known(AccessReport::unusable(verdict), interval),
         };
         let prober = match self.prober(cache) {
             Ok(prober) => prober,
-            Err(verdict) => return Report::Known(Checked::stopped(wanted, verdict), interval),
+            Err(verdict) => return Report::Known(AccessReport::stopped(wanted, verdict), interval),
         };
-        if let Some(checked) = Checked::without_token(cache, &seen.secret, &wanted) {
+        if let Some(checked) = AccessReport::without_token(cache, &seen.secret, &wanted) {
             return Report::Known(checked, backoff::WITHOUT_TOKEN);
         }
         let key = key(cache, &cache.name_any());
@@ -136,7 +138,7 @@ impl Prober {
             return Report::Known(report.told(report.next), until(report.next, now));
         }
         let token = seen.secret.token();
-        let question = Question::new(&wanted, checked::pinned(cache), token.map(|token| token.fingerprint()));
+        let question = Question::new(&wanted, pin::pinned(cache), token.map(|token| token.fingerprint()));
         if let Some(answer) = prober.answer(&question, since) {
             let checked = answered(wanted, prober.hub().endpoint(), &answer.preflight);
             let (asked_at, answered_at) = (answer.asked_at, answer.answered_at);
@@ -192,14 +194,14 @@ fn locked<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
     value.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn answered(wanted: Wanted, endpoint: &Endpoint, preflight: &Preflight) -> Checked {
-    Checked::answered(wanted, endpoint.clone(), preflight.clone())
+fn answered(wanted: Wanted, endpoint: &Endpoint, preflight: &Preflight) -> AccessReport {
+    AccessReport::answered(wanted, endpoint.clone(), preflight.clone())
 }
 
 /// The answer where nothing is known yet, and nobody may ask now.
-fn postponed(wanted: Wanted, secret: &SecretState, pause: &Pause) -> Checked {
+fn postponed(wanted: Wanted, secret: &SecretState, pause: &Pause) -> AccessReport {
     let message = backoff::with_time(pause.message.clone(), pause.reason, pause.until);
-    Checked::postponed(wanted, secret.token().is_some(), pause.reason, message)
+    AccessReport::postponed(wanted, secret.token().is_some(), pause.reason, message)
 }
 
 fn key(cache: &ModelCache, name: &str) -> Key {

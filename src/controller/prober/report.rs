@@ -7,11 +7,7 @@ use kube::ResourceExt as _;
 
 use crate::{
     api::{ModelCache, Source},
-    controller::{
-        attempt, backoff,
-        checked::{self, Checked},
-        observe::Observation,
-    },
+    controller::{access::AccessReport, backoff, observation::Observation, pin},
     hub::Endpoint,
     reason::Remedy,
 };
@@ -35,7 +31,7 @@ impl Inputs {
     #[must_use]
     pub fn of(seen: &Observation) -> Self {
         let Observation { cache, secret, attempts, .. } = seen;
-        let refused = attempts.last().filter(|last| attempt::is_refused(last));
+        let refused = attempts.last().filter(|last| last.was_denied());
         Self {
             uid: cache.uid(),
             source: cache.spec.source.clone(),
@@ -52,7 +48,7 @@ pub struct CachedReport {
     /// What it was an answer to.
     pub inputs: Inputs,
     /// What it said.
-    pub checked: Checked,
+    pub checked: AccessReport,
     /// When the Hub was asked.
     pub asked_at: Timestamp,
     /// When to ask again.
@@ -71,13 +67,13 @@ impl CachedReport {
     #[must_use]
     pub fn is_about(&self, cache: &ModelCache) -> bool {
         let listed = self.checked.snapshot.as_ref().map(|snapshot| &snapshot.commit);
-        listed.zip(checked::pinned(cache).as_ref()).is_none_or(|(listed, pinned)| listed == pinned)
+        listed.zip(pin::pinned(cache).as_ref()).is_none_or(|(listed, pinned)| listed == pinned)
     }
 
     /// What an earlier process knew, so that a new one does not believe a single refusal either. It asks at once.
     #[must_use]
     pub fn earlier(cache: &ModelCache, inputs: &Inputs, endpoint: &Endpoint, now: Timestamp) -> Option<Self> {
-        let checked = Checked::earlier(cache, endpoint)?;
+        let checked = AccessReport::earlier(cache, endpoint)?;
         Some(Self {
             inputs: inputs.clone(),
             checked,
@@ -91,7 +87,7 @@ impl CachedReport {
 
     /// The answer as it is told: it is kept without the time of the next question, which others move.
     #[must_use]
-    pub fn told(&self, next: Timestamp) -> Checked {
+    pub fn told(&self, next: Timestamp) -> AccessReport {
         let mut checked = self.checked.clone();
         for verdict in &mut checked.verdicts {
             verdict.message = backoff::with_time(mem::take(&mut verdict.message), verdict.reason, next);
@@ -104,7 +100,7 @@ impl CachedReport {
     pub fn next(
         before: Option<Self>,
         inputs: Inputs,
-        answer: Checked,
+        answer: AccessReport,
         asked_at: Timestamp,
         answered_at: Timestamp,
         cache: &ModelCache,

@@ -15,7 +15,7 @@ use crate::{
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-fn next(before: Option<CachedReport>, answer: Checked, now: i64) -> CachedReport {
+fn next(before: Option<CachedReport>, answer: AccessReport, now: i64) -> CachedReport {
     let inputs = Inputs::of(&seen(cache()));
     CachedReport::next(before, inputs, answer, at(now), at(now), &cache())
 }
@@ -25,7 +25,7 @@ fn pause(report: &CachedReport, now: i64) -> u64 {
 }
 
 /// Reports as often as a reconcile would, until there is an answer that is not asked for again.
-async fn settled(prober: &Prober, seen: &Observation, now: Timestamp) -> (Checked, Duration) {
+async fn settled(prober: &Prober, seen: &Observation, now: Timestamp) -> (AccessReport, Duration) {
     let mut answered = Box::pin(prober.answered(None));
     loop {
         if let Report::Known(checked, pause) = prober.report(seen, now) {
@@ -86,7 +86,7 @@ fn a_new_process_reads_from_the_resource_that_the_answer_was_good() {
         |cache: &ModelCache| CachedReport::earlier(cache, &Inputs::of(&seen.clone()), &endpoint(), at(5));
     let good = told(&granted);
     let report = earlier(&good).unwrap();
-    assert_eq!(report.checked, Checked { snapshot: None, ..granted.clone() });
+    assert_eq!(report.checked, AccessReport { snapshot: None, ..granted.clone() });
     assert_eq!(pause(&report, 5), 0, "the Hub is asked at once");
     let doubted = next(Some(report), refused(&cache(), Reason::TokenInvalid), 10);
     assert_eq!((doubted.checked.granted(), doubted.is_doubted, pause(&doubted, 10)), (true, true, 15));
@@ -167,7 +167,7 @@ fn crowd(number: usize) -> Vec<Observation> {
     (0..number).map(of_number).collect()
 }
 
-async fn all(prober: &Prober, crowd: &[Observation]) -> Vec<Checked> {
+async fn all(prober: &Prober, crowd: &[Observation]) -> Vec<AccessReport> {
     let look = async |seen: &Observation| settled(prober, seen, Timestamp::now()).await.0;
     join_all(crowd.iter().map(look)).await
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use fastrand::Rng;
 use pretty_assertions::assert_eq;
 
-use super::{COMMIT, Commit, Endpoint, Errand, Inputs, Order, Revision, build, cache, endpoint};
+use super::{COMMIT, Commit, Endpoint, Inputs, JobKind, JobParams, Revision, build, cache, endpoint};
 use crate::{
     api::LogLevel,
     chance,
@@ -155,7 +155,7 @@ fn no_text_of_a_spec_means_anything_to_the_kubelet() {
         let fetches = chance.bool();
         let mut cache = with_token(cache());
         cache.spec.job.log_level = chance.bool().then_some(LogLevel::Debug);
-        let job = build(Order {
+        let job = build(JobParams {
             cache: &cache,
             inputs: &inputs,
             claim_name: "models",
@@ -163,7 +163,7 @@ fn no_text_of_a_spec_means_anything_to_the_kubelet() {
             secret_version: None,
             image: "image",
             place: None,
-            errand: if fetches { Errand::Fetch(&commit, &endpoint) } else { Errand::Recall(&revision) },
+            kind: if fetches { JobKind::Fetch(&commit, &endpoint) } else { JobKind::Inspect(&revision) },
             bytes: None,
             as_main: true,
         });

@@ -10,7 +10,7 @@ use crate::{
     reason::{Reason, Topic, Verdict},
 };
 
-use super::{observe::SecretState, source::Wanted};
+use super::{observation::SecretState, source::Wanted};
 
 /// The commit and what it holds, without the list of files, which may be long.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,7 +29,7 @@ pub struct Snapshot {
 
 /// The answers to the questions that come before a download.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Checked {
+pub struct AccessReport {
     /// Authenticated, Authorized, Resolved.
     pub verdicts: [Verdict; 3],
     /// The parsed source, where it can be parsed.
@@ -42,7 +42,7 @@ pub struct Checked {
     pub retry_after: Option<Duration>,
 }
 
-impl Checked {
+impl AccessReport {
     /// A spec that cannot be used: the Hub is not asked.
     #[must_use]
     pub fn unusable(verdict: Verdict) -> Self {
@@ -176,17 +176,7 @@ const fn here(reason: Reason) -> &'static str {
     }
 }
 
-/// The commit that the status is pinned at, as long as the spec asks for the same revision.
-#[must_use]
-pub fn pinned(cache: &ModelCache) -> Option<Commit> {
-    let resolved = cache.status.as_ref()?.resolved.as_ref()?;
-    if resolved.revision != cache.spec.source.revision {
-        return None;
-    }
-    resolved.commit.parse().ok()
-}
-
-impl From<Preflight> for Checked {
+impl From<Preflight> for AccessReport {
     fn from(preflight: Preflight) -> Self {
         let Preflight { authenticated, authorized, resolved, snapshot, retry_after, concern: _ } = preflight;
         let snapshot = snapshot.map(|found| Snapshot {

@@ -1,17 +1,17 @@
-//! The decisions, as the stories that users live through.
+//! The stages, as the stories that users live through.
 
 use std::{sync::Arc, time::Duration};
 
 use pretty_assertions::assert_eq;
 
-use super::decide;
 use crate::{
     api::{self, condition},
     controller::{
-        attempt, checked,
+        access,
+        attempt::Attempt,
         fixtures::{self, *},
         neighbour::Neighbour,
-        observe, patience,
+        observation, patience,
         placement::Place,
         said::Said,
         source,
@@ -23,14 +23,14 @@ use kube::ResourceExt;
 
 const IMAGE: &str = "image";
 
-fn reason(seen: &observe::Observation, checked: &checked::Checked, now: i64) -> Reason {
-    decide(seen, checked, IMAGE, at(now)).downloaded.reason
+fn reason(seen: &observation::Observation, checked: &access::AccessReport, now: i64) -> Reason {
+    planned(&seen, checked, IMAGE, at(now)).downloaded.reason
 }
 
 #[test]
 fn nothing_is_made_before_the_hub_has_said_yes() {
     let seen = seen(cache());
-    let plan = decide(&seen, &refused(&seen.cache, Reason::TermsNotAccepted), IMAGE, at(0));
+    let plan = planned(&seen, &refused(&seen.cache, Reason::TermsNotAccepted), IMAGE, at(0));
     assert_eq!((plan.claim, plan.job), (None, None));
     assert_eq!(plan.downloaded.reason, Reason::NotChecked);
     assert_eq!(plan.downloaded.message, "Waits for Authorized to be True.");
@@ -39,7 +39,7 @@ fn nothing_is_made_before_the_hub_has_said_yes() {
 #[test]
 fn a_claim_of_the_size_that_the_hub_told_comes_first() {
     let seen = seen(cache());
-    let plan = decide(&seen, &granted(&seen.cache), IMAGE, at(0));
+    let plan = planned(&seen, &granted(&seen.cache), IMAGE, at(0));
     let claim = plan.claim.unwrap();
     let size = claim.spec.unwrap().resources.unwrap().requests.unwrap()["storage"].0.clone();
     assert_eq!(size, "164Mi");
@@ -53,7 +53,7 @@ fn a_claim_that_would_be_too_small_is_not_made() {
     let size = k8s_openapi::apimachinery::pkg::api::resource::Quantity("50Mi".to_owned());
     cache.spec.storage.claim = Some(api::ClaimTemplate { size: Some(size), ..Default::default() });
     let seen = seen(cache);
-    let plan = decide(&seen, &granted(&seen.cache), IMAGE, at(0));
+    let plan = planned(&seen, &granted(&seen.cache), IMAGE, at(0));
     assert_eq!(plan.claim, None);
     assert_eq!(plan.downloaded.reason, Reason::VolumeFull);
     assert_eq!(
@@ -68,7 +68,7 @@ fn a_claim_of_somebody_else_is_never_touched() {
     let mut claim = bound_claim(&seen.cache);
     claim.metadata.labels = None;
     seen.claim = Some(claim);
-    let plan = decide(&seen, &granted(&seen.cache), IMAGE, at(0));
+    let plan = planned(&seen, &granted(&seen.cache), IMAGE, at(0));
     assert_eq!((plan.claim, plan.job), (None, None));
     assert_eq!(plan.downloaded.reason, Reason::ClaimConflict);
 }
@@ -121,9 +121,9 @@ fn a_bound_claim_gets_its_job() {
 #[test]
 fn the_name_of_a_job_depends_on_what_it_downloads_and_on_nothing_else() {
     let (mut seen, checked) = bound(cache());
-    let name = |seen: &observe::Observation, image: &str| {
+    let name = |seen: &observation::Observation, image: &str| {
         let checked = granted(&seen.cache);
-        decide(seen, &checked, image, at(0)).job.unwrap().name_any()
+        planned(&seen, &checked, image, at(0)).job.unwrap().name_any()
     };
     let first = name(&seen, "one");
     assert_eq!(first, name(&seen, "two"), "an upgrade of the operator downloads nothing again");
@@ -158,10 +158,10 @@ fn a_download_ends_ready_and_then_nothing_is_left_to_do() {
 
     let again = looked(seen.clone(), &checked, at(500));
     assert_eq!(again.cache.status, Some(status), "a second look on the same state writes nothing");
-    let plan = decide(&again, &checked, IMAGE, at(500));
+    let plan = planned(&again, &checked, IMAGE, at(500));
     assert_eq!((plan.claim, plan.job, plan.obsolete), (None, None, vec![]));
 
-    let later = decide(&again, &checked, IMAGE, at(4000));
+    let later = planned(&again, &checked, IMAGE, at(4000));
     assert_eq!(later.obsolete.len(), 1, "the finished Job goes after an hour");
 }
 
@@ -188,16 +188,16 @@ fn a_failed_attempt_says_why_waits_and_is_followed_by_the_next() {
     let (mut seen, checked) = bound(cache());
     let job = next_job(&seen, &checked, at(0));
     seen.attempts = vec![ended(job, "Failed", Some(&report("HashMismatch")), at(10))];
-    let plan = decide(&seen, &checked, IMAGE, at(12));
+    let plan = planned(&seen, &checked, IMAGE, at(12));
     assert_eq!(plan.downloaded.reason, Reason::HashMismatch);
     assert_eq!(plan.downloaded.message, "Because.");
-    let pause = plan.look_again.unwrap();
+    let pause = plan.requeue.unwrap();
     assert!(pause >= Duration::from_secs(8) && pause <= Duration::from_secs(9), "{pause:?}");
 
     let next = next_job(&seen, &checked, at(25));
     assert_eq!(next.labels()[api::LABEL_ATTEMPT], "2");
     seen.attempts.push(running(next));
-    let plan = decide(&seen, &checked, IMAGE, at(26));
+    let plan = planned(&seen, &checked, IMAGE, at(26));
     assert_eq!(plan.obsolete.len(), 1, "the earlier attempt goes");
 }
 
@@ -206,7 +206,7 @@ fn a_corrected_secret_starts_the_next_attempt_at_once() {
     let (mut seen, checked) = bound(with_token(cache()));
     let token = |version: &str| {
         let token = crate::hub::Token::parse("hf_x").unwrap();
-        observe::SecretState::Present(token, version.to_owned())
+        observation::SecretState::Present(token, version.to_owned())
     };
     seen.secret = token("1");
     let job = next_job(&seen, &checked, at(0));
@@ -221,8 +221,8 @@ fn what_a_person_does_starts_the_next_attempt_at_once() {
     let (mut seen, checked) = bound(cache());
     let job = next_job(&seen, &checked, at(0));
     let failed = |report: &str| vec![ended(job.clone(), "Failed", Some(report), at(10))];
-    let attempt = |seen: &observe::Observation| {
-        decide(seen, &checked, IMAGE, at(11)).job.map(|job| job.labels()[api::LABEL_ATTEMPT].clone())
+    let attempt = |seen: &observation::Observation| {
+        planned(&seen, &checked, IMAGE, at(11)).job.map(|job| job.labels()[api::LABEL_ATTEMPT].clone())
     };
     seen.attempts = failed(&report("OutOfMemory"));
     assert_eq!(attempt(&seen), None);
@@ -232,7 +232,7 @@ fn what_a_person_does_starts_the_next_attempt_at_once() {
     job.node_selector = [("pool".to_owned(), "large".to_owned())].into();
     assert_eq!(attempt(&corrected).as_deref(), Some("2"));
 
-    let ask = |seen: &mut observe::Observation| {
+    let ask = |seen: &mut observation::Observation| {
         let annotations = Arc::make_mut(&mut seen.cache).annotations_mut();
         annotations.insert(api::ANNOTATION_RECONCILE_AT.to_owned(), "now".to_owned());
     };
@@ -262,8 +262,8 @@ fn a_job_that_waits_follows_the_claim_and_a_failed_one_keeps_its_pause() {
     let template = job.spec.clone().unwrap().template.spec.unwrap();
     assert_eq!(template.affinity, Some(seen.place.as_ref().unwrap().affinity()));
     assert_eq!(template.tolerations, Some(seen.place.as_ref().unwrap().tolerations.clone()));
-    let attempt = |seen: &observe::Observation| {
-        decide(seen, &checked, IMAGE, at(11)).job.map(|job| job.labels()[api::LABEL_ATTEMPT].clone())
+    let attempt = |seen: &observation::Observation| {
+        planned(&seen, &checked, IMAGE, at(11)).job.map(|job| job.labels()[api::LABEL_ATTEMPT].clone())
     };
 
     let waits = |node: Option<&str>| {
@@ -290,7 +290,7 @@ fn a_job_that_waits_follows_the_claim_and_a_failed_one_keeps_its_pause() {
     seen.place = place("b");
     seen.attempts = waits(None);
     let pinned = looked(seen.clone(), &checked, at(11));
-    let away = decide(&pinned, &refused(&pinned.cache, Reason::HubUnreachable), IMAGE, at(12));
+    let away = planned(&pinned, &refused(&pinned.cache, Reason::HubUnreachable), IMAGE, at(12));
     assert_eq!((away.job, away.obsolete.len(), away.downloaded.reason), (None, 0, Reason::JobPending));
 
     seen.attempts = vec![ended(job.clone(), "Failed", Some(&report("HashMismatch")), at(10))];
@@ -334,12 +334,12 @@ fn a_pod_without_a_report_is_told_by_what_kubernetes_knows() {
     assert_eq!(reason(&seen, &checked, 11), Reason::DownloadFailed);
 
     let quota = "Error creating: pods \"tiny-x2k8p\" is forbidden: exceeded quota: few";
-    seen.attempts = vec![observe::Attempt {
+    seen.attempts = vec![Attempt {
         job,
         pod: None,
         said: Some(Said { reason: "FailedCreate".to_owned(), message: quota.to_owned() }),
     }];
-    let plan = decide(&seen, &checked, IMAGE, at(11));
+    let plan = planned(&seen, &checked, IMAGE, at(11));
     assert_eq!(plan.downloaded.reason, Reason::JobRejected);
     let told = "The Job's pod is refused: exceeded quota: few. It goes on by itself where others make room.";
     assert_eq!(plan.downloaded.message, told);
@@ -350,7 +350,7 @@ fn a_shared_claim_is_filled_by_one_job_at_a_time() {
     let mut seen = seen(cache());
     seen.claim = Some(bound_claim(&seen.cache));
     seen.busy = Some("other-job".to_owned());
-    let plan = decide(&seen, &granted(&seen.cache), IMAGE, at(0));
+    let plan = planned(&seen, &granted(&seen.cache), IMAGE, at(0));
     assert_eq!(plan.job, None);
     assert_eq!(plan.downloaded.message, "The Job other-job fills the same claim; this one comes next.");
 }
@@ -378,7 +378,7 @@ fn two_that_want_one_ref_at_two_commits_conflict_and_the_older_wins() {
     seen.neighbours = vec![Neighbour { is_coming: false, ..neighbour(-10, &other) }];
     assert_eq!(reason(&seen, &checked, 0), Reason::JobPending, "one that waits for a person keeps nobody");
     seen.neighbours = vec![neighbour(-10, &other)];
-    let message = |seen: &observe::Observation| decide(seen, &checked, IMAGE, at(0)).downloaded.message;
+    let message = |seen: &observation::Observation| planned(&seen, &checked, IMAGE, at(0)).downloaded.message;
     assert!(message(&seen).contains(&format!("at commit {other}. Give this one the same revision, or")));
     let source = &mut std::sync::Arc::make_mut(&mut seen.cache).spec.source;
     (source.revision, source.aliases) = ("v2".to_owned(), vec!["main".to_owned()]);
@@ -398,7 +398,7 @@ fn a_commit_without_a_name_is_found_as_main_unless_another_one_is() {
         holds: false,
         is_coming: true,
     };
-    let is_main = |seen: &observe::Observation| {
+    let is_main = |seen: &observation::Observation| {
         let job = next_job(seen, &checked, at(0));
         let pod = job.spec.unwrap().template.spec.unwrap();
         pod.containers[0].args.as_ref().unwrap().contains(&"--alias=main".to_owned())
@@ -459,7 +459,7 @@ fn a_claim_that_is_to_go_is_not_held_by_a_finished_job() {
     seen.attempts = vec![ended(job, "Complete", Some(&report("Verified")), at(10))];
     let mut seen = looked(seen, &checked, at(10));
     seen.claim.as_mut().unwrap().metadata.deletion_timestamp = seen.cache.metadata.creation_timestamp.clone();
-    let plan = decide(&seen, &checked, IMAGE, at(20));
+    let plan = planned(&seen, &checked, IMAGE, at(20));
     assert_eq!((plan.downloaded.reason, plan.obsolete), (Reason::ClaimTerminating, vec![name]));
 }
 
@@ -468,15 +468,15 @@ fn a_job_that_cannot_start_is_made_again_when_what_it_is_made_from_changes() {
     let (mut seen, checked) = bound(cache());
     let job = next_job(&seen, &checked, at(0));
     let name = job.name_any();
-    seen.attempts = vec![observe::Attempt { job: job.clone(), pod: None, said: None }];
-    assert_eq!(decide(&seen, &checked, IMAGE, at(1)).job, None);
+    seen.attempts = vec![Attempt { job: job.clone(), pod: None, said: None }];
+    assert_eq!(planned(&seen, &checked, IMAGE, at(1)).job, None);
 
-    let plan = decide(&seen, &checked, "mended", at(1));
+    let plan = planned(&seen, &checked, "mended", at(1));
     assert_eq!(plan.job.unwrap().labels()[api::LABEL_ATTEMPT], "2");
     assert_eq!(plan.obsolete, [name]);
 
     seen.attempts = vec![running(job)];
-    assert_eq!(decide(&seen, &checked, "mended", at(1)).job, None, "a running download is left alone");
+    assert_eq!(planned(&seen, &checked, "mended", at(1)).job, None, "a running download is left alone");
 }
 
 #[test]
@@ -510,14 +510,14 @@ fn a_container_beside_ours_cannot_undo_a_good_report() {
 #[test]
 fn a_finished_job_is_looked_at_when_its_hour_is_over() {
     let (seen, checked) = downloaded();
-    assert_eq!(decide(&seen, &checked, IMAGE, at(610)).look_again, Some(Duration::from_secs(3000)));
+    assert_eq!(planned(&seen, &checked, IMAGE, at(610)).requeue, Some(Duration::from_secs(3000)));
 }
 
 #[test]
 fn an_endpoint_that_is_taken_away_leaves_the_data_ready() {
     let (seen, checked) = downloaded();
     let refused = source::endpoint(&seen.cache.spec, &[]).unwrap_err();
-    let checked = checked::Checked::stopped(checked.wanted.unwrap(), refused);
+    let checked = access::AccessReport::stopped(checked.wanted.unwrap(), refused);
     let conditions = looked(seen, &checked, at(20)).cache.status.clone().unwrap().conditions;
     assert!(condition::holds(&conditions, Topic::Ready));
     assert_eq!(condition::find(&conditions, Topic::Authorized).unwrap().reason, "EndpointNotAllowed");
@@ -528,13 +528,13 @@ fn nothing_is_made_while_suspended_and_what_is_there_is_told() {
     let mut paused = cache();
     paused.spec.suspend = true;
     let mut seen = seen(paused);
-    let plan = decide(&seen, &granted(&seen.cache), IMAGE, at(0));
+    let plan = planned(&seen, &granted(&seen.cache), IMAGE, at(0));
     assert_eq!((plan.claim, plan.downloaded.reason), (None, Reason::Suspended));
     seen.claim = Some(bound_claim(&seen.cache));
-    let plan = decide(&seen, &granted(&seen.cache), IMAGE, at(0));
+    let plan = planned(&seen, &granted(&seen.cache), IMAGE, at(0));
     assert_eq!((plan.job, plan.downloaded.reason), (None, Reason::Suspended));
 
-    let nothing_known = checked::Checked::suspended(&seen.cache);
+    let nothing_known = access::AccessReport::suspended(&seen.cache);
     let status = looked(seen, &nothing_known, at(0)).cache.status.clone().unwrap();
     assert_eq!(status.observed_generation, Some(1));
     assert_eq!(condition::find(&status.conditions, Topic::Authenticated).unwrap().reason, "NotChecked");
@@ -573,12 +573,12 @@ fn a_report_that_is_not_the_jobs_own_counts_for_nothing() {
     }
     for (attempt, said) in attempts {
         seen.attempts = vec![attempt];
-        let plan = decide(&seen, &checked, IMAGE, at(11));
+        let plan = planned(&seen, &checked, IMAGE, at(11));
         assert_eq!(plan.downloaded.reason, Reason::DownloadFailed, "{}", plan.downloaded.message);
         assert!(plan.downloaded.message.contains(said), "{}", plan.downloaded.message);
         assert_eq!(plan.cached, None);
-        assert!(plan.look_again.is_some(), "it is run again");
-        assert_eq!(attempt::number(&next_job(&seen, &checked, at(100))), 2);
+        assert!(plan.requeue.is_some(), "it is run again");
+        assert_eq!(next_job(&seen, &checked, at(100)).labels()[api::LABEL_ATTEMPT], "2");
     }
 }
 
@@ -592,7 +592,7 @@ fn a_time_that_cannot_be_is_not_believed() {
     {
         let told = report("Verified").replace("2026-01-01T12:00:09Z", time);
         seen.attempts = vec![ended(job.clone(), "Complete", Some(&told), at(10))];
-        let plan = decide(&seen, &checked, IMAGE, at(11));
+        let plan = planned(&seen, &checked, IMAGE, at(11));
         assert_eq!(plan.cached.unwrap().verified_at.unwrap().0, believed);
     }
 }
@@ -611,10 +611,10 @@ fn a_job_that_hangs_is_ended_and_made_again() {
         let status = attempt.job.status.as_mut().unwrap();
         status.conditions.as_mut().unwrap()[0].reason = Some("DeadlineExceeded".to_owned());
         seen.attempts = vec![attempt];
-        let plan = decide(&seen, &checked, IMAGE, at(11));
+        let plan = planned(&seen, &checked, IMAGE, at(11));
         assert_eq!(plan.downloaded.reason, Reason::TransferStalled);
         assert!(plan.downloaded.message.contains("deadline"), "{}", plan.downloaded.message);
-        assert_eq!(attempt::number(&next_job(&seen, &checked, at(100))), 2);
+        assert_eq!(next_job(&seen, &checked, at(100)).labels()[api::LABEL_ATTEMPT], "2");
     }
 }
 
@@ -632,19 +632,19 @@ fn a_folder_that_the_node_cannot_mount_is_a_condition_with_a_remedy() {
     });
     attempt.pod.as_mut().unwrap().status = Some(serde_json::from_value(waiting).unwrap());
     seen.attempts = vec![attempt];
-    let plan = decide(&seen, &checked, IMAGE, at(11));
+    let plan = planned(&seen, &checked, IMAGE, at(11));
     assert_eq!(plan.downloaded.reason, Reason::VolumeNotWritable);
     for part in [words, "Make spec.storage.subPath a folder"] {
         assert!(plan.downloaded.message.contains(part), "{}", plan.downloaded.message);
     }
-    assert!(plan.look_again.is_some());
+    assert!(plan.requeue.is_some());
 }
 
 #[test]
 fn a_deleted_pod_is_told_as_such() {
     let (mut seen, checked) = bound(cache());
     let job = next_job(&seen, &checked, at(0));
-    let limit = |mut attempt: observe::Attempt| {
+    let limit = |mut attempt: Attempt| {
         let status = attempt.job.status.as_mut().unwrap();
         status.conditions.as_mut().unwrap()[0].reason = Some("BackoffLimitExceeded".to_owned());
         attempt
@@ -655,7 +655,7 @@ fn a_deleted_pod_is_told_as_such() {
     going.pod.as_mut().unwrap().metadata.deletion_timestamp = seen.cache.metadata.creation_timestamp.clone();
     for attempt in [gone, going] {
         seen.attempts = vec![attempt];
-        let told = decide(&seen, &checked, IMAGE, at(11)).downloaded;
+        let told = planned(&seen, &checked, IMAGE, at(11)).downloaded;
         assert_eq!(told.reason, Reason::Stopped);
         assert!(told.message.starts_with("The Job's pod was deleted"), "{}", told.message);
     }
@@ -677,7 +677,7 @@ fn what_others_say_of_claim_and_pod_is_in_the_message() {
     let said = |reason: &str, message: &str| Said { reason: reason.to_owned(), message: message.to_owned() };
     attempt.said = Some(said("FailedMount", "MountVolume.SetUp failed for volume \"pv\": no such driver."));
     seen.attempts = vec![attempt];
-    let told = decide(&seen, &checked, IMAGE, at(30));
+    let told = planned(&seen, &checked, IMAGE, at(30));
     assert_eq!((told.downloaded.reason, told.help), (Reason::JobPending, patience::help(Reason::JobPending)));
     assert_eq!(
         told.downloaded.message,
@@ -685,7 +685,7 @@ fn what_others_say_of_claim_and_pod_is_in_the_message() {
     );
     seen.claim.as_mut().unwrap().status.as_mut().unwrap().phase = Some("Pending".to_owned());
     seen.claim_said = Some(said("ProvisioningFailed", "storageclass.storage.k8s.io \"fast\" not found"));
-    let told = decide(&seen, &checked, IMAGE, at(30));
+    let told = planned(&seen, &checked, IMAGE, at(30));
     assert_eq!((told.downloaded.reason, told.help), (Reason::ClaimPending, patience::Help::Person));
     assert!(told.downloaded.message.contains("cannot be changed later"), "{}", told.downloaded.message);
 }
@@ -699,7 +699,7 @@ fn a_claim_without_files_is_refused_before_anything_is_made_and_what_is_there_st
     block(seen.claim.as_mut().unwrap());
     // Whatever the Hub says.
     for checked in [checked, refused(&seen.cache, Reason::HubUnreachable)] {
-        let plan = decide(&seen, &checked, IMAGE, at(0));
+        let plan = planned(&seen, &checked, IMAGE, at(0));
         assert_eq!((plan.downloaded.reason, plan.job), (Reason::VolumeNotWritable, None));
         assert!(plan.downloaded.message.contains("volumeMode Block"), "{}", plan.downloaded.message);
     }
@@ -735,7 +735,7 @@ fn who_waits_for_the_hub_is_told_until_when_and_a_full_volume_has_its_name() {
     let job = next_job(&seen, &checked, at(0));
     let mut said = |word: &str| {
         seen.attempts = vec![ended(job.clone(), "Failed", Some(&report(word)), at(10))];
-        decide(&seen, &checked, IMAGE, at(11)).downloaded.message
+        planned(&seen, &checked, IMAGE, at(11)).downloaded.message
     };
     let away = said("HubUnreachable");
     assert!(away.starts_with("Because. The next attempt is at 2026-01-01T12:00:2"), "{away}");

@@ -1,0 +1,319 @@
+//! What is on a claim from before this ModelCache, or from before this operator. Such a ModelCache stays at the commit that it had,
+//! without the Hub and without a download. Only the volume knows that commit: a Job inspects it, before the Hub's answer may pin
+//! another one. Where no Hub can be reached, files are brought by hand at any time: there the volume is inspected again after
+//! each interval.
+
+use std::ops::ControlFlow;
+
+use jiff::Timestamp;
+use k8s_openapi::{api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::Time};
+use kube::ResourceExt;
+
+use super::{OnClaim, Stage, WHILE_BUSY, cached, elapsed};
+use crate::{
+    controller::{
+        access::{AccessReport, Snapshot},
+        attempt::{Attempt, AttemptState},
+        claim, consent,
+        inputs::Inputs,
+        job::{self, JobKind},
+        messages::Blocked,
+        neighbour,
+        patience::Help,
+        pin::{self, Pin},
+        plan::{Action, Plan},
+    },
+    fetch::Report,
+    hub::Commit,
+    reason::Reason,
+};
+
+/// Ends the chain while the volume is inspected, and once it has answered. Goes on where there is nothing to find, or where nothing
+/// was found: then the Hub's answer counts.
+pub(super) fn stage(on: &OnClaim<'_>) -> Stage<()> {
+    let may_hold_something = is_older_than_us(on) || is_out_of_reach(on.input.access);
+    let observation = on.input.observation;
+    if observation.cache.spec.suspend || on.cached.is_some() || !is_undecided(on) || !may_hold_something {
+        return ControlFlow::Continue(());
+    }
+    let inputs = inputs(on);
+    let (number, replaces) = match on.last_attempt(&inputs) {
+        None => (1, None),
+        Some(last) => match last_inspection(on, &inputs, last)? {
+            Some(number) => (number, Some(last.job.name_any())),
+            None => return ControlFlow::Continue(()),
+        },
+    };
+    if let Some(plan) = consent::missing(observation, on.claim, None) {
+        return undecided(plan);
+    }
+    if let Some(job) = &observation.busy {
+        let busy = Plan::waits(&Blocked::ClaimBusy { job, only_reads: true }, None);
+        return undecided(busy.ended_by(Help::Itself).requeue_after(WHILE_BUSY));
+    }
+    let job = build(on, &inputs, number);
+    let created = Plan::waits(&Blocked::InspectionCreated { job: &job.name_any() }, None);
+    undecided(created.and(Action::CreateJob(Box::new(job))).after_deleting(replaces))
+}
+
+/// The number of the inspection that follows the last one; none where its answer is that there is nothing.
+fn last_inspection(on: &OnClaim<'_>, inputs: &Inputs, last: &Attempt) -> Stage<Option<u32>> {
+    let next = ControlFlow::Continue(Some(last.number() + 1));
+    match last.state() {
+        AttemptState::Succeeded(report) => match found(on, report) {
+            Some(plan) => ControlFlow::Break(plan),
+            None => ControlFlow::Continue(None),
+        },
+        AttemptState::Failed { at, .. } if is_out_of_reach(on.input.access) && is_due(on, last, at) => next,
+        // Nothing complete is there, or it is not known: a download finds what can be used.
+        AttemptState::Failed { .. } => ControlFlow::Continue(None),
+        AttemptState::Pending { .. } if last.is_outdated(&build(on, inputs, last.number())) => next,
+        AttemptState::Pending { reason, message, help } => {
+            undecided(Plan::waits_for_attempt(reason, message, None).ended_by(help).at(last.point(None)))
+        }
+        AttemptState::Running => {
+            let (job, claim) = (last.job.name_any(), on.claim.name_any());
+            let inspecting = Plan::waits(&Blocked::Inspecting { job: &job, claim: &claim }, None);
+            // To compare what is there takes as long as it takes; the Job has a deadline.
+            undecided(inspecting.ended_by(Help::Itself))
+        }
+    }
+}
+
+/// No commit is pinned before the volume has answered.
+fn undecided<T>(plan: Plan) -> Stage<T> {
+    ControlFlow::Break(plan.pinned(Pin::Undecided))
+}
+
+/// What the answer depends on. The revision is among the refs, also where it is a commit and no ref.
+fn inputs(on: &OnClaim<'_>) -> Inputs {
+    let of_none = on.inputs(None);
+    let refs = of_none.refs.into_iter().chain([on.source.revision.clone()]).collect();
+    Inputs::new(of_none.repo, None, refs, of_none.patterns, of_none.claim_uid, of_none.sub_path)
+}
+
+fn build(on: &OnClaim<'_>, inputs: &Inputs, attempt: u32) -> Job {
+    let observation = on.input.observation;
+    job::build(job::JobParams {
+        cache: &observation.cache,
+        inputs,
+        claim_name: &on.claim.name_any(),
+        attempt,
+        secret_version: None,
+        image: on.input.image,
+        place: observation.place.as_ref(),
+        kind: JobKind::Inspect(&on.source.revision),
+        bytes: None,
+        as_main: neighbour::takes_main(&observation.cache, &observation.neighbours),
+    })
+}
+
+fn found(on: &OnClaim<'_>, report: Report) -> Option<Plan> {
+    let commit: Commit = report.commit.as_deref()?.parse().ok()?;
+    let (files, bytes) = (report.files, report.bytes);
+    let from_hub = on.input.access.snapshot.as_ref();
+    let repo = from_hub.and_then(|snapshot| snapshot.repo.clone());
+    let latest = from_hub.map_or_else(|| Some(commit.clone()), |snapshot| snapshot.latest.clone());
+    let plan = cached::record(on, &commit, &on.inputs(Some(commit.clone())), report);
+    Some(plan.pinned(Pin::FromVolume(Snapshot { repo, commit, files, bytes, latest })))
+}
+
+/// No commit is known yet, and a pod can mount the claim. A volume that no pod has used is empty.
+fn is_undecided(on: &OnClaim<'_>) -> bool {
+    claim::phase(on.claim) == "Bound" && pin::pinned(&on.input.observation.cache).is_none()
+}
+
+fn is_older_than_us(on: &OnClaim<'_>) -> bool {
+    let created = |time: Option<Time>| time.map(|time| time.0);
+    let claim = created(on.claim.creation_timestamp());
+    let cache = created(on.input.observation.cache.creation_timestamp());
+    claim.zip(cache).is_some_and(|(claim, cache)| claim < cache)
+}
+
+/// Nothing can come from the Hub.
+fn is_out_of_reach(access: &AccessReport) -> bool {
+    access.first_unmet().is_some_and(|verdict| verdict.reason == Reason::HubUnreachable)
+}
+
+/// An interval after the last answer, or because the user asks.
+fn is_due(on: &OnClaim<'_>, last: &Attempt, at: Timestamp) -> bool {
+    let cache = &on.input.observation.cache;
+    let interval = cache.spec.interval.duration();
+    last.reconcile_requested_since(cache) || elapsed(at, on.input.now) >= interval
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use pretty_assertions::assert_eq;
+
+    use super::*;
+    use crate::{
+        api,
+        controller::fixtures::{
+            self, Planned, at, bound, cache, ended, looked, next_job, planned, refused, report, running,
+        },
+        controller::{observation::Observation, source::Wanted, stages::Input},
+        hub::Patterns,
+    };
+    use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+
+    const OLD: &str = "89abcdef0123456789abcdef0123456789abcdef";
+
+    /// A claim that was filled an hour before the ModelCache was made, and a Hub that says yes to another commit.
+    fn again() -> (Observation, AccessReport) {
+        let (mut seen, checked) = bound(cache());
+        seen.claim.as_mut().unwrap().metadata.creation_timestamp = Some(Time(at(-3600)));
+        (seen, checked)
+    }
+
+    fn plan(seen: &Observation, checked: &AccessReport) -> Planned {
+        planned(seen, checked, "image", at(20))
+    }
+
+    /// What the Job leaves that found the old commit.
+    fn told() -> String {
+        let asked = format!(r#""revision":"{OLD}""#);
+        report("Verified").replace(fixtures::COMMIT, OLD).replace(&asked, r#""revision":"main""#)
+    }
+
+    /// What the Job leaves that found nothing.
+    fn in_vain() -> String {
+        let (asked, found) =
+            (format!(r#""revision":"{}""#, fixtures::COMMIT), format!(r#""commit":"{}","#, fixtures::COMMIT));
+        report("HubUnreachable").replace(&asked, r#""revision":"main""#).replace(&found, "")
+    }
+
+    fn arguments(job: &Job) -> Vec<String> {
+        let spec = job.spec.clone().unwrap().template.spec.unwrap();
+        spec.containers[0].args.clone().unwrap()
+    }
+
+    #[test]
+    fn the_volume_is_asked_before_the_hubs_commit_is_pinned() {
+        let (seen, checked) = again();
+        let asked = plan(&seen, &checked);
+        let job = asked.job.clone().unwrap();
+        assert!(arguments(&job).contains(&"--revision=main".to_owned()), "{:?}", arguments(&job));
+        let container = &job.spec.as_ref().unwrap().template.spec.as_ref().unwrap().containers[0];
+        assert_eq!(container.env.as_ref().unwrap()[0].name, "HF_HUB_OFFLINE");
+        let after = looked(seen, &checked, at(20));
+        let status = after.cache.status.clone().unwrap();
+        assert_eq!((pin::pinned(&after.cache), status.latest), (None, None), "nothing is pinned yet");
+        let resolved = status.resolved.unwrap();
+        let told = (resolved.commit.as_str(), resolved.short_commit.as_str(), resolved.size.as_str());
+        assert_eq!(told, ("", &fixtures::COMMIT[..7], "100Mi"), "what the Hub says is in the table");
+    }
+
+    #[test]
+    fn what_is_complete_there_is_ready_at_its_old_commit_with_and_without_the_hub() {
+        let (mut seen, checked) = again();
+        let job = next_job(&seen, &checked, at(0));
+        seen.attempts = vec![ended(job, "Complete", Some(&told()), at(10))];
+        let away = refused(&seen.cache, Reason::HubUnreachable);
+        for (checked, newest) in [(checked, fixtures::COMMIT), (away, OLD)] {
+            let seen = looked(seen.clone(), &checked, at(20));
+            let status = seen.cache.status.clone().unwrap();
+            assert_eq!(status.resolved.unwrap().commit, OLD);
+            assert_eq!(status.latest.unwrap().commit, newest);
+            let cached = status.cached.unwrap();
+            assert_eq!((cached.commit.as_str(), cached.claim_uid.as_str()), (OLD, "claim-uid"));
+            // It stays so, and the Job that told it is needed no more.
+            let after = plan(&seen, &checked);
+            assert_eq!((after.cached, after.downloaded.reason), (Some(cached), Reason::Verified));
+            assert_eq!((after.job, after.obsolete.len()), (None, 1));
+        }
+    }
+
+    #[test]
+    fn an_answer_in_vain_leaves_it_to_the_hub() {
+        let (mut seen, checked) = again();
+        let job = next_job(&seen, &checked, at(0));
+        seen.attempts = vec![ended(job, "Failed", Some(&in_vain()), at(10))];
+        let fetch = plan(&seen, &checked);
+        let job = fetch.job.unwrap();
+        assert!(arguments(&job).contains(&format!("--revision={}", fixtures::COMMIT)));
+        assert_eq!(fetch.obsolete.len(), 1);
+        let away = plan(&seen, &refused(&seen.cache, Reason::HubUnreachable));
+        assert_eq!((away.job, away.downloaded.reason), (None, Reason::NotChecked));
+    }
+
+    #[test]
+    fn it_is_asked_once_and_not_where_there_is_nothing_to_find() {
+        let (mut seen, checked) = again();
+        let job = next_job(&seen, &checked, at(0));
+        seen.attempts = vec![running(job)];
+        let waits = plan(&seen, &checked);
+        assert_eq!((waits.job, waits.downloaded.reason), (None, Reason::JobPending));
+
+        let claim_of = |change: fn(&mut PersistentVolumeClaim)| {
+            let (mut seen, checked) = again();
+            change(seen.claim.as_mut().unwrap());
+            arguments(&plan(&seen, &checked).job.unwrap())[3].clone()
+        };
+        let fetches = format!("--revision={}", fixtures::COMMIT);
+        assert_eq!(claim_of(|_| {}), "--revision=main");
+        assert_eq!(claim_of(|claim| claim.metadata.creation_timestamp = Some(Time(at(5)))), fetches);
+        assert_eq!(
+            claim_of(|claim| claim.status.as_mut().unwrap().phase = Some("Pending".to_owned())),
+            fetches
+        );
+    }
+
+    #[test]
+    fn where_no_hub_can_be_reached_the_volume_is_asked_again() {
+        let (mut seen, _) = again();
+        // The claim is younger: somebody brings the files later.
+        seen.claim.as_mut().unwrap().metadata.creation_timestamp = Some(Time(at(5)));
+        let away = refused(&seen.cache, Reason::HubUnreachable);
+        assert_eq!(plan(&seen, &refused(&seen.cache, Reason::TermsNotAccepted)).job, None);
+        let first = planned(&seen, &away, "image", at(20)).job.unwrap();
+        seen.attempts = vec![ended(first.clone(), "Failed", Some(&in_vain()), at(30))];
+
+        let within = planned(&seen, &away, "image", at(30 + 3599));
+        assert_eq!((within.job, within.obsolete.len()), (None, 0));
+        let after = planned(&seen, &away, "image", at(30 + 3600));
+        let second = after.job.unwrap();
+        assert_eq!(after.obsolete, [first.name_any()]);
+        assert_eq!(
+            (second.labels()[api::LABEL_ATTEMPT].as_str(), arguments(&second)),
+            ("2", arguments(&first))
+        );
+
+        // And at once where a person asks for a look, but only once for each.
+        let cache = Arc::make_mut(&mut seen.cache);
+        cache.annotations_mut().insert(api::ANNOTATION_RECONCILE_AT.to_owned(), "now".to_owned());
+        let asked = planned(&seen, &away, "image", at(40)).job.unwrap();
+        seen.attempts = vec![ended(asked, "Failed", Some(&in_vain()), at(50))];
+        assert_eq!(planned(&seen, &away, "image", at(51)).job, None);
+        // One Job at a time on the claim, also here.
+        Arc::make_mut(&mut seen.cache).annotations_mut().clear();
+        seen.busy = Some("other-job".to_owned());
+        let waits = planned(&seen, &away, "image", at(50 + 3600));
+        assert_eq!((waits.job, waits.obsolete.len(), waits.downloaded.reason), (None, 0, Reason::JobPending));
+    }
+
+    #[test]
+    fn the_question_depends_on_all_that_its_answer_does() {
+        let (seen, checked) = again();
+        let wanted = checked.wanted.clone().unwrap();
+        let claim = seen.claim.clone().unwrap();
+        let input = Input { observation: &seen, access: &checked, image: "image", now: at(20) };
+        let on = |source: &Wanted, commit: Option<Commit>| {
+            let on = OnClaim { input: &input, claim: &claim, source, cached: None };
+            commit.map_or_else(|| inputs(&on), |commit| on.inputs(Some(commit))).hash().to_owned()
+        };
+        let hash = |source: &Wanted| on(source, None);
+        let other =
+            Wanted { patterns: Patterns::parse(["*.json"], [] as [&str; 0]).unwrap(), ..wanted.clone() };
+        assert_ne!(hash(&wanted), hash(&other));
+        for revision in ["v2", OLD, fixtures::COMMIT] {
+            let other = Wanted { revision: revision.parse().unwrap(), ..wanted.clone() };
+            assert_ne!(hash(&wanted), hash(&other));
+            let commit = other.revision.as_commit().unwrap_or_else(|| fixtures::COMMIT.parse().unwrap());
+            let fetch = on(&other, Some(commit));
+            assert_ne!(fetch, hash(&other), "a download is another question");
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! How the last attempt ended or goes on, and when the next one follows.
+
+use std::{ops::ControlFlow, time::Duration};
+
+use k8s_openapi::api::batch::v1::Job;
+use kube::ResourceExt;
+
+use super::{Fill, Stage, cached, elapsed};
+use crate::{
+    api,
+    controller::{
+        attempt::{Attempt, AttemptState},
+        backoff, claim,
+        messages::Blocked,
+        plan::Plan,
+        standstill::{Point, Step},
+    },
+    reason::Reason,
+};
+
+/// How often a running download's progress is read.
+const WHILE_RUNNING: Duration = Duration::from_secs(3);
+
+/// The attempt that may be started.
+pub(super) struct Next {
+    /// Its number.
+    pub number: u32,
+    /// A Job that it replaces.
+    pub replaces: Option<String>,
+    /// Whether the user has corrected what the last one ended for.
+    pub corrected: bool,
+}
+
+pub(super) fn stage(fill: &Fill<'_>) -> Stage<Next> {
+    let Some(last) = fill.on.last_attempt(&fill.inputs) else {
+        return ControlFlow::Continue(Next { number: 1, replaces: None, corrected: false });
+    };
+    let observation = fill.on.input.observation;
+    let (number, name) = (last.number(), last.job.name_any());
+    let point = last.point(bytes(fill));
+    let waits = |reason, message: String| Plan::waits_for_attempt(reason, message, fill.on.cached.clone());
+    ControlFlow::Break(match last.state() {
+        // What keeps a pod from running is often fixed in the spec or by another image.
+        AttemptState::Pending { .. } if is_outdated(fill, last) || is_elsewhere(fill, last) => {
+            return ControlFlow::Continue(Next {
+                number: number + 1,
+                replaces: Some(name),
+                corrected: false,
+            });
+        }
+        AttemptState::Pending { reason: Reason::JobPending, message, .. }
+            if claim::phase(fill.on.claim) == "Pending" && last.pod.is_some() =>
+        {
+            let said = observation.claim_said.as_ref();
+            let (message, help) = claim::trouble::pending(&observation.cache, said, &message);
+            // The pod has got as far as its Job, and no further before there is a volume.
+            waits(Reason::ClaimPending, message).ended_by(help).at(Point { step: Step::Job, ..point })
+        }
+        AttemptState::Pending { reason, message, help } => waits(reason, message).ended_by(help).at(point),
+        AttemptState::Running => {
+            let of = fill.on.input.access.snapshot.as_ref().map(|snapshot| (snapshot.files, snapshot.bytes));
+            let downloading = Blocked::Downloading { job: &name, of, claim: &fill.on.claim.name_any() };
+            Plan::blocked(&downloading, fill.on.cached.clone()).at(point).requeue_after(WHILE_RUNNING)
+        }
+        AttemptState::Succeeded(report) => cached::record(&fill.on, &fill.commit, &fill.inputs, report),
+        AttemptState::Failed { reason, message, at, retry_after } => {
+            let pause = backoff::attempt(reason, number, retry_after, &name);
+            let waited = elapsed(at, fill.on.input.now);
+            // What the user has done may have fixed it. The Hub's own wish to wait is kept all the same.
+            let corrected = token_changed(fill, last)
+                || (retry_after.is_none()
+                    && (is_outdated(fill, last) || last.reconcile_requested_since(&observation.cache)));
+            if waited >= pause || corrected || observation.cache.spec.suspend {
+                return ControlFlow::Continue(Next { number: number + 1, replaces: None, corrected });
+            }
+            let next = at.checked_add(pause).unwrap_or(jiff::Timestamp::MAX);
+            let message = claim::trouble::of_attempt(fill.on.claim, reason, message);
+            let message = backoff::with_time(message, reason, next);
+            waits(reason, message).at(point).requeue_after(pause.saturating_sub(waited))
+        }
+    })
+}
+
+/// The bytes on the volume, as the log of the last attempt reports them, or reported them as long as it ran.
+fn bytes(fill: &Fill<'_>) -> Option<i64> {
+    let observation = fill.on.input.observation;
+    let last = || observation.cache.status.as_ref()?.progress.as_ref();
+    observation.progress.as_ref().or_else(last).map(|progress| progress.downloaded_bytes)
+}
+
+/// A refused token need not wait for the timer once the Secret has another one.
+fn token_changed(fill: &Fill<'_>, last: &Attempt) -> bool {
+    let then = last.job.annotations().get(api::ANNOTATION_SECRET_VERSION).map(String::as_str);
+    last.was_denied() && fill.on.input.observation.secret.version() != then
+}
+
+/// Whether the Job would be created differently today. A spec that is suspended, or that may not be read now, creates none.
+fn is_outdated(fill: &Fill<'_>, last: &Attempt) -> bool {
+    fill.job(last.number()).is_some_and(|today| last.is_outdated(&today))
+}
+
+/// Whether the Job waits for another node than the one where the claim is in use now.
+fn is_elsewhere(fill: &Fill<'_>, last: &Attempt) -> bool {
+    let node = last.pod.as_ref().and_then(|pod| pod.spec.as_ref()?.node_name.as_deref());
+    let moved = match (&fill.on.input.observation.place, node) {
+        (Some(place), Some(node)) => place.node != node,
+        (_, None) => true,
+        // Whoever used the claim has gone meanwhile: the pod is about to start.
+        (None, Some(_)) => false,
+    };
+    let bound = |job: &Job| job.spec.as_ref().and_then(|spec| spec.template.spec.as_ref()?.affinity.clone());
+    moved && fill.job(last.number()).is_some_and(|today| bound(&today) != bound(&last.job))
+}
