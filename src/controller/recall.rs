@@ -152,7 +152,8 @@ fn is_of_an_earlier_life(seen: &Observation, claim: &PersistentVolumeClaim) -> b
 
 /// Nothing can come from the Hub.
 fn is_out_of_reach(checked: &Checked) -> bool {
-    checked.first_unmet().is_some_and(|verdict| verdict.reason == Reason::HubUnreachable)
+    let unavailable = |reason| matches!(reason, Reason::HubUnreachable | Reason::InvalidResponse);
+    checked.first_unmet().is_some_and(|verdict| unavailable(verdict.reason))
 }
 
 /// An interval after the last answer, or because a person asks.
