@@ -87,7 +87,7 @@ pub mod exit {
     pub const DATA: u8 = 65;
     /// Revision or files not found (`EX_NOINPUT`).
     pub const NOT_FOUND: u8 = 66;
-    /// The Hub cannot be reached (`EX_UNAVAILABLE`).
+    /// The Hub cannot be reached, or its answer is not usable (`EX_UNAVAILABLE`).
     pub const UNREACHABLE: u8 = 69;
     /// The volume is full or not writable (`EX_CANTCREAT`).
     pub const VOLUME: u8 = 73;
@@ -188,8 +188,10 @@ reasons! {
     /// The repo lists a file whose name cannot be written safely to a volume.
     UnsafeFileName: Person, DATA;
 
-    /// The Hub gave no usable answer: name resolution, connection, TLS, timeout or a server error.
+    /// The Hub gave no answer: name resolution, connection, TLS, timeout or a server error.
     HubUnreachable: Retry, UNREACHABLE;
+    /// The Hub answered, but the answer about this repo cannot be used: a listing that is too long or incomplete, or no JSON.
+    InvalidResponse: Retry, UNREACHABLE;
     /// The Hub asks to wait.
     RateLimited: Wait, RATE_LIMITED;
     /// It is not checked yet: an earlier condition has to be True before, or no operator has looked at the ModelCache.
@@ -277,7 +279,9 @@ impl Reason {
             | Self::InvalidEndpoint
             | Self::InvalidPattern
             | Self::UnsafeFileName => Topic::Resolved,
-            Self::HubUnreachable | Self::RateLimited | Self::NotChecked => return None,
+            Self::HubUnreachable | Self::InvalidResponse | Self::RateLimited | Self::NotChecked => {
+                return None;
+            }
             Self::Verified
             | Self::ClaimNotFound
             | Self::ClaimPending
@@ -358,9 +362,11 @@ impl Verdict {
     /// An answer other than yes: False, or Unknown where the reason says nothing about the topic itself.
     pub fn no(topic: Topic, reason: Reason, message: impl Into<String>) -> Self {
         let status = match reason {
-            Reason::HubUnreachable | Reason::RateLimited | Reason::NotChecked | Reason::TokenUnconfirmed => {
-                Answer::Unknown
-            }
+            Reason::HubUnreachable
+            | Reason::InvalidResponse
+            | Reason::RateLimited
+            | Reason::NotChecked
+            | Reason::TokenUnconfirmed => Answer::Unknown,
             _ => Answer::False,
         };
         Self { topic, status, reason, message: message.into() }

@@ -149,6 +149,7 @@ async fn ask(source: &Source) -> Preflight {
             followed: None,
             token,
             record: &record,
+            known: None,
             files: false,
             confirm: true,
         };

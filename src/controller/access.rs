@@ -30,8 +30,12 @@ pub struct Snapshot {
 /// The answers to the questions that come before a download.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AccessReport {
-    /// Authenticated, Authorized, Resolved.
-    pub verdicts: [Verdict; 3],
+    /// Is the token one that the Hub knows?
+    pub authenticated: Verdict,
+    /// May its account read the repo?
+    pub authorized: Verdict,
+    /// Is there such a revision, with files that match?
+    pub resolved: Verdict,
     /// The parsed source, where it can be parsed.
     pub wanted: Option<Wanted>,
     /// Where the Hub was asked; a Job asks there too.
@@ -109,7 +113,7 @@ impl AccessReport {
         let mut checked = Self::stopped(wanted, Verdict::no(topic, reason, message));
         if !with_token {
             let message = "Requests are made without a token.";
-            checked.verdicts[0] = Verdict::yes(Topic::Authenticated, Reason::Anonymous, message);
+            checked.authenticated = Verdict::yes(Topic::Authenticated, Reason::Anonymous, message);
         }
         checked
     }
@@ -118,7 +122,7 @@ impl AccessReport {
     #[must_use]
     pub fn answered(wanted: Wanted, endpoint: Endpoint, preflight: Preflight) -> Self {
         let mut checked = Self { wanted: Some(wanted), endpoint: Some(endpoint), ..Self::from(preflight) };
-        for verdict in &mut checked.verdicts {
+        for verdict in checked.conditions_mut() {
             verdict.message.push_str(here(verdict.reason));
         }
         checked
@@ -128,12 +132,22 @@ impl AccessReport {
     #[must_use]
     pub fn suspended(cache: &ModelCache) -> Self {
         let told = cache.conditions();
-        let verdicts = [Topic::Authenticated, Topic::Authorized, Topic::Resolved].map(|topic| {
-            condition::verdict(told, topic)
-                .unwrap_or_else(|| Verdict::no(topic, Reason::NotChecked, "Suspended: the Hub is not asked."))
-        });
+        let [authenticated, authorized, resolved] =
+            [Topic::Authenticated, Topic::Authorized, Topic::Resolved].map(|topic| {
+                condition::verdict(told, topic).unwrap_or_else(|| {
+                    Verdict::no(topic, Reason::NotChecked, "Suspended: the Hub is not asked.")
+                })
+            });
         let wanted = Wanted::parse(&cache.spec).ok();
-        Self { verdicts, wanted, endpoint: None, snapshot: None, retry_after: None }
+        Self {
+            authenticated,
+            authorized,
+            resolved,
+            wanted,
+            endpoint: None,
+            snapshot: None,
+            retry_after: None,
+        }
     }
 
     /// The good answers to an earlier process, as the resource tells them. `None` where one of them was not good, or where
@@ -151,16 +165,27 @@ impl AccessReport {
         earlier.granted().then_some(earlier)
     }
 
+    /// The three conditions, in the order in which one waits for the other.
+    #[must_use]
+    pub const fn conditions(&self) -> [&Verdict; 3] {
+        [&self.authenticated, &self.authorized, &self.resolved]
+    }
+
+    /// The same, to change what they say.
+    pub(super) const fn conditions_mut(&mut self) -> [&mut Verdict; 3] {
+        [&mut self.authenticated, &mut self.authorized, &mut self.resolved]
+    }
+
     /// Whether a download may start.
     #[must_use]
     pub fn granted(&self) -> bool {
-        self.verdicts.iter().all(Verdict::holds)
+        self.conditions().into_iter().all(Verdict::holds)
     }
 
     /// The first answer that is not a plain yes, leaving out those that only wait for another.
     #[must_use]
     pub fn first_unmet(&self) -> Option<&Verdict> {
-        Verdict::obstacle(self.verdicts.iter())
+        Verdict::obstacle(self.conditions().into_iter())
     }
 }
 
@@ -186,12 +211,6 @@ impl From<Preflight> for AccessReport {
             bytes: found.bytes,
             latest: found.latest,
         });
-        Self {
-            verdicts: [authenticated, authorized, resolved],
-            wanted: None,
-            endpoint: None,
-            snapshot,
-            retry_after,
-        }
+        Self { authenticated, authorized, resolved, wanted: None, endpoint: None, snapshot, retry_after }
     }
 }

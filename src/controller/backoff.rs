@@ -14,7 +14,7 @@ pub const LONGEST_ASKED: Duration = Duration::from_secs(3600);
 
 /// The Hub refuses. Terms are accepted on a web page, which no watch sees: a person who waits looks every few seconds at first.
 const REFUSED: Growing = Growing::new(15, 300);
-/// The Hub gives no usable answer.
+/// The Hub gives no answer, or none that can be used.
 const TROUBLE: Growing = Growing::new(5, 300);
 /// A download failed for a reason that a person must mend.
 const FAILED: Growing = Growing::new(20, 600);
@@ -163,7 +163,7 @@ pub fn spread(name: &str) -> Duration {
 #[must_use]
 pub fn with_time(message: String, reason: Reason, next: Timestamp) -> String {
     match reason {
-        Reason::RateLimited | Reason::HubUnreachable => {
+        Reason::RateLimited | Reason::HubUnreachable | Reason::InvalidResponse => {
             let told = message.trim_end_matches('.');
             format!("{told}. The next attempt is at {}.", condition::whole_seconds(next))
         }
@@ -177,11 +177,15 @@ pub fn after(now: Timestamp, pause: Duration) -> Timestamp {
     now.checked_add(pause).unwrap_or(Timestamp::MAX)
 }
 
-/// Up to a tenth more, so that many resources do not come back at one moment.
+/// The longest jitter: answers are kept no longer than that for those who ask the same.
+const LONGEST_JITTER: Duration = Duration::from_secs(1800);
+
+/// Up to a tenth more, and no more than [`LONGEST_JITTER`], so that many resources do not come back at one moment.
 fn jittered(pause: Duration, name: &str) -> Duration {
     let spread =
         name.bytes().fold(17_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte))) % 100;
-    pause.saturating_add(pause / 1000 * u32::try_from(spread).unwrap_or_default())
+    let jitter = pause / 1000 * u32::try_from(spread).unwrap_or_default();
+    pause.saturating_add(jitter.min(LONGEST_JITTER))
 }
 
 #[cfg(test)]

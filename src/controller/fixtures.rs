@@ -82,11 +82,9 @@ pub fn granted(cache: &ModelCache) -> AccessReport {
     let commit = COMMIT.parse().unwrap();
     let latest = COMMIT.parse().unwrap();
     AccessReport {
-        verdicts: [
-            Verdict::yes(Topic::Authenticated, Reason::Anonymous, "No token is asked for."),
-            Verdict::yes(Topic::Authorized, Reason::AccessGranted, "The repo can be read."),
-            Verdict::yes(Topic::Resolved, Reason::Resolved, "main is 0123456."),
-        ],
+        authenticated: Verdict::yes(Topic::Authenticated, Reason::Anonymous, "No token is asked for."),
+        authorized: Verdict::yes(Topic::Authorized, Reason::AccessGranted, "The repo can be read."),
+        resolved: Verdict::yes(Topic::Resolved, Reason::Resolved, "main is 0123456."),
         wanted: Some(Wanted::parse(&cache.spec).unwrap()),
         endpoint: Some(endpoint()),
         snapshot: Some(Snapshot { repo: None, commit, files: 3, bytes: 100 * MIB, latest: Some(latest) }),
@@ -97,8 +95,8 @@ pub fn granted(cache: &ModelCache) -> AccessReport {
 /// The Hub says no to the access.
 pub fn refused(cache: &ModelCache, reason: Reason) -> AccessReport {
     let mut checked = granted(cache);
-    checked.verdicts[1] = Verdict::no(Topic::Authorized, reason, "No.");
-    checked.verdicts[2] = Verdict::no(Topic::Resolved, Reason::NotChecked, "Waits.");
+    checked.authorized = Verdict::no(Topic::Authorized, reason, "No.");
+    checked.resolved = Verdict::no(Topic::Resolved, Reason::NotChecked, "Waits.");
     checked.snapshot = None;
     checked
 }

@@ -48,7 +48,7 @@ impl World {
     }
 
     fn number(&self) -> u32 {
-        self.seen.attempts.last().map_or(0, |last| last.number())
+        self.seen.attempts.last().map_or(0, Attempt::number)
     }
 
     /// Changes the last attempt, if there is one.

@@ -105,7 +105,7 @@ mod tests {
             fixtures::{cache, with_token},
             source::Wanted,
         },
-        reason::{Reason, Topic},
+        reason::Reason,
     };
 
     /// The reason and message for a Secret with these labels and values.
@@ -117,7 +117,7 @@ mod tests {
         let cache = with_token(cache());
         let wanted = Wanted::parse(&cache.spec).unwrap();
         let checked = AccessReport::without_token(&cache, &SecretState::of(secret, "token"), &wanted)?;
-        let verdict = checked.verdicts.into_iter().find(|it| it.topic == Topic::Authenticated)?;
+        let verdict = checked.authenticated;
         Some((verdict.reason, verdict.message))
     }
 

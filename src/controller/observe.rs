@@ -48,7 +48,7 @@ pub async fn observe(
         let said = said::about_attempt(client, &namespace, &job, pod.as_ref()).await;
         attempts.push(Attempt { job, pod, said });
     }
-    attempts.sort_by_key(|attempt| attempt.number());
+    attempts.sort_by_key(Attempt::number);
     let running = attempts.last().and_then(|attempt| attempt.pod.as_ref().filter(|pod| runs(pod)));
     let known = caches.iter().flat_map(Store::state);
     let known: Vec<_> = known.filter_map(|cache| cache.parsed().cloned()).collect();

@@ -38,7 +38,7 @@ pub const fn help(reason: Reason) -> Help {
     match (reason, reason.remedy()) {
         (_, Remedy::Person) => Help::Person,
         (_, Remedy::None) | (R::NotChecked | R::Suspended | R::Downloading, _) => Help::Itself,
-        (R::HubUnreachable, _) => Help::Time(OUTAGE),
+        (R::HubUnreachable | R::InvalidResponse, _) => Help::Time(OUTAGE),
         (R::RateLimited, _) => Help::Time(RATE_LIMIT),
         (_, Remedy::Wait) => Help::Time(START),
         (_, Remedy::Retry) => Help::Time(ATTEMPTS),

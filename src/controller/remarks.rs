@@ -86,7 +86,7 @@ mod tests {
             &COMMIT[..7]
         );
         assert_eq!(end(&seen, &checked), update);
-        checked.verdicts[0] =
+        checked.authenticated =
             Verdict::no(Topic::Authenticated, Reason::TokenInvalid, "The Hub refuses this token.");
         let dead = " But Authenticated is TokenInvalid: The Hub refuses this token.";
         assert_eq!(end(&seen, &checked), format!("{dead}{update}"));

@@ -54,7 +54,7 @@ fn verdicts(
     remarks: &str,
     now: Timestamp,
 ) -> (Vec<Verdict>, Option<Furthest>) {
-    let mut all = access.verdicts.to_vec();
+    let mut all = access.conditions().map(Clone::clone).to_vec();
     all.push(applied.downloaded.clone());
     let Some((obstacle, help)) = obstacle(access, applied) else {
         let message = format!("{}{remarks}", applied.downloaded.message);
@@ -86,9 +86,9 @@ pub fn obstacle<'a>(access: &'a AccessReport, applied: &'a Applied) -> Option<(&
     let first = if downloaded.reason == Reason::Suspended {
         downloaded
     } else {
-        Verdict::obstacle(access.verdicts.iter().chain([downloaded])).unwrap_or(downloaded)
+        Verdict::obstacle(access.conditions().into_iter().chain([downloaded])).unwrap_or(downloaded)
     };
-    let is_of_hub = access.verdicts.contains(first);
+    let is_of_hub = access.conditions().contains(&first);
     Some((first, if is_of_hub { patience::help(first.reason) } else { applied.help }))
 }
 

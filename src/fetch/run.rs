@@ -220,6 +220,7 @@ impl Run<'_> {
             followed: None,
             token: token.as_ref(),
             record: &record,
+            known: None,
             files: true,
             confirm: false,
         };
@@ -236,7 +237,7 @@ impl Run<'_> {
                 return Err(error);
             }
             let wait = match error.reason() {
-                Reason::HubUnreachable => Some(pause),
+                Reason::HubUnreachable | Reason::InvalidResponse => Some(pause),
                 // What is complete in the cache need not wait for it.
                 Reason::RateLimited if self.is_here().await? => None,
                 Reason::RateLimited => error
@@ -263,7 +264,10 @@ impl Run<'_> {
             FetchError::Token(_) | FetchError::Hub { .. } => true,
             FetchError::Preflight { verdict, .. } => {
                 verdict.topic != Topic::Resolved
-                    || matches!(verdict.reason, Reason::HubUnreachable | Reason::RateLimited)
+                    || matches!(
+                        verdict.reason,
+                        Reason::HubUnreachable | Reason::InvalidResponse | Reason::RateLimited
+                    )
             }
             _ => false,
         };

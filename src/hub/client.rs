@@ -114,7 +114,7 @@ impl Hub {
     /// Whether anything answers there, by a call that is about no repo and no token. What it answers is no matter: mirrors do not
     /// offer the call.
     pub async fn is_up(&self) -> bool {
-        !self.json(&self.endpoint.models(), None).await.is_err_and(|error| error.is_outage())
+        !matches!(self.json(&self.endpoint.models(), None).await, Err(HubError::Unreachable { .. }))
     }
 
     /// Whose token it is. The Hub limits this call strictly: only to settle a doubt, and once for a token.

@@ -2,6 +2,8 @@
 
 use std::{fmt, time::Duration};
 
+use tokio::time::Instant;
+
 use super::{NameError, Refusal, TokenError};
 use crate::reason::Reason;
 
@@ -115,9 +117,8 @@ impl HubError {
         match self {
             Self::Refused(refusal) => refusal.reason,
             Self::RateLimited { .. } => Reason::RateLimited,
-            Self::Unreachable { .. } | Self::Storage { .. } | Self::BadAnswer { .. } => {
-                Reason::HubUnreachable
-            }
+            Self::Unreachable { .. } | Self::Storage { .. } => Reason::HubUnreachable,
+            Self::BadAnswer { .. } => Reason::InvalidResponse,
             Self::WrongSize { .. } => Reason::HashMismatch,
             Self::Name(error) => error.reason(),
             Self::Token(error) => error.reason(),
@@ -143,10 +144,12 @@ impl HubError {
         }
     }
 
-    /// Whether the Hub's own address gives no answer, or says that it fails.
-    #[must_use]
-    pub const fn is_outage(&self) -> bool {
-        matches!(self, Self::Unreachable { .. })
+    /// The same rate limit, as far as it still lasts.
+    pub(super) fn until(mut self, end: Instant) -> Self {
+        if let Self::RateLimited { retry_after, .. } = &mut self {
+            *retry_after = end.saturating_duration_since(Instant::now());
+        }
+        self
     }
 
     /// Whether the server itself answered, and not what was asked: it may not offer the call.

@@ -34,7 +34,7 @@ pub use endpoint::{Endpoint, EndpointError};
 pub use error::{HubError, Trouble};
 pub use file::{Digest, RepoFile, RepoPath};
 pub use patterns::{InvalidPattern, Patterns};
-pub use preflight::{Concern, Preflight, Question, Snapshot, preflight};
+pub use preflight::{Concern, Preflight, Proof, Question, Snapshot, preflight};
 pub use proxy::{Proxy, ProxyError};
 pub use record::TokenRecord;
 pub use refusal::{Evidence, Refusal, TokenState};

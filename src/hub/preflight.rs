@@ -4,15 +4,17 @@
 use std::time::Duration;
 
 use super::{
-    Commit, Hub, HubError, Patterns, Refusal, Repo, RepoFile, RepoId, Revision, RevisionInfo, Token,
-    TokenRecord, TokenState,
+    Commit, Endpoint, Hub, HubError, Patterns, Refusal, Repo, RepoFile, RepoId, Revision, RevisionInfo,
+    Token, TokenRecord, TokenState,
     advice::{self, Subject},
 };
 use crate::reason::{Reason, Topic, Verdict};
 
 mod tally;
 
-use tally::{Names, Proof, Wanted};
+use tally::{Names, Wanted};
+
+pub use tally::Proof;
 
 /// What is to be found out.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +33,9 @@ pub struct Question<'a> {
     pub token: Option<&'a Token>,
     /// What is known of this very token by earlier answers, and where this one's is added.
     pub record: &'a TokenRecord,
+    /// The snapshot of an earlier answer about the same repo and patterns. A commit never changes: as long as it is the same, its
+    /// files are not listed again, unless they are wanted one by one.
+    pub known: Option<&'a Snapshot>,
     /// Whether the files are wanted one by one, as by who downloads them. Else they are counted as they come, and a listing of
     /// any length takes little memory.
     pub files: bool,
@@ -62,6 +67,8 @@ pub struct Snapshot {
     pub bytes: u64,
     /// How many files the commit has, wanted or not.
     pub listed: usize,
+    /// The file that is requested as proof of access.
+    pub proof: Proof,
     /// The commit that the revision, or the branch that is followed, stands for now. Differs from `commit` if that is pinned;
     /// none where the branch does not tell.
     pub latest: Option<Commit>,
@@ -167,22 +174,27 @@ struct Stop {
     error: HubError,
     /// A better sentence than the error has.
     message: Option<String>,
-    concern: Concern,
+    /// `whoami-v2` failed, which has limits of its own.
+    is_of_whoami: bool,
 }
 
 impl Stop {
     const fn new(at: Topic, error: HubError) -> Self {
-        let concern = match &error {
-            HubError::RateLimited { .. } => Concern::Token,
-            error if error.is_outage() => Concern::Endpoint,
-            _ => Concern::Repo,
-        };
-        Self { at, error, message: None, concern }
+        Self { at, error, message: None, is_of_whoami: false }
     }
 
-    /// `whoami-v2` failed, which has limits of its own.
     fn of_whoami(error: HubError) -> Self {
-        Self { concern: Concern::Repo, ..Self::new(Topic::Authenticated, error) }
+        Self { is_of_whoami: true, ..Self::new(Topic::Authenticated, error) }
+    }
+
+    /// Only the endpoint's own host speaks for others: a storage host that fails may be that of one repo.
+    fn concern(&self, endpoint: &Endpoint) -> Concern {
+        match &self.error {
+            _ if self.is_of_whoami => Concern::Repo,
+            HubError::RateLimited { host, .. } if host == endpoint.host() => Concern::Token,
+            HubError::Unreachable { host, .. } if host == endpoint.host() => Concern::Endpoint,
+            _ => Concern::Repo,
+        }
     }
 }
 
@@ -218,10 +230,10 @@ impl Round<'_> {
         } else {
             self.confirm_token().await?;
         }
-        let (snapshot, proof) = self.resolve(info).await?;
-        if let Some(proof) = proof.filter(|_| self.question.confirm) {
-            self.prove(&snapshot.commit, &proof.file, probe, disabled).await?;
-            if closed && !proof.is_open() {
+        let snapshot = self.resolve(info).await?;
+        if self.question.confirm {
+            self.prove(&snapshot, probe, disabled).await?;
+            if closed && !snapshot.proof.is_open() {
                 record.prove().await;
             }
         }
@@ -265,15 +277,10 @@ impl Round<'_> {
 
     /// Asks for a byte of a file: the only call that everything depends on which keeps it from us. It also finds out whether the
     /// Hub's storage can be reached.
-    async fn prove(
-        &self,
-        commit: &Commit,
-        file: &RepoFile,
-        probe: Probe,
-        disabled: bool,
-    ) -> Result<(), Stop> {
+    async fn prove(&self, snapshot: &Snapshot, probe: Probe, disabled: bool) -> Result<(), Stop> {
         let Question { repo, token, .. } = *self.question;
-        let remote = self.hub.file(repo, commit, &file.path, file.size);
+        let file = snapshot.proof.file();
+        let remote = self.hub.file(repo, &snapshot.commit, &file.path, file.size);
         let error = match remote.open(token, 0..file.size.min(1)).await {
             // It is given. That it is not what was listed, the download tells.
             Ok(_) | Err(HubError::WrongSize { .. }) => return Ok(()),
@@ -324,7 +331,7 @@ impl Round<'_> {
         }
     }
 
-    async fn resolve(&self, info: Result<RevisionInfo, HubError>) -> Result<(Snapshot, Option<Proof>), Stop> {
+    async fn resolve(&self, info: Result<RevisionInfo, HubError>) -> Result<Snapshot, Stop> {
         let Question { repo, patterns, pinned, token, .. } = *self.question;
         let (now, told) = match (info, pinned) {
             (Ok(info), _) => (info.commit.clone(), Some(info)),
@@ -338,6 +345,11 @@ impl Round<'_> {
         let commit = pinned.cloned().unwrap_or(now);
         let number = told.as_ref().and_then(|info| info.files_of(&commit));
         let own = told.and_then(|info| info.repo);
+        let listed_before =
+            self.question.known.filter(|known| !self.question.files && known.commit == commit);
+        if let Some(known) = listed_before {
+            return Ok(Snapshot { repo: own, latest, ..known.clone() });
+        }
         let (mut names, mut sum) = (Names::default(), Wanted::default());
         let mut files = Vec::new();
         let wanted = |path: &str| {
@@ -361,11 +373,9 @@ impl Round<'_> {
             let missing = error.reason() == Reason::RevisionNotFound;
             return Err(Stop { message: missing.then_some(message), ..self.late(error).await });
         }
-        if sum.count == 0 {
-            return Err(self.nothing(&names));
-        }
         let Wanted { count, bytes, proof } = sum;
-        Ok((Snapshot { repo: own, commit, files, count, bytes, listed: names.listed, latest }, proof))
+        let Some(proof) = proof else { return Err(self.nothing(&names)) };
+        Ok(Snapshot { repo: own, commit, files, count, bytes, listed: names.listed, proof, latest })
     }
 
     /// What is newer than a commit, only the branch can tell that it was taken from. Nothing else depends on it: where it does
@@ -444,10 +454,11 @@ impl Round<'_> {
             ),
             _ => (false, false),
         };
+        let concern = stop.concern(self.hub.endpoint());
         let message = stop.message.unwrap_or_else(|| advice::explain(&stop.error, &self.subject));
         let mut answers = Preflight::stopped_by(Verdict::no(topic, reason, message));
         answers.retry_after = stop.error.retry_after();
-        answers.concern = stop.concern;
+        answers.concern = concern;
         if topic > Topic::Authenticated {
             answers.set(if open && !token_is_good {
                 let message = "The refusal does not tell whether the token is good.";

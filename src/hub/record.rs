@@ -80,7 +80,7 @@ impl TokenRecord {
         }
         Ok(match &*known {
             // Nothing but the call can tell.
-            Known::Limited(_, error) => return Err(error.clone()),
+            Known::Limited(until, error) => return Err(error.clone().until(*until)),
             Known::GoodAfterAll => refusal.with_good_token(),
             Known::Good if refusal.reason != Reason::TokenInvalid => refusal.with_good_token(),
             Known::Bad(own) => own.clone(),

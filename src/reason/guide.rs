@@ -136,9 +136,16 @@ impl Reason {
                 "Leave the file out with `spec.source.exclude`: the message has the pattern. Or ask the repo's authors to rename it.",
             ),
             Self::HubUnreachable => bad(
-                "No usable answer: the name does not resolve, the connection is refused, TLS fails, a proxy refuses, the request times \
-                 out, the answer is a 5xx, or the page is not the Hub's. The message says which.",
+                "No answer: the name does not resolve, the connection is refused, TLS fails, a proxy refuses, the request times out, or \
+                 the answer is a 5xx. The message says which.",
                 "Nothing at first. If it stays, check what the message names: DNS, firewall, certificates or proxy.",
+            ),
+            Self::InvalidResponse => bad(
+                "The answer is not the Hub's protocol, such as a login page; or the listing of the repo has more files than can be \
+                 handled, ends early, or lists a path twice. The message says which. Other ModelCaches of the endpoint are not \
+                 affected.",
+                "Nothing at first. If it stays for one repo, ask its authors to split it, or use another one. If it stays for all, \
+                 check whether the endpoint is the address of the Hub or a full mirror of it, and what proxies put in its place.",
             ),
             Self::RateLimited => bad(
                 "429. The pause is the one that the Hub asks for, in `RateLimit` or `Retry-After`.",

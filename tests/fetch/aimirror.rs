@@ -12,7 +12,7 @@ use crate::{
     support::{Stage, tiny},
 };
 
-const UNUSABLE: [&str; 3] = ["Anonymous", "AccessGranted", "HubUnreachable"];
+const UNUSABLE: [&str; 3] = ["Anonymous", "AccessGranted", "InvalidResponse"];
 
 /// A model without folders, with a file that is fetched in parts.
 fn flat() -> Repo {
@@ -56,7 +56,7 @@ async fn what_it_does_not_give_is_told() {
         .check(&stage, &["acme/tiny"], None)
         .assert(UNUSABLE, "the listing has folders and none of their files");
     let report = mirror.fetch(&stage, None).await;
-    assert_eq!(report.reason, Reason::HubUnreachable, "{report:?}");
+    assert_eq!(report.reason, Reason::InvalidResponse, "{report:?}");
     assert_unseen(&stage);
     mirror
         .check(&stage, &["acme/many"], None)

@@ -89,7 +89,7 @@ async fn what_lasts_ends_with_its_reason_after_few_tries() {
         (cdn(Harm::Status(503)), 69, "HubUnreachable"),
         (Fault::new(Harm::ExpiredSignature), 69, "HubUnreachable"),
         (Fault::new(Harm::Status(500)).on(Class::Api), 69, "HubUnreachable"),
-        (Fault::new(Harm::ErrorPage).on(Class::Api), 69, "HubUnreachable"),
+        (Fault::new(Harm::ErrorPage).on(Class::Api), 69, "InvalidResponse"),
     ];
     join_all(cases.map(|(fault, code, reason)| async move {
         let stage = harmed(&fault).await;
@@ -101,7 +101,7 @@ async fn what_lasts_ends_with_its_reason_after_few_tries() {
         let tries = stage.hub.requests().iter().filter(|request| request.path.contains(WEIGHTS)).count();
         assert!(tries <= 40, "{fault:?}: {tries} requests for one file");
         // Each pause is told, with what it is waited for.
-        if reason == "HubUnreachable" {
+        if matches!(reason, "HubUnreachable" | "InvalidResponse") {
             let pauses = failed.warnings().iter().filter(|line| line["pause_seconds"].is_number()).count();
             assert!((1..20).contains(&pauses), "{fault:?}: {}", failed.log);
         }

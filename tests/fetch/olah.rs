@@ -92,7 +92,7 @@ async fn what_it_does_not_give_is_told() {
     mirror.check(&stage, &["acme/none"], Some("hf_alice")).assert(missing, "acme/none does not exist");
     let invalid = ["TokenInvalid", "NotChecked", "NotChecked"];
     mirror.check(&stage, &["acme/tiny"], Some("hf_bad")).assert(invalid, "The Hub refuses this token");
-    let unusable = ["Anonymous", "AccessGranted", "HubUnreachable"];
+    let unusable = ["Anonymous", "AccessGranted", "InvalidResponse"];
     mirror
         .check(&stage, &["acme/many"], None)
         .assert(unusable, "the listing's next page is the same page again");

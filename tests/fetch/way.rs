@@ -40,6 +40,7 @@ async fn ask(endpoint: &Endpoint) -> Preflight {
         followed: None,
         token: None,
         record: &TokenRecord::default(),
+        known: None,
         files: true,
         confirm: true,
     };

@@ -74,6 +74,7 @@ async fn ask_about(
         followed: None,
         token,
         record,
+        known: None,
         files: true,
         confirm: true,
     };
@@ -161,7 +162,7 @@ fn revision_with(commit: &str, files: usize) -> Reply {
 
 #[tokio::test]
 async fn a_first_page_is_not_taken_for_the_whole_listing() {
-    let unusable = [Reason::Anonymous, Reason::AccessGranted, Reason::HubUnreachable];
+    let unusable = [Reason::Anonymous, Reason::AccessGranted, Reason::InvalidResponse];
     let calls = Calls::public().with("/tree/", ok(&page(0, 1000)));
     for (revision, expected, told) in [
         (revision_with(SHA1, 2501), unusable, "after 1000 of the 2501 files"),
@@ -192,7 +193,7 @@ async fn a_mirror_that_drops_queries_is_found_out_at_once() {
     {
         let wire = Calls::public().with("/tree/", listing).serve();
         let answers = ask(&wire, None).await;
-        let unusable = [Reason::Anonymous, Reason::AccessGranted, Reason::HubUnreachable];
+        let unusable = [Reason::Anonymous, Reason::AccessGranted, Reason::InvalidResponse];
         assert_eq!(reasons(&answers), unusable, "{}", answers.resolved.message);
         assert!(answers.resolved.message.contains(told), "{}", answers.resolved.message);
         assert_eq!(wire.heads().iter().filter(|head| head.contains("/tree/")).count(), pages);
@@ -206,8 +207,8 @@ async fn a_pinned_commit_has_its_own_number_of_files() {
     for (listed, of_pinned, asked, expected) in [
         (3, revision_with(pinned, 3), 1, Reason::Resolved),
         (1000, revision_with(pinned, 1000), 2, Reason::Resolved),
-        (1000, revision_with(pinned, 1001), 2, Reason::HubUnreachable),
-        (1000, answer(404, "", ""), 2, Reason::HubUnreachable),
+        (1000, revision_with(pinned, 1001), 2, Reason::InvalidResponse),
+        (1000, answer(404, "", ""), 2, Reason::InvalidResponse),
     ] {
         let wire = Calls::public()
             .with("/tree/", ok(&page(0, listed)))

@@ -48,7 +48,7 @@ fn trouble(error: &HubError) -> (Trouble, &str) {
 
 #[track_caller]
 fn bad_answer(error: &HubError) -> &str {
-    assert_eq!(error.reason(), Reason::HubUnreachable);
+    assert_eq!(error.reason(), Reason::InvalidResponse);
     match error {
         HubError::BadAnswer { what, .. } => what,
         other => panic!("{other:?}"),

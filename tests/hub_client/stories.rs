@@ -101,6 +101,7 @@ impl Story {
             followed: ask.followed.as_ref(),
             token: ask.token.as_ref(),
             record: &ask.record,
+            known: None,
             files: true,
             confirm: true,
         };
@@ -504,7 +505,7 @@ async fn faults_of_the_hub_are_unknown_and_pass() {
     for (harm, reason, pause) in [
         (Harm::Status(500), Reason::HubUnreachable, None),
         (Harm::Status(503), Reason::HubUnreachable, None),
-        (Harm::ErrorPage, Reason::HubUnreachable, None),
+        (Harm::ErrorPage, Reason::InvalidResponse, None),
         (Harm::RateLimit(55), Reason::RateLimited, Some(Duration::from_secs(56))),
         (Harm::RetryAfter(7), Reason::RateLimited, Some(Duration::from_secs(7))),
     ] {

@@ -1,13 +1,14 @@
-//! The circuit breaker of one endpoint. It opens when the endpoint itself fails, by failures that several namespaces see or that a
-//! call confirms which is about no repo: what one tenant asks for cannot keep the others from asking. Pure.
+//! The circuit breaker of one endpoint. It opens when the endpoint itself fails: several namespaces see failures of several repos,
+//! or a call that is about no repo fails too. What one tenant or one repo does cannot keep the others from asking. Pure.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashSet, mem, time::Duration};
 
 use jiff::Timestamp;
 
 use super::pause::Pause;
 use crate::{
     controller::backoff::{self, Growing},
+    hub::Repo,
     reason::Verdict,
 };
 
@@ -52,10 +53,24 @@ pub struct CircuitBreaker {
     is_probing: bool,
     /// How often it has opened since the last usable answer.
     openings: u32,
-    /// Failures since the last usable answer, by namespace.
-    failures: HashMap<String, u32>,
-    /// The last of them.
+    /// Since the last answer.
+    failures: Failures,
+}
+
+/// Failures in a row.
+#[derive(Debug, Default)]
+struct Failures {
+    count: u32,
+    namespaces: HashSet<String>,
+    repos: HashSet<Repo>,
     last: Option<Verdict>,
+}
+
+impl Failures {
+    /// Whether no single tenant and no single repo can be the cause.
+    fn is_general(&self) -> bool {
+        self.namespaces.len() > 1 && self.repos.len() > 1
+    }
 }
 
 impl CircuitBreaker {
@@ -93,8 +108,8 @@ impl CircuitBreaker {
         *self = Self::default();
     }
 
-    /// The endpoint has failed for a namespace.
-    pub fn record_failure(&mut self, namespace: &str, verdict: &Verdict, now: Timestamp) {
+    /// The endpoint has failed for a namespace that asked about a repo.
+    pub fn record_failure(&mut self, namespace: &str, repo: &Repo, verdict: &Verdict, now: Timestamp) {
         if self.pause.is_some() {
             // Of all that were on their way when it opened, none counts but the one that was let through since.
             if self.is_probing {
@@ -102,33 +117,32 @@ impl CircuitBreaker {
             }
             return;
         }
-        let count = self.failures.entry(namespace.to_owned()).or_default();
-        *count = count.saturating_add(1);
-        self.last = Some(verdict.clone());
-        if self.failures.len() > 1 && self.count() >= FAILURES {
+        let failures = &mut self.failures;
+        failures.count = failures.count.saturating_add(1);
+        failures.namespaces.insert(namespace.to_owned());
+        failures.repos.insert(repo.clone());
+        failures.last = Some(verdict.clone());
+        if failures.count >= FAILURES && failures.is_general() {
             self.open(verdict, now);
         }
     }
 
-    /// Whether a call that is about no repo has to tell if it is the endpoint that fails, or what one namespace asks for.
+    /// Whether a call that is about no repo has to show if it is the endpoint that fails, or what one namespace asks for, or one repo.
     #[must_use]
     pub fn is_in_doubt(&self) -> bool {
-        self.pause.is_none() && self.failures.len() == 1 && self.count() >= FAILURES
+        self.pause.is_none() && self.failures.count >= FAILURES
     }
 
-    /// What that call has told.
-    pub fn record_neutral(&mut self, reached: bool, now: Timestamp) {
-        match self.last.take().filter(|_| !reached && self.pause.is_none()) {
-            Some(verdict) => self.open(&verdict, now),
-            None => self.failures.clear(),
+    /// The result of that call.
+    pub fn record_neutral(&mut self, is_up: bool, now: Timestamp) {
+        let failures = mem::take(&mut self.failures);
+        if let Some(verdict) = failures.last.filter(|_| !is_up && self.pause.is_none()) {
+            self.open(&verdict, now);
         }
     }
 
-    fn count(&self) -> u32 {
-        self.failures.values().sum()
-    }
-
     fn open(&mut self, verdict: &Verdict, now: Timestamp) {
+        self.failures = Failures::default();
         self.is_probing = false;
         self.openings = self.openings.saturating_add(1);
         self.pause = Some(Pause::new(verdict, backoff::after(now, PAUSES.after(self.openings))));
@@ -142,12 +156,19 @@ mod tests {
     use super::*;
     use crate::{
         controller::fixtures::at,
+        hub::RepoType,
         reason::{Reason, Topic},
     };
 
+    /// A namespace asks about a repo of its own.
     fn fail(breaker: &mut CircuitBreaker, namespace: &str, now: i64) {
+        fail_at(breaker, namespace, &format!("acme/{namespace}"), now);
+    }
+
+    fn fail_at(breaker: &mut CircuitBreaker, namespace: &str, repo: &str, now: i64) {
         let verdict = Verdict::no(Topic::Authorized, Reason::HubUnreachable, "No answer.");
-        breaker.record_failure(namespace, &verdict, at(now));
+        let repo = Repo { kind: RepoType::Model, id: repo.parse().unwrap() };
+        breaker.record_failure(namespace, &repo, &verdict, at(now));
     }
 
     /// Until when nobody asks, in seconds; what asks now if somebody may.
@@ -204,6 +225,18 @@ mod tests {
         }
         breaker.record_neutral(false, at(14));
         assert_eq!((breaker.state(), acquire(&mut breaker, 18)), (State::Open, Some(19)));
+    }
+
+    #[test]
+    fn a_repo_that_fails_for_all_is_no_outage() {
+        let mut breaker = CircuitBreaker::default();
+        for namespace in ["a", "b", "c", "d"] {
+            fail_at(&mut breaker, namespace, "acme/broken", 0);
+        }
+        assert_eq!((breaker.state(), breaker.is_in_doubt()), (State::Closed, true));
+        breaker.record_neutral(true, at(1));
+        fail_at(&mut breaker, "a", "acme/other", 2);
+        assert_eq!((breaker.state(), breaker.is_in_doubt()), (State::Closed, false));
     }
 
     #[test]

@@ -24,16 +24,18 @@ use crate::hub::{self, Concern, Fingerprint, Hub, Preflight, Token, TokenRecord}
 const IN_FLIGHT: usize = 16;
 /// Of these, questions of one namespace: one whose answers are slow leaves room for the others.
 const IN_FLIGHT_OF_ONE: usize = 4;
-/// How long an answer is kept for others who ask the same; refreshes come within a tenth of their interval.
+/// How long an answer is kept for others who ask the same; the jitter of their refreshes is shorter.
 const KEPT: SignedDuration = SignedDuration::from_hours(1);
 
-/// Who asks.
+/// What a question is asked with, beside what it is.
 #[derive(Clone, Debug)]
-pub struct Credentials {
+pub struct Asker {
     /// The token.
     pub token: Option<Token>,
     /// What is known of it.
     pub record: Arc<TokenRecord>,
+    /// The last answer to it with a snapshot.
+    pub listed: Option<Arc<Preflight>>,
 }
 
 /// An answer.
@@ -50,7 +52,10 @@ pub struct Answer {
 /// A question that is queued or in flight.
 #[derive(Debug)]
 struct Waiting {
-    credentials: Credentials,
+    asker: Asker,
+    /// The lines of the queue that it stands in.
+    lines: HashSet<(String, Priority)>,
+    is_in_flight: bool,
     /// Who is to be reconciled when the answer is there.
     resources: HashSet<Key>,
     /// The time by which somebody has asked.
@@ -81,14 +86,17 @@ pub struct EndpointProber {
     listeners: Arc<Listeners>,
 }
 
+/// A question whose turn it is.
+struct Turn {
+    namespace: String,
+    question: Question,
+    asker: Asker,
+    since: Timestamp,
+}
+
 /// What the dispatcher does next.
 enum Next {
-    Ask {
-        namespace: String,
-        question: Question,
-        credentials: Credentials,
-        since: Timestamp,
-    },
+    Ask(Box<Turn>),
     /// Nobody may ask this now: who waits for it is told.
     Postpone(HashSet<Key>),
     Wait,
@@ -121,35 +129,25 @@ impl EndpointProber {
         self.locked().answers.get(question).filter(|answer| answer.asked_at >= since).cloned()
     }
 
-    /// Queues a question; whoever asks the same joins in.
-    pub fn ask(
-        &self,
-        who: &Key,
-        question: Question,
-        credentials: Credentials,
-        priority: Priority,
-        since: Timestamp,
-    ) {
-        let mut state = self.locked();
-        if let Some(waiting) = state.waiting.get_mut(&question) {
-            waiting.resources.insert(who.clone());
-            return;
+    /// Queues a question. Whoever asks the same joins in, and it is asked when the first of their namespaces has its turn.
+    pub fn ask(&self, who: &Key, question: Question, asker: Asker, priority: Priority, since: Timestamp) {
+        let mut guard = self.locked();
+        let state = &mut *guard;
+        let waiting = state.waiting.entry(question.clone()).or_insert_with(|| Waiting::new(asker, since));
+        waiting.resources.insert(who.clone());
+        if !waiting.is_in_flight && waiting.lines.insert((who.0.clone(), priority)) {
+            state.queue.push(&who.0, priority, question);
+            self.work.notify_one();
         }
-        state.queue.push(&who.0, priority, question.clone());
-        state
-            .waiting
-            .insert(question, Waiting { credentials, resources: HashSet::from([who.clone()]), since });
-        drop(state);
-        self.work.notify_one();
     }
 
     /// Asks until the process ends.
     pub async fn run(self: Arc<Self>) {
         loop {
             match self.next(Timestamp::now()) {
-                Next::Ask { namespace, question, credentials, since } => {
+                Next::Ask(turn) => {
                     let prober = self.clone();
-                    tokio::spawn(async move { prober.put(namespace, question, credentials, since).await });
+                    tokio::spawn(async move { prober.put(*turn).await });
                 }
                 Next::Postpone(resources) => self.announce(&resources),
                 Next::Wait => self.work.notified().await,
@@ -165,25 +163,31 @@ impl EndpointProber {
             return Next::Wait;
         }
         let has_room = |namespace: &str| in_flight.get(namespace).is_none_or(|&some| some < IN_FLIGHT_OF_ONE);
-        let Some((namespace, question)) = state.queue.pop(has_room) else { return Next::Wait };
-        let is_limited = state.limits.of(question.token(), now).is_some();
-        if is_limited || state.breaker.try_acquire(now).is_err() {
-            return Next::Postpone(
-                state.waiting.remove(&question).map(|it| it.resources).unwrap_or_default(),
-            );
+        loop {
+            let Some((namespace, question)) = state.queue.pop(has_room) else { return Next::Wait };
+            // It may have been asked in another namespace's turn.
+            let Some(waiting) = state.waiting.get_mut(&question).filter(|waiting| !waiting.is_in_flight)
+            else {
+                continue;
+            };
+            let is_limited = state.limits.of(question.token(), now).is_some();
+            if is_limited || state.breaker.try_acquire(now).is_err() {
+                let postponed = state.waiting.remove(&question);
+                return Next::Postpone(postponed.map(|waiting| waiting.resources).unwrap_or_default());
+            }
+            waiting.is_in_flight = true;
+            let (asker, since) = (waiting.asker.clone(), waiting.since);
+            *state.in_flight.entry(namespace.clone()).or_default() += 1;
+            return Next::Ask(Box::new(Turn { namespace, question, asker, since }));
         }
-        let Some(Waiting { credentials, since, .. }) = state.waiting.get(&question) else {
-            return Next::Wait;
-        };
-        let (credentials, since) = (credentials.clone(), *since);
-        *state.in_flight.entry(namespace.clone()).or_default() += 1;
-        Next::Ask { namespace, question, credentials, since }
     }
 
-    async fn put(&self, namespace: String, question: Question, credentials: Credentials, since: Timestamp) {
+    async fn put(&self, turn: Turn) {
+        let Turn { namespace, question, asker, since } = turn;
         let asked_at = since.max(Timestamp::now());
-        let token = credentials.token.as_ref();
-        let preflight = hub::preflight(&self.hub, &question.to_the_hub(token, &credentials.record)).await;
+        let Asker { token, record, listed } = &asker;
+        let known = listed.as_ref().and_then(|answer| answer.snapshot.as_ref());
+        let preflight = hub::preflight(&self.hub, &question.to_the_hub(token.as_ref(), record, known)).await;
         let answered_at = asked_at.max(Timestamp::now());
         let answer = Answer { preflight: Arc::new(preflight), asked_at, answered_at };
         let resources = self.settle(&namespace, question, answer);
@@ -204,7 +208,9 @@ impl EndpointProber {
         }
         let (preflight, now) = (&answer.preflight, answer.answered_at);
         match (preflight.concern, preflight.obstacle()) {
-            (Concern::Endpoint, Some(verdict)) => state.breaker.record_failure(namespace, verdict, now),
+            (Concern::Endpoint, Some(verdict)) => {
+                state.breaker.record_failure(namespace, question.repo(), verdict, now);
+            }
             (Concern::Token, Some(verdict)) => {
                 state.limits.record(question.token(), verdict, preflight.retry_after, now);
                 state.breaker.record_answer();
@@ -217,7 +223,7 @@ impl EndpointProber {
         resources
     }
 
-    /// Where only one namespace sees failures, a call that is about no repo tells whether it is the endpoint.
+    /// Where only one namespace or one repo sees failures, a call that is about no repo shows whether it is the endpoint.
     async fn resolve_doubt(&self) {
         {
             let mut state = self.locked();
@@ -240,6 +246,13 @@ impl EndpointProber {
 
     fn locked(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiting {
+    fn new(asker: Asker, since: Timestamp) -> Self {
+        let (lines, resources) = (HashSet::new(), HashSet::new());
+        Self { asker, lines, is_in_flight: false, resources, since }
     }
 }
 

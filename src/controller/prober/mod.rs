@@ -24,12 +24,12 @@ use kube::ResourceExt as _;
 use tokio::task::JoinSet;
 
 use self::{
-    endpoint::{Credentials, EndpointProber},
+    endpoint::{Asker, EndpointProber},
     listeners::Listeners,
     pause::Pause,
     question::Question,
     queue::Priority,
-    report::{CachedReport, Inputs},
+    report::{CachedReport, Entry, Inputs},
 };
 use super::{
     PreflightError,
@@ -41,7 +41,7 @@ use super::{
 };
 use crate::{
     api::ModelCache,
-    hub::{Endpoint, Hub, Preflight, TokenRecord},
+    hub::{Endpoint, Hub, Token, TokenRecord},
     reason::Verdict,
 };
 
@@ -71,7 +71,7 @@ pub struct Prober {
     endpoints: Vec<Endpoint>,
     /// In the same order.
     probers: Vec<Arc<EndpointProber>>,
-    reports: Mutex<HashMap<Key, CachedReport>>,
+    entries: Mutex<HashMap<Key, Entry>>,
     /// By Secret: its version, and what is known of its token.
     tokens: Mutex<HashMap<Key, (String, Arc<TokenRecord>)>>,
     listeners: Arc<Listeners>,
@@ -92,7 +92,7 @@ impl Prober {
         Ok(Self {
             endpoints: endpoints.to_vec(),
             probers,
-            reports: Mutex::default(),
+            entries: Mutex::default(),
             tokens: Mutex::default(),
             listeners,
             _dispatchers: dispatchers,
@@ -121,41 +121,37 @@ impl Prober {
         }
         let key = key(cache, &cache.name_any());
         let inputs = Inputs::of(seen);
-        let known = locked(&self.reports).get(&key).cloned();
-        // What has changed, or is asked for by a person, wants an answer of its own time.
-        let (before, since) = match known {
-            Some(report) if report.inputs == inputs => {
-                let since = backoff::after(report.asked_at, Duration::from_nanos(1));
-                (Some(report), since)
-            }
-            Some(_) => (None, now),
-            None => {
-                let endpoint = prober.hub().endpoint();
-                (CachedReport::earlier(cache, &inputs, endpoint, now), now - FRESH)
-            }
-        };
-        if let Some(report) = before.as_ref().filter(|report| report.next > now && report.is_about(cache)) {
+        let mut entries = locked(&self.entries);
+        let entry = entries.entry(key.clone()).or_insert_with(|| Entry {
+            report: CachedReport::earlier(cache, prober.hub().endpoint(), now),
+            ..Entry::new(inputs.clone(), now - FRESH)
+        });
+        // What has changed, or is asked for by a person, needs an answer of its own time.
+        if entry.inputs != inputs {
+            *entry = Entry::new(inputs, now);
+        }
+        let about_it = entry.report.as_ref().filter(|report| report.is_about(cache));
+        if let Some(report) = about_it.filter(|report| report.next > now) {
             return Report::Known(report.told(report.next), until(report.next, now));
         }
         let token = seen.secret.token();
-        let question = Question::new(&wanted, pin::pinned(cache), token.map(|token| token.fingerprint()));
-        if let Some(answer) = prober.answer(&question, since) {
-            let checked = answered(wanted, prober.hub().endpoint(), &answer.preflight);
-            let (asked_at, answered_at) = (answer.asked_at, answer.answered_at);
-            let report = CachedReport::next(before, inputs, checked, asked_at, answered_at, cache);
-            let told = Report::Known(report.told(report.next), until(report.next, now));
-            locked(&self.reports).insert(key, report);
-            return told;
+        let question = Question::new(&wanted, pin::pinned(cache), token.map(Token::fingerprint));
+        if let Some(answer) = prober.answer(&question, entry.since) {
+            let endpoint = prober.hub().endpoint().clone();
+            let checked = AccessReport::answered(wanted, endpoint, (*answer.preflight).clone());
+            let report = entry.add(&answer, checked, cache);
+            return Report::Known(report.told(report.next), until(report.next, now));
         }
         if let Some(pause) = prober.pause(question.token(), now) {
             let wait = until(pause.until, now) + backoff::spread(&key.1);
-            let known = before.map(|report| report.told(pause.until));
+            let known = entry.report.as_ref().map(|report| report.told(pause.until));
             return Report::Known(known.unwrap_or_else(|| postponed(wanted, &seen.secret, &pause)), wait);
         }
-        let priority = if before.is_some() { Priority::Refresh } else { Priority::First };
-        let credentials = Credentials { token: token.cloned(), record: self.record(cache, &seen.secret) };
-        prober.ask(&key, question, credentials, priority, since.max(now));
-        match before.filter(|report| report.is_about(cache)) {
+        let priority = if entry.report.is_some() { Priority::Refresh } else { Priority::First };
+        let record = self.record(cache, &seen.secret);
+        let asker = Asker { token: token.cloned(), record, listed: entry.listed.clone() };
+        prober.ask(&key, question, asker, priority, entry.since.max(now));
+        match about_it {
             Some(report) => Report::Refreshing(report.told(report.next), ASKING),
             None => Report::Pending(ASKING),
         }
@@ -169,7 +165,7 @@ impl Prober {
     /// Drops what is known of a ModelCache that is gone.
     pub fn forget(&self, namespace: &str, name: &str) {
         let key = (namespace.to_owned(), name.to_owned());
-        locked(&self.reports).remove(&key);
+        locked(&self.entries).remove(&key);
     }
 
     fn prober(&self, cache: &ModelCache) -> Result<&Arc<EndpointProber>, Verdict> {
@@ -192,10 +188,6 @@ impl Prober {
 
 fn locked<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
     value.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn answered(wanted: Wanted, endpoint: &Endpoint, preflight: &Preflight) -> AccessReport {
-    AccessReport::answered(wanted, endpoint.clone(), preflight.clone())
 }
 
 /// The answer where nothing is known yet, and nobody may ask now.

@@ -2,7 +2,7 @@
 
 use crate::{
     controller::source::Wanted,
-    hub::{self, Commit, Fingerprint, Patterns, Repo, Revision, Token, TokenRecord},
+    hub::{self, Commit, Fingerprint, Patterns, Repo, Revision, Snapshot, Token, TokenRecord},
 };
 
 /// A question, and who asks it.
@@ -30,9 +30,20 @@ impl Question {
         self.token
     }
 
-    /// As the Hub is asked. The token is that of the fingerprint.
+    /// The repo.
     #[must_use]
-    pub fn to_the_hub<'a>(&'a self, token: Option<&'a Token>, record: &'a TokenRecord) -> hub::Question<'a> {
+    pub const fn repo(&self) -> &Repo {
+        &self.repo
+    }
+
+    /// As the Hub is asked. The token is that of the fingerprint; `known` is an earlier snapshot for the same source.
+    #[must_use]
+    pub fn to_the_hub<'a>(
+        &'a self,
+        token: Option<&'a Token>,
+        record: &'a TokenRecord,
+        known: Option<&'a Snapshot>,
+    ) -> hub::Question<'a> {
         hub::Question {
             repo: &self.repo,
             revision: &self.revision,
@@ -41,6 +52,7 @@ impl Question {
             followed: self.followed.as_ref(),
             token,
             record,
+            known,
             files: false,
             confirm: true,
         }

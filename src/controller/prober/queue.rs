@@ -6,7 +6,7 @@ use std::collections::{HashMap, VecDeque};
 const REFRESH_ONE_IN: u32 = 4;
 
 /// What a question is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Priority {
     /// Nothing is known yet.
     First,

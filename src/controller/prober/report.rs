@@ -1,14 +1,15 @@
 //! What is known of one ModelCache from the Hub, when it is asked again, and when an answer is believed. Pure.
 
-use std::{mem, time::Duration};
+use std::{mem, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 
+use super::endpoint::Answer;
 use crate::{
     api::{ModelCache, Source},
     controller::{access::AccessReport, backoff, observation::Observation, pin},
-    hub::Endpoint,
+    hub::{Endpoint, Preflight},
     reason::Remedy,
 };
 
@@ -42,15 +43,42 @@ impl Inputs {
     }
 }
 
+/// What is known for one ModelCache as it is now.
+#[derive(Debug)]
+pub struct Entry {
+    /// What an answer depends on.
+    pub inputs: Inputs,
+    /// The answer has to be at least as new.
+    pub since: Timestamp,
+    /// The last answer.
+    pub report: Option<CachedReport>,
+    /// The last one with a snapshot.
+    pub listed: Option<Arc<Preflight>>,
+}
+
+impl Entry {
+    /// Nothing is known for these inputs.
+    #[must_use]
+    pub const fn new(inputs: Inputs, since: Timestamp) -> Self {
+        Self { inputs, since, report: None, listed: None }
+    }
+
+    /// Takes an answer in; `checked` is what it means to this ModelCache.
+    pub fn add(&mut self, answer: &Answer, checked: AccessReport, cache: &ModelCache) -> &CachedReport {
+        self.since = backoff::after(answer.asked_at, Duration::from_nanos(1));
+        if answer.preflight.snapshot.is_some() {
+            self.listed = Some(answer.preflight.clone());
+        }
+        let report = CachedReport::next(self.report.take(), checked, answer.answered_at, cache);
+        self.report.insert(report)
+    }
+}
+
 /// The last answer.
 #[derive(Clone, Debug)]
 pub struct CachedReport {
-    /// What it was an answer to.
-    pub inputs: Inputs,
     /// What it said.
     pub checked: AccessReport,
-    /// When the Hub was asked.
-    pub asked_at: Timestamp,
     /// When to ask again.
     pub next: Timestamp,
     /// How often in a row the answer was not a plain yes.
@@ -72,24 +100,16 @@ impl CachedReport {
 
     /// What an earlier process knew, so that a new one does not believe a single refusal either. It asks at once.
     #[must_use]
-    pub fn earlier(cache: &ModelCache, inputs: &Inputs, endpoint: &Endpoint, now: Timestamp) -> Option<Self> {
+    pub fn earlier(cache: &ModelCache, endpoint: &Endpoint, now: Timestamp) -> Option<Self> {
         let checked = AccessReport::earlier(cache, endpoint)?;
-        Some(Self {
-            inputs: inputs.clone(),
-            checked,
-            asked_at: Timestamp::UNIX_EPOCH,
-            next: now,
-            failures: 0,
-            was_good: true,
-            is_doubted: false,
-        })
+        Some(Self { checked, next: now, failures: 0, was_good: true, is_doubted: false })
     }
 
     /// The answer as it is told: it is kept without the time of the next question, which others move.
     #[must_use]
     pub fn told(&self, next: Timestamp) -> AccessReport {
         let mut checked = self.checked.clone();
-        for verdict in &mut checked.verdicts {
+        for verdict in checked.conditions_mut() {
             verdict.message = backoff::with_time(mem::take(&mut verdict.message), verdict.reason, next);
         }
         checked
@@ -99,9 +119,7 @@ impl CachedReport {
     #[must_use]
     pub fn next(
         before: Option<Self>,
-        inputs: Inputs,
         answer: AccessReport,
-        asked_at: Timestamp,
         answered_at: Timestamp,
         cache: &ModelCache,
     ) -> Self {
@@ -111,7 +129,7 @@ impl CachedReport {
             before.clone().filter(|report| was_good && !report.is_doubted && remedy == Remedy::Person)
         {
             let next = backoff::after(answered_at, SECOND_OPINION);
-            return Self { asked_at, next, is_doubted: true, ..before };
+            return Self { next, is_doubted: true, ..before };
         }
         let was_good = match remedy {
             Remedy::None => true,
@@ -123,6 +141,6 @@ impl CachedReport {
         let interval = cache.spec.interval.duration();
         let pause = backoff::hub(remedy, failures, answer.retry_after, interval, &cache.name_any());
         let next = backoff::after(answered_at, pause);
-        Self { inputs, checked: answer, asked_at, next, failures, was_good, is_doubted: false }
+        Self { checked: answer, next, failures, was_good, is_doubted: false }
     }
 }

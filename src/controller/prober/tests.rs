@@ -1,6 +1,7 @@
-//! What is kept of the answers, when they are believed, and who waits for whom.
+//! What is kept of the answers, and when they are believed.
 
-use std::time::Instant;
+mod fairness;
+mod sharing;
 
 use futures::{StreamExt as _, future::join_all};
 use pretty_assertions::assert_eq;
@@ -16,8 +17,7 @@ use crate::{
 const HOUR: Duration = Duration::from_secs(3600);
 
 fn next(before: Option<CachedReport>, answer: AccessReport, now: i64) -> CachedReport {
-    let inputs = Inputs::of(&seen(cache()));
-    CachedReport::next(before, inputs, answer, at(now), at(now), &cache())
+    CachedReport::next(before, answer, at(now), &cache())
 }
 
 fn pause(report: &CachedReport, now: i64) -> u64 {
@@ -44,6 +44,28 @@ fn of(namespace: &str, name: &str, repo: &str) -> Observation {
     cache.metadata.name = Some(name.to_owned());
     repo.clone_into(&mut cache.spec.source.repo);
     seen(cache)
+}
+
+fn start(hubs: &[&StandinHub]) -> Prober {
+    let endpoints: Vec<_> = hubs.iter().map(|hub| hub.url().parse().unwrap()).collect();
+    Prober::start(&endpoints).unwrap()
+}
+
+/// What is observed of a ModelCache with a token.
+fn with(token: &str, cache: ModelCache) -> Observation {
+    Observation {
+        secret: SecretState::Present(token.parse().unwrap(), "1".to_owned()),
+        ..seen(with_token(cache))
+    }
+}
+
+fn tiny(id: &str) -> Repo {
+    Repo::model(id).file("config.json", "{}").branch("main")
+}
+
+/// Reports for each, all at one time.
+async fn all(prober: &Prober, crowd: &[Observation], now: Timestamp) -> Vec<AccessReport> {
+    join_all(crowd.iter().map(async |seen| settled(prober, seen, now).await.0)).await
 }
 
 #[test]
@@ -73,17 +95,16 @@ fn an_outage_in_between_does_not_make_one_refusal_believable() {
     let good = next(None, granted(&cache()), 0);
     let outage = next(Some(good), refused(&cache(), Reason::HubUnreachable), 10);
     let first = next(Some(outage), refused(&cache(), Reason::TokenInvalid), 20);
-    assert_eq!(first.checked.verdicts[1].reason, Reason::HubUnreachable);
+    assert_eq!(first.checked.authorized.reason, Reason::HubUnreachable);
     let second = next(Some(first), refused(&cache(), Reason::TokenInvalid), 40);
-    assert_eq!(second.checked.verdicts[1].reason, Reason::TokenInvalid);
+    assert_eq!(second.checked.authorized.reason, Reason::TokenInvalid);
 }
 
 #[test]
 fn a_new_process_reads_from_the_resource_that_the_answer_was_good() {
     let (seen, granted) = bound(cache());
     let told = |checked| (*looked(seen.clone(), checked, at(0)).cache).clone();
-    let earlier =
-        |cache: &ModelCache| CachedReport::earlier(cache, &Inputs::of(&seen.clone()), &endpoint(), at(5));
+    let earlier = |cache: &ModelCache| CachedReport::earlier(cache, &endpoint(), at(5));
     let good = told(&granted);
     let report = earlier(&good).unwrap();
     assert_eq!(report.checked, AccessReport { snapshot: None, ..granted.clone() });
@@ -116,18 +137,16 @@ fn requests(hub: &StandinHub, path: &str) -> usize {
 async fn a_good_token_that_is_refused_without_words_is_bad_after_two_refusals_in_two_processes_too() {
     let hub = StandinHub::start().await;
     hub.user("alice").token("hf_alice");
-    hub.add(Repo::model("acme/tiny").file("config.json", "{}").branch("main"));
-    let connect = || Prober::start(&[hub.url().parse().unwrap()]).unwrap();
-    let mut seen = seen(with_token(cache()));
-    seen.secret = SecretState::Present("hf_alice".parse().unwrap(), "1".to_owned());
-    let prober = connect();
+    hub.add(tiny("acme/tiny"));
+    let seen = with("hf_alice", cache());
+    let prober = start(&[&hub]);
     let (good, interval) = settled(&prober, &seen, Timestamp::now()).await;
     assert!(good.granted() && interval >= HOUR);
     assert_eq!(requests(&hub, "/whoami-v2"), 1);
     let seen = looked(seen, &good, Timestamp::now());
 
     hub.fault(Fault::new(Harm::Status(401)));
-    for (prober, asked) in [(prober, 1), (connect(), 2)] {
+    for (prober, asked) in [(prober, 1), (start(&[&hub]), 2)] {
         let later = Timestamp::now() + 2 * HOUR;
         let (doubted, pause) = settled(&prober, &seen, later).await;
         assert!(doubted.granted() && pause <= SECOND_OPINION, "{doubted:?}");
@@ -141,8 +160,8 @@ async fn a_good_token_that_is_refused_without_words_is_bad_after_two_refusals_in
 async fn a_job_that_is_refused_makes_the_operator_ask_too() {
     let hub = StandinHub::start().await;
     hub.user("alice").token("hf_alice");
-    hub.add(Repo::model("acme/tiny").file("config.json", "{}").branch("main"));
-    let prober = Prober::start(&[hub.url().parse().unwrap()]).unwrap();
+    hub.add(tiny("acme/tiny"));
+    let prober = start(&[&hub]);
     let (mut seen, _) = bound(with_token(cache()));
     seen.secret = SecretState::Present("hf_alice".parse().unwrap(), "1".to_owned());
     let (good, _) = settled(&prober, &seen, Timestamp::now()).await;
@@ -161,152 +180,21 @@ async fn a_job_that_is_refused_makes_the_operator_ask_too() {
     assert_eq!(hub.requests().len(), asked, "once for each Job");
 }
 
-/// So many new ModelCaches of as many namespaces, each of a repo of its own.
-fn crowd(number: usize) -> Vec<Observation> {
-    let of_number = |n| of(&format!("team-{n}"), &format!("cache-{n}"), &format!("acme/tiny-{n}"));
-    (0..number).map(of_number).collect()
-}
-
-async fn all(prober: &Prober, crowd: &[Observation]) -> Vec<AccessReport> {
-    let look = async |seen: &Observation| settled(prober, seen, Timestamp::now()).await.0;
-    join_all(crowd.iter().map(look)).await
-}
-
-fn tiny(id: &str) -> Repo {
-    Repo::model(id).file("config.json", "{}").branch("main")
-}
-
+/// The spec changes, and time goes on until the answer to the new one is taken.
 #[tokio::test]
-async fn all_wait_together_for_a_hub_that_is_down_or_asks_those_without_a_token_to_wait() {
-    let crowd = crowd(60);
-    for (harm, reason) in
-        [(Harm::RateLimit(1), Reason::RateLimited), (Harm::Status(500), Reason::HubUnreachable)]
-    {
-        let hub = StandinHub::start().await;
-        for seen in &crowd {
-            hub.add(tiny(&seen.cache.spec.source.repo));
-        }
-        hub.fault(Fault::new(harm));
-        let prober = Prober::start(&[hub.url().parse().unwrap()]).unwrap();
-        for checked in &all(&prober, &crowd).await {
-            let first = checked.first_unmet().unwrap();
-            assert_eq!((first.topic, first.reason), (Topic::Authorized, reason));
-            assert!(first.message.contains("The next attempt is at"), "{}", first.message);
-        }
-        let asked = |hub: &StandinHub| hub.requests().len();
-        let first = asked(&hub);
-        assert!(first <= 4 * 16, "{first} requests");
-        all(&prober, &crowd).await;
-        assert!(asked(&hub) <= first + 4, "{} requests more", asked(&hub) - first);
-
-        hub.clear_faults();
-        let begun = Instant::now();
-        while !settled(&prober, &crowd[50], Timestamp::now()).await.0.granted() {
-            assert!(begun.elapsed() < Duration::from_secs(60), "it never asks again");
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-    }
-}
-
-#[tokio::test]
-async fn one_answer_serves_all_who_ask_the_same() {
-    /// Access, revision, listing, and a byte of a file, to which the Hub redirects.
-    const EACH: usize = 5;
+async fn an_answer_to_a_changed_spec_is_taken_when_it_has_come() {
     let hub = StandinHub::start().await;
     hub.add(tiny("acme/tiny"));
     hub.add(tiny("acme/other"));
-    let prober = Prober::start(&[hub.url().parse().unwrap()]).unwrap();
-    let same: Vec<_> =
-        (0..50).map(|n| of(&format!("team-{}", n % 5), &format!("cache-{n}"), "acme/tiny")).collect();
-    for checked in all(&prober, &same).await {
-        assert!(checked.granted(), "{checked:?}");
-    }
-    assert_eq!(hub.requests().len(), EACH);
+    let prober = start(&[&hub]);
+    let before = of("team", "tiny", "acme/tiny");
+    settled(&prober, &before, Timestamp::now()).await;
 
-    // At the next interval the first one asks for all again; what a person asks for is asked for at once.
-    let later = Timestamp::now() + 2 * HOUR;
-    for seen in &same {
-        assert!(settled(&prober, seen, later).await.0.granted());
-    }
-    assert_eq!(hub.requests().len(), 2 * EACH);
-    let mut urged = (*same[0].cache).clone();
-    urged.annotations_mut().insert(api::ANNOTATION_RECONCILE_AT.to_owned(), "1".to_owned());
-    let urged = Observation { cache: Arc::new(urged), ..same[0].clone() };
-    settled(&prober, &urged, later + Duration::from_secs(1)).await;
-    assert_eq!(hub.requests().len(), 3 * EACH);
-    settled(&prober, &of("team-0", "other", "acme/other"), later).await;
-    assert_eq!(hub.requests().len(), 4 * EACH);
-}
-
-#[tokio::test]
-async fn one_who_is_asked_to_wait_keeps_no_other_waiting() {
-    let hub = StandinHub::start().await;
-    hub.user("alice").token("hf_alice");
-    hub.add(tiny("acme/tiny"));
-    let prober = Prober::start(&[hub.url().parse().unwrap()]).unwrap();
-    hub.fault(Fault::new(Harm::RateLimit(3600)));
-    let (limited, _) = settled(&prober, &of("team", "tiny", "acme/tiny"), Timestamp::now()).await;
-    assert_eq!(limited.first_unmet().unwrap().reason, Reason::RateLimited);
-    hub.clear_faults();
-    let mut seen = seen(with_token(cache()));
-    seen.secret = SecretState::Present("hf_alice".parse().unwrap(), "1".to_owned());
-    let (granted, _) = settled(&prober, &seen, Timestamp::now()).await;
-    assert!(granted.granted(), "{granted:?}");
-}
-
-#[tokio::test]
-async fn a_limit_of_whoami_is_no_limit_of_the_repos() {
-    let hub = StandinHub::start().await;
-    hub.user("alice").token("hf_alice");
-    hub.add(tiny("acme/tiny"));
-    hub.fault(Fault::new(Harm::RateLimit(3600)).path("whoami-v2"));
-    let prober = Prober::start(&[hub.url().parse().unwrap()]).unwrap();
-    let mut seen = seen(with_token(cache()));
-    seen.secret = SecretState::Present("hf_alice".parse().unwrap(), "1".to_owned());
-    let (checked, pause) = settled(&prober, &seen, Timestamp::now()).await;
-    assert_eq!(checked.verdicts[0].reason, Reason::TokenUnconfirmed);
-    assert!(checked.verdicts[1].holds() && checked.verdicts[2].holds(), "{checked:?}");
-    assert!(pause >= HOUR, "{pause:?}");
-    assert_eq!(requests(&hub, "/whoami-v2"), 1);
-    settled(&prober, &seen, Timestamp::now() + 2 * HOUR).await;
-    assert_eq!(requests(&hub, "/whoami-v2"), 1, "not before the time that it has named");
-}
-
-/// A thousand new ones of one tenant, or some whose answers do not come, are not in the way of another's first answer.
-#[tokio::test]
-async fn one_tenant_keeps_no_other_waiting() {
-    let hub = StandinHub::start().await;
-    let slow = StandinHub::start().await;
-    hub.add(tiny("acme/tiny"));
-    hub.fault(Fault::new(Harm::Late(100)));
-    for n in 0..1000 {
-        hub.add(tiny(&format!("flood/repo-{n}")));
-    }
-    for n in 0..12 {
-        hub.add(tiny(&format!("slow/repo-{n}")));
-    }
-    hub.fault(Fault::new(Harm::Late(20_000)).path("slow/"));
-    slow.fault(Fault::new(Harm::Hang));
-    let endpoints = [hub.url().parse().unwrap(), slow.url().parse().unwrap()];
-    let prober = Prober::start(&endpoints).unwrap();
-    for n in 0..12 {
-        assert!(matches!(
-            prober.report(&of("slow", &format!("slow-{n}"), &format!("slow/repo-{n}")), Timestamp::now()),
-            Report::Pending(_)
-        ));
-    }
-    for n in 0..1000 {
-        prober.report(&of("flood", &format!("cache-{n}"), &format!("flood/repo-{n}")), Timestamp::now());
-    }
-    for n in 0..50 {
-        let mut hung = (*of("hung", &format!("cache-{n}"), "acme/hung").cache).clone();
-        hung.spec.source.endpoint = Some(slow.url().to_owned());
-        prober.report(&seen(hung), Timestamp::now());
-    }
-    let begun = Instant::now();
-    let (granted, _) = settled(&prober, &of("other", "tiny", "acme/tiny"), Timestamp::now()).await;
-    assert!(granted.granted(), "{granted:?}");
-    let before = |request: &standin_hub::Request| request.path.contains("flood/");
-    let asked = hub.requests().iter().filter(|request| before(request)).count();
-    assert!(asked < 200, "{asked} requests of the flood came before it, in {:?}", begun.elapsed());
+    let mut answered = Box::pin(prober.answered(None));
+    let changed = of("team", "tiny", "acme/other");
+    assert!(matches!(prober.report(&changed, Timestamp::now()), Report::Pending(_)));
+    answered.next().await.unwrap();
+    assert!(
+        matches!(prober.report(&changed, Timestamp::now()), Report::Known(checked, _) if checked.granted())
+    );
 }

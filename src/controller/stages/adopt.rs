@@ -132,7 +132,8 @@ fn is_older_than_us(on: &OnClaim<'_>) -> bool {
 
 /// Nothing can come from the Hub.
 fn is_out_of_reach(access: &AccessReport) -> bool {
-    access.first_unmet().is_some_and(|verdict| verdict.reason == Reason::HubUnreachable)
+    let unavailable = |reason| matches!(reason, Reason::HubUnreachable | Reason::InvalidResponse);
+    access.first_unmet().is_some_and(|verdict| unavailable(verdict.reason))
 }
 
 /// An interval after the last answer, or because the user asks.

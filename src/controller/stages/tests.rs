@@ -24,7 +24,7 @@ use kube::ResourceExt;
 const IMAGE: &str = "image";
 
 fn reason(seen: &observation::Observation, checked: &access::AccessReport, now: i64) -> Reason {
-    planned(&seen, checked, IMAGE, at(now)).downloaded.reason
+    planned(seen, checked, IMAGE, at(now)).downloaded.reason
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn the_name_of_a_job_depends_on_what_it_downloads_and_on_nothing_else() {
     let (mut seen, checked) = bound(cache());
     let name = |seen: &observation::Observation, image: &str| {
         let checked = granted(&seen.cache);
-        planned(&seen, &checked, image, at(0)).job.unwrap().name_any()
+        planned(seen, &checked, image, at(0)).job.unwrap().name_any()
     };
     let first = name(&seen, "one");
     assert_eq!(first, name(&seen, "two"), "an upgrade of the operator downloads nothing again");
@@ -222,7 +222,7 @@ fn what_a_person_does_starts_the_next_attempt_at_once() {
     let job = next_job(&seen, &checked, at(0));
     let failed = |report: &str| vec![ended(job.clone(), "Failed", Some(report), at(10))];
     let attempt = |seen: &observation::Observation| {
-        planned(&seen, &checked, IMAGE, at(11)).job.map(|job| job.labels()[api::LABEL_ATTEMPT].clone())
+        planned(seen, &checked, IMAGE, at(11)).job.map(|job| job.labels()[api::LABEL_ATTEMPT].clone())
     };
     seen.attempts = failed(&report("OutOfMemory"));
     assert_eq!(attempt(&seen), None);
@@ -263,7 +263,7 @@ fn a_job_that_waits_follows_the_claim_and_a_failed_one_keeps_its_pause() {
     assert_eq!(template.affinity, Some(seen.place.as_ref().unwrap().affinity()));
     assert_eq!(template.tolerations, Some(seen.place.as_ref().unwrap().tolerations.clone()));
     let attempt = |seen: &observation::Observation| {
-        planned(&seen, &checked, IMAGE, at(11)).job.map(|job| job.labels()[api::LABEL_ATTEMPT].clone())
+        planned(seen, &checked, IMAGE, at(11)).job.map(|job| job.labels()[api::LABEL_ATTEMPT].clone())
     };
 
     let waits = |node: Option<&str>| {
@@ -378,7 +378,7 @@ fn two_that_want_one_ref_at_two_commits_conflict_and_the_older_wins() {
     seen.neighbours = vec![Neighbour { is_coming: false, ..neighbour(-10, &other) }];
     assert_eq!(reason(&seen, &checked, 0), Reason::JobPending, "one that waits for a person keeps nobody");
     seen.neighbours = vec![neighbour(-10, &other)];
-    let message = |seen: &observation::Observation| planned(&seen, &checked, IMAGE, at(0)).downloaded.message;
+    let message = |seen: &observation::Observation| planned(seen, &checked, IMAGE, at(0)).downloaded.message;
     assert!(message(&seen).contains(&format!("at commit {other}. Give this one the same revision, or")));
     let source = &mut std::sync::Arc::make_mut(&mut seen.cache).spec.source;
     (source.revision, source.aliases) = ("v2".to_owned(), vec!["main".to_owned()]);

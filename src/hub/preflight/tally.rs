@@ -38,9 +38,10 @@ pub(super) struct Wanted {
     pub proof: Option<Proof>,
 }
 
-/// A file whose being given proves access.
-pub(super) struct Proof {
-    pub file: RepoFile,
+/// A file that proves access by being served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proof {
+    file: RepoFile,
     rank: Rank,
 }
 
@@ -49,6 +50,10 @@ pub(super) struct Proof {
 type Rank = (bool, bool, u64);
 
 impl Proof {
+    pub(super) const fn file(&self) -> &RepoFile {
+        &self.file
+    }
+
     /// Whether everybody gets it, so that it proves nothing about who asks.
     pub(super) const fn is_open(&self) -> bool {
         self.rank.0
