@@ -69,7 +69,7 @@ fn built(cache: &ModelCache, kind: impl Fn(&Commit, &Endpoint, &JobParams<'_>) -
         bytes: Some(1),
         as_main: true,
     };
-    serde_json::to_value(errand(&commit, &endpoint, &order)).unwrap()
+    serde_json::to_value(kind(&commit, &endpoint, &order)).unwrap()
 }
 
 /// The same that downloads.
@@ -600,7 +600,7 @@ async fn what_the_operator_makes_is_taken() {
         let fetch = fetch(&cache);
         let recall = built(&cache, |_, _, order| {
             let revision = cache.spec.source.revision.parse().unwrap();
-            job::build(JobParams { kind: JobKind::Recall(&revision), place: None, ..*order })
+            job::build(JobParams { kind: JobKind::Inspect(&revision), place: None, ..*order })
         });
         let authority = include_str!("../hub_client/tls/ca.pem");
         let way = built(&cache, |commit, endpoint, order| {
