@@ -23,6 +23,8 @@ pub enum Topic {
     Downloaded,
     /// The answer to all of them; computed, never set by hand.
     Ready,
+    /// Is a complete, verified snapshot on the volume, of this spec or of one before it? Pods may start.
+    Available,
     /// Is there a newer commit than the one on the volume?
     UpdateAvailable,
     /// Is it on its way without anybody's help? There only while True.
@@ -41,6 +43,7 @@ impl Topic {
             Self::Resolved => "Resolved",
             Self::Downloaded => "Downloaded",
             Self::Ready => "Ready",
+            Self::Available => "Available",
             Self::UpdateAvailable => "UpdateAvailable",
             Self::Reconciling => "Reconciling",
             Self::Stalled => "Stalled",
@@ -246,6 +249,10 @@ reasons! {
     InvalidSpec: Person, USAGE;
     /// The model is complete and verified on the volume.
     Ready: None, OK;
+    /// A complete, verified snapshot is on the volume, and its refs name it.
+    Available: None, OK;
+    /// No complete snapshot is on the volume, or none is known.
+    NoSnapshot: Wait, FAILURE;
     /// The Hub has a newer commit than the one on the volume.
     NewCommit: None, OK;
 }
@@ -305,6 +312,7 @@ impl Reason {
             | Self::OutOfMemory
             | Self::Evicted => Topic::Downloaded,
             Self::InvalidSpec | Self::Ready => Topic::Ready,
+            Self::Available | Self::NoSnapshot => Topic::Available,
             Self::NewCommit => Topic::UpdateAvailable,
         })
     }

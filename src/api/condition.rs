@@ -15,8 +15,9 @@ use crate::{
 const MAX_MESSAGE: usize = 2_000;
 
 /// The order on the resource: the summary first, then in the order in which things are looked at.
-const ORDER: [Topic; 8] = [
+const ORDER: [Topic; 9] = [
     Topic::Ready,
+    Topic::Available,
     Topic::Reconciling,
     Topic::Stalled,
     Topic::Authenticated,

@@ -12,6 +12,9 @@ pub const LABEL_MOUNT: &str = "modelcache.internal/mount";
 /// Annotation on a pod: names of further ones on the same claim, with commas between them. A label value holds none.
 pub const ANNOTATION_ALSO_MOUNT: &str = "modelcache.internal/also-mount";
 
+/// Annotation on a pod: with the value `Ready` it waits for what the spec asks for now, and not for any complete snapshot.
+pub const ANNOTATION_WAIT_FOR: &str = "modelcache.internal/wait-for";
+
 /// The folder that libraries call `HF_HOME`, unless the pod says otherwise. It can be written; the cache in it cannot.
 pub const MOUNT_PATH: &str = "/modelcache";
 
@@ -90,6 +93,12 @@ impl ModelCache {
             None => self.claim_name(),
             Some(folder) => format!("{}/{folder}", self.claim_name()),
         }
+    }
+
+    /// Whether a complete, verified snapshot is on the volume, of this spec or of one before it.
+    #[must_use]
+    pub fn is_available(&self) -> bool {
+        condition::holds(self.conditions(), Topic::Available)
     }
 
     /// Whether a pod finds what the spec asks for. By content and not by generation: a change that needs no further file keeps

@@ -11,12 +11,16 @@ use crate::{
 };
 
 /// What each condition asks, in the order in which they are answered.
-const TOPICS: [(Topic, &str); 6] = [
+const TOPICS: [(Topic, &str); 7] = [
     (Topic::Authenticated, "Is the token one that the Hub knows?"),
     (Topic::Authorized, "May the token's account read this repo?"),
     (Topic::Resolved, "Is there such a revision, with files that match the patterns?"),
     (Topic::Downloaded, "Are the files on the volume, complete and verified?"),
     (Topic::Ready, "All of the above. The reason is that of the first condition that is not True."),
+    (
+        Topic::Available,
+        "Is a complete, verified snapshot on the volume, of this spec or of one before it? Pods with the label start once it is True.",
+    ),
     (Topic::UpdateAvailable, "Is there a newer commit than the one on the volume?"),
 ];
 

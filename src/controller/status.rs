@@ -56,6 +56,7 @@ fn verdicts(
 ) -> (Vec<Verdict>, Option<Furthest>) {
     let mut all = access.conditions().map(Clone::clone).to_vec();
     all.push(applied.downloaded.clone());
+    all.push(available(applied.cached.as_ref()));
     let Some((obstacle, help)) = obstacle(access, applied) else {
         let message = format!("{}{remarks}", applied.downloaded.message);
         all.push(Verdict::yes(Topic::Ready, Reason::Ready, message));
@@ -72,6 +73,17 @@ fn verdicts(
     // False and not Unknown even where the cause is an outage: without the data it is not ready, that much is known.
     all.push(Verdict { topic: Topic::Ready, status: Answer::False, ..obstacle });
     (all, Some(furthest))
+}
+
+/// Whether pods can start: by what is on the volume alone. An earlier snapshot serves them while the next one is on its way.
+fn available(cached: Option<&Cached>) -> Verdict {
+    let Some(cached) = cached else {
+        let message = "No complete snapshot is on the volume. Ready says why.";
+        return Verdict::no(Topic::Available, Reason::NoSnapshot, message);
+    };
+    let Cached { short_commit, revision, claim_name, .. } = cached;
+    let message = format!("Commit {short_commit} ({revision}) can be loaded from the claim {claim_name}.");
+    Verdict::yes(Topic::Available, Reason::Available, message)
 }
 
 /// What stands in the way, and who ends it. Ready follows the data: once they are complete, a revoked token or an outage

@@ -277,6 +277,14 @@ impl Reason {
                 "Install the newer version again, or change the field to a value that this version knows.",
             ),
             Self::Ready => good("`Downloaded` is True for the current spec."),
+            Self::Available => good(
+                "What was last recorded as complete is on the claim that the spec names. It stays True while another revision or further \
+                 files are on their way, and pods start with what is there.",
+            ),
+            Self::NoSnapshot => bad(
+                "Nothing was completed yet, or the claim is gone or another one than the snapshot was on.",
+                "See `Ready`, which says what keeps the model from the volume.",
+            ),
             Self::NewCommit => good(
                 "The branch or tag stands for another commit than the one on the volume. The volume stays as it is. To move on, set \
                  `spec.source.revision` to the new commit **and** put the branch into `spec.source.aliases`: without the alias, \

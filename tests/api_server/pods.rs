@@ -323,6 +323,29 @@ async fn a_change_that_needs_no_further_file_closes_no_gate() {
     }
 }
 
+/// During an update pods start with what is there; who needs what the spec asks for now says so.
+#[tokio::test]
+#[ignore = "needs a cluster: make test"]
+async fn an_earlier_snapshot_opens_the_gate_unless_the_pod_waits_for_ready() {
+    let server = Server::new().await;
+    server.known("llama", &json!({ "source": { "revision": "v2" } })).await;
+    let (any, newest) = (pod(&json!({})), pod(&annotated("wait-for", "Ready")));
+    let say = async |available: &str| {
+        let condition = json!({
+            "type": "Available", "status": available, "reason": "Available", "message": "",
+            "observedGeneration": 1, "lastTransitionTime": "2026-01-01T12:00:00Z",
+        });
+        server.apply_status("test", "llama", &json!({ "conditions": [condition] })).await;
+    };
+    say("True").await;
+    server.admit_so(&any, |made| made.gates.is_empty()).await;
+    assert_eq!(made(&server.admit(&newest).await.unwrap()).gates, ["modelcache.internal/llama"]);
+    say("False").await;
+    server.admit_so(&any, |made| !made.gates.is_empty()).await;
+    let refusal = server.admit(&pod(&annotated("wait-for", "ready"))).await.unwrap_err();
+    assert!(refusal.contains("wait-for is `ready`: it must be Available, Ready or not there"), "{refusal}");
+}
+
 /// There is no operator here at all: the claim and the status are what it would have left.
 #[tokio::test]
 #[ignore = "needs a cluster: make test"]

@@ -119,9 +119,14 @@ matchResources:
 {{- end }}
 {{- end }}
 
-{{/* CEL on `params`, a ModelCache: whether a pod finds what it asks for. The controller's `ModelCache::is_loadable` says the same. */}}
+{{/*
+CEL on `params`, a ModelCache, and `object`, a pod: whether the model is there as far as the pod needs it. The controller's
+`may_start` says the same.
+*/}}
 {{- define "modelcache.loadable" -}}
-has(params.status) && ((has(params.status.conditions) && params.status.conditions.exists(it, it.type == 'Ready'
+has(params.status) && ((has(params.status.conditions) && params.status.conditions.exists(it, it.type == 'Available'
+    && it.status == 'True') && object.metadata.?annotations[?'modelcache.internal/wait-for'].orValue('') != 'Ready')
+  || (has(params.status.conditions) && params.status.conditions.exists(it, it.type == 'Ready'
     && it.status == 'True' && it.observedGeneration == params.metadata.generation))
   || (has(params.status.cached) && params.status.cached.?revision.orValue('') == params.spec.source.revision
     && (params.status.cached.?include.orValue([]).size() == 0

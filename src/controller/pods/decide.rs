@@ -78,12 +78,18 @@ pub fn decide(pod: &Pod, name: &str, cache: Option<&ModelCache>, now: Timestamp)
     };
     let mounted = pod.annotations().get(&mount::mounted(name));
     if mounted == Some(&cache.place()) && has_volume(pod, Some(cache)) {
-        return if cache.is_loadable() { Step::Release } else { Step::Wait(not_ready(cache)) };
+        return if may_start(pod, cache) { Step::Release } else { Step::Wait(not_ready(cache)) };
     }
     if !is_made_again(pod) {
         return Step::Wait(too_early(pod, cache, mounted.map(String::as_str)));
     }
-    if cache.is_loadable() { Step::Remake(patience(pod, cache, now)) } else { Step::Wait(not_ready(cache)) }
+    if may_start(pod, cache) { Step::Remake(patience(pod, cache, now)) } else { Step::Wait(not_ready(cache)) }
+}
+
+/// Whether the model is there as far as the pod needs it. The admission policies say the same.
+fn may_start(pod: &Pod, cache: &ModelCache) -> bool {
+    let waits_for = pod.annotations().get(mount::ANNOTATION_WAIT_FOR).map(String::as_str);
+    cache.is_loadable() || (cache.is_available() && waits_for != Some(Topic::Ready.as_str()))
 }
 
 /// Whether the pod has a volume for the model; it is no matter which one where no ModelCache is known. The pod's own volume of our
@@ -266,14 +272,17 @@ mod tests {
     }
 
     #[test]
-    fn it_waits_while_the_spec_is_newer_than_the_answer() {
+    fn one_that_waits_for_ready_waits_while_the_spec_is_newer_than_the_answer() {
         let mut cache = ready();
         cache.metadata.generation = Some(2);
         cache.spec.source.aliases = vec!["stable".to_owned()];
         let step = decide(&injected("tiny"), "tiny", Some(&cache), at(20));
         assert_eq!(step, Step::Release, "no file can be missing");
         cache.spec.source.revision = "v2".to_owned();
-        let (reason, message) = note(decide(&injected("tiny"), "tiny", Some(&cache), at(20)));
+        let mut pod = injected("tiny");
+        assert_eq!(decide(&pod, "tiny", Some(&cache), at(20)), Step::Release, "it starts with what is there");
+        pod.annotations_mut().insert(mount::ANNOTATION_WAIT_FOR.to_owned(), "Ready".to_owned());
+        let (reason, message) = note(decide(&pod, "tiny", Some(&cache), at(20)));
         assert_eq!(reason, "NotChecked");
         assert!(message.contains("just been changed"), "{message}");
     }

@@ -92,7 +92,8 @@ struct Seen {
     uid: Option<String>,
     place: String,
     going: bool,
-    ready: bool,
+    available: bool,
+    loadable: bool,
     why: Option<String>,
 }
 
@@ -102,7 +103,8 @@ impl Seen {
             uid: cache.uid(),
             place: cache.place(),
             going: cache.metadata.deletion_timestamp.is_some(),
-            ready: cache.is_loadable(),
+            available: cache.is_available(),
+            loadable: cache.is_loadable(),
             why: condition::find(cache.conditions(), Topic::Ready).map(|ready| ready.reason.clone()),
         }
     }

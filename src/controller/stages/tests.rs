@@ -184,6 +184,28 @@ fn ready_follows_the_data_and_not_the_token() {
 }
 
 #[test]
+fn what_is_there_stays_available_until_the_claim_is_another_one() {
+    let available = |seen: &observation::Observation| {
+        let found = condition::verdict(seen.cache.conditions(), Topic::Available).unwrap();
+        (found.status, found.reason)
+    };
+    let (mut seen, checked) = downloaded();
+    assert_eq!(available(&seen), (Answer::True, Reason::Available));
+    // Another revision, which the Hub does not have.
+    let cache = Arc::make_mut(&mut seen.cache);
+    cache.spec.source.revision = "v2".to_owned();
+    cache.metadata.generation = Some(2);
+    let missing = refused(&seen.cache, Reason::RevisionNotFound);
+    let mut seen = looked(seen, &missing, at(20));
+    assert_eq!(available(&seen), (Answer::True, Reason::Available));
+    assert!(!condition::holds(seen.cache.conditions(), Topic::Ready));
+
+    seen.claim.as_mut().unwrap().metadata.uid = Some("another-uid".to_owned());
+    let seen = looked(seen, &checked, at(30));
+    assert_eq!(available(&seen), (Answer::False, Reason::NoSnapshot));
+}
+
+#[test]
 fn a_failed_attempt_says_why_waits_and_is_followed_by_the_next() {
     let (mut seen, checked) = bound(cache());
     let job = next_job(&seen, &checked, at(0));
