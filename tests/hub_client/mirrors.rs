@@ -1,8 +1,10 @@
 //! The preflight where the other side is not quite the Hub: mirrors that lack calls, proxies that answer in its
 //! place, and calls that fail one by one.
 
+use std::time::Duration;
+
 use modelcache::{
-    hub::{Commit, Endpoint, Hub, Patterns, Preflight, Question, Token, TokenRecord, preflight},
+    hub::{Commit, Concern, Endpoint, Hub, Patterns, Preflight, Question, Token, TokenRecord, preflight},
     reason::{Answer, Reason},
 };
 use pretty_assertions::assert_eq;
@@ -367,8 +369,11 @@ async fn what_cannot_be_asked_is_unknown_and_the_rest_waits() {
         for (failure, reason, pause) in
             [(down(), Reason::HubUnreachable, None), (limited(), Reason::RateLimited, Some(56))]
         {
-            // Of that one call, an outage says no more than that the call is not offered.
-            if call == "/auth-check" && reason == Reason::HubUnreachable {
+            // Of one call, an outage says no more than that it is not offered, and a limit of `whoami-v2` stands in nobody's way.
+            if matches!(
+                (call, reason),
+                ("/auth-check", Reason::HubUnreachable) | ("/whoami-v2", Reason::RateLimited)
+            ) {
                 continue;
             }
             let wire = Calls::public().with(call, failure).serve();
@@ -390,6 +395,27 @@ async fn what_cannot_be_asked_is_unknown_and_the_rest_waits() {
             assert_eq!(answers.snapshot, None);
         }
     }
+}
+
+/// `whoami-v2` alone is limited: who does not depend on it goes on, and who does waits for as long as the limit lasts.
+#[tokio::test]
+async fn a_limit_of_whoami_is_for_those_who_need_it() {
+    let open = Calls::public().with("/whoami-v2", answer(429, "Retry-After: 3600\r\n", ""));
+    let closed = open.clone().closed(&answer(401, "", ""));
+    let (open, closed) = (open.serve(), closed.serve());
+    let record = TokenRecord::default();
+    let answers = ask_again(&open, Some(&token()), &record).await;
+    assert_eq!(reasons(&answers), [Reason::TokenUnconfirmed, Reason::AccessGranted, Reason::Resolved]);
+    assert!(answers.holds());
+
+    let answers = ask_again(&closed, Some(&token()), &record).await;
+    assert_eq!(reasons(&answers), [Reason::RateLimited, Reason::NotChecked, Reason::NotChecked]);
+    let pause = answers.retry_after.unwrap();
+    assert!(pause < Duration::from_secs(3600) && pause > Duration::from_secs(3500), "{pause:?}");
+    assert_eq!(answers.concern, Concern::Repo, "it is no limit of the token");
+    let asked =
+        [&open, &closed].map(|wire| wire.heads().iter().filter(|head| head.contains("whoami")).count());
+    assert_eq!(asked, [1, 0]);
 }
 
 #[tokio::test]

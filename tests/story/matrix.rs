@@ -269,6 +269,13 @@ fn rows() -> Vec<Row> {
             remedy: Remedy::Time,
             ..no_access("down", "HubUnreachable", "it answered HTTP 500 … It may pass by itself", |_| {})
         },
+        Row {
+            // The access probe and the revision.
+            given: |id| hub().fault(Fault::new(Harm::ErrorPage).on(Class::Api).path(id).times(2)),
+            told: [("Unknown", "InvalidResponse"), WAITS, WAITS],
+            remedy: Remedy::Time,
+            ..no_access("garbled", "InvalidResponse", "cannot be used … The next attempt is at", |_| {})
+        },
         unreachable(
             "nameless",
             NAMELESS,
@@ -343,7 +350,7 @@ impl Row {
         for part in self.says.split(" … ") {
             assert!(message(&cache, topic).contains(part), "{}: {}", self.name, show(&cache));
         }
-        let helps_itself = matches!(word, "HubUnreachable" | "RateLimited");
+        let helps_itself = matches!(word, "HubUnreachable" | "InvalidResponse" | "RateLimited");
         let (there, other) = if helps_itself {
             (Topic::Reconciling, Topic::Stalled)
         } else {

@@ -23,7 +23,7 @@ use crate::hub::{self, Concern, Fingerprint, Hub, Preflight, Token, TokenRecord}
 /// Questions at one time.
 const IN_FLIGHT: usize = 16;
 /// Of these, questions of one namespace: one whose answers are slow leaves room for the others.
-const IN_FLIGHT_OF_ONE: usize = 4;
+pub const IN_FLIGHT_OF_ONE: usize = 4;
 /// How long an answer is kept for others who ask the same; the jitter of their refreshes is shorter.
 const KEPT: SignedDuration = SignedDuration::from_hours(1);
 
@@ -67,7 +67,7 @@ struct Waiting {
 struct State {
     queue: FairQueue<Question>,
     waiting: HashMap<Question, Waiting>,
-    /// How many are in flight, by the namespace that asked first.
+    /// How many are in flight, by the namespace whose turn it was.
     in_flight: HashMap<String, usize>,
     answers: HashMap<Question, Answer>,
     swept_at: Timestamp,

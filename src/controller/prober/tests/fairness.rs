@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use pretty_assertions::assert_eq;
 
-use super::*;
+use super::{super::endpoint::IN_FLIGHT_OF_ONE, *};
 
 /// So long another tenant's first word may take.
 const FIRST_WORD: Duration = Duration::from_secs(2);
@@ -24,6 +24,16 @@ async fn assert_heard(prober: &Prober, seen: &Observation, limit: Duration) {
 
 fn ask(prober: &Prober, seen: &Observation) {
     assert!(matches!(prober.report(seen, Timestamp::now()), Report::Pending(_)), "it has an answer already");
+}
+
+/// As many questions are in flight as one namespace may have, and no answer has come.
+async fn until_busy(hub: &StandinHub) {
+    let busy = async {
+        while hub.requests().len() < IN_FLIGHT_OF_ONE {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), busy).await.expect("it asks");
 }
 
 fn states(prober: &Prober) -> Vec<Circuit> {
@@ -138,6 +148,7 @@ async fn a_flood_of_one_namespace_keeps_no_other_waiting() {
     }
     // One asks what the flood will ask in the end.
     ask(&prober, &of("flood", "last", "acme/tiny"));
+    until_busy(&hub).await;
     assert_heard(&prober, &of("other", "tiny", "acme/tiny"), FIRST_WORD).await;
 }
 
@@ -153,6 +164,7 @@ async fn slow_listings_of_one_namespace_keep_no_other_waiting() {
     for n in 0..20 {
         ask(&prober, &of("slow", &format!("slow-{n}"), &format!("slow/repo-{n}")));
     }
+    until_busy(&hub).await;
     assert_heard(&prober, &of("other", "tiny", "acme/tiny"), FIRST_WORD).await;
 }
 
@@ -168,6 +180,7 @@ async fn an_endpoint_that_hangs_keeps_nobody_of_another_waiting() {
         cache.spec.source.endpoint = Some(hung.url().to_owned());
         ask(&prober, &seen(cache));
     }
+    until_busy(&hung).await;
     let mut cache = (*of("team-0", "other", "acme/tiny").cache).clone();
     cache.spec.source.endpoint = Some(hub.url().to_owned());
     assert_heard(&prober, &seen(cache), Duration::from_secs(1)).await;
