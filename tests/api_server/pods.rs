@@ -342,7 +342,7 @@ async fn an_earlier_snapshot_opens_the_gate_unless_the_pod_waits_for_ready() {
     assert_eq!(made(&server.admit(&newest).await.unwrap()).gates, ["modelcache.internal/llama"]);
     say("False").await;
     server.admit_so(&any, |made| !made.gates.is_empty()).await;
-    let refusal = server.admit(&pod(&annotated("wait-for", "ready"))).await.unwrap_err();
+    let refusal = server.admit(&pod(&annotated("wait-for", "ready"))).await.unwrap_err().to_string();
     assert!(refusal.contains("wait-for is `ready`: it must be Available, Ready or not there"), "{refusal}");
 }
 

@@ -147,8 +147,8 @@ fn kill(container: &str) {
 #[ignore = "needs a cluster: make test"]
 async fn killed_in_the_middle_of_a_file_it_goes_on_with_what_is_there() {
     const LARGE: u64 = 64 << 20;
-    // What is between the Hub and the disk when the process dies.
-    const ON_ITS_WAY: u64 = 4 << 20;
+    // What is between the Hub and the disk when the process dies: the kernel's buffers of each connection, full on a busy machine.
+    const ON_ITS_WAY: u64 = 16 << 20;
     let (_cluster, team) = team("init-killed").await;
     team.secret("hf-token", TOKEN).await;
     let large = embedder("acme/init-killed").lfs("large.bin", Content::random(5, LARGE));
