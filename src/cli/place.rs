@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 use super::{env::Env, source::KindArg, tell};
 use crate::{
-    cache::{CacheDir, CacheError, RepoDir, is_there, locate},
+    cache::{CacheDir, CacheError, RepoDir, diagnose, is_there, locate},
     hub::Repo,
     reason::{Reason, exit},
     text::of_path,
@@ -38,14 +38,14 @@ impl Place {
 /// Says why a cache could not be looked at or changed, and gives the exit code.
 pub(super) fn failed(error: &CacheError) -> u8 {
     let (reason, remedy) = match error {
-        CacheError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => (
+        CacheError::Io { error, .. } if error.kind() == io::ErrorKind::NotFound => (
             Reason::NoMatchingFiles,
             " Fill it with `modelcache fetch`, or name another cache with --cache-dir.",
         ),
         CacheError::Io { .. } => (Reason::NotChecked, ""),
         other => (other.reason(), ""),
     };
-    tell(&format!("{reason}: {error}.{remedy}"));
+    tell(&format!("{reason}: {}.{remedy}", diagnose(error)));
     reason.exit_code()
 }
 

@@ -27,8 +27,8 @@ use crate::{cache::Scratch, hub::XetFiles};
 use crate::{
     cache::{
         CacheError, Links, Publication, Record, RepoDir, Selection, abandoned, add_name, check_refs,
-        commit_of_ref, further_names, locate, prepare, require_space, resumable, settle, settle_folder,
-        sweep, write_refs,
+        commit_of_ref, diagnose, further_names, locate, prepare, require_space, resumable, settle,
+        settle_folder, sweep, write_refs,
     },
     hub::{
         Commit, Digest, Hub, HubError, Patience, Preflight, Question, Repo, RepoFile, RepoId, Revision,
@@ -101,9 +101,9 @@ pub async fn fetch(
         }
         Err(error) => {
             report.reason = error.reason();
-            // Some errors are sentences already.
-            report.message = format!("{}.", error.to_string().trim_end_matches('.'));
             report.retry_after_seconds = error.retry_after().map(|pause| pause.as_secs());
+            // Some errors are sentences already.
+            report.message = format!("{}.", explained(error).await.trim_end_matches('.'));
         }
     }
     report
@@ -464,6 +464,13 @@ impl Run<'_> {
         });
         Ok(published.await??)
     }
+}
+
+/// The message of a failure, with what the volume says about it.
+async fn explained(error: FetchError) -> String {
+    let message = error.to_string();
+    let FetchError::Cache(error) = error else { return message };
+    spawn_blocking(move || diagnose(&error).to_string()).await.unwrap_or(message)
 }
 
 /// What stands in the way of an answer without a snapshot.
