@@ -10,6 +10,7 @@ pub mod files;
 pub mod hub;
 pub mod reason;
 pub mod telemetry;
+pub mod terminal;
 pub mod text;
 pub mod units;
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    error::{CacheError, While as _},
+    error::{CacheError, IoContext as _},
     root::{Entry, Foreign, Root},
 };
 
@@ -23,7 +23,7 @@ const SETGID: u32 = 0o2000;
 /// Makes the folder of a cache, if it is missing.
 pub(super) fn make_root(root: &Root) -> Result<(), CacheError> {
     if root.create().map_err(|source| CacheError::no_folder(root.path(), source))? {
-        open_folder_to_all(root, root.path()).during("set the mode of", root.path())?;
+        open_folder_to_all(root, root.path()).context("set the mode of", root.path())?;
     }
     Ok(())
 }
@@ -32,16 +32,16 @@ pub(super) fn make_root(root: &Root) -> Result<(), CacheError> {
 pub(super) fn make_dirs(root: &Root, path: &Path) -> Result<(), CacheError> {
     match root.stat(path) {
         Ok(stat) if stat.is_dir() => return Ok(()),
-        Ok(stat) => return Err(Foreign::of(path, &stat).into()).during("create the folder", path),
+        Ok(stat) => return Err(Foreign::of(path, &stat).into()).context("create the folder", path),
         Err(error) if error.kind() == io::ErrorKind::NotFound && path != root.path() => {}
-        Err(error) => return Err(error).during("create the folder", path),
+        Err(error) => return Err(error).context("create the folder", path),
     }
     path.parent().map_or(Ok(()), |parent| make_dirs(root, parent))?;
     match root.create_folder(path) {
-        Ok(()) => open_folder_to_all(root, path).during("set the mode of", path),
+        Ok(()) => open_folder_to_all(root, path).context("set the mode of", path),
         // Another writer was faster.
         Err(_) if root.is_folder(path) => Ok(()),
-        Err(error) => Err(error).during("create the folder", path),
+        Err(error) => Err(error).context("create the folder", path),
     }
 }
 
@@ -79,7 +79,7 @@ pub(super) fn sync_dir(root: &Root, path: &Path) {
 
 /// Renames onto a name that may exist, and makes it last.
 pub(super) fn rename(root: &Root, from: &Path, to: &Path) -> Result<(), CacheError> {
-    root.rename(from, to).during("create", to)?;
+    root.rename(from, to).context("create", to)?;
     to.parent().into_iter().for_each(|folder| sync_dir(root, folder));
     Ok(())
 }
@@ -88,7 +88,7 @@ pub(super) fn rename(root: &Root, from: &Path, to: &Path) -> Result<(), CacheErr
 pub(super) fn remove(root: &Root, path: &Path) -> Result<(), CacheError> {
     match root.unlink(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other.during("remove", path),
+        other => other.context("remove", path),
     }
 }
 
@@ -106,7 +106,7 @@ pub(super) fn write_with(
 ) -> Result<(), CacheError> {
     let file = TemporaryFile::create(root, aside)?;
     let mut buffer = BufWriter::new(&file.file);
-    written(&mut buffer).and_then(|()| buffer.flush()).during("write", path)?;
+    written(&mut buffer).and_then(|()| buffer.flush()).context("write", path)?;
     drop(buffer);
     file.put(path)
 }
@@ -140,10 +140,10 @@ impl TemporaryFile {
 
     /// A file of this name, which must be free.
     pub(super) fn create_at(root: &Root, path: PathBuf) -> Result<Self, CacheError> {
-        let file = root.create_file(&path).during("create", &path)?;
+        let file = root.create_file(&path).context("create", &path)?;
         let file = Self::of(root, file, path);
         // At once and not in the end: other users must be able to open it to see whether its writer lives.
-        open_to_all(&file.file).during("set the mode of", &file.path)?;
+        open_to_all(&file.file).context("set the mode of", &file.path)?;
         Ok(file)
     }
 
@@ -154,7 +154,7 @@ impl TemporaryFile {
 
     /// Puts the file in place, whole and lasting.
     pub(super) fn put(&self, path: &Path) -> Result<(), CacheError> {
-        self.file.sync_all().during("write", path)?;
+        self.file.sync_all().context("write", path)?;
         self.rename(path)?;
         path.parent().into_iter().for_each(|folder| sync_dir(&self.root, folder));
         Ok(())
@@ -162,7 +162,7 @@ impl TemporaryFile {
 
     /// Puts the file in place, whole. It lasts when the file system has been synced.
     pub(super) fn rename(&self, path: &Path) -> Result<(), CacheError> {
-        self.root.rename(&self.path, path).during("create", path)?;
+        self.root.rename(&self.path, path).context("create", path)?;
         self.keep();
         Ok(())
     }

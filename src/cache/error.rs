@@ -5,10 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{
-    root::Foreign,
-    volume::{Diagnosis, free_space},
-};
+use super::root::Foreign;
 use crate::{
     hub::{Digest, RepoPath},
     reason::Reason,
@@ -18,9 +15,16 @@ use crate::{
 /// A failure of the cache room.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
-    /// The volume cannot be written by us.
-    #[error("{0}")]
-    NotWritable(Box<Diagnosis>),
+    /// We may not write there. `diagnose` says whose it is.
+    #[error("cannot {action} {}: {}", .path.display(), .error.kind())]
+    NotWritable {
+        /// The attempted action.
+        action: &'static str,
+        /// With which file.
+        path: PathBuf,
+        /// The system's answer.
+        error: io::Error,
+    },
     /// There is not enough space for what is still missing.
     #[error(
         "{} are missing in {}, and only {} are free on its volume. Enlarge the volume or remove other data from it",
@@ -34,20 +38,15 @@ pub enum CacheError {
         /// Bytes that we may write.
         free: u64,
     },
-    /// The space or a quota ran out while writing.
-    #[error(
-        "cannot {action} {}: {source} ({} free). Enlarge the volume or its quota, or remove other data from it",
-        .path.display(), size(*.free)
-    )]
+    /// The space or a quota ran out while writing. `diagnose` says how much is free.
+    #[error("cannot {action} {}: {error}", .path.display())]
     Full {
-        /// What was tried.
+        /// The attempted action.
         action: &'static str,
         /// With which file.
         path: PathBuf,
-        /// Bytes that the file system still calls free: plenty where a quota is the limit.
-        free: u64,
         /// The system's answer.
-        source: io::Error,
+        error: io::Error,
     },
     /// The bytes are not those that the Hub lists.
     #[error("the content has the hash {found} instead of {expected}")]
@@ -100,7 +99,7 @@ pub enum CacheError {
         .path.display(), .foreign.path.display()
     )]
     Foreign {
-        /// What was tried.
+        /// The attempted action.
         action: &'static str,
         /// With which file.
         path: PathBuf,
@@ -120,7 +119,7 @@ pub enum CacheError {
     },
     /// The file system cannot do something without which there is no cache.
     #[error(
-        "the file system of {} cannot {ability}: {source}. A cache needs that: use another file system, such as one of the \
+        "the file system of {} cannot {ability}: {error}. A cache needs that: use another file system, such as one of the \
          guide on storage",
         .folder.display()
     )]
@@ -130,7 +129,7 @@ pub enum CacheError {
         /// The cache.
         folder: PathBuf,
         /// The system's answer.
-        source: io::Error,
+        error: io::Error,
     },
     /// Two names of the repo are one on the medium, such as `Readme` and `README` where it has no letter case.
     #[error(
@@ -148,7 +147,7 @@ pub enum CacheError {
     },
     /// The medium cannot hold a name of the repo.
     #[error(
-        "the file system of {} cannot hold the name {name}: {source}. Leave the file out by a pattern, or use another file system",
+        "the file system of {} cannot hold the name {name}: {error}. Leave the file out by a pattern, or use another file system",
         .folder.display()
     )]
     Name {
@@ -157,17 +156,17 @@ pub enum CacheError {
         /// The cache.
         folder: PathBuf,
         /// The system's answer.
-        source: io::Error,
+        error: io::Error,
     },
     /// Any other failure of the file system.
-    #[error("cannot {action} {}: {source}", .path.display())]
+    #[error("cannot {action} {}: {error}", .path.display())]
     Io {
-        /// What was tried.
+        /// The attempted action.
         action: &'static str,
         /// With which file.
         path: PathBuf,
         /// The system's answer.
-        source: io::Error,
+        error: io::Error,
     },
 }
 
@@ -176,7 +175,7 @@ impl CacheError {
     #[must_use]
     pub const fn reason(&self) -> Reason {
         match self {
-            Self::NotWritable(_) | Self::Unable { .. } => Reason::VolumeNotWritable,
+            Self::NotWritable { .. } | Self::Unable { .. } => Reason::VolumeNotWritable,
             Self::TooSmall { .. } | Self::Full { .. } => Reason::VolumeFull,
             Self::Mismatch { .. } | Self::WrongSize { .. } => Reason::HashMismatch,
             Self::RefInTheWay { .. } => Reason::RefConflict,
@@ -190,55 +189,52 @@ impl CacheError {
     pub(super) fn for_name(self, folder: &Path, name: &RepoPath) -> Self {
         match self {
             // EINVAL, ENAMETOOLONG, EILSEQ and ENOENT.
-            Self::Io { source, .. } if matches!(source.raw_os_error(), Some(2 | 22 | 36 | 84)) => {
-                Self::Name { name: name.clone(), folder: folder.to_owned(), source }
+            Self::Io { error, .. } if matches!(error.raw_os_error(), Some(2 | 22 | 36 | 84)) => {
+                Self::Name { name: name.clone(), folder: folder.to_owned(), error }
             }
             other => other,
         }
     }
 
     /// Why the folder of a cache cannot be made.
-    pub(super) fn no_folder(path: &Path, source: io::Error) -> Self {
-        match source.downcast() {
+    pub(super) fn no_folder(path: &Path, error: io::Error) -> Self {
+        match error.downcast() {
             Ok(foreign) => Self::NoFolder { path: path.to_owned(), foreign },
-            Err(source) => Self::new("create the folder", path, source),
+            Err(error) => Self::new("create the folder", path, error),
         }
     }
 
-    /// An answer of the file system, told by its kind.
-    pub(super) fn new(action: &'static str, path: &Path, source: io::Error) -> Self {
+    /// An answer of the file system, by its kind.
+    pub(super) fn new(action: &'static str, path: &Path, error: io::Error) -> Self {
         let path = path.to_owned();
-        let source = match source.downcast::<Foreign>() {
+        let error = match error.downcast::<Foreign>() {
             Ok(foreign) => return Self::Foreign { action, path, foreign },
-            Err(source) => source,
+            Err(error) => error,
         };
-        match source.kind() {
+        match error.kind() {
             // A name that is to become a file's, and is a folder's.
             io::ErrorKind::IsADirectory => {
                 let foreign = Foreign { path: path.clone(), found: "a folder" };
                 Self::Foreign { action, path, foreign }
             }
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-                Self::NotWritable(Box::new(Diagnosis::of(action, &path, &source)))
+                Self::NotWritable { action, path, error }
             }
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                let free = free_space(&path).unwrap_or_default();
-                Self::Full { action, path, free, source }
-            }
-            _ => Self::Io { action, path, source },
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { action, path, error },
+            _ => Self::Io { action, path, error },
         }
     }
 }
 
-/// Says of an answer of the file system what was tried.
-pub(super) trait While<T> {
+/// Adds to an answer of the file system what was attempted.
+pub(super) trait IoContext<T> {
     /// `cannot {action} {path}: …`
-    fn during(self, action: &'static str, path: &Path) -> Result<T, CacheError>;
+    fn context(self, action: &'static str, path: &Path) -> Result<T, CacheError>;
 }
 
-impl<T> While<T> for io::Result<T> {
-    fn during(self, action: &'static str, path: &Path) -> Result<T, CacheError> {
-        self.map_err(|source| CacheError::new(action, path, source))
+impl<T> IoContext<T> for io::Result<T> {
+    fn context(self, action: &'static str, path: &Path) -> Result<T, CacheError> {
+        self.map_err(|error| CacheError::new(action, path, error))
     }
 }
 
@@ -247,7 +243,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_person_must_do_is_told_by_the_answer_of_the_file_system() {
+    fn the_answer_of_the_file_system_decides_the_reason() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("blob");
         // ENOSPC, EDQUOT, EROFS, EACCES, EPERM and EIO.

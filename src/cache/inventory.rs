@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    error::{CacheError, While as _},
+    error::{CacheError, IoContext as _},
     hash::hash_file,
     layout::RepoDir,
     record::Record,
@@ -81,7 +81,7 @@ pub fn prove(dir: &RepoDir, place: &Path, file: &RepoFile) -> Result<bool, Cache
         {
             Ok(false)
         }
-        other => other.during("read", place),
+        other => other.context("read", place),
     }
 }
 

@@ -9,6 +9,9 @@ use std::{
 use super::root::Root;
 use crate::hub::{Commit, Digest, Repo, RepoPath, RepoType, Revision};
 
+/// The suffix of a file in the folder of a repo that confirms a further name of it.
+pub(super) const FURTHER_NAME: &str = "name";
+
 /// A whole cache: what `HF_HUB_CACHE` names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CacheDir(Root);
@@ -167,7 +170,7 @@ impl RepoDir {
 
     /// Where this folder says that the name of another leads to it.
     pub(super) fn name_of(&self, other: &Self) -> PathBuf {
-        self.own().join(format!("{}.{}", other.name, super::redirect::END))
+        self.own().join(format!("{}.{FURTHER_NAME}", other.name))
     }
 
     /// The record of one selection of one commit.

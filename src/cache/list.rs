@@ -12,8 +12,9 @@ use super::{
     error::CacheError,
     layout::{CacheDir, RepoDir},
     redirect::further_names,
-    survey::{self, Entry, Identity, Survey},
+    survey::{self, Entry, Survey},
     tree,
+    walk::Identity,
 };
 use crate::hub::{Commit, RepoId, RepoType};
 

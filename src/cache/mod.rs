@@ -3,6 +3,7 @@
 //! The layout is that of `huggingface_hub`, whose readers are the judges of it. Knows no network.
 
 mod adopt;
+mod diagnosis;
 mod disk;
 mod error;
 mod hash;
@@ -30,8 +31,10 @@ mod testing;
 mod tree;
 mod verify;
 mod volume;
+mod walk;
 
 pub use adopt::{Adopted, Silence, adopt};
+pub use diagnosis::Diagnosis;
 pub use error::CacheError;
 pub use hash::Hasher;
 pub use inventory::{Inventory, State, prove};
@@ -49,4 +52,4 @@ pub use scratch::Scratch;
 pub use snapshot::Links;
 pub use survey::is_there;
 pub use verify::{Checked, Fault, Problem, verify, verify_all};
-pub use volume::{prepare, require_space};
+pub use volume::{diagnose, prepare, require_space};

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{error::CacheError, root::Root, survey};
+use super::{error::CacheError, root::Root, walk};
 use crate::hub::RepoPath;
 
 /// The files of a snapshot by the names that the medium lists, while others are put beside them.
@@ -24,7 +24,7 @@ impl<'a> Places<'a> {
     /// What is in a snapshot before anything is put there.
     pub(super) fn of(root: &'a Root, snapshot: &Path) -> Result<Self, CacheError> {
         let mut names = HashSet::new();
-        survey::walk(root, snapshot, &mut |path, _| {
+        walk::walk(root, snapshot, &mut |path, _| {
             names.extend(path.strip_prefix(snapshot).ok().map(Path::to_owned));
         })?;
         Ok(Self { root, snapshot: snapshot.to_owned(), names })
@@ -41,7 +41,7 @@ impl<'a> Places<'a> {
         let lower = fold(path);
         let is_same = |name: &&PathBuf| {
             let found = self.root.stat(&self.snapshot.join(name));
-            found.is_ok_and(|found| survey::identity(&found) == survey::identity(&stat))
+            found.is_ok_and(|found| walk::identity(&found) == walk::identity(&stat))
         };
         let found = self.names.iter().find(|name| fold(name) == lower);
         Some(found.or_else(|| self.names.iter().find(is_same)).map_or_else(|| path.to_owned(), Clone::clone))

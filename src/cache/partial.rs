@@ -13,7 +13,7 @@ use std::{
 
 use super::{
     disk::{self, TemporaryFile},
-    error::{CacheError, While as _},
+    error::{CacheError, IoContext as _},
     hash::Hasher,
     layout::RepoDir,
     parts::Parts,
@@ -154,7 +154,7 @@ impl Partial {
         }
         {
             let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-            self.temporary.file.write_all_at(piece, part.at).during("write", &self.blob)?;
+            self.temporary.file.write_all_at(piece, part.at).context("write", &self.blob)?;
         }
         // Another one hashes at this moment: it, or the end, will read this piece back.
         if let Ok(mut hashing) = self.hashing.try_lock() {
@@ -193,7 +193,7 @@ impl Partial {
         while hashing.at < end && !self.useless.load(Relaxed) {
             let length = (end - hashing.at).min(PIECE as u64);
             let piece = &mut piece[..usize::try_from(length).unwrap_or(PIECE)];
-            self.temporary.file.read_exact_at(piece, hashing.at).during("read", &self.blob)?;
+            self.temporary.file.read_exact_at(piece, hashing.at).context("read", &self.blob)?;
             hashing.hasher.update(piece);
             hashing.at += length;
         }
@@ -202,7 +202,7 @@ impl Partial {
 
     /// Forgets all, where it comes in one part.
     pub fn restart(&self, part: &mut Part) -> Result<(), CacheError> {
-        self.temporary.file.set_len(0).during("truncate", &self.blob)?;
+        self.temporary.file.set_len(0).context("truncate", &self.blob)?;
         self.parts.clear();
         *self.hashing() = Hashing { at: 0, hasher: Hasher::new(&self.expected, self.size) };
         part.at = 0;
@@ -269,14 +269,14 @@ pub fn store(dir: &RepoDir, file: &RepoFile, content: &[u8]) -> Result<(), Cache
         return Err(CacheError::Mismatch { expected: file.digest.clone(), found });
     }
     let temporary = TemporaryFile::create_at(dir.root(), dir.incomplete(&file.digest, fastrand::u32(..)))?;
-    temporary.file.write_all_at(content, 0).during("write", &blob)?;
+    temporary.file.write_all_at(content, 0).context("write", &blob)?;
     temporary.rename(&blob)
 }
 
 /// Makes all that was stored last, also what `store` put.
 pub fn settle(dir: &RepoDir) -> Result<(), CacheError> {
     let blobs = dir.blobs();
-    dir.root().sync_volume(&blobs).during("sync the volume of", &blobs)
+    dir.root().sync_volume(&blobs).context("sync the volume of", &blobs)
 }
 
 #[cfg(test)]

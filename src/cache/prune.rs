@@ -15,7 +15,8 @@ use super::{
     layout::{CacheDir, RepoDir},
     leftovers::{is_alive, is_incomplete, is_quiet, sweep},
     removal::{AT_ONCE, drop_contents, drop_snapshots, forget, linked, records},
-    survey::{self, Survey, name, own_bytes},
+    survey::{self, Survey},
+    walk::{self, name, own_bytes},
 };
 use crate::{
     hub::{Commit, Repo, RepoId, RepoType},
@@ -229,8 +230,7 @@ impl Plan {
 /// What writers have left behind, or still write.
 fn leftovers(dir: &RepoDir) -> Result<Vec<PathBuf>, CacheError> {
     let mut left = Vec::new();
-    for place in
-        survey::list(dir.root(), &dir.blobs())?.into_iter().chain(survey::list(dir.root(), &dir.own())?)
+    for place in walk::list(dir.root(), &dir.blobs())?.into_iter().chain(walk::list(dir.root(), &dir.own())?)
     {
         let end = place.path.extension().and_then(|end| end.to_str()).unwrap_or_default();
         if end == "tmp" || end == "snapshot" || is_incomplete(&place.path) {
@@ -244,7 +244,7 @@ fn leftovers(dir: &RepoDir) -> Result<Vec<PathBuf>, CacheError> {
 fn bytes_below(dir: &RepoDir, path: &Path) -> Result<u64, CacheError> {
     let mut bytes = own_bytes(dir, path);
     if dir.root().is_folder(path) {
-        survey::walk(dir.root(), path, &mut |file, _| bytes = own_bytes(dir, file).saturating_add(bytes))?;
+        walk::walk(dir.root(), path, &mut |file, _| bytes = own_bytes(dir, file).saturating_add(bytes))?;
     }
     Ok(bytes)
 }
@@ -254,7 +254,7 @@ fn traces(dir: &RepoDir, survey: &Survey, unnamed: Unnamed) -> Result<Vec<Commit
     let mut commits = BTreeSet::new();
     let folders = [dir.own(), dir.trees(), dir.absences()];
     for folder in if unnamed == Unnamed::All { &folders } else { &folders[..1] } {
-        for place in survey::list(dir.root(), folder)? {
+        for place in walk::list(dir.root(), folder)? {
             let name = name(&place.path).unwrap_or_default();
             commits.extend(name.get(..40).and_then(|start| start.parse::<Commit>().ok()));
         }

@@ -24,7 +24,7 @@ use super::{
     layout::RepoDir,
     names::merged,
     resolve,
-    survey::distinct,
+    walk::distinct,
 };
 use crate::hub::{Commit, Digest, NameError, Patterns, Repo, RepoId, RepoPath, RepoType};
 

@@ -9,14 +9,12 @@ use std::{ffi::OsStr, io, path::Path};
 use super::{
     disk,
     error::CacheError,
-    layout::{CacheDir, RepoDir},
+    layout::{CacheDir, FURTHER_NAME, RepoDir},
     names::other_case,
-    survey,
+    walk,
 };
 use crate::hub::{Repo, RepoId};
 
-/// What a folder says of a further name ends so.
-pub(super) const END: &str = "name";
 /// More names than this are no names of one repo. All of them have to fit into a report and into a status.
 pub const FURTHER_NAMES: usize = 8;
 
@@ -71,7 +69,7 @@ pub fn add_name(dir: &RepoDir, repo: &Repo) -> Result<bool, CacheError> {
 pub fn further_names(cache: &CacheDir, repo: &Repo) -> Vec<RepoId> {
     let dir = locate(cache, repo);
     let said = disk::entries(dir.root(), &dir.own()).filter_map(|entry| {
-        let folder = survey::name(&entry.path)?.strip_suffix(END)?.strip_suffix('.')?;
+        let folder = walk::name(&entry.path)?.strip_suffix(FURTHER_NAME)?.strip_suffix('.')?;
         cache.parse(folder).filter(|named| named.repo().kind == repo.kind)
     });
     let led =
@@ -111,7 +109,7 @@ fn target(named: &RepoDir) -> Option<RepoDir> {
 fn listed(named: &RepoDir) -> Option<RepoDir> {
     let root = named.root();
     let found = other_case(root, root.path(), &named.path())?;
-    named.cache().parse(survey::name(&found)?)
+    named.cache().parse(walk::name(&found)?)
 }
 
 /// Whether a folder says that another name leads to it. It is no link itself: none is followed on the way.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{disk, error::CacheError, layout::RepoDir, names::other_case, survey};
+use super::{disk, error::CacheError, layout::RepoDir, names::other_case, walk};
 use crate::{
     hub::{Commit, Revision},
     text::of_path,
@@ -46,7 +46,7 @@ fn is_itself(dir: &RepoDir, path: &Path) -> Result<(), CacheError> {
 
 fn first_file(dir: &RepoDir, folder: &Path) -> Option<PathBuf> {
     let mut first = None;
-    survey::walk(dir.root(), folder, &mut |path, _| {
+    walk::walk(dir.root(), folder, &mut |path, _| {
         first.get_or_insert_with(|| path.to_owned());
     })
     .ok()?;

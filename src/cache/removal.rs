@@ -12,10 +12,11 @@ use std::{
 
 use super::{
     disk,
-    error::{CacheError, While as _},
+    error::{CacheError, IoContext as _},
     layout::RepoDir,
     lock::Courtesy,
-    survey::{self, linked_below, name},
+    survey,
+    walk::{self, linked_below, name},
 };
 use crate::hub::Commit;
 
@@ -30,7 +31,7 @@ pub(super) fn forget(dir: &RepoDir, commit: &Commit, records: Vec<PathBuf>) -> R
     disk::remove(dir.root(), &dir.tree(commit))?;
     let absent = dir.absences().join(commit.as_str());
     match dir.root().remove_tree(&absent) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).during("remove", &absent),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).context("remove", &absent),
         _ => Ok(()),
     }
 }
@@ -38,7 +39,7 @@ pub(super) fn forget(dir: &RepoDir, commit: &Commit, records: Vec<PathBuf>) -> R
 /// The records, by commit: one look for all, since there may be very many of both.
 pub(super) fn records(dir: &RepoDir) -> Result<HashMap<String, Vec<PathBuf>>, CacheError> {
     let mut records: HashMap<_, Vec<_>> = HashMap::new();
-    for place in survey::list(dir.root(), &dir.own())? {
+    for place in walk::list(dir.root(), &dir.own())? {
         let named = name(&place.path).and_then(|name| name.strip_suffix(".json")?.split_once('-'));
         if let Some(commit) = named.map(|(commit, _)| commit.to_owned()) {
             records.entry(commit).or_default().push(place.path);
@@ -63,7 +64,7 @@ pub(super) fn drop_snapshots(
         match dir.root().rename(&snapshot, &aside) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             other => {
-                other.during("remove", &snapshot)?;
+                other.context("remove", &snapshot)?;
                 asides.push((commit, *bytes, aside, lock));
             }
         }
@@ -82,7 +83,7 @@ pub(super) fn drop_snapshots(
     });
     let mut gone = Vec::new();
     for (commit, bytes, aside, _lock) in &asides {
-        dir.root().remove_tree(aside).during("remove", aside)?;
+        dir.root().remove_tree(aside).context("remove", aside)?;
         gone.push(((*commit).clone(), *bytes));
     }
     seen.map(|_| gone)
@@ -127,7 +128,7 @@ pub(super) fn drop_contents(
 /// The names of the contents that something leads to, other than the snapshots that are going.
 pub(super) fn linked(dir: &RepoDir, going: &HashSet<&str>) -> Result<HashSet<OsString>, CacheError> {
     let mut linked = linked_below(dir.root(), &dir.own())?;
-    for place in survey::list(dir.root(), &dir.snapshots())? {
+    for place in walk::list(dir.root(), &dir.snapshots())? {
         // A link could lead to links: that is refused.
         let folder = place.kind.is_dir() || place.kind.is_symlink();
         if folder && !name(&place.path).is_some_and(|name| going.contains(name)) {
@@ -150,7 +151,7 @@ fn take<'a>(dir: &RepoDir, content: &'a (PathBuf, u64)) -> Result<Option<Aside<'
     match dir.root().rename(place, &path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         other => {
-            other.during("remove", place)?;
+            other.context("remove", place)?;
             Ok(Some(Aside { content, path, _locks: (courtesy, file) }))
         }
     }

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     disk,
-    error::{CacheError, While as _},
+    error::{CacheError, IoContext as _},
     layout::RepoDir,
     root::Root,
 };
@@ -32,8 +32,8 @@ impl Scratch {
         let (root, place) = (dir.root(), disk::unique(&dir.own(), "snapshot"));
         disk::make_root(root)?;
         disk::make_dirs(root, &dir.own())?;
-        root.create_folder(&place).during("create the folder", &place)?;
-        let folder = root.open_folder(&place).during("open", &place)?;
+        root.create_folder(&place).context("create the folder", &place)?;
+        let folder = root.open_folder(&place).context("open", &place)?;
         let moded = folder.set_permissions(Permissions::from_mode(MODE));
         if let Err(error) = moded.and_then(|()| Ok(folder.try_lock()?)) {
             tracing::debug!(%error, "the file system has no modes or no locks");

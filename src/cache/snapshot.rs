@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     disk::{self, TemporaryFile},
-    error::{CacheError, While as _},
+    error::{CacheError, IoContext as _},
     layout::{RepoDir, link_target},
     lock,
     names::Places,
@@ -76,7 +76,7 @@ impl<'a> Snapshot<'a> {
         match self.root().rename(&aside.path, &snapshot) {
             Ok(()) => disk::sync_dir(self.root(), &self.dir.snapshots()),
             Err(_) if self.root().is_folder(&snapshot) => self.join(&aside.path, &snapshot)?,
-            Err(error) => return Err(error).during("create", &snapshot),
+            Err(error) => return Err(error).context("create", &snapshot),
         }
         Ok(())
     }
@@ -188,8 +188,8 @@ impl<'a> Snapshot<'a> {
         // Some file systems say so of a name that they cannot hold, with all folders on the way there.
         let gone = |folder: &Path| !self.root().is_folder(folder);
         match &error {
-            CacheError::Io { path, source, .. }
-                if source.kind() == io::ErrorKind::NotFound
+            CacheError::Io { path, error: cause, .. }
+                if cause.kind() == io::ErrorKind::NotFound
                     && (path.parent().is_none_or(gone) || gone(&self.dir.own())) =>
             {
                 error
@@ -223,8 +223,8 @@ impl<'a> Snapshot<'a> {
             return Ok(());
         }
         let aside = disk::unique(&self.dir.own(), "tmp");
-        self.root().link(target, &aside).during("create the link", entry)?;
-        let renamed = self.root().rename(&aside, entry).during("create the link", entry);
+        self.root().link(target, &aside).context("create the link", entry)?;
+        let renamed = self.root().rename(&aside, entry).context("create the link", entry);
         if renamed.is_err() {
             disk::remove(self.root(), &aside)?;
         }
@@ -234,7 +234,7 @@ impl<'a> Snapshot<'a> {
     fn copy(&self, blob: &Path, entry: &Path, size: u64) -> Result<(), CacheError> {
         let mut aside = TemporaryFile::create(self.root(), &self.dir.own())?;
         let from = resolve::open(self.dir, blob).map_err(|error| self.gone("read", blob, blob, error))?;
-        io::copy(&mut from.take(size), &mut aside.file).during("write", entry)?;
+        io::copy(&mut from.take(size), &mut aside.file).context("write", entry)?;
         aside.put(entry)
     }
 

@@ -2,16 +2,13 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    ffi::{OsStr, OsString},
     fs::Metadata,
     io,
-    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     time::SystemTime,
 };
 
 use jiff::Timestamp;
-use rustix::fs::FileType;
 
 use super::{
     error::CacheError,
@@ -21,7 +18,8 @@ use super::{
     redirect,
     refs::REF,
     resolve,
-    root::{Entry as Place, Foreign, Root},
+    root::Foreign,
+    walk::{Identity, distinct, identity, list, name, own_bytes, unreadable, walk},
 };
 use crate::{
     hub::{Commit, Digest},
@@ -30,9 +28,6 @@ use crate::{
 
 /// What desktops leave in every folder. Readers pass these by.
 const DESKTOP: [&str; 3] = [".DS_Store", "Thumbs.db", "desktop.ini"];
-
-/// One file on the volume, whatever its names.
-pub(super) type Identity = (u64, u64);
 
 /// What lies in the folder of a repo.
 #[derive(Debug)]
@@ -280,11 +275,6 @@ impl Entry {
     }
 }
 
-/// Which file it is.
-pub(super) fn identity(stat: &Metadata) -> Identity {
-    (stat.dev(), stat.ino())
-}
-
 /// What the refs say now. One that cannot be read or names no commit keeps none of the others from being read.
 pub(super) fn refs(dir: &RepoDir) -> Result<Refs, CacheError> {
     let root = dir.refs();
@@ -313,72 +303,4 @@ pub(super) fn refs(dir: &RepoDir) -> Result<Refs, CacheError> {
         }
     }
     Ok(refs)
-}
-
-/// The names of the contents that links below a folder lead to.
-pub(super) fn linked_below(root: &Root, folder: &Path) -> Result<HashSet<OsString>, CacheError> {
-    let mut linked = HashSet::new();
-    walk(root, folder, &mut |path, kind| {
-        if kind.is_symlink() {
-            let target = root.read_link(path).ok();
-            linked.extend(target.as_deref().and_then(Path::file_name).map(OsStr::to_owned));
-        }
-    })?;
-    Ok(linked)
-}
-
-/// Each file once, whatever its names: a long document of very many names costs no space, and time for each.
-pub(super) fn distinct(
-    dir: &RepoDir,
-    paths: impl IntoIterator<Item = PathBuf>,
-) -> impl Iterator<Item = PathBuf> {
-    let mut seen = HashSet::new();
-    let is_new = move |path: &PathBuf| {
-        dir.root().stat(path).map_or(true, |stat| stat.nlink() == 1 || seen.insert(identity(&stat)))
-    };
-    paths.into_iter().filter(is_new)
-}
-
-/// Shows every file and link below a folder, which need not be there, to `see`. No link is followed.
-pub(super) fn walk(
-    root: &Root,
-    folder: &Path,
-    see: &mut impl FnMut(&Path, FileType),
-) -> Result<(), CacheError> {
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for place in list(root, &folder)? {
-            if place.kind.is_dir() {
-                folders.push(place.path);
-            } else {
-                see(&place.path, place.kind);
-            }
-        }
-    }
-    Ok(())
-}
-
-/// What lies in a folder that need not be there.
-pub(super) fn list(root: &Root, folder: &Path) -> Result<Vec<Place>, CacheError> {
-    match root.entries(folder).and_then(Iterator::collect) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        other => other.map_err(|error| unreadable(folder, error)),
-    }
-}
-
-/// The bytes that are freed when it goes: none for a link.
-pub(super) fn own_bytes(dir: &RepoDir, path: &Path) -> u64 {
-    dir.root().stat(path).ok().filter(Metadata::is_file).map_or(0, |stat| stat.len())
-}
-
-/// The last part of a path, if it is text.
-pub(super) fn name(path: &Path) -> Option<&str> {
-    path.file_name().and_then(OsStr::to_str)
-}
-
-fn unreadable(path: &Path, source: io::Error) -> CacheError {
-    match source.downcast() {
-        Ok(foreign) => CacheError::Foreign { action: "read", path: path.to_owned(), foreign },
-        Err(source) => CacheError::Io { action: "read", path: path.to_owned(), source },
-    }
 }

@@ -19,8 +19,8 @@ use super::{
     record::Record,
     resolve,
     root::Foreign,
-    survey::{self, Identity, distinct, identity},
-    tree,
+    survey, tree,
+    walk::{Identity, distinct, identity},
 };
 use crate::{
     hub::{Digest, Repo},
@@ -326,7 +326,7 @@ mod tests {
         assert_eq!(verify(&dir).problems, problems);
         let nowhere = CacheDir::new(dir.path().join("nowhere"));
         let error = verify_all(&nowhere).unwrap_err();
-        let CacheError::Io { source, .. } = error else { panic!("{error}") };
-        assert_eq!(source.kind(), io::ErrorKind::NotFound);
+        let CacheError::Io { error, .. } = error else { panic!("{error}") };
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 }

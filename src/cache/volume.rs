@@ -1,9 +1,9 @@
-//! May we write here, and does it fit? Asked before anything is downloaded, and answered with what a person needs.
+//! Checks before a download whether a volume can be written and has room, and finds out after a failure why not.
 
 use std::{
-    fmt, fs, io,
+    fs, io,
     os::unix::fs::{FileExt as _, MetadataExt as _},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use rustix::{
@@ -12,8 +12,9 @@ use rustix::{
 };
 
 use super::{
+    diagnosis::{Diagnosis, Finding, Place},
     disk::{self, TemporaryFile},
-    error::{CacheError, While as _},
+    error::{CacheError, IoContext as _},
     layout::RepoDir,
     names::other_case,
     root::Foreign,
@@ -40,7 +41,7 @@ pub fn prepare(dir: &RepoDir) -> Result<(), CacheError> {
             Ok(stat) => Err(Foreign::of(&folder, &stat).into()),
             Err(_) => Ok(()),
         }
-        .during("write into", &folder)?;
+        .context("write into", &folder)?;
     }
     Ok(())
 }
@@ -61,9 +62,9 @@ fn try_out(dir: &RepoDir, abilities: &[(&'static str, Attempt)]) -> Result<(), C
         match attempt(dir) {
             // Room is asked for later, when it is known how much.
             Ok(()) | Err(CacheError::Full { .. }) => {}
-            Err(CacheError::Io { source, .. }) => {
+            Err(CacheError::Io { error, .. }) => {
                 let folder = dir.cache().root().to_owned();
-                return Err(CacheError::Unable { ability, folder, source });
+                return Err(CacheError::Unable { ability, folder, error });
             }
             Err(other) => return Err(other),
         }
@@ -75,12 +76,12 @@ fn try_out(dir: &RepoDir, abilities: &[(&'static str, Attempt)]) -> Result<(), C
 fn write_and_read(dir: &RepoDir) -> Result<(), CacheError> {
     let file = TemporaryFile::create(dir.root(), &dir.blobs())?;
     let written = file.file.write_all_at(b"b", 1).and_then(|()| file.file.write_all_at(b"a", 0));
-    written.and_then(|()| file.file.sync_all()).during("write", &file.path)?;
+    written.and_then(|()| file.file.sync_all()).context("write", &file.path)?;
     let read = dir.root().read(&file.path, 2).and_then(|bytes| match bytes.as_slice() {
         b"ab" => Ok(()),
         _ => Err(io::Error::new(io::ErrorKind::InvalidData, "other bytes came back")),
     });
-    read.during("read", &file.path)
+    read.context("read", &file.path)
 }
 
 /// Contents move between the two folders.
@@ -94,9 +95,9 @@ fn rename_file(dir: &RepoDir) -> Result<(), CacheError> {
 fn rename_folder(dir: &RepoDir) -> Result<(), CacheError> {
     let [from, to] = [(); 2].map(|()| disk::unique(&dir.own(), "snapshot"));
     disk::make_dirs(dir.root(), &from)?;
-    let renamed = dir.root().rename(&from, &to).during("rename", &from);
+    let renamed = dir.root().rename(&from, &to).context("rename", &from);
     let left = if renamed.is_ok() { to } else { from };
-    dir.root().remove_tree(&left).during("remove", &left)?;
+    dir.root().remove_tree(&left).context("remove", &left)?;
     renamed
 }
 
@@ -109,11 +110,31 @@ pub fn require_space(dir: &RepoDir, needed: u64) -> Result<(), CacheError> {
     }
 }
 
-/// The bytes that we may still write there, where the file system tells them.
-pub(super) fn free_space(path: &Path) -> Option<u64> {
+/// What the volume says about a failure. It asks the file system, so it is for the place where a run ends.
+#[must_use]
+pub fn diagnose(error: &CacheError) -> Diagnosis<'_> {
+    let finding = match error {
+        CacheError::NotWritable { path, error, .. } => Some(Finding::Permissions {
+            place: nearest(path).and_then(|near| place(near, error)),
+            uid: geteuid().as_raw(),
+            gid: getegid().as_raw(),
+        }),
+        CacheError::Full { path, .. } => Some(Finding::Space { free: free_space(path).unwrap_or_default() }),
+        _ => None,
+    };
+    Diagnosis { error, finding }
+}
+
+/// The bytes that we may still write there, where the file system says so.
+fn free_space(path: &Path) -> Option<u64> {
     let stat = statvfs(existing(path)?).ok()?;
-    // Some network file systems tell nothing, with zeros.
+    // Some network file systems report zeros.
     (stat.f_blocks > 0).then(|| stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+/// The folder that decides whether a file can be made or replaced.
+fn nearest(path: &Path) -> Option<&Path> {
+    if path.is_dir() { Some(path) } else { path.parent().and_then(existing) }
 }
 
 /// The path itself, or the nearest folder above it that exists.
@@ -121,75 +142,17 @@ fn existing(path: &Path) -> Option<&Path> {
     path.ancestors().find(|path| path.exists())
 }
 
-/// Why something cannot be written: whose it is, who we are, and what to do.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Diagnosis {
-    action: &'static str,
-    path: PathBuf,
-    answer: String,
-    /// The nearest that exists, and what is known about it.
-    place: Option<Place>,
-    uid: u32,
-    gid: u32,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-struct Place {
-    path: PathBuf,
-    uid: u32,
-    gid: u32,
-    mode: u32,
-    read_only: bool,
-}
-
-impl Diagnosis {
-    /// Looks at the place where `action` was refused.
-    pub(super) fn of(action: &'static str, path: &Path, answer: &io::Error) -> Self {
-        // Whether a file can be made or replaced is decided by its folder.
-        let near = if path.is_dir() { Some(path) } else { path.parent().and_then(existing) };
-        let place = near.and_then(|near| {
-            let stat = fs::metadata(near).ok()?;
-            let flags = statvfs(near).map_or(StatVfsMountFlags::empty(), |stat| stat.f_flag);
-            Some(Place {
-                path: near.to_owned(),
-                uid: stat.uid(),
-                gid: stat.gid(),
-                mode: stat.mode() & 0o7777,
-                read_only: flags.contains(StatVfsMountFlags::RDONLY)
-                    || answer.kind() == io::ErrorKind::ReadOnlyFilesystem,
-            })
-        });
-        Self {
-            action,
-            path: path.to_owned(),
-            answer: answer.kind().to_string(),
-            place,
-            uid: geteuid().as_raw(),
-            gid: getegid().as_raw(),
-        }
-    }
-}
-
-impl fmt::Display for Diagnosis {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { action, path, answer, place, uid, gid } = self;
-        write!(f, "cannot {action} {}: {answer}. ", path.display())?;
-        match place {
-            Some(place) if place.read_only => {
-                write!(f, "{} is on a read-only mount. Mount it writable", place.path.display())
-            }
-            Some(place) => write!(
-                f,
-                "{} belongs to {}:{} with mode {:04o}, and we are {uid}:{gid}. Run as that user, or make the folder \
-                 writable for one of our groups (for a pod: `fsGroup` in its securityContext)",
-                place.path.display(),
-                place.uid,
-                place.gid,
-                place.mode,
-            ),
-            None => write!(f, "We are {uid}:{gid}"),
-        }
-    }
+fn place(near: &Path, error: &io::Error) -> Option<Place> {
+    let stat = fs::metadata(near).ok()?;
+    let flags = statvfs(near).map_or(StatVfsMountFlags::empty(), |stat| stat.f_flag);
+    Some(Place {
+        path: near.to_owned(),
+        uid: stat.uid(),
+        gid: stat.gid(),
+        mode: stat.mode() & 0o7777,
+        read_only: flags.contains(StatVfsMountFlags::RDONLY)
+            || error.kind() == io::ErrorKind::ReadOnlyFilesystem,
+    })
 }
 
 #[cfg(test)]
@@ -206,7 +169,7 @@ mod tests {
     };
 
     fn refuse(dir: &RepoDir, number: i32) -> Result<(), CacheError> {
-        Err(io::Error::from_raw_os_error(number)).during("rename", &dir.own())
+        Err(io::Error::from_raw_os_error(number)).context("rename", &dir.own())
     }
 
     fn gpt2(root: &Path) -> RepoDir {
@@ -214,26 +177,19 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_says_whose_the_folder_is_and_who_we_are() {
-        let place = Place { path: "/c".into(), uid: 0, gid: 7, mode: 0o755, read_only: false };
-        let mut diagnosis = Diagnosis {
-            action: "create",
-            path: "/c/x".into(),
-            answer: "permission denied".to_owned(),
-            place: Some(place),
-            uid: 1000,
-            gid: 2000,
+    fn a_failure_is_diagnosed_where_the_run_ends() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("missing/blob");
+        let diagnosed = |number| {
+            let error = CacheError::new("create", &path, io::Error::from_raw_os_error(number));
+            diagnose(&error).to_string()
         };
-        assert_eq!(
-            diagnosis.to_string(),
-            "cannot create /c/x: permission denied. /c belongs to 0:7 with mode 0755, and we are 1000:2000. Run as that \
-             user, or make the folder writable for one of our groups (for a pod: `fsGroup` in its securityContext)"
-        );
-        diagnosis.place.as_mut().unwrap().read_only = true;
-        assert_eq!(
-            diagnosis.to_string(),
-            "cannot create /c/x: permission denied. /c is on a read-only mount. Mount it writable"
-        );
+        let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
+        // EACCES, EDQUOT and EIO.
+        let denied = format!("denied. {} belongs to {uid}:{gid} with mode ", root.path().display());
+        assert!(diagnosed(13).contains(&denied), "{}", diagnosed(13));
+        assert!(diagnosed(122).contains(" free). Enlarge the volume"), "{}", diagnosed(122));
+        assert!(diagnosed(5).ends_with("(os error 5)"), "{}", diagnosed(5));
     }
 
     #[test]

@@ -3,15 +3,15 @@
 use serde::Serialize;
 
 use super::{
-    Output,
     env::Env,
-    json, print, show,
-    source::{FILES_HELP, Source, SourceArgs, SourceError, Wanted},
-    table, tell,
+    output::{Output, eprint_line, print, show},
+    source::{FILES_HELP, FetchTarget, Source, SourceArgs, SourceError},
+    table,
 };
 use crate::{
     hub::{Commit, Hub, HubError, Preflight, Question, RepoType, TokenRecord, advice, preflight},
     reason::{Answer, Reason, Topic, Verdict, exit},
+    text::json,
     text::printable,
     units,
 };
@@ -79,7 +79,7 @@ impl Args {
             if one.name.is_none() || !answer.holds() {
                 let whose =
                     one.name.as_ref().map(|name| format!("{}: ", printable(name))).unwrap_or_default();
-                tell(&format!("{whose}{}: {}", last.reason, last.message));
+                eprint_line(&format!("{whose}{}: {}", last.reason, last.message));
             }
             if code == exit::OK && !answer.holds() {
                 code = last.reason.exit_code();
@@ -93,7 +93,7 @@ fn last_word(answer: &Preflight) -> &Verdict {
     answer.obstacle().unwrap_or(&answer.resolved)
 }
 
-fn found<'a>(wanted: &'a Wanted, answer: &'a Preflight) -> Found<'a> {
+fn found<'a>(wanted: &'a FetchTarget, answer: &'a Preflight) -> Found<'a> {
     let snapshot = answer.snapshot.as_ref();
     Found {
         name: wanted.name.as_deref(),
@@ -107,8 +107,8 @@ fn found<'a>(wanted: &'a Wanted, answer: &'a Preflight) -> Found<'a> {
     }
 }
 
-fn text(all: &[(&Wanted, &Preflight)]) {
-    if let [(Wanted { name: None, .. }, answer)] = all {
+fn text(all: &[(&FetchTarget, &Preflight)]) {
+    if let [(FetchTarget { name: None, .. }, answer)] = all {
         for verdict in answer.verdicts() {
             show(&line(verdict));
         }
@@ -120,7 +120,7 @@ fn text(all: &[(&Wanted, &Preflight)]) {
     }
 }
 
-fn row(wanted: &Wanted, answer: &Preflight) -> [String; 7] {
+fn row(wanted: &FetchTarget, answer: &Preflight) -> [String; 7] {
     let snapshot = answer.snapshot.as_ref();
     let or_none = |cell: Option<String>| cell.unwrap_or_else(|| "-".to_owned());
     [

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::ValueEnum;
 
-use super::{arguments, endpoints, stop::stopped, tell};
+use super::{endpoints, output::eprint_line, signals::stopped, values};
 use crate::{
     controller::{self, Namespace, Secrets, Settings},
     hub::{Endpoint, EndpointError},
@@ -41,7 +41,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "HOW", env = "MODELCACHE_SECRETS", default_value = "watch")]
     secrets: SecretsArg,
     /// Where probes and metrics are served
-    #[arg(long, env = "MODELCACHE_LISTEN", default_value = "0.0.0.0:8080", value_parser = arguments::listen)]
+    #[arg(long, env = "MODELCACHE_LISTEN", default_value = "0.0.0.0:8080", value_parser = values::listen)]
     listen: SocketAddr,
 }
 
@@ -66,7 +66,7 @@ impl Args {
         let endpoints = match self.endpoints() {
             Ok(endpoints) => endpoints,
             Err(error) => {
-                tell(&format!("{}: {error}.", Reason::InvalidEndpoint));
+                eprint_line(&format!("{}: {error}.", Reason::InvalidEndpoint));
                 return exit::USAGE;
             }
         };
@@ -93,7 +93,7 @@ impl Args {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::{Cli, Command};
+    use crate::cli::command::{Cli, Command};
 
     fn given(arguments: &[&str]) -> Result<Args, String> {
         let words = [&["modelcache", "controller", "--image", "i"], arguments].concat();

@@ -1,6 +1,6 @@
 //! `modelcache crd`: prints the definition of the resource.
 
-use super::{print, tell};
+use super::output::{eprint_line, print};
 use crate::{api, reason::exit};
 
 /// Print the CRD, for `kubectl apply --server-side -f -`
@@ -18,7 +18,7 @@ impl Args {
                 exit::OK
             }
             Err(error) => {
-                tell(&format!("cannot write the definition: {error}"));
+                eprint_line(&format!("cannot write the definition: {error}"));
                 exit::FAILURE
             }
         }

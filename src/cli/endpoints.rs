@@ -18,14 +18,14 @@ const LONGEST: u64 = 1 << 20;
 #[error("cannot use the endpoints file {}: {why}", of_path(file))]
 pub(super) struct EndpointsError {
     file: PathBuf,
-    why: Flaw,
+    why: Violation,
 }
 
 /// What an entry may have.
 const KEYS: [&str; 6] = ["url", "proxy", "timeoutSeconds", "httpStorage", "caBundle", "caBundleFile"];
 
 #[derive(Debug, thiserror::Error)]
-enum Flaw {
+enum Violation {
     #[error("it cannot be read: {0}")]
     Unreadable(Unread),
     #[error("line {0} is not YAML")]
@@ -33,11 +33,11 @@ enum Flaw {
     #[error("it must be a list with at least one endpoint, such as `- url: https://huggingface.co`")]
     NoList,
     #[error("entry {0}: {1}")]
-    Entry(usize, EntryFlaw),
+    Entry(usize, EntryError),
 }
 
 #[derive(Debug, thiserror::Error)]
-enum EntryFlaw {
+enum EntryError {
     #[error(
         "it must have the key url, and may have proxy, timeoutSeconds, httpStorage and one of caBundle and caBundleFile"
     )]
@@ -70,34 +70,34 @@ enum EntryFlaw {
 
 /// Reads the endpoints, the default one first.
 pub(super) fn read(file: &Path) -> Result<Vec<Endpoint>, EndpointsError> {
-    let text = files::read_given(file, LONGEST).and_then(files::text).map_err(Flaw::Unreadable);
+    let text = files::read_given(file, LONGEST).and_then(files::text).map_err(Violation::Unreadable);
     text.and_then(|text| parse(&text)).map_err(|why| EndpointsError { file: file.to_owned(), why })
 }
 
-fn parse(text: &str) -> Result<Vec<Endpoint>, Flaw> {
+fn parse(text: &str) -> Result<Vec<Endpoint>, Violation> {
     // As a plain value first: the parser's words about a type that it did not expect repeat the value.
     let value: Value = serde_saphyr::from_str(text)
-        .map_err(|error| Flaw::Syntax(error.location().map_or(1, |location| location.line())))?;
-    let entries = value.as_array().filter(|entries| !entries.is_empty()).ok_or(Flaw::NoList)?;
+        .map_err(|error| Violation::Syntax(error.location().map_or(1, |location| location.line())))?;
+    let entries = value.as_array().filter(|entries| !entries.is_empty()).ok_or(Violation::NoList)?;
     let mut endpoints: Vec<Endpoint> = Vec::new();
     for (number, entry) in (1..).zip(entries) {
-        let endpoint = endpoint(entry).map_err(|flaw| Flaw::Entry(number, flaw))?;
+        let endpoint = endpoint(entry).map_err(|violation| Violation::Entry(number, violation))?;
         if endpoints.iter().any(|known| known.as_str() == endpoint.as_str()) {
-            return Err(Flaw::Entry(number, EntryFlaw::Twice(endpoint.to_string())));
+            return Err(Violation::Entry(number, EntryError::Twice(endpoint.to_string())));
         }
         endpoints.push(endpoint);
     }
     Ok(endpoints)
 }
 
-fn endpoint(entry: &Value) -> Result<Endpoint, EntryFlaw> {
-    let entry = entry.as_object().ok_or(EntryFlaw::NoMap)?;
+fn endpoint(entry: &Value) -> Result<Endpoint, EntryError> {
+    let entry = entry.as_object().ok_or(EntryError::NoMap)?;
     if let Some(key) = entry.keys().find(|key| !KEYS.contains(&key.as_str())) {
         // Someone who left `url:` out has written an address in the place of a key.
         let key = if key.contains('@') { "…".to_owned() } else { printable(key) };
-        return Err(EntryFlaw::UnknownKey(key));
+        return Err(EntryError::UnknownKey(key));
     }
-    let mut endpoint: Endpoint = text(entry, "url")?.ok_or(EntryFlaw::NoMap)?.parse()?;
+    let mut endpoint: Endpoint = text(entry, "url")?.ok_or(EntryError::NoMap)?.parse()?;
     if let Some(proxy) = text(entry, "proxy")? {
         endpoint = endpoint.with_proxy(proxy.parse()?);
     }
@@ -110,11 +110,11 @@ fn endpoint(entry: &Value) -> Result<Endpoint, EntryFlaw> {
     }
     match entry.get("httpStorage") {
         None | Some(Value::Null) => {}
-        Some(allowed) => endpoint = endpoint.with_http_storage(allowed.as_bool().ok_or(EntryFlaw::NoBool)?),
+        Some(allowed) => endpoint = endpoint.with_http_storage(allowed.as_bool().ok_or(EntryError::NoBool)?),
     }
     let bundle = match (text(entry, "caBundle")?, text(entry, "caBundleFile")?) {
         (None, None) => return Ok(endpoint),
-        (Some(_), Some(_)) => return Err(EntryFlaw::TwoBundles),
+        (Some(_), Some(_)) => return Err(EntryError::TwoBundles),
         (Some(bundle), None) => bundle.parse()?,
         (None, Some(file)) => bundle_in(Path::new(file))?,
     };
@@ -122,18 +122,18 @@ fn endpoint(entry: &Value) -> Result<Endpoint, EntryFlaw> {
 }
 
 /// A text of an entry. One that is null or empty counts as none.
-fn text<'a>(entry: &'a Map<String, Value>, key: &'static str) -> Result<Option<&'a str>, EntryFlaw> {
+fn text<'a>(entry: &'a Map<String, Value>, key: &'static str) -> Result<Option<&'a str>, EntryError> {
     match entry.get(key) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.as_str()).filter(|text| !text.is_empty())),
-        Some(_) => Err(EntryFlaw::NoText(key)),
+        Some(_) => Err(EntryError::NoText(key)),
     }
 }
 
-fn bundle_in(file: &Path) -> Result<CaBundle, EntryFlaw> {
+fn bundle_in(file: &Path) -> Result<CaBundle, EntryError> {
     let text = files::read(file, LONGEST).and_then(files::text);
-    let text = text.map_err(|error| EntryFlaw::UnreadableBundle(file.to_owned(), error))?;
-    text.parse().map_err(|error| EntryFlaw::BundleFile(file.to_owned(), error))
+    let text = text.map_err(|error| EntryError::UnreadableBundle(file.to_owned(), error))?;
+    text.parse().map_err(|error| EntryError::BundleFile(file.to_owned(), error))
 }
 
 #[cfg(test)]
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flaw_is_told_with_its_entry() {
+    fn an_error_names_its_entry() {
         let hub = "- url: https://huggingface.co\n";
         for (text, expected) in [
             ("- url: [\n".to_owned(), "line "),

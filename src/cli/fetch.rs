@@ -13,20 +13,19 @@ use serde::Serialize;
 use tokio::select;
 
 use super::{
-    Output,
-    arguments::{connections, duration},
     env::Env,
-    json, print,
-    source::{FILES_HELP, Source, SourceArgs, Wanted},
-    stop::stopped,
-    tell,
+    output::{Output, eprint_line, print},
+    signals::stopped,
+    source::{FILES_HELP, FetchTarget, Source, SourceArgs},
+    values::{connections, duration},
 };
 use crate::{
     activity,
     cache::{CacheDir, Links},
-    fetch::{FetchRequest, Limits, Progress, Report, can_draw, fetch, show},
+    fetch::{FetchRequest, Limits, Progress, Report, fetch, show},
     reason::{Reason, exit},
-    text::{of_path, printable},
+    terminal,
+    text::{json, of_path, printable},
 };
 
 const EXAMPLES: &str = "Examples:\n  \
@@ -52,7 +51,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "DIR")]
     cache_dir: Option<PathBuf>,
     #[command(flatten)]
-    way: Way,
+    way: TransferArgs,
     /// Write how it ended to this file, as JSON of less than 4 KiB
     #[arg(long, value_name = "FILE", conflicts_with = "filename")]
     report: Option<PathBuf>,
@@ -66,7 +65,7 @@ pub(super) struct Args {
 
 /// How the bytes come.
 #[derive(Debug, clap::Args)]
-struct Way {
+struct TransferArgs {
     /// Take files that the Hub stores in Xet over plain HTTP. Also `HF_HUB_DISABLE_XET`
     #[arg(long)]
     no_xet: bool,
@@ -109,7 +108,7 @@ impl Args {
                 Report::new(&one.repo, one.kind, &one.revision, Reason::TransferStalled, String::new());
             *current.lock().unwrap_or_else(PoisonError::into_inner) = Some((name.clone(), begun));
             let report = fill(one, &env, &cache, &args.way, stop.clone()).await;
-            args.tell(name.as_deref(), &cache, &report);
+            args.print_report(name.as_deref(), &cache, &report);
             if code == exit::OK {
                 code = report.reason.exit_code();
             }
@@ -131,13 +130,13 @@ impl Args {
                      there is kept, and the next run continues with it.",
                     args.watchdog.as_secs()
                 );
-                args.tell(name.as_deref(), &cache, &Report { message, ..report });
+                args.print_report(name.as_deref(), &cache, &Report { message, ..report });
             }
             std::process::exit(Reason::TransferStalled.exit_code().into());
         })
     }
 
-    fn tell(&self, name: Option<&str>, cache: &CacheDir, report: &Report) {
+    fn print_report(&self, name: Option<&str>, cache: &CacheDir, report: &Report) {
         if let Some(path) = &self.report
             && let Err(error) = report.write(path)
         {
@@ -150,15 +149,15 @@ impl Args {
             (Output::Text, None) => {}
         }
         let whose = name.map(|name| format!("{}: ", printable(name))).unwrap_or_default();
-        tell(&format!("{whose}{}: {}", report.reason, report.message));
+        eprint_line(&format!("{whose}{}: {}", report.reason, report.message));
     }
 }
 
 async fn fill(
-    wanted: Wanted,
+    wanted: FetchTarget,
     env: &Env,
     cache: &CacheDir,
-    way: &Way,
+    way: &TransferArgs,
     stop: impl Future<Output = ()>,
 ) -> Report {
     match wanted.source {
@@ -169,7 +168,7 @@ async fn fill(
     }
 }
 
-fn request(source: Source, env: &Env, cache: CacheDir, way: &Way) -> FetchRequest {
+fn request(source: Source, env: &Env, cache: CacheDir, way: &TransferArgs) -> FetchRequest {
     let Source { repo, revision, aliases, patterns, endpoint, token } = source;
     let limits = Limits::default().within(endpoint.timeouts());
     FetchRequest {
@@ -191,7 +190,7 @@ fn request(source: Source, env: &Env, cache: CacheDir, way: &Way) -> FetchReques
 async fn with_progress(request: &FetchRequest, stop: impl Future<Output = ()>) -> Report {
     let progress = Arc::new(Progress::default());
     let fetched = fetch(request, &progress, stop);
-    if can_draw() {
+    if terminal::can_draw() {
         select! { report = fetched => report, () = show(&progress) => pending().await }
     } else {
         select! { report = fetched => report, () = progress.print_lines(print) => pending().await }

@@ -3,13 +3,14 @@
 use jiff::Timestamp;
 
 use super::{
-    Output, json,
-    place::{Place, PlaceArgs, failed},
-    print, show, table, tell,
+    cache_args::{CacheArgs, SelectedCache, failed},
+    output::{Output, eprint_line, print, show},
+    table,
 };
 use crate::{
     cache::{Amount, Listed, ListedRevision, Listing, Trust, list},
     reason::exit,
+    text::json,
     units,
 };
 
@@ -27,7 +28,7 @@ use crate::{
 )]
 pub(super) struct Args {
     #[command(flatten)]
-    place: PlaceArgs,
+    place: CacheArgs,
     /// What is printed: a table, or a JSON object for each repo
     #[arg(short, long, default_value = "text")]
     output: Output,
@@ -49,7 +50,7 @@ impl Args {
             Output::Text => text(&listing, Timestamp::now()),
         }
         if !listing.repos.is_empty() || listing.failed.is_empty() {
-            tell(&total(&place, &listing));
+            eprint_line(&total(&place, &listing));
         }
         listing.failed.iter().fold(exit::OK, |_, error| failed(error))
     }
@@ -96,7 +97,7 @@ fn cells(revision: &ListedRevision, now: Timestamp) -> [String; 5] {
 }
 
 /// `3 repos, 4 snapshots, 12.5 GiB in /models. 1 unfinished download, 2 GiB. See …`
-fn total(place: &Place, listing: &Listing) -> String {
+fn total(place: &SelectedCache, listing: &Listing) -> String {
     let snapshots = listing.repos.iter().map(|repo| repo.revisions.len()).sum();
     let mut sentences = vec![format!(
         "{}, {}, {} in {}.",

@@ -6,9 +6,9 @@ use kube::{Api, Client, Config, ResourceExt as _};
 use serde_json::{Value, json};
 
 use super::{
-    arguments::{InvalidValue, container_name, object_name},
     manifest::{Manifest, ManifestError, name_of},
-    print, tell,
+    output::{eprint_line, print},
+    values::{InvalidValue, container_name, object_name},
 };
 use crate::{
     api::{ModelCache, condition, mount},
@@ -59,11 +59,11 @@ impl Args {
         match serde_saphyr::to_string(&self.block(&cache)) {
             Ok(yaml) => {
                 print(yaml.trim_end());
-                tell(&state(&cache));
+                eprint_line(&state(&cache));
                 exit::OK
             }
             Err(error) => {
-                tell(&format!("cannot write the block: {error}"));
+                eprint_line(&format!("cannot write the block: {error}"));
                 exit::FAILURE
             }
         }
@@ -183,7 +183,7 @@ impl MountError {
             Self::NotInFiles { .. } | Self::NotFound { .. } => exit::NOT_FOUND,
             Self::Cluster(_) => exit::UNREACHABLE,
         };
-        tell(&format!("error: {self}"));
+        eprint_line(&format!("error: {self}"));
         code
     }
 }

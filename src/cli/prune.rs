@@ -3,16 +3,14 @@
 use std::time::Duration;
 
 use super::{
-    Output,
-    arguments::duration,
-    json,
-    place::{PlaceArgs, failed},
-    print, show, tell,
+    cache_args::{CacheArgs, failed},
+    output::{Output, eprint_line, print, show},
+    values::duration,
 };
 use crate::{
     cache::{Kind, PruneRules, Pruned, Unnamed, prune},
     reason::exit,
-    text::of_path,
+    text::{json, of_path},
     units,
 };
 
@@ -38,7 +36,7 @@ use crate::{
     modelcache prune --all             # as `hf cache prune` does")]
 pub(super) struct Args {
     #[command(flatten)]
-    place: PlaceArgs,
+    place: CacheArgs,
     /// Also drop verified snapshots that no ref names: those fetched by commit, or left by a branch that moved on
     #[arg(long)]
     unreferenced: bool,
@@ -79,7 +77,7 @@ impl Args {
             Output::Text => pruning.repos.iter().for_each(text),
         }
         if !pruning.repos.is_empty() || pruning.failed.is_empty() {
-            tell(&total(&pruning.repos, dry_run));
+            eprint_line(&total(&pruning.repos, dry_run));
         }
         pruning.failed.iter().fold(exit::OK, |_, error| failed(error))
     }

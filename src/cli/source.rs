@@ -6,7 +6,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 
 use super::{
     env::Env,
-    manifest::{Manifest, ManifestError, Referred, name_of},
+    manifest::{Manifest, ManifestError, SecretLookup, name_of},
 };
 use crate::{
     api::ModelCache,
@@ -79,7 +79,7 @@ fn kind(word: &str) -> RepoType {
 
 /// Something that is wanted, as it was asked for and what that means.
 #[derive(Debug)]
-pub(super) struct Wanted {
+pub(super) struct FetchTarget {
     /// The name of the `ModelCache`, where it comes from one.
     pub(super) name: Option<String>,
     pub(super) kind: RepoType,
@@ -157,7 +157,7 @@ impl SourceError {
 
 impl SourceArgs {
     /// What is wanted, with what the environment says where the arguments say nothing. `aliases` are further refs.
-    pub(super) fn wanted(&self, env: &Env, aliases: &[String]) -> Result<Vec<Wanted>, ManifestError> {
+    pub(super) fn wanted(&self, env: &Env, aliases: &[String]) -> Result<Vec<FetchTarget>, ManifestError> {
         let Some(repo) = &self.repo else {
             let manifest = Manifest::read(&self.filename)?;
             return Ok(manifest.caches.iter().map(|cache| self.of_cache(&manifest, cache, env)).collect());
@@ -173,10 +173,10 @@ impl SourceArgs {
             })
         };
         let (repo, revision) = (shown::<RepoId>(repo), shown::<Revision>(&self.revision));
-        Ok(vec![Wanted { name: None, kind: self.kind.kind, repo, revision, source: read() }])
+        Ok(vec![FetchTarget { name: None, kind: self.kind.kind, repo, revision, source: read() }])
     }
 
-    fn of_cache(&self, manifest: &Manifest, cache: &ModelCache, env: &Env) -> Wanted {
+    fn of_cache(&self, manifest: &Manifest, cache: &ModelCache, env: &Env) -> FetchTarget {
         let source = &cache.spec.source;
         let read = || {
             let ours = endpoint(self.endpoint.as_deref())?;
@@ -198,7 +198,7 @@ impl SourceArgs {
                 token,
             })
         };
-        Wanted {
+        FetchTarget {
             name: Some(name_of(cache)),
             kind: source.kind.into(),
             repo: shown::<RepoId>(&source.repo),
@@ -215,13 +215,13 @@ impl SourceArgs {
     ) -> Result<TokenSource, SourceError> {
         let Some(wanted) = &cache.spec.token_secret_ref else { return Ok(TokenSource::None) };
         match manifest.token(cache, wanted) {
-            Referred::Token(token) => Ok(token),
-            Referred::OtherKeys(keys) => Err(SourceError::NoKey {
+            SecretLookup::Token(token) => Ok(token),
+            SecretLookup::OtherKeys(keys) => Err(SourceError::NoKey {
                 name: printable(&wanted.name),
                 key: printable(&wanted.key),
                 keys: keys.iter().map(|key| printable(key)).collect(),
             }),
-            Referred::Elsewhere => match self.token(env) {
+            SecretLookup::Elsewhere => match self.token(env) {
                 TokenSource::None => Err(SourceError::NoSecret(printable(&wanted.name))),
                 token => Ok(token),
             },

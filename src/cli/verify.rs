@@ -1,13 +1,13 @@
 //! `modelcache verify`: reads a cache again, without the Hub.
 
 use super::{
-    Output, json,
-    place::{PlaceArgs, failed},
-    print, show, tell,
+    cache_args::{CacheArgs, failed},
+    output::{Output, eprint_line, print, show},
 };
 use crate::{
     cache::{Checked, verify, verify_all},
     reason::{Reason, exit},
+    text::json,
     units,
 };
 
@@ -18,7 +18,7 @@ use crate::{
     modelcache verify org/name -o json")]
 pub(super) struct Args {
     #[command(flatten)]
-    place: PlaceArgs,
+    place: CacheArgs,
     /// What is printed: a line for each repo and problem, or a JSON object for each repo
     #[arg(short, long, default_value = "text")]
     output: Output,
@@ -39,7 +39,7 @@ impl Args {
             Ok(Ok(checked)) => checked,
             Ok(Err(error)) => return failed(&error),
             Err(error) => {
-                tell(&format!("{}: {error}.", Reason::DownloadFailed));
+                eprint_line(&format!("{}: {error}.", Reason::DownloadFailed));
                 return exit::FAILURE;
             }
         };
@@ -50,7 +50,7 @@ impl Args {
             }
         }
         let (reason, message) = conclusion(&root, &checked);
-        tell(&format!("{reason}: {message}"));
+        eprint_line(&format!("{reason}: {message}"));
         reason.exit_code()
     }
 }

@@ -5,16 +5,11 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    io::{self, IsTerminal as _},
-    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use rustix::termios::tcgetwinsize;
-
 use super::{Current, Event, Progress};
-use crate::{text, units};
+use crate::{terminal, text, units};
 
 /// How often the lines change.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -24,73 +19,23 @@ const WINDOW: Duration = Duration::from_secs(10);
 const FIRST: Duration = Duration::from_millis(800);
 /// The most files that are shown.
 const FILES: usize = 10;
-/// What a terminal has that does not tell.
-const SIZE: (usize, usize) = (80, 24);
 /// The width of `999.9 MiB`.
 const SIZES: usize = 9;
 /// The width that a bar, or the name of a file, has at least.
 const NARROW: usize = 10;
 
-/// The lines that are drawn now, for those who write to the same terminal.
-static DRAWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
-
-/// Whether stderr is a terminal on which lines can be drawn again and again, and nobody asked for plain text.
-#[must_use]
-pub fn can_draw() -> bool {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    io::stderr().is_terminal() && set("NO_COLOR").is_none() && set("TERM").is_some_and(|term| term != "dumb")
-}
-
-/// Writes to the terminal above the lines that are drawn there.
-pub fn above<T>(write: impl FnOnce() -> T) -> T {
-    let drawn = DRAWN.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    match drawn {
-        Some(lines) => lines.suspend(write),
-        None => write(),
-    }
-}
-
 /// Draws on the terminal of stderr. Never returns; what is drawn vanishes when it is dropped.
 pub async fn show(progress: &Progress) {
-    let lines = Lines::begin();
+    let lines = terminal::Lines::begin();
     let mut rates = Rates::default();
     loop {
-        let (width, height) = terminal();
+        let (width, height) = terminal::size();
         let files = progress.current();
         let event = progress.event();
         let now = Instant::now();
         rates.look(now, progress.fetched(), &files);
-        lines.0.set_message(picture(&event, &files, &rates, width, height).join("\n"));
+        lines.draw(picture(&event, &files, &rates, width, height).join("\n"));
         tokio::time::sleep(PAUSE).await;
-    }
-}
-
-/// What is drawn, wiped from the terminal in the end: the report follows in its place.
-struct Lines(ProgressBar);
-
-impl Lines {
-    fn begin() -> Self {
-        let lines = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-        lines.set_style(
-            ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_bar()),
-        );
-        *DRAWN.lock().unwrap_or_else(PoisonError::into_inner) = Some(lines.clone());
-        Self(lines)
-    }
-}
-
-impl Drop for Lines {
-    fn drop(&mut self) {
-        *DRAWN.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        self.0.finish_and_clear();
-    }
-}
-
-/// Its columns and rows.
-fn terminal() -> (usize, usize) {
-    match tcgetwinsize(io::stderr()) {
-        Ok(size) if size.ws_col > 0 && size.ws_row > 0 => (size.ws_col.into(), size.ws_row.into()),
-        _ => SIZE,
     }
 }
 

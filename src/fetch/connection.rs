@@ -5,13 +5,15 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use bytes::Bytes;
 use tokio::time::{sleep, timeout};
 
-use super::{FetchError, Limits, download::Downloads, progress::FileProgress, retry::Retry, writer::Writer};
+use super::{
+    FetchError, context::Context, progress::FileProgress, retry::Retry, watchdog::Watchdog, writer::Writer,
+};
 use crate::{
     activity,
     cache::{CacheError, Part, Partial},
@@ -20,12 +22,10 @@ use crate::{
 
 /// An answer that ends early, as some servers' parts do, was worth its request if it brought so much.
 const WORTHWHILE: u64 = 64 * 1024;
-/// What brings less in a second counts as silent.
-const TRICKLE: u64 = 1024;
 
 /// What the connections of one content share.
 pub(super) struct Transfer<'a> {
-    pub(super) downloads: &'a Downloads<'a>,
+    pub(super) context: &'a Context<'a>,
     pub(super) file: &'a RepoFile,
     pub(super) remote: RemoteFile,
     pub(super) partial: Arc<Partial>,
@@ -74,9 +74,9 @@ impl Transfer<'_> {
         Some(part)
     }
 
-    /// Brings a claimed part, and those behind it that nobody has when this is the only connection.
-    pub(super) async fn bring(&self, part: Part) -> Result<(), Failure> {
-        let mut writer = Writer::start(Arc::clone(&self.partial), part, self.downloads.alive.clone());
+    /// Downloads a claimed part, and those behind it that nobody has when this is the only connection.
+    pub(super) async fn fetch_part(&self, part: Part) -> Result<(), Failure> {
+        let mut writer = Writer::start(Arc::clone(&self.partial), part, self.context.guard.clone());
         let filled = self.fill(&mut writer).await;
         self.open.fetch_sub(1, Relaxed);
         filled?;
@@ -85,20 +85,20 @@ impl Transfer<'_> {
 
     /// Hands over all bytes, in as many tries as it takes.
     async fn fill(&self, writer: &mut Writer) -> Result<(), Failure> {
-        let Self { downloads, file, .. } = self;
+        let Self { context, file, .. } = self;
         let mut retry = Retry::default();
-        let mut token = downloads.token.lock().await.clone();
+        let mut token = context.tokens.current().await;
         let mut token_is_new = false;
         loop {
             let before = writer.at;
             let (error, reading) = match self.stream(token.as_ref(), writer).await {
                 Ok(()) if writer.at >= writer.end => return Ok(()),
                 Ok(()) if self.in_parts && writer.at.saturating_sub(before) >= WORTHWHILE => continue,
-                Ok(()) => (downloads.cut("the content ended early", Trouble::Cut), true),
+                Ok(()) => (context.interrupted("the content ended early", Trouble::Cut), true),
                 Err(End::Open(HubError::Refused(refusal))) if refusal.status == 401 && !token_is_new => {
                     // A mounted Secret may have been renewed since.
                     tracing::info!(path = %file.path, "the token is refused: reading it again");
-                    token = downloads.renewed_token().await?;
+                    token = context.tokens.renew().await.map_err(FetchError::from)?;
                     token_is_new = true;
                     continue;
                 }
@@ -108,9 +108,9 @@ impl Transfer<'_> {
             };
             self.remote.forget().await;
             let gained = writer.at.saturating_sub(before);
-            let (limits, waiting) = (downloads.limits, downloads.waiting);
-            let Some(pause) = retry.after(&error, gained, limits, waiting, fastrand::f64()) else {
-                return Err(downloads.gave_up(file, error, reading).into());
+            let (limits, rate_limit) = (context.limits, context.rate_limit);
+            let Some(pause) = retry.after(&error, gained, limits, rate_limit, fastrand::f64()) else {
+                return Err(context.gave_up(file, error, reading).into());
             };
             tracing::warn!(
                 path = %file.path, %error, at = writer.at, pause_seconds = pause.as_secs_f32(), "trying again"
@@ -127,7 +127,7 @@ impl Transfer<'_> {
         let alone = self.open.load(Relaxed) == 1;
         let to = if alone { self.partial.free_until(writer.end) } else { writer.end };
         let opened = self.remote.open(token, writer.at..to);
-        let opened = activity::expect(self.downloads.limits.first_byte, opened).await;
+        let opened = activity::expect(self.context.limits.first_byte, opened).await;
         let mut body = opened.map_err(End::Open)?;
         if body.start != writer.at {
             if self.in_parts {
@@ -136,7 +136,7 @@ impl Transfer<'_> {
             writer.restart().await?;
             self.progress.restart();
         }
-        let mut watchdog = Watchdog::new(self.downloads.limits);
+        let mut watchdog = Watchdog::new(self.context.limits);
         while let Some(mut piece) = self.next(&mut body, &mut watchdog).await? {
             while !piece.is_empty() {
                 let room = usize::try_from(writer.end - writer.at).unwrap_or(usize::MAX);
@@ -164,55 +164,16 @@ impl Transfer<'_> {
 
     async fn next(&self, body: &mut Body, watchdog: &mut Watchdog) -> Result<Option<Bytes>, End> {
         // HTTP notices a silence by itself, but not every carrier does.
-        let Ok(piece) = timeout(self.downloads.limits.stall * 2, body.next_chunk()).await else {
-            return Err(End::Read(self.downloads.cut("nothing came for too long", Trouble::Timeout)));
+        let Ok(piece) = timeout(self.context.limits.stall * 2, body.next_chunk()).await else {
+            return Err(End::Read(self.context.interrupted("nothing came for too long", Trouble::Timeout)));
         };
         let piece = piece.map_err(End::Read)?;
         let bytes = piece.as_ref().map_or(0, |piece| piece.len() as u64);
         if watchdog.is_trickle(bytes, Instant::now()) {
-            return Err(End::Read(self.downloads.cut("too little came for too long", Trouble::Timeout)));
+            return Err(End::Read(
+                self.context.interrupted("too little came for too long", Trouble::Timeout),
+            ));
         }
         Ok(piece)
-    }
-}
-
-/// Notices a connection that is not silent, but as good as that.
-pub(super) struct Watchdog {
-    window: Duration,
-    since: Instant,
-    bytes: u64,
-}
-
-impl Watchdog {
-    pub(super) fn new(limits: &Limits) -> Self {
-        Self { window: limits.stall, since: Instant::now(), bytes: 0 }
-    }
-
-    /// Whether too little has come in the last window.
-    pub(super) fn is_trickle(&mut self, bytes: u64, now: Instant) -> bool {
-        self.bytes += bytes;
-        let elapsed = now.saturating_duration_since(self.since);
-        if elapsed < self.window {
-            return false;
-        }
-        let enough = self.bytes >= TRICKLE.saturating_mul(elapsed.as_secs().max(1));
-        (self.since, self.bytes) = (now, 0);
-        !enough
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_trickle_is_as_good_as_silence() {
-        let limits = Limits { stall: Duration::from_secs(60), ..Limits::default() };
-        let mut watchdog = Watchdog::new(&limits);
-        let at = |seconds| Instant::now() + Duration::from_secs(seconds);
-        assert!(!watchdog.is_trickle(1, at(30)));
-        assert!(watchdog.is_trickle(1, at(61)));
-        assert!(!watchdog.is_trickle(70 * TRICKLE, at(130)));
-        assert!(!watchdog.is_trickle(1, at(140)), "a new window has begun");
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::task::JoinError;
+
 use crate::{
     cache::CacheError,
     hub::{HubError, RepoPath, TokenError, advice},
@@ -13,12 +15,12 @@ use crate::{
 pub enum FetchError {
     /// There is no usable token to send.
     #[error("{}", advice::token(.0))]
-    Token(#[from] TokenError),
+    Token(TokenError),
     /// The Hub cannot be asked at all.
     #[error("{advice}")]
     Hub {
         /// The failure.
-        source: HubError,
+        error: HubError,
         /// It and its remedy, for a person.
         advice: String,
     },
@@ -48,19 +50,19 @@ pub enum FetchError {
         /// The file.
         path: RepoPath,
         /// The last failure.
-        source: HubError,
+        error: HubError,
         /// It and its remedy, for a person.
         advice: String,
     },
     /// One file has other bytes than the Hub lists, also after another try.
     #[error(
-        "cannot download {path}: {source}, twice. A proxy, a mirror or the storage delivers wrong bytes: have a mirror fetch the file again"
+        "cannot download {path}: {error}, twice. A proxy, a mirror or the storage delivers wrong bytes: have a mirror fetch the file again"
     )]
     Mismatch {
         /// The file.
         path: RepoPath,
         /// What was found.
-        source: CacheError,
+        error: CacheError,
     },
     /// No byte came for too long, several times.
     #[error("cannot download {path}: no byte came for {} s, several times", quiet.as_secs_f32())]
@@ -77,16 +79,42 @@ pub enum FetchError {
     Stopped,
     /// A part of our own program ended in a way that it should not.
     #[error("a part of the download ended unexpectedly: {0}")]
-    Broken(#[from] tokio::task::JoinError),
+    Broken(JoinError),
+}
+
+// Their words are in the message. As sources they would be printed a second time.
+impl From<TokenError> for FetchError {
+    fn from(error: TokenError) -> Self {
+        Self::Token(error)
+    }
+}
+
+impl From<JoinError> for FetchError {
+    fn from(error: JoinError) -> Self {
+        Self::Broken(error)
+    }
 }
 
 impl FetchError {
+    /// One file that cannot be had from the Hub, with the remedy for the last failure.
+    pub(super) fn of_file(path: &RepoPath, error: HubError, subject: &advice::Subject<'_>) -> Self {
+        Self::File { path: path.clone(), advice: advice::explain(&error, subject), error }
+    }
+
+    /// What is wrong with the bytes of a file, if that is what failed.
+    pub(super) fn into_content_error(self) -> Result<CacheError, Self> {
+        match self {
+            Self::Cache(error @ (CacheError::Mismatch { .. } | CacheError::WrongSize { .. })) => Ok(error),
+            other => Err(other),
+        }
+    }
+
     /// The published word for it.
     #[must_use]
     pub const fn reason(&self) -> Reason {
         match self {
             Self::Token(error) => error.reason(),
-            Self::Hub { source, .. } | Self::File { source, .. } => source.reason(),
+            Self::Hub { error, .. } | Self::File { error, .. } => error.reason(),
             Self::Preflight { verdict, .. } => verdict.reason,
             Self::Offline { .. } => Reason::HubUnreachable,
             Self::Cache(error) => error.reason(),
@@ -102,7 +130,7 @@ impl FetchError {
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Preflight { retry_after, .. } => *retry_after,
-            Self::Hub { source, .. } | Self::File { source, .. } => source.retry_after(),
+            Self::Hub { error, .. } | Self::File { error, .. } => error.retry_after(),
             _ => None,
         }
     }

@@ -3,19 +3,21 @@
 
 mod bars;
 mod connection;
-mod download;
+mod context;
 mod error;
+mod file;
 mod plan;
 mod progress;
 mod report;
 mod retry;
 mod run;
 mod turn;
+mod watchdog;
 mod writer;
 
 use std::time::Duration;
 
-pub use bars::{above, can_draw, show};
+pub use bars::show;
 pub use error::FetchError;
 pub use progress::{Current, Event, Progress};
 pub use report::Report;

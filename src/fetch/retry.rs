@@ -22,7 +22,7 @@ pub(super) struct Retry {
 /// How long a fetch has waited because the Hub asked for it, all its downloads together: what they wait at the same
 /// time counts once.
 #[derive(Debug, Default)]
-pub(super) struct Waiting(Mutex<Waited>);
+pub(super) struct RateLimitBudget(Mutex<Waited>);
 
 #[derive(Debug, Default)]
 struct Waited {
@@ -30,7 +30,7 @@ struct Waited {
     until: Option<Instant>,
 }
 
-impl Waiting {
+impl RateLimitBudget {
     /// Whether one may wait so long from `now` on. If so, it counts.
     pub(super) fn take(&self, pause: Duration, limit: Duration, now: Instant) -> bool {
         let mut waited = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -53,7 +53,7 @@ impl Retry {
         error: &HubError,
         gained: u64,
         limits: &Limits,
-        waiting: &Waiting,
+        waiting: &RateLimitBudget,
         luck: f64,
     ) -> Option<Duration> {
         if !error.is_transient() {
@@ -95,8 +95,8 @@ mod tests {
     fn pauses_grow_and_end() {
         let limits = Limits { attempts: 4, pause: Duration::from_secs(1), ..Limits::default() };
         let mut retry = Retry::default();
-        let pauses =
-            [0.0, 1.0, 0.5, 0.5].map(|luck| retry.after(&cut(), 0, &limits, &Waiting::default(), luck));
+        let pauses = [0.0, 1.0, 0.5, 0.5]
+            .map(|luck| retry.after(&cut(), 0, &limits, &RateLimitBudget::default(), luck));
         let seconds = |seconds| Some(Duration::from_secs_f64(seconds));
         assert_eq!(pauses, [seconds(0.5), seconds(2.0), seconds(3.0), None]);
     }
@@ -106,27 +106,27 @@ mod tests {
         let limits = Limits { attempts: 2, ..Limits::default() };
         let mut retry = Retry::default();
         for _ in 0..9 {
-            assert!(retry.after(&cut(), PROGRESS, &limits, &Waiting::default(), 0.5).is_some());
+            assert!(retry.after(&cut(), PROGRESS, &limits, &RateLimitBudget::default(), 0.5).is_some());
         }
-        assert_eq!(retry.after(&cut(), 0, &limits, &Waiting::default(), 0.5), None);
+        assert_eq!(retry.after(&cut(), 0, &limits, &RateLimitBudget::default(), 0.5), None);
     }
 
     #[test]
     fn the_hub_is_waited_for_only_so_long() {
         let limits = Limits { rate_limit: Duration::from_secs(300), ..Limits::default() };
-        let waiting = Waiting::default();
+        let waiting = RateLimitBudget::default();
         let after = |seconds, waiting| Retry::default().after(&limited(seconds), 0, &limits, waiting, 0.0);
         assert_eq!(after(200, &waiting), Some(Duration::from_secs(200)));
         // At the same time, and a little longer.
         assert_eq!(after(200, &waiting), Some(Duration::from_secs(200)));
         assert_eq!(after(250, &waiting), Some(Duration::from_secs(250)));
         assert_eq!(after(301, &waiting), None);
-        assert_eq!(after(3600, &Waiting::default()), None);
+        assert_eq!(after(3600, &RateLimitBudget::default()), None);
     }
 
     #[test]
     fn waits_of_all_downloads_are_one_budget() {
-        let (waiting, began) = (Waiting::default(), Instant::now());
+        let (waiting, began) = (RateLimitBudget::default(), Instant::now());
         let take = |pause, at| {
             let [pause, limit, at] = [pause, 300, at].map(Duration::from_secs);
             waiting.take(pause, limit, began + at)
@@ -140,6 +140,9 @@ mod tests {
     #[test]
     fn what_a_person_must_settle_is_not_tried_again() {
         let error = HubError::Unreachable { host: "h".to_owned(), kind: Trouble::Tls, detail: String::new() };
-        assert_eq!(Retry::default().after(&error, 0, &Limits::default(), &Waiting::default(), 0.5), None);
+        assert_eq!(
+            Retry::default().after(&error, 0, &Limits::default(), &RateLimitBudget::default(), 0.5),
+            None
+        );
     }
 }

@@ -9,26 +9,25 @@ use std::{
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::{
     select,
-    sync::{Mutex, Semaphore, mpsc},
+    sync::{Semaphore, mpsc},
     task::spawn_blocking,
     time::{sleep, timeout},
 };
 
 use super::{
     FetchError, FetchRequest, Progress, Report,
-    download::Downloads,
+    context::{CompletionGuard, Context, TokenProvider},
     plan::{Plan, plan},
-    retry::Waiting,
+    retry::RateLimitBudget,
     turn::Turn,
-    writer::Alive,
 };
 #[cfg(feature = "xet")]
 use crate::{cache::Scratch, hub::XetFiles};
 use crate::{
     cache::{
         CacheError, Links, Publication, Record, RepoDir, Selection, abandoned, add_name, check_refs,
-        commit_of_ref, further_names, locate, prepare, require_space, resumable, settle, settle_folder,
-        sweep, write_refs,
+        commit_of_ref, diagnose, further_names, locate, prepare, require_space, resumable, settle,
+        settle_folder, sweep, write_refs,
     },
     hub::{
         Commit, Digest, Hub, HubError, Patience, Preflight, Question, Repo, RepoFile, RepoId, Revision,
@@ -53,16 +52,16 @@ pub async fn fetch(
     stop: impl Future<Output = ()>,
 ) -> Report {
     let started = Instant::now();
-    let (target, waiting) = (OnceLock::new(), Waiting::default());
-    let (alive, mut all_ended) = mpsc::channel(1);
+    let (target, rate_limit) = (OnceLock::new(), RateLimitBudget::default());
+    let (guard, mut all_ended) = mpsc::channel(1);
     let run = Run {
         request,
         dir: request.cache.repo(&request.repo),
         selection: Selection::of(&request.patterns),
         target: &target,
         progress,
-        waiting: &waiting,
-        alive,
+        rate_limit: &rate_limit,
+        guard,
     };
     let result = select! {
         result = run.all() => result,
@@ -101,9 +100,9 @@ pub async fn fetch(
         }
         Err(error) => {
             report.reason = error.reason();
-            // Some errors are sentences already.
-            report.message = format!("{}.", error.to_string().trim_end_matches('.'));
             report.retry_after_seconds = error.retry_after().map(|pause| pause.as_secs());
+            // Some errors are sentences already.
+            report.message = format!("{}.", explained(error).await.trim_end_matches('.'));
         }
     }
     report
@@ -139,8 +138,8 @@ struct Run<'a> {
     selection: Selection,
     target: &'a OnceLock<Target>,
     progress: &'a Arc<Progress>,
-    waiting: &'a Waiting,
-    alive: Alive,
+    rate_limit: &'a RateLimitBudget,
+    guard: CompletionGuard,
 }
 
 impl Run<'_> {
@@ -209,7 +208,7 @@ impl Run<'_> {
             idle: limits.stall,
             ..Patience::default()
         };
-        let hub = Hub::with_patience(endpoint, patience).map_err(|source| self.explained(source))?;
+        let hub = Hub::with_patience(endpoint, patience).map_err(|error| self.hub_error(error))?;
         let record = TokenRecord::default();
         // Whether a token that is not needed would be good is of no interest here.
         let question = Question {
@@ -242,7 +241,7 @@ impl Run<'_> {
                 Reason::RateLimited if self.is_here().await? => None,
                 Reason::RateLimited => error
                     .retry_after()
-                    .filter(|wait| self.waiting.take(*wait, limits.rate_limit, Instant::now())),
+                    .filter(|wait| self.rate_limit.take(*wait, limits.rate_limit, Instant::now())),
                 _ => None,
             };
             let Some(wait) = wait else { return Err(error) };
@@ -252,10 +251,10 @@ impl Run<'_> {
         }
     }
 
-    fn explained(&self, source: HubError) -> FetchError {
+    fn hub_error(&self, error: HubError) -> FetchError {
         let FetchRequest { repo, revision, endpoint, .. } = self.request;
-        let advice = advice::explain(&source, &advice::Subject { repo, revision, endpoint });
-        FetchError::Hub { source, advice }
+        let advice = advice::explain(&error, &advice::Subject { repo, revision, endpoint });
+        FetchError::Hub { error, advice }
     }
 
     /// Without the Hub, and also after a token was revoked, what was once downloaded stays usable.
@@ -330,26 +329,25 @@ impl Run<'_> {
         if let Some(record) = self.complete_here(Some(commit.clone())).await? {
             return Ok(record);
         }
-        let downloads = Downloads {
+        let context = Context {
             hub,
             dir: &self.dir,
             revision: &self.request.revision,
             commit: &commit,
-            source: &self.request.token,
-            token: Mutex::new(token),
+            tokens: TokenProvider::new(&self.request.token, token),
             limits: &self.request.limits,
             progress: self.progress,
-            waiting: self.waiting,
-            alive: &self.alive,
+            rate_limit: self.rate_limit,
+            guard: &self.guard,
             #[cfg(feature = "xet")]
             xet: self.in_xet(hub, &commit, &files).await?,
             connections: Semaphore::new(self.request.limits.connections.max(1)),
         };
-        match self.fill(&downloads, &files).await {
+        match self.fill(&context, &files).await {
             // Another program has tidied up between our look and the end. It will hardly do so twice.
             Err(FetchError::Cache(error @ CacheError::Vanished { .. })) => {
                 tracing::warn!(%error, "looking again at what is there");
-                self.fill(&downloads, &files).await
+                self.fill(&context, &files).await
             }
             other => other,
         }
@@ -372,26 +370,26 @@ impl Run<'_> {
     }
 
     /// Makes it complete, unless another run does that at this moment.
-    async fn fill(&self, downloads: &Downloads<'_>, files: &Arc<[RepoFile]>) -> Result<Record, FetchError> {
+    async fn fill(&self, context: &Context<'_>, files: &Arc<[RepoFile]>) -> Result<Record, FetchError> {
         let links = self.prepare().await?;
-        let turn = Turn::wait(&self.dir, downloads.commit, &self.selection, self.request.limits.lock).await?;
+        let turn = Turn::wait(&self.dir, context.commit, &self.selection, self.request.limits.lock).await?;
         if turn.waited
-            && let Some(record) = self.complete_here(Some(downloads.commit.clone())).await?
+            && let Some(record) = self.complete_here(Some(context.commit.clone())).await?
         {
             return Ok(record);
         }
-        turn.use_for(self.complete(downloads, files, links)).await
+        turn.use_for(self.complete(context, files, links)).await
     }
 
     /// Looks at what is there, brings the rest and publishes it.
     async fn complete(
         &self,
-        downloads: &Downloads<'_>,
+        context: &Context<'_>,
         files: &Arc<[RepoFile]>,
         links: Links,
     ) -> Result<Record, FetchError> {
-        let commit = downloads.commit;
-        let plan = plan(&self.dir, commit, files, downloads.limits.connections).await?;
+        let commit = context.commit;
+        let plan = plan(&self.dir, commit, files, context.limits.connections).await?;
         let total = files.iter().fold(0u64, |sum, file| sum.saturating_add(file.size));
         self.progress.begin(total, files.len() as u64, plan.present_bytes, plan.present_files);
         self.make_room(&plan, links).await?;
@@ -399,7 +397,7 @@ impl Run<'_> {
             repo = %self.request.repo, %commit, files = files.len(), size = units::size(total),
             missing = units::size(plan.bytes()), "downloading"
         );
-        transfer(downloads, plan).await?;
+        transfer(context, plan).await?;
         self.publish(commit.clone(), Arc::clone(files), links).await
     }
 
@@ -458,9 +456,9 @@ impl Run<'_> {
         links: Links,
     ) -> Result<Record, FetchError> {
         let (dir, selection, refs) = (self.dir.clone(), self.selection.clone(), self.refs());
-        let alive = self.alive.clone();
+        let guard = self.guard.clone();
         let published = spawn_blocking(move || {
-            let _alive = alive;
+            let _guard = guard;
             settle(&dir)?;
             let publication =
                 Publication { dir: &dir, commit: &commit, selection, files: &files, refs: &refs, links };
@@ -470,6 +468,13 @@ impl Run<'_> {
     }
 }
 
+/// The message of a failure, with what the volume says about it.
+async fn explained(error: FetchError) -> String {
+    let message = error.to_string();
+    let FetchError::Cache(error) = error else { return message };
+    spawn_blocking(move || diagnose(&error).to_string()).await.unwrap_or(message)
+}
+
 /// What stands in the way of an answer without a snapshot.
 fn obstacle(answer: &Preflight) -> FetchError {
     let verdict = answer.obstacle().unwrap_or(&answer.resolved).clone();
@@ -477,10 +482,10 @@ fn obstacle(answer: &Preflight) -> FetchError {
 }
 
 /// Brings all that is missing, some at once. The first failure ends the others.
-async fn transfer(downloads: &Downloads<'_>, plan: Plan<'_>) -> Result<(), FetchError> {
+async fn transfer(context: &Context<'_>, plan: Plan<'_>) -> Result<(), FetchError> {
     stream::iter(plan.missing)
-        .map(|missing| async move { downloads.bring(&missing).await })
-        .buffer_unordered(downloads.limits.connections.max(1))
+        .map(|missing| async move { context.fetch_file(&missing).await })
+        .buffer_unordered(context.limits.connections.max(1))
         .try_collect()
         .await
 }

@@ -9,7 +9,7 @@ use tokio::{
     task::{JoinHandle, spawn_blocking},
 };
 
-use super::FetchError;
+use super::{FetchError, context::CompletionGuard};
 use crate::cache::{CacheError, Part, Partial};
 
 /// So many pieces may wait for the disk. The network stops when it is slower, which bounds the memory.
@@ -20,9 +20,6 @@ enum Command {
     Next(Part),
     Restart,
 }
-
-/// Held by everything that must have ended before a fetch has: its files are put, kept or gone then.
-pub(super) type Alive = mpsc::Sender<()>;
 
 /// A part of a content on its way to the disk.
 #[derive(Debug)]
@@ -37,11 +34,11 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Begins a part.
-    pub(super) fn start(partial: Arc<Partial>, mut part: Part, alive: Alive) -> Self {
+    pub(super) fn start(partial: Arc<Partial>, mut part: Part, guard: CompletionGuard) -> Self {
         let (commands, mut received) = mpsc::channel(WAITING);
         let (at, end) = (part.at, part.end);
         let task = spawn_blocking(move || {
-            let _alive = alive;
+            let _guard = guard;
             while let Some(command) = received.blocking_recv() {
                 match command {
                     Command::Piece(piece) => partial.write(&mut part, &piece)?,

@@ -143,28 +143,6 @@ fn count<'de, D: Deserializer<'de>>(list: D) -> Result<Option<usize>, D::Error> 
     list.deserialize_any(Count)
 }
 
-/// The right to read from Xet.
-#[cfg(feature = "xet")]
-pub(super) fn xet_access(body: &[u8]) -> Result<super::xet::XetAccess, Unusable> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Wire {
-        access_token: String,
-        exp: i64,
-        cas_url: String,
-    }
-    let wire: Wire = json(body)?;
-    let wrong = |what: &str| Unusable::Wrong(what.to_owned());
-    // It is a secret, and becomes a header: it is not repeated.
-    if wire.access_token.is_empty() || !wire.access_token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(wrong("its token for Xet is not one"));
-    }
-    let store = url::Url::parse(&wire.cas_url).ok();
-    let store = store.filter(|url| url.has_host() && matches!(url.scheme(), "https" | "http"));
-    let store = store.ok_or_else(|| wrong("the address of its Xet store is not one"))?;
-    Ok(super::xet::XetAccess { token: wire.access_token, ends: wire.exp, store })
-}
-
 /// An entry of a listing.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -293,7 +271,8 @@ impl<'de> Visitor<'de> for &mut Page<'_> {
     }
 }
 
-fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Unusable> {
+/// Parses a JSON answer. An error never repeats what it says.
+pub(super) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Unusable> {
     serde_json::from_slice(body).map_err(|error| not_json(body, &error))
 }
 
@@ -336,30 +315,6 @@ mod tests {
             Ok(())
         })?;
         Ok(files)
-    }
-
-    #[cfg(feature = "xet")]
-    #[test]
-    fn the_right_to_read_from_xet_is_read_with_suspicion() {
-        let answer = |token: &str, store: &str| {
-            xet_access(
-                format!(r#"{{"accessToken":"{token}","exp":1700000000,"casUrl":"{store}"}}"#).as_bytes(),
-            )
-        };
-        let access = answer("ey.a-b_c", "https://cas.example/x").unwrap();
-        assert_eq!((access.token.as_str(), access.ends), ("ey.a-b_c", 1_700_000_000));
-        assert_eq!(access.store.as_str(), "https://cas.example/x");
-        for (token, store) in [
-            ("", "https://cas.example"),
-            ("very secret", "https://cas.example"),
-            ("very\\nsecret", "https://cas.example"),
-            ("verysecret", "cas.example"),
-            ("verysecret", "file:///verysecret"),
-        ] {
-            let what = wrong(answer(token, store));
-            assert!(!what.contains("secret"), "{what}");
-        }
-        assert!(wrong(xet_access(b"{}")).starts_with("it is not the JSON"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use reqwest::{Certificate, Client, redirect::Policy};
 
 use super::{
-    Commit, Endpoint, Identity, RemoteFile, Repo, RepoPath, Revision, RevisionInfo, Timeout, Token, answer,
+    Endpoint, Identity, Repo, Revision, RevisionInfo, Timeout, Token, answer,
     coding::{self, CodingError},
     error::{HubError, Trouble},
     request::{Answer, Get, patiently},
@@ -138,12 +138,6 @@ impl Hub {
     ) -> Result<RevisionInfo, HubError> {
         let (body, answer) = self.json(&self.endpoint.revision(repo, revision), token).await?;
         answer::revision(&body).map_err(|error| error.at(answer.host, token.is_some()))
-    }
-
-    /// A file of a commit and of this size, to be read. Nothing is sent yet.
-    #[must_use]
-    pub fn file(&self, repo: &Repo, commit: &Commit, path: &RepoPath, size: u64) -> RemoteFile {
-        RemoteFile::new(self.clone(), self.endpoint.resolve(repo, commit, path), size)
     }
 
     /// An answer of bounded size, with its head. Compressed ones count as long as they become.

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::Url;
 
-use super::{CaBundle, Commit, Proxy, Repo, RepoPath, Revision, Timeouts};
+use super::{CaBundle, Commit, Proxy, Repo, RepoPath, Revision, Timeouts, host::host_of};
 
 /// All but the unreserved characters of RFC 3986: a revision is one segment, its `/` included.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
@@ -161,12 +161,6 @@ impl Endpoint {
     fn api(&self, repo: &Repo) -> String {
         format!("{}/api/{}s/{}", self.base, repo.kind, repo.id)
     }
-}
-
-/// Host and port of an address, without anything secret that it may hold.
-pub(super) fn host_of(url: &Url) -> String {
-    let host = url.host_str().unwrap_or("?");
-    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 impl Default for Endpoint {

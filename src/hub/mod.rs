@@ -9,6 +9,7 @@ mod coding;
 mod endpoint;
 mod error;
 mod file;
+mod host;
 mod link;
 mod listing;
 mod patterns;

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use url::Url;
 
-use super::endpoint::host_of;
+use super::host::host_of;
 
 /// The address of a proxy: scheme, host and port, and no password, so that it may be shown anywhere.
 #[derive(Clone, PartialEq, Eq)]

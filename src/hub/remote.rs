@@ -13,7 +13,7 @@ use reqwest::StatusCode;
 use tokio::sync::Mutex;
 
 use super::{
-    Body, Hub, Token,
+    Body, Commit, Hub, Repo, RepoPath, Token,
     error::HubError,
     request::{Answer, Get, patiently},
 };
@@ -54,11 +54,13 @@ struct InXet {
     given_up: Arc<AtomicBool>,
 }
 
-impl RemoteFile {
-    pub(super) fn new(hub: Hub, address: String, size: u64) -> Self {
-        Self {
-            hub,
-            address,
+impl Hub {
+    /// A file of a commit, of this size. Nothing is sent yet.
+    #[must_use]
+    pub fn file(&self, repo: &Repo, commit: &Commit, path: &RepoPath, size: u64) -> RemoteFile {
+        RemoteFile {
+            hub: self.clone(),
+            address: self.endpoint().resolve(repo, commit, path),
             size,
             place: Arc::default(),
             gives_parts: Arc::default(),
@@ -66,7 +68,9 @@ impl RemoteFile {
             xet: None,
         }
     }
+}
 
+impl RemoteFile {
     /// The same file, from Xet as long as that works.
     #[cfg(feature = "xet")]
     #[must_use]

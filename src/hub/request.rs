@@ -11,8 +11,8 @@ use url::Url;
 
 use super::{
     Endpoint, Refusal, Token, coding,
-    endpoint::host_of,
     error::{HubError, Trouble},
+    host::host_of,
     rate_limit,
     refusal::Evidence,
     transport,

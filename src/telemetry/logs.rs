@@ -14,7 +14,7 @@ use tracing_subscriber::{
     fmt::{FormatFields, format::Writer},
 };
 
-use crate::{fetch::above, text};
+use crate::{terminal, text};
 
 /// The variable that says what is logged.
 pub const VARIABLE: &str = "MODELCACHE_LOG";
@@ -79,7 +79,7 @@ struct Stderr;
 
 impl io::Write for Stderr {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        above(|| io::stderr().write(line))
+        terminal::suspend(|| io::stderr().write(line))
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -10,10 +10,10 @@ use std::{
 
 use k8s_openapi::api::core::v1::Secret;
 use node::{Node, Shape};
-use schema::{Flaw, flaws};
+use schema::{Violation, violations};
 use serde::de::DeserializeOwned;
 
-use super::tell;
+use super::output::eprint_line;
 use crate::{
     api::{self, GROUP, ModelCache, TokenSecretRef},
     files::{self, Unread},
@@ -24,8 +24,8 @@ use crate::{
 
 /// The longest file that is read, in bytes. How deep it may be and of how many values the parser bounds, at 64 and 250,000.
 const LONGEST: u64 = 16 << 20;
-/// The most flaws of a file that are told.
-const FLAWS: usize = 100;
+/// The most violations of a file that are told.
+const VIOLATIONS: usize = 100;
 
 /// What files hold, as far as it matters here.
 #[derive(Debug, Default)]
@@ -45,18 +45,18 @@ pub(super) enum ManifestError {
     #[error("{file}:{line}: this is not valid YAML")]
     Syntax { file: String, line: u64 },
     /// An object is not what its kind says.
-    #[error("{}", lines_of(file, flaws).join("; "))]
-    Invalid { file: String, flaws: Vec<Flaw> },
+    #[error("{}", lines_of(file, violations).join("; "))]
+    Invalid { file: String, violations: Vec<Violation> },
     /// There is nothing to do.
     #[error("no ModelCache in {0}")]
     Empty(String),
 }
 
 impl ManifestError {
-    /// The error as lines for a person: one for each flaw. What a name in the files holds makes no further lines.
+    /// The error as lines for a person: one for each violation. What a name in the files holds makes no further lines.
     fn lines(&self) -> Vec<String> {
         match self {
-            Self::Invalid { file, flaws } => lines_of(file, flaws),
+            Self::Invalid { file, violations } => lines_of(file, violations),
             other => vec![other.to_string()],
         }
     }
@@ -64,24 +64,27 @@ impl ManifestError {
     /// Says what is wrong, and gives the exit code.
     pub(super) fn refuse(&self) -> u8 {
         for (number, line) in self.lines().iter().enumerate() {
-            tell(&format!("{}{line}", if number == 0 { "error: " } else { "" }));
+            eprint_line(&format!("{}{line}", if number == 0 { "error: " } else { "" }));
         }
         exit::USAGE
     }
 }
 
-fn lines_of(file: &str, flaws: &[Flaw]) -> Vec<String> {
-    let mut lines: Vec<_> =
-        flaws.iter().take(FLAWS).map(|flaw| format!("{file}:{}: {}", flaw.line, flaw.text)).collect();
-    if flaws.len() > FLAWS {
-        lines.push(format!("{file}: and {} more", flaws.len() - FLAWS));
+fn lines_of(file: &str, violations: &[Violation]) -> Vec<String> {
+    let mut lines: Vec<_> = violations
+        .iter()
+        .take(VIOLATIONS)
+        .map(|violation| format!("{file}:{}: {}", violation.line, violation.text))
+        .collect();
+    if violations.len() > VIOLATIONS {
+        lines.push(format!("{file}: and {} more", violations.len() - VIOLATIONS));
     }
     lines
 }
 
 /// What becomes of a reference to a Secret.
 #[derive(Debug)]
-pub(super) enum Referred {
+pub(super) enum SecretLookup {
     /// The Secret is there, and has the key.
     Token(TokenSource),
     /// The Secret is there, with these other keys.
@@ -125,7 +128,7 @@ impl Manifest {
         objects.reverse();
         while let Some(object) = objects.pop() {
             let word = |field| object.field(field).and_then(Node::text).unwrap_or_default();
-            let flaws = match (word("apiVersion"), word("kind")) {
+            let violations = match (word("apiVersion"), word("kind")) {
                 (_, "List") => {
                     if let Some(Shape::List(items)) = object.field("items").map(|items| &items.shape) {
                         objects.extend(items.iter().rev());
@@ -134,20 +137,20 @@ impl Manifest {
                 }
                 ("v1", "Secret") => take(object, &mut self.secrets),
                 (version, "ModelCache") if version.split('/').next() == Some(GROUP) => {
-                    let flaws = flaws_of_cache(object, version);
-                    if flaws.is_empty() { take(object, &mut self.caches) } else { flaws }
+                    let violations = violations_of_cache(object, version);
+                    if violations.is_empty() { take(object, &mut self.caches) } else { violations }
                 }
                 _ => Vec::new(),
             };
-            if !flaws.is_empty() {
-                return Err(ManifestError::Invalid { file: file.to_owned(), flaws });
+            if !violations.is_empty() {
+                return Err(ManifestError::Invalid { file: file.to_owned(), violations });
             }
         }
         Ok(())
     }
 
     /// The token that a cache refers to.
-    pub(super) fn token(&self, cache: &ModelCache, wanted: &TokenSecretRef) -> Referred {
+    pub(super) fn token(&self, cache: &ModelCache, wanted: &TokenSecretRef) -> SecretLookup {
         let namespace = cache.metadata.namespace.as_deref();
         let found = self.secrets.iter().find(|secret| {
             // Where one of them says nothing, `kubectl --namespace` would.
@@ -155,16 +158,18 @@ impl Manifest {
             secret.metadata.name.as_ref() == Some(&wanted.name)
                 && (theirs == namespace || theirs.is_none() || namespace.is_none())
         });
-        let Some(secret) = found else { return Referred::Elsewhere };
+        let Some(secret) = found else { return SecretLookup::Elsewhere };
         // The API server lets the one that is text win.
         let text = secret.string_data.as_ref().and_then(|data| data.get(&wanted.key));
         let bytes = secret.data.as_ref().and_then(|data| data.get(&wanted.key));
         match (text, bytes) {
-            (Some(text), _) => Referred::Token(TokenSource::fixed(text)),
-            (None, Some(bytes)) => Referred::Token(TokenSource::fixed(&String::from_utf8_lossy(&bytes.0))),
+            (Some(text), _) => SecretLookup::Token(TokenSource::fixed(text)),
+            (None, Some(bytes)) => {
+                SecretLookup::Token(TokenSource::fixed(&String::from_utf8_lossy(&bytes.0)))
+            }
             (None, None) => {
                 let text = secret.string_data.iter().flat_map(|data| data.keys());
-                Referred::OtherKeys(
+                SecretLookup::OtherKeys(
                     secret.data.iter().flat_map(|data| data.keys()).chain(text).cloned().collect(),
                 )
             }
@@ -181,7 +186,7 @@ pub(super) fn name_of(cache: &ModelCache) -> String {
 }
 
 /// What the API server would refuse.
-fn flaws_of_cache(object: &Node, version: &str) -> Vec<Flaw> {
+fn violations_of_cache(object: &Node, version: &str) -> Vec<Violation> {
     let line = object.line;
     let crd = api::crd();
     let served = crd.spec.versions.iter().find(|served| version == format!("{GROUP}/{}", served.name));
@@ -189,31 +194,34 @@ fn flaws_of_cache(object: &Node, version: &str) -> Vec<Flaw> {
     let Some(properties) = schema.and_then(|schema| schema.properties.as_ref()) else {
         let known: Vec<_> =
             crd.spec.versions.iter().map(|served| format!("{GROUP}/{}", served.name)).collect();
-        return vec![Flaw { line, text: format!("apiVersion must be {}", known.join(" or ")) }];
+        return vec![Violation { line, text: format!("apiVersion must be {}", known.join(" or ")) }];
     };
     let Shape::Map(fields) = &object.shape else { return Vec::new() };
     let mut found = Vec::new();
     for (name, line, node) in fields {
         match (name.as_str(), properties.get(name)) {
-            ("spec", Some(schema)) => found.extend(flaws(node, schema, "spec")),
+            ("spec", Some(schema)) => found.extend(violations(node, schema, "spec")),
             ("apiVersion" | "kind" | "metadata" | "status", _) => {}
-            _ => found.push(Flaw { line: *line, text: format!("{name} is not a field") }),
+            _ => found.push(Violation { line: *line, text: format!("{name} is not a field") }),
         }
     }
     if object.field("spec").is_none() {
-        found.push(Flaw { line, text: "spec is missing".to_owned() });
+        found.push(Violation { line, text: "spec is missing".to_owned() });
     }
     found
 }
 
-fn take<T: DeserializeOwned>(object: &Node, into: &mut Vec<T>) -> Vec<Flaw> {
+fn take<T: DeserializeOwned>(object: &Node, into: &mut Vec<T>) -> Vec<Violation> {
     if let Ok(value) = serde_json::from_value(object.value()) {
         into.push(value);
         return Vec::new();
     }
     // The words of the parser could repeat what is in the object.
     let kind = object.field("kind").and_then(Node::text).unwrap_or_default();
-    vec![Flaw { line: object.line, text: format!("this is not a {kind} that the API server would take") }]
+    vec![Violation {
+        line: object.line,
+        text: format!("this is not a {kind} that the API server would take"),
+    }]
 }
 
 /// The files of a path: itself, or those of a folder that kubectl would take.
@@ -276,9 +284,9 @@ items:
         let token = |name: &str, key: &str| match manifest
             .token(cache, &TokenSecretRef { name: name.to_owned(), key: key.to_owned() })
         {
-            Referred::Token(token) => Ok(token),
-            Referred::OtherKeys(keys) => Err(keys.join(",")),
-            Referred::Elsewhere => Err("elsewhere".to_owned()),
+            SecretLookup::Token(token) => Ok(token),
+            SecretLookup::OtherKeys(keys) => Err(keys.join(",")),
+            SecretLookup::Elsewhere => Err("elsewhere".to_owned()),
         };
         assert_eq!(token("plain", "token"), Ok(TokenSource::fixed("hf_text")));
         assert_eq!(token("coded", "key"), Ok(TokenSource::fixed("hf_bytes")));
@@ -287,7 +295,7 @@ items:
         let mut other = cache.clone();
         other.metadata.namespace = Some("b".to_owned());
         let wanted = TokenSecretRef { name: "plain".to_owned(), key: "token".to_owned() };
-        assert!(matches!(manifest.token(&other, &wanted), Referred::Elsewhere), "it is another's");
+        assert!(matches!(manifest.token(&other, &wanted), SecretLookup::Elsewhere), "it is another's");
     }
 
     #[test]

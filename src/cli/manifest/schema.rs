@@ -10,21 +10,21 @@ use crate::text::printable;
 
 /// What is wrong, and in which line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::cli) struct Flaw {
+pub(in crate::cli) struct Violation {
     pub(super) line: u64,
     /// A sentence without its full stop.
     pub(super) text: String,
 }
 
 /// Everything that the schema does not allow. No value is repeated: a token may have slipped into the wrong place.
-pub(super) fn flaws(node: &Node, schema: &JSONSchemaProps, path: &str) -> Vec<Flaw> {
-    let mut flaws = Vec::new();
-    check(node, schema, path, &mut flaws);
-    flaws
+pub(super) fn violations(node: &Node, schema: &JSONSchemaProps, path: &str) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    check(node, schema, path, &mut violations);
+    violations
 }
 
-fn check(node: &Node, schema: &JSONSchemaProps, path: &str, flaws: &mut Vec<Flaw>) {
-    let mut say = |line, text| flaws.push(Flaw { line, text });
+fn check(node: &Node, schema: &JSONSchemaProps, path: &str, violations: &mut Vec<Violation>) {
+    let mut say = |line, text| violations.push(Violation { line, text });
     let line = node.line;
     if !is_of_type(&node.shape, schema) {
         let wanted = schema.type_.as_deref().unwrap_or("string or integer");
@@ -55,7 +55,7 @@ fn check(node: &Node, schema: &JSONSchemaProps, path: &str, flaws: &mut Vec<Flaw
             }
             if let Some(JSONSchemaPropsOrArray::Schema(items)) = &schema.items {
                 for (at, node) in nodes.iter().enumerate() {
-                    check(node, items, &format!("{path}[{at}]"), flaws);
+                    check(node, items, &format!("{path}[{at}]"), violations);
                 }
             }
         }
@@ -71,11 +71,13 @@ fn check(node: &Node, schema: &JSONSchemaProps, path: &str, flaws: &mut Vec<Flaw
                     schema.properties.as_ref().and_then(|all| all.get(name)),
                     &schema.additional_properties,
                 ) {
-                    (Some(schema), _) => check(node, schema, &path, flaws),
-                    (None, Some(JSONSchemaPropsOrBool::Schema(schema))) => check(node, schema, &path, flaws),
+                    (Some(schema), _) => check(node, schema, &path, violations),
+                    (None, Some(JSONSchemaPropsOrBool::Schema(schema))) => {
+                        check(node, schema, &path, violations);
+                    }
                     (None, Some(JSONSchemaPropsOrBool::Bool(true))) => {}
                     _ if schema.x_kubernetes_preserve_unknown_fields == Some(true) => {}
-                    _ => flaws.push(Flaw {
+                    _ => violations.push(Violation {
                         line: *line,
                         text: format!("{path} is not a field{}", near(name, schema)),
                     }),
@@ -161,7 +163,10 @@ mod tests {
         let crd = api::crd();
         let schema = crd.spec.versions[0].schema.as_ref().unwrap().open_api_v3_schema.as_ref().unwrap();
         let spec = &schema.properties.as_ref().unwrap()["spec"];
-        flaws(&node, spec, "spec").into_iter().map(|flaw| (flaw.line, flaw.text)).collect()
+        violations(&node, spec, "spec")
+            .into_iter()
+            .map(|violation| (violation.line, violation.text))
+            .collect()
     }
 
     #[test]

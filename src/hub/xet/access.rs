@@ -8,6 +8,7 @@ use std::{
 
 use jiff::Timestamp;
 use reqwest::header::{HeaderMap, HeaderValue, USER_AGENT};
+use serde::Deserialize;
 use url::Url;
 use xet::{XetError, xet_session::XetDownloadStreamGroup};
 
@@ -15,9 +16,9 @@ use super::{
     super::{
         Commit, Endpoint, Hub, HubError, Repo, Token,
         answer::{self, Unusable},
-        endpoint::host_of,
+        host::host_of,
     },
-    machine::Machine,
+    runtime::XetRuntime,
 };
 
 /// A new one is asked for this long before the old one ends.
@@ -29,7 +30,7 @@ const AT_LEAST: Duration = Duration::from_secs(30);
 const AT_MOST: Duration = Duration::from_secs(24 * 3600);
 
 /// What the Hub gives: where the store is, and a token for it.
-pub(in crate::hub) struct XetAccess {
+pub(super) struct XetAccess {
     /// The token of the store.
     pub token: String,
     /// When it ends, in seconds of Unix time.
@@ -39,6 +40,27 @@ pub(in crate::hub) struct XetAccess {
 }
 
 impl XetAccess {
+    /// Reads the Hub's answer.
+    fn parse(body: &[u8]) -> Result<Self, Unusable> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Wire {
+            access_token: String,
+            exp: i64,
+            cas_url: String,
+        }
+        let wire: Wire = answer::json(body)?;
+        let wrong = |what: &str| Unusable::Wrong(what.to_owned());
+        // It is a secret, and becomes a header: it is not repeated.
+        if wire.access_token.is_empty() || !wire.access_token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(wrong("its token for Xet is not one"));
+        }
+        let store = Url::parse(&wire.cas_url).ok();
+        let store = store.filter(|url| url.has_host() && matches!(url.scheme(), "https" | "http"));
+        let store = store.ok_or_else(|| wrong("the address of its Xet store is not one"))?;
+        Ok(Self { token: wire.access_token, ends: wire.exp, store })
+    }
+
     pub(super) fn host(&self) -> &str {
         self.store.host_str().unwrap_or("?")
     }
@@ -63,7 +85,7 @@ impl Hub {
         token: Option<&Token>,
     ) -> Result<XetAccess, HubError> {
         let (body, answer) = self.json(&self.endpoint().xet_read_token(repo, commit), token).await?;
-        let access = answer::xet_access(&body).and_then(|access| as_safe_as(self.endpoint(), access));
+        let access = XetAccess::parse(&body).and_then(|access| as_safe_as(self.endpoint(), access));
         access.map_err(|error| error.at(answer.host, token.is_some()))
     }
 }
@@ -77,25 +99,25 @@ fn as_safe_as(hub: &Endpoint, access: XetAccess) -> Result<XetAccess, Unusable> 
 }
 
 /// The official client with a token of the store.
-pub(super) struct Grant {
+pub(super) struct ReadGrant {
     pub group: XetDownloadStreamGroup,
     /// Where the store is, for messages.
     pub host: String,
     stale_from: Instant,
 }
 
-impl Grant {
-    pub async fn new(machine: &Machine, access: &XetAccess) -> Result<Self, XetError> {
+impl ReadGrant {
+    pub async fn new(runtime: &XetRuntime, access: &XetAccess) -> Result<Self, XetError> {
         let stale_from = Instant::now() + fresh_for(access.ends, Timestamp::now().as_second());
         let agent = HeaderValue::from_static(concat!("modelcache/", env!("CARGO_PKG_VERSION")));
-        let group = machine
+        let group = runtime
             .session
             .new_download_stream_group()?
             .with_endpoint(access.store.as_str().trim_end_matches('/'))
             // Without an end: the official client must not judge by a clock that may be wrong, and cannot renew it.
             .with_token_info(&access.token, u64::MAX)
             .with_custom_headers(HeaderMap::from_iter([(USER_AGENT, agent)]));
-        let group = machine.run(group.build()).await?;
+        let group = runtime.run(group.build()).await?;
         Ok(Self { group, host: host_of(&access.store), stale_from })
     }
 
@@ -132,5 +154,30 @@ mod tests {
             assert_eq!(fresh_for(ends, 10_000), AT_LEAST, "{ends}");
         }
         assert_eq!(fresh_for(i64::MAX, 10_000), AT_MOST);
+    }
+
+    #[test]
+    fn the_right_to_read_from_xet_is_read_with_suspicion() {
+        let answer = |token: &str, store: &str| {
+            XetAccess::parse(
+                format!(r#"{{"accessToken":"{token}","exp":1700000000,"casUrl":"{store}"}}"#).as_bytes(),
+            )
+        };
+        let access = answer("ey.a-b_c", "https://cas.example/x").unwrap();
+        assert_eq!((access.token.as_str(), access.ends), ("ey.a-b_c", 1_700_000_000));
+        assert_eq!(access.store.as_str(), "https://cas.example/x");
+        for (token, store) in [
+            ("", "https://cas.example"),
+            ("very secret", "https://cas.example"),
+            ("very\\nsecret", "https://cas.example"),
+            ("verysecret", "cas.example"),
+            ("verysecret", "file:///verysecret"),
+        ] {
+            let what = format!("{:?}", answer(token, store).unwrap_err());
+            assert!(!what.contains("secret"), "{what}");
+        }
+        assert!(
+            matches!(XetAccess::parse(b"{}"), Err(Unusable::Wrong(what)) if what.starts_with("it is not the JSON"))
+        );
     }
 }

@@ -12,8 +12,14 @@ use xet::{
     xet_session::{XetDownloadStream, XetFileInfo},
 };
 
-use super::{XetFiles, access::Grant, failure, machine::Machine, settings::WINDOW};
-use crate::hub::{HubError, Token, error::Trouble};
+use super::{
+    access::ReadGrant,
+    failure,
+    runtime::XetRuntime,
+    session::{Session, cut},
+    settings::WINDOW,
+};
+use crate::hub::{HubError, Token};
 
 /// The official client gives up to a whole window at once; that is more than a writer wants.
 const PIECE: usize = 1 << 20;
@@ -47,8 +53,8 @@ impl XetBody {
     }
 
     pub(super) fn start(
-        files: XetFiles,
-        machine: &Machine,
+        session: Arc<Session>,
+        runtime: &XetRuntime,
         hash: String,
         size: u64,
         range: Range<u64>,
@@ -57,9 +63,9 @@ impl XetBody {
     ) -> Self {
         let (start, length) = (range.start, range.end.saturating_sub(range.start));
         let (to, pieces) = mpsc::channel(1);
-        let reader = Reader { files, file: XetFileInfo::new(hash, size), range, token, to };
+        let reader = Reader { session, file: XetFileInfo::new(hash, size), range, token, to };
         // The official client's own stream loses bytes when a wait for it is given up; a task of ours is not given up.
-        let work = machine.spawn(reader.run(slot));
+        let work = runtime.spawn(reader.run(slot));
         Self { start, length, left: length, pieces, work }
     }
 }
@@ -74,7 +80,7 @@ impl Drop for XetBody {
 struct Window {
     end: u64,
     stream: XetDownloadStream,
-    grant: Arc<Grant>,
+    grant: Arc<ReadGrant>,
     slot: OwnedSemaphorePermit,
 }
 
@@ -87,7 +93,7 @@ enum Next {
 }
 
 struct Reader {
-    files: XetFiles,
+    session: Arc<Session>,
     file: XetFileInfo,
     range: Range<u64>,
     token: Option<Token>,
@@ -138,7 +144,7 @@ impl Reader {
                     renewed_at = Some(at);
                     ahead = None;
                     tracing::debug!(%error, "asking the hub for a new right to read from xet");
-                    if let Err(error) = self.files.grant(self.token.as_ref(), Some(&window.grant)).await {
+                    if let Err(error) = self.session.grant(self.token.as_ref(), Some(&window.grant)).await {
                         return Ok(Err(error));
                     }
                 }
@@ -180,23 +186,19 @@ impl Reader {
     /// The next window while this one is read, if there is room for it. A body never waits for room while it holds
     /// some, or two of them could wait for each other.
     async fn ask_ahead(&self, from: u64) -> Option<Window> {
-        let slot = self.files.inner.windows.clone().try_acquire_owned().ok()?;
+        let slot = self.session.try_window()?;
         self.ask(from, slot).await.ok()
     }
 
     async fn ask(&self, from: u64, slot: OwnedSemaphorePermit) -> Result<Window, HubError> {
-        let grant = self.files.grant(self.token.as_ref(), None).await?;
+        let grant = self.session.grant(self.token.as_ref(), None).await?;
         let end = self.range.end.min(from + WINDOW);
         let failed = |error| failure::of(&error, &grant.host);
-        let machine = self.files.machine().await.map_err(failed)?;
+        let runtime = self.session.runtime().await.map_err(failed)?;
         let (group, file) = (grant.group.clone(), self.file.clone());
-        let asked = machine.run(async move { group.download_stream(file, Some(from..end)).await });
+        let asked = runtime.run(async move { group.download_stream(file, Some(from..end)).await });
         let mut stream = asked.await.map_err(failed)?;
         stream.start();
         Ok(Window { end, stream, grant, slot })
     }
-}
-
-pub(super) fn cut(host: String) -> HubError {
-    HubError::Unreachable { host, kind: Trouble::Cut, detail: "the file is not complete".to_owned() }
 }

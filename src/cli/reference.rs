@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use clap::{Command, ValueEnum};
 use clap_complete::Shell;
 
-use super::{arguments::definition, fields, metrics, reasons, tell};
+use super::{fields, metrics, output::eprint_line, reasons};
 use crate::reason::exit;
 
 /// As wide as the reference is, wherever it is made.
@@ -53,31 +53,31 @@ enum Page {
 
 impl Completions {
     /// Prints it, and gives the exit code.
-    pub(super) fn run(self) -> u8 {
+    pub(super) fn run(self, definition: Command) -> u8 {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut command(), "modelcache", &mut script);
+        clap_complete::generate(self.shell, &mut sized(definition), "modelcache", &mut script);
         put(&script)
     }
 }
 
 impl Man {
     /// Prints it, and gives the exit code.
-    pub(super) fn run(self) -> u8 {
-        let mut all = command();
+    pub(super) fn run(self, definition: Command) -> u8 {
+        let mut all = sized(definition);
         all.build();
         let page = match &self.command {
             None => Some(&all),
             Some(name) => all.get_subcommands().find(|command| command.get_name() == name),
         };
         let Some(page) = page else {
-            tell("error: there is no such command; see `modelcache --help`");
+            eprint_line("error: there is no such command; see `modelcache --help`");
             return exit::USAGE;
         };
         let mut text = Vec::new();
         match clap_mangen::Man::new(page.clone()).render(&mut text) {
             Ok(()) => put(&text),
             Err(error) => {
-                tell(&format!("cannot write the page: {error}"));
+                eprint_line(&format!("cannot write the page: {error}"));
                 exit::FAILURE
             }
         }
@@ -86,9 +86,9 @@ impl Man {
 
 impl Reference {
     /// Prints it, and gives the exit code.
-    pub(super) fn run(self) -> u8 {
+    pub(super) fn run(self, definition: Command) -> u8 {
         let page = match self.page {
-            Page::Cli => reference(),
+            Page::Cli => cli(definition),
             Page::Reasons => reasons::page(),
             Page::Fields => fields::page(),
             Page::Metrics => metrics::page(),
@@ -98,12 +98,12 @@ impl Reference {
 }
 
 /// The command line, the same in every environment.
-fn command() -> Command {
-    definition().term_width(WIDTH)
+fn sized(definition: Command) -> Command {
+    definition.term_width(WIDTH)
 }
 
-fn reference() -> String {
-    let mut all = command();
+fn cli(definition: Command) -> String {
+    let mut all = sized(definition);
     all.build();
     let mut text = String::from(
         "<!-- Generated from src/cli by `make generate`: change it there. -->\n\n# The command line\n",

@@ -1,5 +1,5 @@
-//! The official client, on a thread of its own. It lets go of requests that nobody waits for any more only when they end by
-//! themselves, which takes a while where a store hangs; with its thread they all end.
+//! The official client, on a thread of its own. It drops abandoned requests only when they end by themselves, which takes a
+//! while where a store hangs; shutting down its thread ends them all.
 
 use std::path::Path;
 
@@ -14,13 +14,14 @@ use xet::{
 
 use super::settings;
 
-pub(super) struct Machine {
+/// The official client and the thread that it runs on.
+pub(super) struct XetRuntime {
     pub session: XetSession,
     /// Always there until the drop.
     runtime: Option<Runtime>,
 }
 
-impl Machine {
+impl XetRuntime {
     pub fn start(folder: &Path) -> Result<Self, XetError> {
         let runtime =
             Builder::new_multi_thread().worker_threads(1).thread_name("xet").enable_all().build()?;
@@ -52,7 +53,7 @@ impl Machine {
     }
 }
 
-impl Drop for Machine {
+impl Drop for XetRuntime {
     fn drop(&mut self) {
         // Without waiting, which is not allowed on the threads that async code runs on.
         if let Some(runtime) = self.runtime.take() {

@@ -2,9 +2,9 @@
 
 use std::{io, path::PathBuf};
 
-use super::{env::Env, source::KindArg, tell};
+use super::{env::Env, output::eprint_line, source::KindArg};
 use crate::{
-    cache::{CacheDir, CacheError, RepoDir, is_there, locate},
+    cache::{CacheDir, CacheError, RepoDir, diagnose, is_there, locate},
     hub::Repo,
     reason::{Reason, exit},
     text::of_path,
@@ -12,7 +12,7 @@ use crate::{
 
 /// Arguments that name a cache, or one repo of it.
 #[derive(Debug, clap::Args)]
-pub(super) struct PlaceArgs {
+pub(super) struct CacheArgs {
     /// The repo; all of the cache by default
     repo: Option<String>,
     #[command(flatten)]
@@ -23,12 +23,12 @@ pub(super) struct PlaceArgs {
 }
 
 /// A cache, and the repo of it that was asked for.
-pub(super) struct Place {
+pub(super) struct SelectedCache {
     pub(super) cache: CacheDir,
     pub(super) repo: Option<RepoDir>,
 }
 
-impl Place {
+impl SelectedCache {
     /// Where the cache is, for a sentence.
     pub(super) fn root(&self) -> String {
         of_path(self.cache.root())
@@ -38,34 +38,34 @@ impl Place {
 /// Says why a cache could not be looked at or changed, and gives the exit code.
 pub(super) fn failed(error: &CacheError) -> u8 {
     let (reason, remedy) = match error {
-        CacheError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => (
+        CacheError::Io { error, .. } if error.kind() == io::ErrorKind::NotFound => (
             Reason::NoMatchingFiles,
             " Fill it with `modelcache fetch`, or name another cache with --cache-dir.",
         ),
         CacheError::Io { .. } => (Reason::NotChecked, ""),
         other => (other.reason(), ""),
     };
-    tell(&format!("{reason}: {error}.{remedy}"));
+    eprint_line(&format!("{reason}: {}.{remedy}", diagnose(error)));
     reason.exit_code()
 }
 
-impl PlaceArgs {
+impl CacheArgs {
     /// Reads them. What is wrong is told already, and its exit code given.
-    pub(super) fn read(self) -> Result<Place, u8> {
+    pub(super) fn read(self) -> Result<SelectedCache, u8> {
         let cache = CacheDir::new(self.cache_dir.unwrap_or_else(|| Env::of_process().cache()));
         let repo = match self.repo.map(|id| id.parse()).transpose() {
             Ok(id) => id.map(|id| locate(&cache, &Repo { kind: self.kind.kind, id })),
             Err(error) => {
-                tell(&format!("{}: {error}.", Reason::InvalidRepo));
+                eprint_line(&format!("{}: {error}.", Reason::InvalidRepo));
                 return Err(exit::USAGE);
             }
         };
-        let place = Place { cache, repo };
+        let place = SelectedCache { cache, repo };
         match place.repo.as_ref().map(|dir| (dir, is_there(dir))) {
             Some((_, Err(error))) => Err(failed(&error)),
             Some((missing, Ok(false))) => {
                 let Repo { kind, id } = missing.repo();
-                tell(&format!(
+                eprint_line(&format!(
                     "{}: {} has no {kind} {id}. Check the name and --type against `modelcache list`.",
                     Reason::NoMatchingFiles,
                     place.root(),

@@ -8,25 +8,21 @@ use std::{
 
 use bytes::BytesMut;
 use futures::{StreamExt as _, stream::FuturesUnordered};
-use tokio::{
-    select,
-    sync::{Mutex, Semaphore, SemaphorePermit},
-    task::spawn_blocking,
-    time::sleep,
-};
+use tokio::{select, sync::SemaphorePermit, task::spawn_blocking, time::sleep};
 
 use super::{
-    FetchError, Limits,
-    connection::{Failure, Transfer, Watchdog},
+    FetchError,
+    connection::{Failure, Transfer},
+    context::Context,
     plan::Missing,
-    progress::{FileProgress, Progress},
-    retry::{Retry, Waiting},
-    writer::Alive,
+    progress::FileProgress,
+    retry::Retry,
+    watchdog::Watchdog,
 };
 use crate::{
     activity,
-    cache::{Adopted, CacheError, Courtesy, Partial, RepoDir, Silence, adopt, on_its_way, prove, store},
-    hub::{Commit, Hub, HubError, RemoteFile, RepoFile, Revision, Token, TokenSource, Trouble, advice},
+    cache::{Adopted, CacheError, Courtesy, Partial, Silence, adopt, on_its_way, prove, store},
+    hub::{HubError, RemoteFile, RepoFile, Token, Trouble},
 };
 
 /// How often the lock of another writer is tried.
@@ -34,28 +30,9 @@ const LOCK_PAUSE: Duration = Duration::from_millis(250);
 /// What is not larger comes in one piece: it costs neither a thread, nor a lock, nor a sync of its own.
 const SMALL: u64 = 512 * 1024;
 
-/// What all downloads of a fetch share.
-pub(super) struct Downloads<'a> {
-    pub(super) hub: &'a Hub,
-    pub(super) dir: &'a RepoDir,
-    pub(super) revision: &'a Revision,
-    pub(super) commit: &'a Commit,
-    pub(super) source: &'a TokenSource,
-    pub(super) token: Mutex<Option<Token>>,
-    pub(super) limits: &'a Limits,
-    pub(super) progress: &'a Arc<Progress>,
-    pub(super) waiting: &'a Waiting,
-    pub(super) alive: &'a Alive,
-    /// The way to files in Xet.
-    #[cfg(feature = "xet")]
-    pub(super) xet: Option<crate::hub::XetFiles>,
-    /// A permit for each connection.
-    pub(super) connections: Semaphore,
-}
-
-impl Downloads<'_> {
+impl Context<'_> {
     /// Brings one content, unless another writer has brought it meanwhile.
-    pub(super) async fn bring(&self, missing: &Missing<'_>) -> Result<(), FetchError> {
+    pub(super) async fn fetch_file(&self, missing: &Missing<'_>) -> Result<(), FetchError> {
         let Missing { file, copies, spoiled } = missing;
         let permit = self.permit().await?;
         let progress = self.progress.file(file.path.as_str(), file.size, *copies);
@@ -64,7 +41,7 @@ impl Downloads<'_> {
                 progress.finish();
                 return Ok(());
             }
-            self.twice(file, &progress, || self.small(file, &progress)).await?;
+            self.with_one_restart(file, &progress, || self.small(file, &progress)).await?;
         } else {
             let (_courtesy, waited) = self.lock(file).await?;
             // Another writer may have ended before we came to the lock. What was wrong when we looked need not be read
@@ -77,23 +54,6 @@ impl Downloads<'_> {
         }
         progress.finish();
         Ok(())
-    }
-
-    /// `plain`: over HTTP, wherever the Hub has it.
-    #[cfg_attr(not(feature = "xet"), expect(unused_variables, reason = "there is no other way without Xet"))]
-    fn remote(&self, file: &RepoFile, plain: bool) -> RemoteFile {
-        let remote = self.hub.file(self.dir.repo(), self.commit, &file.path, file.size);
-        #[cfg(feature = "xet")]
-        if let (Some(xet), Some(hash)) = (&self.xet, &file.xet_hash)
-            && !plain
-        {
-            return remote.in_xet(xet, hash);
-        }
-        remote
-    }
-
-    async fn permit(&self) -> Result<SemaphorePermit<'_>, FetchError> {
-        self.connections.acquire().await.map_err(|_| FetchError::Stopped)
     }
 
     /// Waits for other programs that use the Hub's locks, as long as their download grows or may yet. Says whether one
@@ -128,18 +88,18 @@ impl Downloads<'_> {
     }
 
     /// A broken proxy or disk on the way may do it right the next time, from the first byte.
-    async fn twice<F: Future<Output = Result<(), FetchError>>>(
+    async fn with_one_restart<F: Future<Output = Result<(), FetchError>>>(
         &self,
         file: &RepoFile,
         progress: &FileProgress,
         attempt: impl Fn() -> F,
     ) -> Result<(), FetchError> {
         let Err(error) = attempt().await else { return Ok(()) };
-        let error = wrong(error)?;
+        let error = error.into_content_error()?;
         tracing::warn!(path = %file.path, %error, "the content is wrong: once more from the beginning");
         progress.restart();
         let Err(error) = attempt().await else { return Ok(()) };
-        Err(FetchError::Mismatch { path: file.path.clone(), source: wrong(error)? })
+        Err(FetchError::Mismatch { path: file.path.clone(), error: error.into_content_error()? })
     }
 
     /// A content that is kept in memory until it is whole.
@@ -147,7 +107,7 @@ impl Downloads<'_> {
         let remote = self.remote(file, true);
         let mut content = BytesMut::new();
         let mut retry = Retry::default();
-        let mut token = self.token.lock().await.clone();
+        let mut token = self.tokens.current().await;
         let mut token_is_new = false;
         while (content.len() as u64) < file.size {
             content.clear();
@@ -158,28 +118,24 @@ impl Downloads<'_> {
                     progress.add(file.size);
                     break;
                 }
-                Ok(()) => self.cut("the content ended early", Trouble::Cut),
+                Ok(()) => self.interrupted("the content ended early", Trouble::Cut),
                 Err(HubError::Refused(refusal)) if refusal.status == 401 && !token_is_new && !reading => {
                     tracing::info!(path = %file.path, "the token is refused: reading it again");
-                    token = self.renewed_token().await?;
+                    token = self.tokens.renew().await?;
                     token_is_new = true;
                     continue;
                 }
                 Err(error) => error,
             };
             remote.forget().await;
-            let Some(pause) = retry.after(&error, 0, self.limits, self.waiting, fastrand::f64()) else {
+            let Some(pause) = retry.after(&error, 0, self.limits, self.rate_limit, fastrand::f64()) else {
                 return Err(self.gave_up(file, error, reading));
             };
             tracing::warn!(path = %file.path, %error, pause_seconds = pause.as_secs_f32(), "trying again");
             sleep(pause).await;
         }
-        let (dir, file, alive) = (self.dir.clone(), file.clone(), self.alive.clone());
-        let stored = spawn_blocking(move || {
-            let _alive = alive;
-            store(&dir, &file, &content)
-        });
-        Ok(stored.await??)
+        let (dir, file) = (self.dir.clone(), file.clone());
+        Ok(self.blocking(move || store(&dir, &file, &content)).await??)
     }
 
     async fn collect(
@@ -197,7 +153,7 @@ impl Downloads<'_> {
         while let Some(piece) = body.next_chunk().await? {
             content.extend_from_slice(&piece);
             if watchdog.is_trickle(piece.len() as u64, Instant::now()) {
-                return Err(self.cut("too little came for too long", Trouble::Timeout));
+                return Err(self.interrupted("too little came for too long", Trouble::Timeout));
             }
             // Longer than listed, and so wrong: its size will say so.
             if content.len() as u64 > file.size {
@@ -226,7 +182,7 @@ impl Downloads<'_> {
                 None => self.permit().await?,
             };
             let transfer = Transfer {
-                downloads: self,
+                context: self,
                 file,
                 // What came wrong from Xet may be right elsewhere.
                 remote: self.remote(file, again),
@@ -244,11 +200,11 @@ impl Downloads<'_> {
                     progress.restart();
                     continue;
                 }
-                Err(Failure::Fetch(error)) => wrong(error)?,
+                Err(Failure::Fetch(error)) => error.into_content_error()?,
             };
             partial.discard();
             if again {
-                return Err(FetchError::Mismatch { path: file.path.clone(), source: error });
+                return Err(FetchError::Mismatch { path: file.path.clone(), error });
             }
             tracing::warn!(path = %file.path, %error, "the content is wrong: once more from the beginning");
             progress.restart();
@@ -263,10 +219,9 @@ impl Downloads<'_> {
         let latest = Instant::now() + silence.elsewhere + LOCK_PAUSE;
         let mut before = None;
         loop {
-            let (dir, file, alive) = (self.dir.clone(), file.clone(), self.alive.clone());
+            let (dir, file) = (self.dir.clone(), file.clone());
             let path = file.path.clone();
-            let found = spawn_blocking(move || {
-                let _alive = alive;
+            let found = self.blocking(move || {
                 let found = if in_parts { adopt(&dir, &file, silence)? } else { Adopted::Nothing };
                 match found {
                     Adopted::Some(partial) => Ok(Ok(*partial)),
@@ -303,7 +258,7 @@ impl Downloads<'_> {
         let mut running = FuturesUnordered::new();
         let connection = |permit: SemaphorePermit<'a>, part| async move {
             let _permit = permit;
-            transfer.bring(part).await
+            transfer.fetch_part(part).await
         };
         running.extend(transfer.claim().map(|part| connection(first, part)));
         loop {
@@ -320,53 +275,17 @@ impl Downloads<'_> {
                 else => break,
             }
         }
-        let (partial, alive) = (Arc::clone(&transfer.partial), self.alive.clone());
-        let put = spawn_blocking(move || {
-            let _alive = alive;
-            partial.put()
-        });
-        Ok(put.await??)
+        let partial = Arc::clone(&transfer.partial);
+        Ok(self.blocking(move || partial.put()).await??)
     }
 
     /// Hashes beside the network what came out of order. Whether it works shows in the end.
     fn catch_up(&self, partial: &Arc<Partial>) {
-        let (partial, alive) = (Arc::clone(partial), self.alive.clone());
-        spawn_blocking(move || {
-            let _alive = alive;
+        let partial = Arc::clone(partial);
+        self.blocking(move || {
             if let Err(error) = partial.catch_up() {
                 tracing::debug!(%error, "hashing is put off");
             }
         });
-    }
-
-    /// The token as it is now, for all that follow.
-    pub(super) async fn renewed_token(&self) -> Result<Option<Token>, FetchError> {
-        let token = self.source.read()?;
-        self.token.lock().await.clone_from(&token);
-        Ok(token)
-    }
-
-    /// A failure that no answer of the Hub tells.
-    pub(super) fn cut(&self, detail: &str, kind: Trouble) -> HubError {
-        let host = self.hub.endpoint().host().to_owned();
-        HubError::Unreachable { host, kind, detail: detail.to_owned() }
-    }
-
-    pub(super) fn gave_up(&self, file: &RepoFile, error: HubError, reading: bool) -> FetchError {
-        let path = file.path.clone();
-        if reading && matches!(error, HubError::Unreachable { kind: Trouble::Timeout, .. }) {
-            return FetchError::Stalled { path, quiet: self.limits.stall };
-        }
-        let subject =
-            advice::Subject { repo: self.dir.repo(), revision: self.revision, endpoint: self.hub.endpoint() };
-        FetchError::File { path, advice: advice::explain(&error, &subject), source: error }
-    }
-}
-
-/// What is wrong with a content, if that is what failed.
-fn wrong(error: FetchError) -> Result<CacheError, FetchError> {
-    match error {
-        FetchError::Cache(error @ (CacheError::Mismatch { .. } | CacheError::WrongSize { .. })) => Ok(error),
-        other => Err(other),
     }
 }

@@ -1,0 +1,79 @@
+//! The definition of the command line.
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use super::{check, controller, crd, fetch, list, mount, prune, reference, verify};
+
+/// Fills volumes with models from the Hugging Face Hub, and says what is wrong when it cannot.
+#[derive(Debug, Parser)]
+#[command(
+    name = "modelcache",
+    version,
+    after_help = "Examples:\n  \
+        modelcache check meta-llama/Llama-3.1-8B    # may this token read it?\n  \
+        modelcache fetch meta-llama/Llama-3.1-8B    # fill the cache of this machine\n  \
+        modelcache list                             # what is there\n\n\
+        Exit codes:\n  \
+        0 done · 1 failed · 2 wrong usage · 65 wrong bytes · 66 not found\n  \
+        69 Hub unreachable · 73 volume full or not writable\n  \
+        75 rate limited, try later · 77 a person must act · 143 stopped\n\n\
+        fetch, check and verify end on stderr with one word for the reason."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// A command, with its arguments.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    Fetch(fetch::Args),
+    Check(check::Args),
+    Verify(verify::Args),
+    List(list::Args),
+    Prune(prune::Args),
+    Mount(mount::Args),
+    Controller(controller::Args),
+    Crd(crd::Args),
+    Completions(reference::Completions),
+    Man(reference::Man),
+    #[command(hide = true)]
+    Reference(reference::Reference),
+}
+
+impl Cli {
+    /// The definition of the command line. Help shows the names of variables, and not their values.
+    pub(super) fn definition() -> clap::Command {
+        let plain = |command: clap::Command| command.mut_args(|arg| arg.hide_env_values(true));
+        plain(<Self as CommandFactory>::command()).mut_subcommands(plain)
+    }
+
+    /// Runs the command and returns the exit code.
+    pub async fn run(self) -> u8 {
+        match self.command {
+            Command::Fetch(args) => args.run().await,
+            Command::Check(args) => args.run().await,
+            Command::Verify(args) => args.run().await,
+            Command::List(args) => args.run(),
+            Command::Prune(args) => args.run(),
+            Command::Mount(args) => args.run().await,
+            Command::Controller(args) => args.run().await,
+            Command::Crd(args) => args.run(),
+            Command::Completions(args) => args.run(Self::definition()),
+            Command::Man(args) => args.run(Self::definition()),
+            Command::Reference(args) => args.run(Self::definition()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,81 @@
+//! What all reads of one commit share: the official client, the token of the store, and the bound on memory.
+
+use std::{path::Path, sync::Arc};
+
+use tokio::sync::{Mutex, OnceCell, OwnedSemaphorePermit, Semaphore};
+use xet::XetError;
+
+use super::{
+    super::{Commit, Hub, HubError, Repo, Token, error::Trouble},
+    access::ReadGrant,
+    failure,
+    runtime::XetRuntime,
+    settings,
+};
+
+/// What leads to a folder, for as long as that is needed.
+type Folder = Box<dyn AsRef<Path> + Send + Sync>;
+
+/// The shared state of all reads of one commit.
+pub(super) struct Session {
+    hub: Hub,
+    repo: Repo,
+    commit: Commit,
+    folder: Folder,
+    runtime: OnceCell<XetRuntime>,
+    grant: Mutex<Option<Arc<ReadGrant>>>,
+    /// A permit for each window of a file that may be in memory.
+    windows: Arc<Semaphore>,
+}
+
+impl Session {
+    /// Nothing is sent or started yet.
+    pub(super) fn new(hub: Hub, repo: Repo, commit: Commit, folder: Folder) -> Self {
+        let windows = Arc::new(Semaphore::new(settings::WINDOWS));
+        Self { hub, repo, commit, folder, runtime: OnceCell::new(), grant: Mutex::default(), windows }
+    }
+
+    /// The right to read from the store: the current one, unless it is about to expire or is the one that was `refused`.
+    pub(super) async fn grant(
+        &self,
+        token: Option<&Token>,
+        refused: Option<&Arc<ReadGrant>>,
+    ) -> Result<Arc<ReadGrant>, HubError> {
+        let mut held = self.grant.lock().await;
+        let usable = |grant: &&Arc<ReadGrant>| {
+            grant.is_fresh() && refused.is_none_or(|refused| !Arc::ptr_eq(grant, refused))
+        };
+        if let Some(grant) = held.as_ref().filter(usable) {
+            return Ok(grant.clone());
+        }
+        *held = None;
+        let access = self.hub.xet_access(&self.repo, &self.commit, token).await?;
+        tracing::debug!(host = access.host(), "the hub grants access to xet");
+        let failed = |error: XetError| failure::of(&error, access.host());
+        let runtime = self.runtime().await.map_err(failed)?;
+        let grant = Arc::new(ReadGrant::new(runtime, &access).await.map_err(failed)?);
+        *held = Some(grant.clone());
+        Ok(grant)
+    }
+
+    /// The official client, started by the first call.
+    pub(super) async fn runtime(&self) -> Result<&XetRuntime, XetError> {
+        self.runtime.get_or_try_init(async || XetRuntime::start((*self.folder).as_ref())).await
+    }
+
+    /// Waits until there is room in memory for one more window of a file at `host`.
+    pub(super) async fn window(&self, host: &str) -> Result<OwnedSemaphorePermit, HubError> {
+        // It is never closed, so the wait does not fail.
+        self.windows.clone().acquire_owned().await.map_err(|_| cut(host.to_owned()))
+    }
+
+    /// Room in memory for one more window, if there is some now.
+    pub(super) fn try_window(&self) -> Option<OwnedSemaphorePermit> {
+        self.windows.clone().try_acquire_owned().ok()
+    }
+}
+
+/// The failure of a file that ended early.
+pub(super) fn cut(host: String) -> HubError {
+    HubError::Unreachable { host, kind: Trouble::Cut, detail: "the file is not complete".to_owned() }
+}

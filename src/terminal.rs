@@ -1,0 +1,68 @@
+//! The terminal of stderr, shared by the progress bars and the logs.
+
+use std::{
+    io::{self, IsTerminal as _},
+    sync::{Mutex, PoisonError},
+};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use rustix::termios::tcgetwinsize;
+
+/// The columns and rows of a terminal that does not report them.
+const SIZE: (usize, usize) = (80, 24);
+
+/// The lines that are drawn now, for those who write to the same terminal.
+static DRAWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
+
+/// Whether stderr is a terminal on which lines can be drawn again and again, and nobody asked for plain text.
+#[must_use]
+pub fn can_draw() -> bool {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    io::stderr().is_terminal() && set("NO_COLOR").is_none() && set("TERM").is_some_and(|term| term != "dumb")
+}
+
+/// Writes to the terminal above the lines that are drawn there now.
+pub fn suspend<T>(write: impl FnOnce() -> T) -> T {
+    let drawn = DRAWN.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    match drawn {
+        Some(lines) => lines.suspend(write),
+        None => write(),
+    }
+}
+
+/// Lines that are drawn on stderr again and again. They are wiped on drop: the report follows in their place.
+pub struct Lines(ProgressBar);
+
+impl Lines {
+    /// Draws nothing yet.
+    #[must_use]
+    pub fn begin() -> Self {
+        let lines = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        lines.set_style(
+            ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_bar()),
+        );
+        *DRAWN.lock().unwrap_or_else(PoisonError::into_inner) = Some(lines.clone());
+        Self(lines)
+    }
+
+    /// Replaces what is drawn.
+    pub fn draw(&self, text: String) {
+        self.0.set_message(text);
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        *DRAWN.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.0.finish_and_clear();
+    }
+}
+
+/// The columns and rows of the terminal.
+#[must_use]
+pub fn size() -> (usize, usize) {
+    match tcgetwinsize(io::stderr()) {
+        Ok(size) if size.ws_col > 0 && size.ws_row > 0 => (size.ws_col.into(), size.ws_row.into()),
+        _ => SIZE,
+    }
+}
