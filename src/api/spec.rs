@@ -1,5 +1,6 @@
 //! The kind itself: what a user asks for.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -49,4 +50,12 @@ pub struct ModelCacheSpec {
     /// Ask the Hub nothing and start no download. What is on the volume stays, and a running download continues.
     #[serde(default)]
     pub suspend: bool,
+}
+
+impl ModelCache {
+    /// Its conditions; none before the first look.
+    #[must_use]
+    pub fn conditions(&self) -> &[Condition] {
+        self.status.as_ref().map_or(&[], |status| &status.conditions)
+    }
 }

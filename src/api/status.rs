@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ModelCache, Source, condition};
+use super::{Source, condition};
 
 /// What is known about the model, the volume and the access. Written by the operator.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -42,14 +42,6 @@ pub struct ModelCacheStatus {
     /// The value of the annotation `modelcache.internal/reconcile-at` that was last acted upon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
-}
-
-impl ModelCache {
-    /// Its conditions; none before the first look.
-    #[must_use]
-    pub fn conditions(&self) -> &[Condition] {
-        self.status.as_ref().map_or(&[], |status| &status.conditions)
-    }
 }
 
 /// What a source stands for on the Hub.

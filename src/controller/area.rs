@@ -20,7 +20,6 @@ use tracing::{info, warn};
 
 use super::{
     backoff,
-    error::AreaError,
     secrets::Secrets,
     watcher::{self, Metadata},
 };
@@ -28,6 +27,30 @@ use crate::{
     api::{ModelCache, is_dns_label},
     telemetry::Contacts,
 };
+
+/// An area cannot be watched. It is tried again, for both may come later: the namespace and the rights.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "cannot list {what} in {place}: {why}; {remedy}",
+    place = area.place(), why = words(source), remedy = area.remedy()
+)]
+pub struct AreaError {
+    /// The plural of the kind.
+    pub what: String,
+    /// Where.
+    pub area: Area,
+    /// Why not.
+    #[source]
+    pub source: kube::Error,
+}
+
+/// The API server's own words, without the object that they came in.
+fn words(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        error => error.to_string(),
+    }
+}
 
 /// The name of a namespace: a DNS label.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -8,10 +8,10 @@ use k8s_openapi::api::{
 use kube::ResourceExt;
 
 use super::{
+    complaint::Complaint,
     inputs::Inputs,
     job,
     patience::{self, Help},
-    said::Said,
     standstill::{Point, Step},
     verdict::{self, ReportError},
 };
@@ -34,7 +34,7 @@ pub struct Attempt {
     /// Its newest pod.
     pub pod: Option<Pod>,
     /// What others say of the pod that does not start, or of the Job whose pod cannot be made.
-    pub said: Option<Said>,
+    pub said: Option<Complaint>,
 }
 
 /// The state of an attempt.
@@ -309,7 +309,7 @@ pub fn starts_since(pod: &Pod) -> Option<Timestamp> {
 }
 
 /// What a pending pod waits for, in the words of the scheduler or the kubelet.
-fn waits_for(pod: &Pod, kubelet: Option<&Said>) -> AttemptState {
+fn waits_for(pod: &Pod, kubelet: Option<&Complaint>) -> AttemptState {
     let status = pod.status.clone().unwrap_or_default();
     let unscheduled =
         status.conditions.iter().flatten().find(|c| c.type_ == "PodScheduled" && c.status == "False");

@@ -2,9 +2,7 @@
 //!
 //! What a user can mend is never an error here: it is a verdict on the resource.
 
-use std::sync::Arc;
-
-use super::{area::Area, listing::ListingError, watcher::Invalid};
+use super::listing::ObserveError;
 use crate::hub::HubError;
 
 /// The controller cannot run.
@@ -30,72 +28,6 @@ pub enum ControllerError {
         /// Why not.
         source: std::io::Error,
     },
-}
-
-/// An area cannot be watched. It is tried again, for both may come later: the namespace and the rights.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "cannot list {what} in {place}: {why}; {remedy}",
-    place = area.place(), why = words(source), remedy = area.remedy()
-)]
-pub struct AreaError {
-    /// The plural of the kind.
-    pub what: String,
-    /// Where.
-    pub area: Area,
-    /// Why not.
-    #[source]
-    pub source: kube::Error,
-}
-
-/// The API server's own words, without the object that they came in.
-fn words(error: &kube::Error) -> String {
-    match error {
-        kube::Error::Api(status) => status.message.clone(),
-        error => error.to_string(),
-    }
-}
-
-/// Something around a resource cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum ObserveError {
-    /// One object.
-    #[error("cannot read the {kind} {name}: {source}")]
-    Read {
-        /// What it is.
-        kind: &'static str,
-        /// Its name.
-        name: String,
-        /// Why not.
-        #[source]
-        source: kube::Error,
-    },
-    /// One object has a field that is not understood.
-    #[error("cannot use the {kind} {name}: {source}")]
-    Parse {
-        /// What it is.
-        kind: &'static str,
-        /// Its name.
-        name: String,
-        /// Which field.
-        #[source]
-        source: Arc<Invalid>,
-    },
-    /// A list of objects.
-    #[error("cannot list {kind}: {source}")]
-    List {
-        /// What they are.
-        kind: &'static str,
-        /// Why not.
-        #[source]
-        source: ListingError,
-    },
-}
-
-impl ObserveError {
-    pub(super) fn read(kind: &'static str, name: &str, source: kube::Error) -> Self {
-        Self::Read { kind, name: name.to_owned(), source }
-    }
 }
 
 /// The Hub's client cannot be set up.

@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use super::{
     access::AccessReport,
     attempt::Attempt,
+    complaint::Complaint,
     fixtures::{self, MIB, at, bound, cache, ended, planned, refused, report, running},
     observation::Observation,
-    said::Said,
     status,
 };
 use crate::{
@@ -99,7 +99,7 @@ impl World {
     }
 
     fn pod_is_refused(&mut self, words: &str) {
-        let said = Said { reason: "FailedCreate".to_owned(), message: words.to_owned() };
+        let said = Complaint { reason: "FailedCreate".to_owned(), message: words.to_owned() };
         self.attempt(|last| Attempt { said: Some(said), ..last });
     }
 
@@ -206,7 +206,7 @@ fn claim_waits(world: &mut World, said: Option<(&str, &str)>) {
     let claim = world.seen.claim.as_mut().unwrap();
     claim.status.as_mut().unwrap().phase = Some("Pending".to_owned());
     world.seen.claim_said =
-        said.map(|(reason, message)| Said { reason: reason.to_owned(), message: message.to_owned() });
+        said.map(|(reason, message)| Complaint { reason: reason.to_owned(), message: message.to_owned() });
     world.pod(&unscheduled());
 }
 

@@ -1,6 +1,8 @@
 //! Lists objects of which little is kept: page by page, with a bound on what is in memory at one time, however many and
 //! however large they are. Knows nothing of what they mean.
 
+use std::sync::Arc;
+
 use futures::{AsyncReadExt as _, io};
 use k8s_openapi::NamespaceResourceScope;
 use kube::{Api, Client, Resource, ResourceExt as _, api::ListParams, core::Request};
@@ -9,10 +11,7 @@ use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 use tracing::warn;
 
-use super::{
-    ObserveError,
-    watcher::{Guarded, Parse},
-};
+use super::watcher::{Guarded, Invalid, Parse};
 
 /// Objects asked for at a time.
 const PAGE: u32 = 50;
@@ -23,6 +22,48 @@ const PAGE_BYTES: u64 = 12 << 20;
 const KEPT_BYTES: usize = 4 << 20;
 /// Who lists at one time, of all reconciles. Others wait: one after another is as fast for the API server.
 static TURNS: Semaphore = Semaphore::const_new(2);
+
+/// Something around a resource cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ObserveError {
+    /// One object.
+    #[error("cannot read the {kind} {name}: {source}")]
+    Read {
+        /// What it is.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+        /// Why not.
+        #[source]
+        source: kube::Error,
+    },
+    /// One object has a field that is not understood.
+    #[error("cannot use the {kind} {name}: {source}")]
+    Parse {
+        /// What it is.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+        /// Which field.
+        #[source]
+        source: Arc<Invalid>,
+    },
+    /// A list of objects.
+    #[error("cannot list {kind}: {source}")]
+    List {
+        /// What they are.
+        kind: &'static str,
+        /// Why not.
+        #[source]
+        source: ListingError,
+    },
+}
+
+impl ObserveError {
+    pub(super) fn read(kind: &'static str, name: &str, source: kube::Error) -> Self {
+        Self::Read { kind, name: name.to_owned(), source }
+    }
+}
 
 /// A list cannot be read.
 #[derive(Debug, thiserror::Error)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
 use kube::ResourceExt;
 
-use super::{attempt::Attempt, neighbour::Neighbour, placement::Place, said::Said};
+use super::{attempt::Attempt, complaint::Complaint, neighbour::Neighbour, placement::Place};
 use crate::{
     api::{self, ModelCache, Progress},
     hub::Token,
@@ -79,7 +79,7 @@ pub struct Observation {
     /// The claim that the resource uses.
     pub claim: Option<PersistentVolumeClaim>,
     /// What others say of the claim, where it keeps an attempt waiting.
-    pub claim_said: Option<Said>,
+    pub claim_said: Option<Complaint>,
     /// The Jobs of the resource, oldest attempt first.
     pub attempts: Vec<Attempt>,
     /// The name of another resource's Job that is at work on the claim.

@@ -15,9 +15,9 @@ use kube::{
 use tracing::debug;
 
 use super::{
-    ObserveError,
     attempt::{self, Attempt},
-    claim, consent, job, listing,
+    claim, consent, job,
+    listing::{self, ObserveError},
     neighbour::Neighbour,
     observation::{Observation, SecretState},
     placement::Place,

@@ -1,8 +1,6 @@
 //! What others say in events of an object that does not get on: the provisioner of a claim, the kubelet of a pod, the API server of a
 //! Job whose pod it refuses. Without the right to list events only these words are missing.
 
-use std::fmt;
-
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::{
     batch::v1::Job,
@@ -11,41 +9,21 @@ use k8s_openapi::api::{
 use kube::{Client, api::ListParams};
 use tracing::debug;
 
-use super::{attempt, claim, listing};
-use crate::text;
+use super::{attempt, claim, complaint::Complaint, listing};
 
-/// Words of others in a message, in characters. Drivers repeat themselves; the rest of a message has to be seen, too.
-const LONGEST: usize = 600;
 /// Events of one object that are read. Kubernetes counts repeated ones, so that nothing has as many; but whoever may make events
 /// may make them of any object.
 const EVENTS: u32 = 500;
 /// A pod that a node has had for so long without starting it is asked about.
 const START: SignedDuration = SignedDuration::from_secs(10);
 
-/// What was said last of what matters most.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Said {
-    /// The word for it, such as `FailedMount`.
-    pub reason: String,
-    /// The sentence, cleaned and bounded.
-    pub message: String,
-}
-
-impl Said {
-    fn by(event: Event) -> Self {
-        let message = text::line(event.message.unwrap_or_default().trim(), LONGEST);
-        Self { reason: text::printable(&event.reason.unwrap_or_default()), message }
-    }
-}
-
-impl fmt::Display for Said {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.reason, self.message.trim_end_matches('.'))
-    }
-}
-
 /// What is said of an attempt that is stuck. Others are not asked about: most have a pod at once, and it starts within seconds.
-pub async fn about_attempt(client: &Client, namespace: &str, job: &Job, pod: Option<&Pod>) -> Option<Said> {
+pub async fn about_attempt(
+    client: &Client,
+    namespace: &str,
+    job: &Job,
+    pod: Option<&Pod>,
+) -> Option<Complaint> {
     let is_late = |since| Timestamp::now().duration_since(since) >= START;
     match pod {
         None if attempt::is_active(job) => of(client, namespace, job.metadata.uid.as_deref(), of_job).await,
@@ -62,7 +40,7 @@ pub async fn about_claim(
     namespace: &str,
     claim: Option<&PersistentVolumeClaim>,
     pod: Option<&Pod>,
-) -> Option<Said> {
+) -> Option<Complaint> {
     let claim = claim.filter(|claim| pod.is_some() && claim::phase(claim) == "Pending")?;
     of(client, namespace, claim.metadata.uid.as_deref(), of_claim).await
 }
@@ -71,7 +49,7 @@ pub async fn about_claim(
 type Weight = fn(&Event) -> Option<u8>;
 
 /// What is said of the object with this UID. Of many events one is kept.
-async fn of(client: &Client, namespace: &str, uid: Option<&str>, weight: Weight) -> Option<Said> {
+async fn of(client: &Client, namespace: &str, uid: Option<&str>, weight: Weight) -> Option<Complaint> {
     let query = ListParams::default().fields(&format!("involvedObject.uid={}", uid?)).limit(EVENTS);
     let mut best: Option<((u8, Option<Timestamp>), Event)> = None;
     let read = listing::each(client, Some(namespace), query, |event: Event| {
@@ -86,7 +64,7 @@ async fn of(client: &Client, namespace: &str, uid: Option<&str>, weight: Weight)
     if let Err(error) = read.await {
         debug!(uid, %error, "no word on what is stuck: events cannot be read");
     }
-    best.map(|(_, event)| Said::by(event))
+    best.map(|(_, event)| Complaint::by(event))
 }
 
 /// Quota, limits and pod security act on the pod, after the Job was taken: the Job controller tells in an event only.
@@ -138,6 +116,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::controller::complaint::LONGEST;
     use crate::{
         controller::fixtures::{bound_claim, cache},
         text::testing::{assert_safe, nasty},
@@ -151,7 +130,7 @@ mod tests {
     }
 
     /// What is said, where the API server has these events.
-    async fn said(events: &[Value], weight: Weight) -> Option<Said> {
+    async fn said(events: &[Value], weight: Weight) -> Option<Complaint> {
         let answer = json!({ "items": events }).to_string();
         let server = tower::service_fn(move |request: axum::http::Request<Body>| {
             assert!(request.uri().query().unwrap().contains("involvedObject.uid%3Duid"), "{}", request.uri());

@@ -7,8 +7,8 @@ use kube::ResourceExt;
 use crate::{
     api::{AccessMode, ModelCache},
     controller::{
+        complaint::Complaint,
         patience::{Help, help},
-        said::Said,
     },
     reason::Reason,
 };
@@ -53,7 +53,7 @@ pub fn of_attempt(claim: &PersistentVolumeClaim, reason: Reason, message: String
 
 /// Why a claim has no volume, and who ends it. Where nobody says anything of the claim, the pod that waits for it may know.
 #[must_use]
-pub fn pending(cache: &ModelCache, said: Option<&Said>, of_pod: &str) -> (String, Help) {
+pub fn pending(cache: &ModelCache, said: Option<&Complaint>, of_pod: &str) -> (String, Help) {
     let (name, namespace) = (cache.claim_name(), cache.namespace().unwrap_or_default());
     let Some(said) = said else {
         return (format!("The claim {name} has no volume yet. {of_pod}"), help(Reason::ClaimPending));
@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn the_remedy_can_be_followed() {
-        let said = Said {
+        let said = Complaint {
             reason: "ProvisioningFailed".to_owned(),
             message: r#"storageclass.storage.k8s.io "fast" not found"#.to_owned(),
         };

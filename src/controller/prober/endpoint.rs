@@ -10,9 +10,8 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
 
 use super::{
-    Key,
     circuit_breaker::{CircuitBreaker, State as Circuit},
-    listeners::Listeners,
+    listeners::{Key, Listeners},
     pause::Pause,
     question::Question,
     queue::{FairQueue, Priority},

@@ -7,7 +7,8 @@ use futures::{
     channel::mpsc::{UnboundedSender, unbounded},
 };
 
-use super::Key;
+/// Namespace and name of a ModelCache, or of a Secret.
+pub type Key = (String, String);
 
 /// The listeners, each for one namespace or for all.
 #[derive(Debug, Default)]

@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 
 use self::{
     endpoint::{Asker, EndpointProber},
-    listeners::Listeners,
+    listeners::{Key, Listeners},
     pause::Pause,
     question::Question,
     queue::Priority,
@@ -49,9 +49,6 @@ use crate::{
 const FRESH: SignedDuration = SignedDuration::from_secs(60);
 /// A safety net below the announcement that an answer has come.
 const ASKING: Duration = Duration::from_secs(300);
-
-/// Namespace and name of a ModelCache, or of a Secret.
-pub type Key = (String, String);
 
 /// What is known now.
 #[derive(Clone, Debug, PartialEq)]

@@ -9,7 +9,10 @@ use jiff::Timestamp;
 use k8s_openapi::{api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::Time};
 use kube::ResourceExt;
 
-use super::{OnClaim, Stage, WHILE_BUSY, cached, elapsed};
+use super::{
+    cached,
+    input::{OnClaim, Stage, WHILE_BUSY, elapsed},
+};
 use crate::{
     controller::{
         access::{AccessReport, Snapshot},

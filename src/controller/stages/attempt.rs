@@ -5,7 +5,10 @@ use std::{ops::ControlFlow, time::Duration};
 use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
 
-use super::{Fill, Stage, cached, elapsed};
+use super::{
+    cached,
+    input::{Fill, Stage, elapsed},
+};
 use crate::{
     api,
     controller::{

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
-use super::{Fill, OnClaim, Stage};
+use super::input::{Fill, OnClaim, Stage};
 use crate::{
     api::Cached,
     controller::{inputs::Inputs, plan::Plan},

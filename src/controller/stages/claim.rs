@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::ResourceExt;
 
-use super::{Input, OnClaim, Stage, not_checked};
+use super::input::{Input, OnClaim, Stage, not_checked};
 use crate::controller::{
     claim,
     messages::{Blocked, Grow},

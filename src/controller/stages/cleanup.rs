@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kube::ResourceExt;
 
-use super::{Fill, elapsed};
+use super::input::{Fill, elapsed};
 use crate::controller::plan::Plan;
 
 /// How long a finished Job stays after its result was recorded, so that its log can be read.

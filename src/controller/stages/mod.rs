@@ -8,52 +8,17 @@ mod attempt;
 mod cached;
 mod claim;
 mod cleanup;
+mod input;
 mod start;
 
-use std::{convert::Infallible, ops::ControlFlow, time::Duration};
+use std::{convert::Infallible, ops::ControlFlow};
 
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 
-use super::{
-    access::AccessReport, attempt::Attempt, inputs::Inputs, messages::Blocked, observation::Observation, pin,
-    plan::Plan, source::Wanted,
-};
-use crate::{api::Cached, hub::Commit, reason::Topic};
+pub use input::Input;
+use input::{Fill, OnClaim, Stage, not_checked};
 
-/// How often a claim that another Job uses is checked: no watch reports that another's Job has ended.
-const WHILE_BUSY: Duration = Duration::from_secs(5);
-
-/// All that a decision depends on.
-#[derive(Clone, Copy)]
-pub struct Input<'a> {
-    /// What exists in the cluster.
-    pub observation: &'a Observation,
-    /// What the Hub answered.
-    pub access: &'a AccessReport,
-    /// The controller's own image, for the Jobs.
-    pub image: &'a str,
-    /// The time.
-    pub now: Timestamp,
-}
-
-/// Go on, or end the chain with a plan.
-type Stage<T> = ControlFlow<Plan, T>;
-
-/// A claim that can be filled, what is to be on it, and what is known to be.
-struct OnClaim<'a> {
-    input: &'a Input<'a>,
-    claim: &'a PersistentVolumeClaim,
-    source: &'a Wanted,
-    cached: Option<Cached>,
-}
-
-/// The same, once the commit is known.
-struct Fill<'a> {
-    on: OnClaim<'a>,
-    commit: Commit,
-    inputs: Inputs,
-}
+use super::{pin, plan::Plan};
 
 /// Plans one reconcile.
 #[must_use]
@@ -94,34 +59,6 @@ fn source<'a>(input: &'a Input<'a>, claim: &'a PersistentVolumeClaim) -> Stage<O
         Some(source) => ControlFlow::Continue(OnClaim { input, claim, source, cached }),
         None => ControlFlow::Break(not_checked(input, cached)),
     }
-}
-
-/// The first of the earlier conditions that is missing says what the download waits for, unless it is suspended.
-fn not_checked(input: &Input<'_>, cached: Option<Cached>) -> Plan {
-    if input.observation.cache.spec.suspend {
-        return Plan::blocked(&Blocked::Suspended, cached);
-    }
-    let waits_for = input.access.first_unmet().map_or(Topic::Resolved, |verdict| verdict.topic);
-    Plan::blocked(&Blocked::NotChecked { waits_for }, cached)
-}
-
-impl OnClaim<'_> {
-    /// What decides which bytes are on the claim.
-    fn inputs(&self, commit: Option<Commit>) -> Inputs {
-        let folder = self.input.observation.cache.folder().map(ToOwned::to_owned);
-        let uid = self.claim.metadata.uid.clone().unwrap_or_default();
-        let Wanted { repo, patterns, .. } = self.source;
-        Inputs::new(repo.clone(), commit, self.source.refs(), patterns.clone(), uid, folder)
-    }
-
-    /// The newest attempt at these inputs.
-    fn last_attempt(&self, inputs: &Inputs) -> Option<&Attempt> {
-        self.input.observation.attempts.iter().rfind(|attempt| attempt.is_at(inputs))
-    }
-}
-
-fn elapsed(since: Timestamp, now: Timestamp) -> Duration {
-    Duration::try_from(now.duration_since(since)).unwrap_or_default()
 }
 
 #[cfg(test)]

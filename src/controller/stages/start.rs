@@ -2,14 +2,15 @@
 
 use std::{convert::Infallible, ops::ControlFlow};
 
-use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
 
-use super::{Fill, Stage, WHILE_BUSY, attempt::Next, not_checked};
+use super::{
+    attempt::Next,
+    input::{Fill, Stage, WHILE_BUSY, not_checked},
+};
 use crate::{
     controller::{
         claim, consent,
-        job::{self, JobKind},
         messages::{Blocked, Grow},
         neighbour,
         patience::Help,
@@ -81,27 +82,4 @@ fn turn(fill: &Fill<'_>) -> Stage<()> {
     // The other one has its own bounds.
     let busy = Plan::waits(&Blocked::ClaimBusy { job, only_reads: false }, fill.on.cached.clone());
     ControlFlow::Break(busy.ended_by(Help::Itself).requeue_after(WHILE_BUSY))
-}
-
-impl Fill<'_> {
-    /// The Job of an attempt; none while nothing may be created.
-    pub(super) fn job(&self, attempt: u32) -> Option<Job> {
-        let input = self.on.input;
-        let observation = input.observation;
-        if observation.cache.spec.suspend || !input.access.granted() {
-            return None;
-        }
-        Some(job::build(job::JobParams {
-            cache: &observation.cache,
-            inputs: &self.inputs,
-            claim_name: &self.on.claim.name_any(),
-            attempt,
-            secret_version: observation.secret.version(),
-            image: input.image,
-            place: observation.place.as_ref(),
-            kind: JobKind::Fetch(&self.commit, input.access.endpoint.as_ref()?),
-            bytes: input.access.snapshot.as_ref().map(|snapshot| snapshot.bytes),
-            as_main: neighbour::takes_main(&observation.cache, &observation.neighbours),
-        }))
-    }
 }

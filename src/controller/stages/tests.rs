@@ -9,11 +9,11 @@ use crate::{
     controller::{
         access,
         attempt::Attempt,
+        complaint::Complaint,
         fixtures::{self, *},
         neighbour::Neighbour,
         observation, patience,
         placement::Place,
-        said::Said,
         source,
     },
     reason::{Answer, Reason, Topic},
@@ -359,7 +359,7 @@ fn a_pod_without_a_report_is_told_by_what_kubernetes_knows() {
     seen.attempts = vec![Attempt {
         job,
         pod: None,
-        said: Some(Said { reason: "FailedCreate".to_owned(), message: quota.to_owned() }),
+        said: Some(Complaint { reason: "FailedCreate".to_owned(), message: quota.to_owned() }),
     }];
     let plan = planned(&seen, &checked, IMAGE, at(11));
     assert_eq!(plan.downloaded.reason, Reason::JobRejected);
@@ -696,7 +696,8 @@ fn what_others_say_of_claim_and_pod_is_in_the_message() {
     let pod = attempt.pod.as_mut().unwrap();
     pod.status.as_mut().unwrap().phase = Some("Pending".to_owned());
     pod.spec = Some(PodSpec { node_name: Some("a".to_owned()), ..PodSpec::default() });
-    let said = |reason: &str, message: &str| Said { reason: reason.to_owned(), message: message.to_owned() };
+    let said =
+        |reason: &str, message: &str| Complaint { reason: reason.to_owned(), message: message.to_owned() };
     attempt.said = Some(said("FailedMount", "MountVolume.SetUp failed for volume \"pv\": no such driver."));
     seen.attempts = vec![attempt];
     let told = planned(&seen, &checked, IMAGE, at(30));
