@@ -62,4 +62,6 @@ fn source<'a>(input: &'a Input<'a>, claim: &'a PersistentVolumeClaim) -> Stage<O
 }
 
 #[cfg(test)]
+mod histories;
+#[cfg(test)]
 mod tests;
