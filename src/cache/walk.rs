@@ -25,7 +25,7 @@ pub(super) fn identity(stat: &Metadata) -> Identity {
     (stat.dev(), stat.ino())
 }
 
-/// The names of the contents that links below a folder lead to.
+/// The names of the blobs that links below a folder lead to.
 pub(super) fn linked_below(root: &Root, folder: &Path) -> Result<HashSet<OsString>, CacheError> {
     let mut linked = HashSet::new();
     walk(root, folder, &mut |path, kind| {

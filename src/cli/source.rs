@@ -56,7 +56,7 @@ pub(super) struct SourceArgs {
     /// `MODELCACHE_HTTP_STORAGE=1` takes files from a storage without TLS behind a mirror with TLS
     #[arg(long, value_name = "URL", env = "HF_ENDPOINT", hide_env_values = true)]
     endpoint: Option<String>,
-    /// File with the token, read again when it is refused. Else `HF_TOKEN`, the file `HF_TOKEN_PATH` or `$HF_HOME/token`
+    /// File with the token, read again when it is refused [default: `HF_TOKEN`, the file `HF_TOKEN_PATH` or `$HF_HOME/token`]
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
 }

@@ -72,7 +72,7 @@ pub enum FetchError {
         /// How long each time.
         quiet: Duration,
     },
-    /// It was told to stop.
+    /// It was stopped from outside.
     #[error(
         "stopped before the download was done. What was there is kept, and the next attempt continues with it"
     )]

@@ -1,4 +1,4 @@
-//! Of several that fill the same selection of a commit, one works and the others wait for it: small contents have no
+//! Of several runs for the same selection of a commit, one downloads and the others wait for it: small blobs have no
 //! locks of their own, and what one has verified need not be read by each.
 
 use std::{fs::File, future::pending, sync::Arc, time::Duration};
@@ -11,80 +11,80 @@ use tokio::{
 
 use crate::{
     activity,
-    cache::{Courtesy, RepoDir, Selection},
+    cache::{AdvisoryLock, RepoDir, Selection},
     hub::Commit,
 };
 
-/// How often it is looked whether it is our turn.
+/// How often the lock is tried.
 const PAUSE: Duration = Duration::from_millis(500);
-/// So many signs of life come in the time for which a silent one is waited for.
-const BEATS: u32 = 4;
+/// Heartbeats during `idle_timeout`.
+const HEARTBEATS: u32 = 4;
 
-/// The right to work. Dropping it hands it on.
+/// The right to download a selection. Dropping it hands it to the next run.
 #[derive(Debug)]
-pub(super) struct Turn {
-    /// None where it is not sure: there are no locks, or who has it is silent.
+pub(super) struct SingleFlight {
+    /// None where the file system has no locks, or the holder sends no heartbeat.
     lock: Option<Arc<File>>,
-    /// Whether somebody else had it before.
+    /// Whether another run had it before.
     pub(super) waited: bool,
-    patience: Duration,
+    idle_timeout: Duration,
 }
 
-impl Turn {
-    /// Waits for whoever fills the same, as long as signs of life come, and for `patience` without one.
+impl SingleFlight {
+    /// Waits for another run of the same selection, until `idle_timeout` has passed without a heartbeat.
     pub(super) async fn wait(
         dir: &RepoDir,
         commit: &Commit,
         selection: &Selection,
-        patience: Duration,
+        idle_timeout: Duration,
     ) -> Result<Self, JoinError> {
         let mut waited = false;
         let mut idle = Duration::ZERO;
         let mut last = None;
         loop {
             let (dir, commit, selection) = (dir.clone(), commit.clone(), selection.clone());
-            let looked = spawn_blocking(move || {
+            let probed = spawn_blocking(move || {
                 // In this order: to open the lock lets a network file system ask for its time again.
-                let lock = Courtesy::try_turn(&dir, &commit, &selection);
-                (lock, Courtesy::sign(&dir, &commit, &selection))
+                let lock = AdvisoryLock::try_selection(&dir, &commit, &selection);
+                (lock, AdvisoryLock::last_heartbeat(&dir, &commit, &selection))
             });
-            let (lock, sign) = looked.await?;
+            let (lock, sign) = probed.await?;
             if sign != last {
                 (last, idle) = (sign, Duration::ZERO);
             }
             let lock = match lock {
-                Courtesy::Held(file) => Some(Arc::new(file)),
-                Courtesy::Busy if idle < patience => {
+                AdvisoryLock::Acquired(file) => Some(Arc::new(file)),
+                AdvisoryLock::Contended if idle < idle_timeout => {
                     if !waited {
-                        tracing::info!("another run fills the same: waiting for it");
+                        tracing::info!("waiting for another run of the same selection");
                     }
                     waited = true;
                     activity::mark();
-                    sleep(PAUSE.min(patience)).await;
-                    idle += PAUSE.min(patience);
+                    sleep(PAUSE.min(idle_timeout)).await;
+                    idle += PAUSE.min(idle_timeout);
                     continue;
                 }
-                Courtesy::Busy | Courtesy::Impossible => None,
+                AdvisoryLock::Contended | AdvisoryLock::Unsupported => None,
             };
-            return Ok(Self { lock, waited, patience });
+            return Ok(Self { lock, waited, idle_timeout });
         }
     }
 
-    /// Does the work, with signs of life beside it. A lock alone may be that of a machine that is gone.
-    pub(super) async fn use_for<T>(&self, work: impl Future<Output = T>) -> T {
-        select! { done = work => done, () = self.beat() => pending().await }
+    /// Runs `work` while sending heartbeats. A lock alone may be that of a machine that has crashed.
+    pub(super) async fn run_with_heartbeat<T>(&self, work: impl Future<Output = T>) -> T {
+        select! { done = work => done, () = self.heartbeat() => pending().await }
     }
 
     /// Never returns.
-    async fn beat(&self) {
+    async fn heartbeat(&self) {
         let Some(lock) = &self.lock else { return pending().await };
         loop {
             let lock = Arc::clone(lock);
-            let written = spawn_blocking(move || Courtesy::beat(&lock));
+            let written = spawn_blocking(move || AdvisoryLock::heartbeat(&lock));
             if let Ok(Err(error)) = written.await {
-                tracing::debug!(%error, "those who wait see no sign of life");
+                tracing::debug!(%error, "cannot send a heartbeat to waiting runs");
             }
-            sleep(self.patience / BEATS).await;
+            sleep(self.idle_timeout / HEARTBEATS).await;
         }
     }
 }
@@ -98,35 +98,36 @@ mod tests {
     };
 
     /// Long enough for a machine that is busy with other tests.
-    const PATIENCE: Duration = Duration::from_secs(1);
+    const IDLE_TIMEOUT: Duration = Duration::from_secs(1);
 
     fn dir(root: &tempfile::TempDir) -> RepoDir {
         CacheDir::new(root.path())
             .repo(&"org/name".parse().map(|id| Repo { kind: RepoType::Model, id }).unwrap())
     }
 
-    async fn wait(dir: &RepoDir) -> Turn {
+    async fn wait(dir: &RepoDir) -> SingleFlight {
         let commit = "0123456789abcdef0123456789abcdef01234567".parse().unwrap();
-        Turn::wait(dir, &commit, &Selection::default(), PATIENCE).await.unwrap()
+        SingleFlight::wait(dir, &commit, &Selection::default(), IDLE_TIMEOUT).await.unwrap()
     }
 
     #[tokio::test]
-    async fn who_shows_signs_of_life_is_waited_for() {
+    async fn a_run_with_a_heartbeat_is_waited_for() {
         let root = tempfile::tempdir().unwrap();
         let dir = dir(&root);
         let first = wait(&dir).await;
         assert!(!first.waited);
-        let (second, ()) = tokio::join!(wait(&dir), async move { first.use_for(sleep(4 * PATIENCE)).await });
+        let (second, ()) =
+            tokio::join!(wait(&dir), async move { first.run_with_heartbeat(sleep(4 * IDLE_TIMEOUT)).await });
         assert!(second.waited && second.lock.is_some());
     }
 
     #[tokio::test]
-    async fn who_is_silent_is_done_without() {
+    async fn a_run_without_a_heartbeat_is_not_waited_for() {
         let root = tempfile::tempdir().unwrap();
         let dir = dir(&root);
         let _silent = wait(&dir).await;
         let second = wait(&dir).await;
         assert!(second.waited && second.lock.is_none());
-        second.use_for(sleep(PATIENCE)).await;
+        second.run_with_heartbeat(sleep(IDLE_TIMEOUT)).await;
     }
 }

@@ -185,7 +185,7 @@ async fn refusal(mut response: Response, token: Option<&Token>) -> Refusal {
 
 /// Tries up to three times within about two seconds, if the failure is of the kind that is often gone a moment later.
 /// Longer waiting is the caller's.
-pub(super) async fn patiently<T, F>(mut attempt: impl FnMut() -> F) -> Result<T, HubError>
+pub(super) async fn with_retries<T, F>(mut attempt: impl FnMut() -> F) -> Result<T, HubError>
 where
     F: Future<Output = Result<T, HubError>>,
 {

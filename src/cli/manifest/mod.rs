@@ -24,7 +24,7 @@ use crate::{
 
 /// The longest file that is read, in bytes. How deep it may be and of how many values the parser bounds, at 64 and 250,000.
 const LONGEST: u64 = 16 << 20;
-/// The most violations of a file that are told.
+/// How many violations of a file are reported.
 const VIOLATIONS: usize = 100;
 
 /// What files hold, as far as it matters here.
