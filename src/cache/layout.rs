@@ -203,9 +203,9 @@ impl RepoDir {
         self.blobs().join(format!("{digest}.lock"))
     }
 
-    /// Our own lock, for those who fill the same selection of the same commit.
+    /// The lock of one selection of a commit, for runs of ours.
     #[must_use]
-    pub fn turn(&self, commit: &Commit, selection: &str) -> PathBuf {
+    pub fn selection_lock(&self, commit: &Commit, selection: &str) -> PathBuf {
         self.locks().join(format!("{commit}-{selection}.lock"))
     }
 
@@ -250,7 +250,7 @@ mod tests {
             format!("/c/.locks/datasets--org--name.v1/{digest}.lock")
         );
         assert_eq!(
-            dir.turn(&commit, "00ff").to_str().unwrap(),
+            dir.selection_lock(&commit, "00ff").to_str().unwrap(),
             format!("/c/.locks/datasets--org--name.v1/{commit}-00ff.lock")
         );
         assert_eq!(dir.snapshot_from_root(&commit), format!("datasets--org--name.v1/snapshots/{commit}"));

@@ -42,13 +42,13 @@ impl AdvisoryLock {
 
     /// Takes the lock of one selection of a commit if it is free.
     pub fn try_selection(dir: &RepoDir, commit: &Commit, selection: &Selection) -> Self {
-        Self::at(dir, &dir.turn(commit, &selection.id()))
+        Self::at(dir, &dir.selection_lock(commit, &selection.id()))
     }
 
     /// The last heartbeat of the writer that holds that lock.
     #[must_use]
     pub fn last_heartbeat(dir: &RepoDir, commit: &Commit, selection: &Selection) -> Option<SystemTime> {
-        dir.root().stat(&dir.turn(commit, &selection.id())).and_then(|stat| stat.modified()).ok()
+        dir.root().stat(&dir.selection_lock(commit, &selection.id())).and_then(|stat| stat.modified()).ok()
     }
 
     /// Sets the time of a lock to now; nothing is written into it.

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::hub::{Digest, RepoFile};
 
-/// So much is read back at once.
+/// Bytes to read back at once.
 const PIECE: usize = 256 * 1024;
 /// A writer that is only so far behind the hash catches up at once.
 const NEAR: u64 = 4 << 20;
@@ -228,7 +228,7 @@ impl Partial {
         Ok(())
     }
 
-    /// Puts the content in place if it is right. What was there, also a link to a store of others, is replaced.
+    /// Puts the content in place if it is right. What was there is replaced, even a link to a store of others.
     pub fn put(&self) -> Result<(), CacheError> {
         self.check()?;
         self.temporary.put(&self.blob)?;
@@ -273,7 +273,7 @@ pub fn store(dir: &RepoDir, file: &RepoFile, content: &[u8]) -> Result<(), Cache
     temporary.rename(&blob)
 }
 
-/// Makes all that was stored last, also what `store` put.
+/// Makes everything that was stored durable, including what `store` put.
 pub fn sync_volume(dir: &RepoDir) -> Result<(), CacheError> {
     let blobs = dir.blobs();
     dir.root().sync_volume(&blobs).context("sync the volume of", &blobs)

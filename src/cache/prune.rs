@@ -65,7 +65,7 @@ pub struct Pruned {
     pub kind: RepoType,
     /// What goes.
     pub items: Vec<Item>,
-    /// Whether somebody may be writing: then only what the dead have left behind goes, and more would go later.
+    /// Whether a writer may be active: then only the leftovers of crashed writers go, and a later run may remove more.
     pub in_use: bool,
 }
 
@@ -171,7 +171,7 @@ impl Plan {
         let going: HashSet<_> = plan.snapshots.iter().map(|(commit, _)| commit.as_str()).collect();
         let linked = linked(dir, &going)?;
         plan.traces = traces(dir, scan, rules.unnamed)?;
-        // Who made one folder of the blobs of several repos knows alone what they need.
+        // Only the program that made one folder for the blobs of several repos knows what they need.
         if dir.root().is_folder(&dir.blobs()) {
             let unlinked = scan
                 .contents
@@ -250,7 +250,7 @@ fn bytes_below(dir: &RepoDir, path: &Path) -> Result<u64, CacheError> {
     Ok(bytes)
 }
 
-/// The commits of which there is no snapshot and no ref, but a record. Where all may go, also a listing or the like.
+/// The commits of which there is no snapshot and no ref, but a record. Where all may go, a listing or the like counts, too.
 fn traces(dir: &RepoDir, scan: &RepoScan, unnamed: Unnamed) -> Result<Vec<Commit>, CacheError> {
     let mut commits = BTreeSet::new();
     let folders = [dir.private_dir(), dir.trees(), dir.absences()];

@@ -198,7 +198,7 @@ impl Record {
         if changed.is_empty() {
             return Some(self);
         }
-        // Nobody but the record may have said that it is so long: see `verify`.
+        // Its size may be known from the record alone: see `verify`.
         let right = |file: &RecordedFile, entry: &Path| {
             !is_hollow(dir, entry).unwrap_or(false)
                 && hash_file(dir, entry, file.size, &file.digest).unwrap_or(false)

@@ -97,7 +97,7 @@ pub(super) struct Recorded {
     pub(super) incomplete: bool,
 }
 
-/// What of a file's metadata is of use here: there may be very many.
+/// The metadata of a file that a scan needs: there may be very many.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stat {
     /// Which file it is.

@@ -317,7 +317,7 @@ mod tests {
         assert_eq!(verify(&dir).problems, [Problem { path: entry.clone(), fault: Fault::Missing }]);
         fs::remove_file(hello.with_extension("link")).unwrap();
         link("b.txt");
-        // What cannot be listed, also not by root.
+        // What cannot be listed, not even by root.
         fs::remove_dir(dir.blobs()).unwrap();
         fs::write(dir.blobs(), "").unwrap();
         let fault = Fault::Unreadable("it is a file".to_owned());

@@ -86,7 +86,7 @@ pub(super) fn name(path: &Path) -> Option<&str> {
     path.file_name().and_then(OsStr::to_str)
 }
 
-/// Says of an answer of the file system that something could not be read.
+/// The error of something that could not be read.
 pub(super) fn unreadable(path: &Path, error: io::Error) -> CacheError {
     match error.downcast() {
         Ok(foreign) => CacheError::Foreign { action: "read", path: path.to_owned(), foreign },

@@ -52,7 +52,7 @@ struct Found<'a> {
 }
 
 impl Args {
-    /// Does it, and gives the exit code.
+    /// Runs the command and returns the exit code.
     pub(super) async fn run(self) -> u8 {
         let wanted = match self.source.wanted(&Env::of_process(), &[]) {
             Ok(wanted) => wanted,

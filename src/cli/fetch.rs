@@ -87,7 +87,7 @@ struct Named<'a> {
 }
 
 impl Args {
-    /// Does it, and gives the exit code.
+    /// Runs the command and returns the exit code.
     pub(super) async fn run(self) -> u8 {
         let env = Env::of_process();
         let cache = CacheDir::new(self.cache_dir.clone().unwrap_or_else(|| env.cache()));

@@ -35,7 +35,7 @@ pub(super) struct Args {
 }
 
 impl Args {
-    /// Does it, and gives the exit code.
+    /// Runs the command and returns the exit code.
     pub(super) fn run(self) -> u8 {
         let place = match self.place.read() {
             Ok(place) => place,

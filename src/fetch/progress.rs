@@ -76,7 +76,7 @@ struct Line {
 }
 
 impl Progress {
-    /// Says how much there is, and how much of it is on the volume already.
+    /// Sets the totals, and how much of them is on the volume already.
     pub(super) fn begin(&self, total: u64, total_files: u64, present: u64, present_files: u64) {
         self.total.store(total, Relaxed);
         self.total_files.store(total_files, Relaxed);
@@ -177,7 +177,7 @@ impl FileProgress {
         self.all.fetched.fetch_add(bytes, Relaxed);
     }
 
-    /// So much is there from an earlier run.
+    /// Counts bytes of an earlier run.
     pub(super) fn resume(&self, bytes: u64) {
         self.file.done.fetch_add(bytes, Relaxed);
         self.all.done.fetch_add(bytes * self.copies, Relaxed);

@@ -143,7 +143,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// All of it, in the folder to which the name leads, whatever that one's name is.
+    /// The whole fetch, in the folder that the name leads to, whatever its name is.
     async fn all(&self) -> Result<Done, FetchError> {
         let FetchRequest { cache, repo, .. } = self.request.clone();
         let dir = spawn_blocking({
@@ -282,7 +282,7 @@ impl Run<'_> {
     ) -> Result<Done, FetchError> {
         let FetchRequest { repo: asked, cache, .. } = self.request.clone();
         let own = Repo { kind: asked.kind, id: snapshot.repo.clone().unwrap_or_else(|| asked.id.clone()) };
-        // Who wants no links gets none here either.
+        // Without links in snapshots, there is none here either.
         let may_link = self.request.links != Some(Links::Files);
         let run = if may_link {
             let (asked, own) = (asked.clone(), own.clone());
@@ -371,14 +371,14 @@ impl Run<'_> {
     /// Makes it complete, unless another run does that at this moment.
     async fn fill(&self, context: &Context<'_>, files: &Arc<[RepoFile]>) -> Result<Record, FetchError> {
         let links = self.prepare().await?;
-        let turn =
+        let single_flight =
             SingleFlight::wait(&self.dir, context.commit, &self.selection, self.request.limits.lock).await?;
-        if turn.waited
+        if single_flight.waited
             && let Some(record) = self.complete_here(Some(context.commit.clone())).await?
         {
             return Ok(record);
         }
-        turn.run_with_heartbeat(self.complete(context, files, links)).await
+        single_flight.run_with_heartbeat(self.complete(context, files, links)).await
     }
 
     /// Plans, downloads what is missing and publishes it.

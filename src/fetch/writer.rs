@@ -12,7 +12,7 @@ use tokio::{
 use super::{FetchError, context::CompletionGuard};
 use crate::cache::{CacheError, Part, Partial};
 
-/// So many pieces may wait for the disk. The network stops when it is slower, which bounds the memory.
+/// How many pieces may wait for the disk. The network stops when it is slower, which bounds the memory.
 const WAITING: usize = 4;
 
 enum Command {

@@ -192,7 +192,7 @@ struct Paths {
     folders: HashSet<u64>,
 }
 
-/// So many folders are remembered. Who writes the files checks all of them again.
+/// How many folders are remembered. The writer of the files checks all of them again.
 const MAX_FOLDERS: usize = 400_000;
 
 impl Paths {

@@ -20,7 +20,7 @@ use super::{
 
 /// Enough for a renamed repo, a resolve cache and the storage behind them.
 const MAX_REDIRECTS: usize = 8;
-/// So much of an error's body is read to find the Hub's words.
+/// How many bytes of an error's body are read to find the Hub's message.
 const MAX_ERROR_BODY: usize = 16 * 1024;
 
 /// A GET.

@@ -61,7 +61,7 @@ impl ManifestError {
         }
     }
 
-    /// Says what is wrong, and gives the exit code.
+    /// Prints what is wrong and returns the exit code.
     pub(super) fn refuse(&self) -> u8 {
         for (number, line) in self.lines().iter().enumerate() {
             eprint_line(&format!("{}{line}", if number == 0 { "error: " } else { "" }));

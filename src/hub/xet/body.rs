@@ -23,7 +23,7 @@ use crate::hub::{HubError, Token};
 
 /// The official client gives up to a whole window at once; that is more than a writer wants.
 const PIECE: usize = 1 << 20;
-/// So often a window that ends early without a word is asked for again at one place.
+/// How often a window that ends early without an error is requested again at one offset.
 const EARLY_ENDS: u32 = 2;
 
 /// Content of a file, from one byte to another. Dropping it ends the work behind it.
