@@ -28,7 +28,7 @@ pub enum Hasher {
 }
 
 impl Hasher {
-    /// Begins a hash that can be compared with `expected`, for a content of `size` bytes.
+    /// Begins a hash that can be compared with `expected`, for a blob of `size` bytes.
     #[must_use]
     pub fn new(expected: &Digest, size: u64) -> Self {
         match expected {

@@ -74,7 +74,7 @@ impl Inventory {
 
 /// Whether an unproven file is what its name says. Reads all of it; what we may not read counts as wrong, since it can
 /// be replaced.
-pub fn prove(dir: &RepoDir, place: &Path, file: &RepoFile) -> Result<bool, CacheError> {
+pub fn verify_blob(dir: &RepoDir, place: &Path, file: &RepoFile) -> Result<bool, CacheError> {
     match hash_file(dir, place, file.size, &file.digest) {
         Err(error)
             if error.kind() == io::ErrorKind::PermissionDenied || Foreign::in_answer(&error).is_some() =>
@@ -110,7 +110,7 @@ mod tests {
         assert_eq!(state(&dir, &commit, &hello), State::Absent);
         put(&dir, &hello, b"hello");
         assert_eq!(state(&dir, &commit, &hello), State::Unproven(blob.clone()));
-        assert!(prove(&dir, &blob, &hello).unwrap());
+        assert!(verify_blob(&dir, &blob, &hello).unwrap());
 
         let recorded =
             RecordedFile { path: hello.path.clone(), size: hello.size, digest: hello.digest.clone() };
@@ -122,7 +122,7 @@ mod tests {
         let later = SystemTime::now() + Duration::from_secs(60);
         fs::File::options().write(true).open(&blob).unwrap().set_modified(later).unwrap();
         assert_eq!(state(&dir, &commit, &hello), State::Unproven(blob.clone()));
-        assert!(!prove(&dir, &blob, &hello).unwrap());
+        assert!(!verify_blob(&dir, &blob, &hello).unwrap());
         fs::write(&blob, "hell").unwrap();
         assert_eq!(state(&dir, &commit, &hello), State::Absent);
     }

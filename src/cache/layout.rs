@@ -90,19 +90,19 @@ impl RepoDir {
         self.cache.root().join(&self.name)
     }
 
-    /// The contents, each under its hash.
+    /// The blobs, each under its hash.
     #[must_use]
     pub fn blobs(&self) -> PathBuf {
         self.path().join("blobs")
     }
 
-    /// One content.
+    /// One blob.
     #[must_use]
     pub fn blob(&self, digest: &Digest) -> PathBuf {
         self.blobs().join(digest.to_string())
     }
 
-    /// A content on its way. The name is one that `huggingface_hub` knows as a leftover when it stays behind.
+    /// A blob on its way. The name is one that `huggingface_hub` knows as a leftover when it stays behind.
     #[must_use]
     pub fn incomplete(&self, digest: &Digest, unique: u32) -> PathBuf {
         self.blobs().join(format!("{digest}.{unique:08x}.incomplete"))
@@ -164,34 +164,34 @@ impl RepoDir {
 
     /// Our own folder: records, and everything that must not be seen before it is whole.
     #[must_use]
-    pub fn own(&self) -> PathBuf {
+    pub fn private_dir(&self) -> PathBuf {
         self.path().join(".modelcache")
     }
 
     /// Where this folder says that the name of another leads to it.
     pub(super) fn name_of(&self, other: &Self) -> PathBuf {
-        self.own().join(format!("{}.{FURTHER_NAME}", other.name))
+        self.private_dir().join(format!("{}.{FURTHER_NAME}", other.name))
     }
 
     /// The record of one selection of one commit.
     #[must_use]
     pub fn record(&self, commit: &Commit, selection: &str) -> PathBuf {
-        self.own().join(format!("{commit}-{selection}.json"))
+        self.private_dir().join(format!("{commit}-{selection}.json"))
     }
 
-    /// How much of a content on its way is there; the digits are those of its name.
+    /// How much of a blob on its way is there; the digits are those of its name.
     #[must_use]
     pub fn parts(&self, digest: &Digest, unique: u32) -> PathBuf {
-        self.own().join(format!("{digest}.{unique:08x}.parts"))
+        self.private_dir().join(format!("{digest}.{unique:08x}.parts"))
     }
 
     /// Our own lock, for those who move blobs of the repo.
     #[must_use]
     pub fn moving(&self) -> PathBuf {
-        self.own().join("moving.lock")
+        self.private_dir().join("moving.lock")
     }
 
-    /// The lock that `huggingface_hub` takes while it downloads a content.
+    /// The lock that `huggingface_hub` takes while it downloads a blob.
     #[must_use]
     pub fn lock(&self, digest: &Digest) -> PathBuf {
         self.locks().join(format!("{digest}.lock"))
@@ -203,9 +203,9 @@ impl RepoDir {
         self.blobs().join(format!("{digest}.lock"))
     }
 
-    /// Our own lock, for those who fill the same selection of the same commit.
+    /// The lock of one selection of a commit, for runs of ours.
     #[must_use]
-    pub fn turn(&self, commit: &Commit, selection: &str) -> PathBuf {
+    pub fn selection_lock(&self, commit: &Commit, selection: &str) -> PathBuf {
         self.locks().join(format!("{commit}-{selection}.lock"))
     }
 
@@ -250,7 +250,7 @@ mod tests {
             format!("/c/.locks/datasets--org--name.v1/{digest}.lock")
         );
         assert_eq!(
-            dir.turn(&commit, "00ff").to_str().unwrap(),
+            dir.selection_lock(&commit, "00ff").to_str().unwrap(),
             format!("/c/.locks/datasets--org--name.v1/{commit}-00ff.lock")
         );
         assert_eq!(dir.snapshot_from_root(&commit), format!("datasets--org--name.v1/snapshots/{commit}"));

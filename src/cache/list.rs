@@ -12,7 +12,7 @@ use super::{
     error::CacheError,
     layout::{CacheDir, RepoDir},
     redirect::further_names,
-    survey::{self, Entry, Survey},
+    scan::{self, Entry, RepoScan},
     tree,
     walk::Identity,
 };
@@ -40,11 +40,11 @@ pub struct Listed {
     /// Further names by which readers find it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<RepoId>,
-    /// The bytes of its snapshots, each content counted once.
+    /// The bytes of its snapshots, each blob counted once.
     pub bytes: u64,
     /// Its snapshots, and commits that a ref names and that have none.
     pub revisions: Vec<ListedRevision>,
-    /// Contents that no snapshot links to.
+    /// Blobs that no snapshot links to.
     pub unneeded: Amount,
     /// Downloads that are running or were given up.
     pub unfinished: Amount,
@@ -60,7 +60,7 @@ pub struct ListedRevision {
     pub refs: Vec<String>,
     /// How many files its snapshot has.
     pub files: usize,
-    /// Their bytes, each content counted once.
+    /// Their bytes, each blob counted once.
     pub bytes: u64,
     /// How far it can be trusted.
     pub state: Trust,
@@ -75,7 +75,7 @@ pub struct ListedRevision {
 pub enum Trust {
     /// Records vouch for every file, and none was written to since.
     Verified,
-    /// Nothing is known to be wrong, and nobody has looked.
+    /// Nothing is known to be wrong, and nothing was verified.
     Unverified,
     /// A link, a record or a listing names what is not there.
     Incomplete,
@@ -100,7 +100,7 @@ impl Amount {
 
 /// Lists one repo of a cache, or all. One that cannot be read keeps none of the others from being listed.
 pub fn list(cache: &CacheDir, repo: Option<&RepoDir>) -> Result<Listing, CacheError> {
-    let dirs = repo.map_or_else(|| survey::repos(cache), |repo| Ok(vec![repo.clone()]))?;
+    let dirs = repo.map_or_else(|| scan::repos(cache), |repo| Ok(vec![repo.clone()]))?;
     let mut files = HashMap::new();
     let (mut repos, mut failed) = (Vec::new(), Vec::new());
     for dir in &dirs {
@@ -117,26 +117,26 @@ fn one(
     all_files: &mut HashMap<Identity, u64>,
     failed: &mut Vec<CacheError>,
 ) -> Result<Listed, CacheError> {
-    let mut survey = Survey::of(dir)?;
-    failed.append(&mut survey.refs.unclear);
-    let files = survey.snapshots.values().flatten().filter_map(|entry| entry.file);
+    let mut scan = RepoScan::of(dir)?;
+    failed.append(&mut scan.refs.unclear);
+    let files = scan.snapshots.values().flatten().filter_map(|entry| entry.file);
     all_files.extend(files.map(|file| (file.identity, file.bytes)));
-    let mut refs = survey.refs.named.clone();
-    let snapshots = survey.snapshots.iter();
+    let mut refs = scan.refs.named.clone();
+    let snapshots = scan.snapshots.iter();
     let mut revisions: Vec<_> = snapshots
         .map(|(commit, entries)| {
-            revision(dir, &survey, commit, refs.remove(commit).unwrap_or_default(), entries)
+            revision(dir, &scan, commit, refs.remove(commit).unwrap_or_default(), entries)
         })
         .collect();
     // The others have no snapshot.
-    revisions.extend(refs.into_iter().map(|(commit, refs)| revision(dir, &survey, &commit, refs, &[])));
+    revisions.extend(refs.into_iter().map(|(commit, refs)| revision(dir, &scan, &commit, refs, &[])));
     // The ones that people use come first.
     revisions.sort_by(|a, b| b.refs.len().min(1).cmp(&a.refs.len().min(1)).then(a.commit.cmp(&b.commit)));
 
-    let entries = survey.snapshots.values().flatten();
+    let entries = scan.snapshots.values().flatten();
     let linked: HashSet<_> = entries.filter_map(|entry| entry.link.as_deref()?.file_name()).collect();
     let mut unneeded = Amount::default();
-    for content in survey
+    for content in scan
         .contents
         .iter()
         .filter(|content| !content.path.file_name().is_some_and(|name| linked.contains(name)))
@@ -144,12 +144,12 @@ fn one(
         unneeded.add(content.bytes);
     }
     let mut unfinished = Amount::default();
-    survey.unfinished.iter().for_each(|piece| unfinished.add(piece.bytes));
+    scan.unfinished.iter().for_each(|piece| unfinished.add(piece.bytes));
     Ok(Listed {
         repo: dir.repo().id.clone(),
         kind: dir.repo().kind,
         names: further_names(dir.cache(), dir.repo()),
-        bytes: content_bytes(survey.snapshots.values().flatten()),
+        bytes: content_bytes(scan.snapshots.values().flatten()),
         revisions,
         unneeded,
         unfinished,
@@ -158,16 +158,16 @@ fn one(
 
 fn revision(
     dir: &RepoDir,
-    survey: &Survey,
+    scan: &RepoScan,
     commit: &Commit,
     refs: Vec<String>,
     entries: &[Entry],
 ) -> ListedRevision {
     let verified_at = verified_at(entries);
-    let state = if !survey.snapshots.contains_key(commit)
+    let state = if !scan.snapshots.contains_key(commit)
         || entries.iter().any(|entry| entry.file.is_none())
-        || survey.records.get(commit).is_some_and(|recorded| recorded.incomplete)
-        || survey.trees.contains(&dir.tree(commit)) && tree::lacks_files(dir, commit)
+        || scan.records.get(commit).is_some_and(|recorded| recorded.incomplete)
+        || scan.trees.contains(&dir.tree(commit)) && tree::lacks_files(dir, commit)
     {
         Trust::Incomplete
     } else if verified_at.is_some() {

@@ -1,5 +1,5 @@
-//! The locks of `huggingface_hub`, so that its downloads and ours wait for each other. A courtesy, never relied on:
-//! unique temporary names and renames keep writers right where locks do nothing.
+//! The locks of `huggingface_hub`, so that its downloads and ours wait for each other. Advisory, never relied on:
+//! unique temporary names and renames keep writers correct where locks have no effect.
 
 use std::{
     fs::{File, TryLockError},
@@ -17,66 +17,66 @@ use crate::{
     hub::{Commit, Digest},
 };
 
-/// So long who moves blobs is waited for: longer than that takes, unless many must be copied.
+/// How long to wait for a writer that moves blobs: longer than that takes, unless many must be copied.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How often it is looked whether he has ended.
+/// How often the lock is tried.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The lock of one content, or of one selection of a commit, or why there is none. Dropping a held one releases it.
+/// The lock of one blob, or of one selection of a commit, or why there is none. Dropping a held one releases it.
 #[derive(Debug)]
 #[must_use = "dropping it releases the lock"]
-pub enum Courtesy {
+pub enum AdvisoryLock {
     /// It is ours.
-    Held(File),
+    Acquired(File),
     /// Another writer holds it.
-    Busy,
+    Contended,
     /// The file system has no locks, or they are another user's.
-    Impossible,
+    Unsupported,
 }
 
-impl Courtesy {
-    /// Takes the lock of a content if it is free.
-    pub fn try_take(dir: &RepoDir, digest: &Digest) -> Self {
+impl AdvisoryLock {
+    /// Takes the lock of a blob if it is free.
+    pub fn try_blob(dir: &RepoDir, digest: &Digest) -> Self {
         Self::at(dir, &dir.lock(digest))
     }
 
-    /// Takes the lock of those who fill the same selection of a commit if it is free.
-    pub fn try_turn(dir: &RepoDir, commit: &Commit, selection: &Selection) -> Self {
-        Self::at(dir, &dir.turn(commit, &selection.id()))
+    /// Takes the lock of one selection of a commit if it is free.
+    pub fn try_selection(dir: &RepoDir, commit: &Commit, selection: &Selection) -> Self {
+        Self::at(dir, &dir.selection_lock(commit, &selection.id()))
     }
 
-    /// The last sign of life of who holds that lock.
+    /// The last heartbeat of the writer that holds that lock.
     #[must_use]
-    pub fn sign(dir: &RepoDir, commit: &Commit, selection: &Selection) -> Option<SystemTime> {
-        dir.root().stat(&dir.turn(commit, &selection.id())).and_then(|stat| stat.modified()).ok()
+    pub fn last_heartbeat(dir: &RepoDir, commit: &Commit, selection: &Selection) -> Option<SystemTime> {
+        dir.root().stat(&dir.selection_lock(commit, &selection.id())).and_then(|stat| stat.modified()).ok()
     }
 
-    /// Gives a sign of life: the time of a lock changes, and nothing is written into it.
-    pub fn beat(lock: &File) -> io::Result<()> {
+    /// Sets the time of a lock to now; nothing is written into it.
+    pub fn heartbeat(lock: &File) -> io::Result<()> {
         let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
         Ok(futimens(lock, &Timestamps { last_access: now, last_modification: now })?)
     }
 
     fn at(dir: &RepoDir, path: &Path) -> Self {
         match open(dir, path).map(|file| (file.try_lock(), file)) {
-            Ok((Ok(()), file)) => Self::Held(file),
-            Ok((Err(TryLockError::WouldBlock), _)) => Self::Busy,
+            Ok((Ok(()), file)) => Self::Acquired(file),
+            Ok((Err(TryLockError::WouldBlock), _)) => Self::Contended,
             Ok((Err(TryLockError::Error(error)), _)) | Err(error) => {
                 without(&error);
-                Self::Impossible
+                Self::Unsupported
             }
         }
     }
 }
 
-/// Waits until no other writer of ours moves blobs of the repo. `None` where the file system has no locks, or somebody holds
-/// this one for so long that he may never let go of it.
+/// Waits until no other writer of ours moves blobs of the repo. `None` where the file system has no locks, or another writer
+/// holds this one for too long.
 #[must_use = "dropping it releases the lock"]
-pub(super) fn alone(dir: &RepoDir) -> Option<File> {
-    alone_within(dir, PATIENCE)
+pub(super) fn lock_repo(dir: &RepoDir) -> Option<File> {
+    lock_repo_within(dir, PATIENCE)
 }
 
-fn alone_within(dir: &RepoDir, patience: Duration) -> Option<File> {
+fn lock_repo_within(dir: &RepoDir, patience: Duration) -> Option<File> {
     let file = open(dir, &dir.moving()).inspect_err(without).ok()?;
     let latest = Instant::now() + patience;
     loop {
@@ -87,7 +87,9 @@ fn alone_within(dir: &RepoDir, patience: Duration) -> Option<File> {
                 thread::sleep(PAUSE.min(patience));
             }
             Err(TryLockError::WouldBlock) => {
-                tracing::warn!("somebody keeps the lock of those who move contents: going on without it");
+                tracing::warn!(
+                    "another writer holds the lock of the repo for too long: continuing without it"
+                );
                 return None;
             }
             Err(TryLockError::Error(error)) => {
@@ -100,9 +102,9 @@ fn alone_within(dir: &RepoDir, patience: Duration) -> Option<File> {
 
 fn without(error: &io::Error) {
     if let Some(foreign) = Foreign::in_answer(error) {
-        tracing::warn!(%foreign, "going on without a lock: remove what lies in its place");
+        tracing::warn!(%foreign, "continuing without a lock: remove what lies in its place");
     } else {
-        tracing::debug!(%error, "going on without a lock");
+        tracing::debug!(%error, "continuing without a lock");
     }
 }
 
@@ -131,32 +133,32 @@ mod tests {
     fn a_lock_is_for_one_writer_at_a_time() {
         let (_root, dir) = repo_dir();
         let digest = file("a.txt", b"hello").digest;
-        let first = Courtesy::try_take(&dir, &digest);
-        assert!(matches!(first, Courtesy::Held(_)));
-        assert!(matches!(Courtesy::try_take(&dir, &digest), Courtesy::Busy));
+        let first = AdvisoryLock::try_blob(&dir, &digest);
+        assert!(matches!(first, AdvisoryLock::Acquired(_)));
+        assert!(matches!(AdvisoryLock::try_blob(&dir, &digest), AdvisoryLock::Contended));
         drop(first);
-        assert!(matches!(Courtesy::try_take(&dir, &digest), Courtesy::Held(_)));
+        assert!(matches!(AdvisoryLock::try_blob(&dir, &digest), AdvisoryLock::Acquired(_)));
     }
 
     #[test]
     fn who_never_lets_go_is_done_without() {
         let (_root, dir) = repo_dir();
-        let first = alone(&dir);
+        let first = lock_repo(&dir);
         assert!(first.is_some());
-        assert!(alone_within(&dir, Duration::from_millis(300)).is_none());
+        assert!(lock_repo_within(&dir, Duration::from_millis(300)).is_none());
         drop(first);
-        assert!(alone_within(&dir, Duration::ZERO).is_some());
+        assert!(lock_repo_within(&dir, Duration::ZERO).is_some());
     }
 
     #[test]
     fn a_lock_that_is_a_link_is_done_without() {
         let (root, dir) = repo_dir();
         let digest = file("a.txt", b"hello").digest;
-        drop(Courtesy::try_take(&dir, &digest));
+        drop(AdvisoryLock::try_blob(&dir, &digest));
         let (lock, aside) = (dir.lock(&digest), root.path().join("aside"));
         std::fs::rename(&lock, &aside).unwrap();
         std::os::unix::fs::symlink(&aside, &lock).unwrap();
-        assert!(matches!(Courtesy::try_take(&dir, &digest), Courtesy::Impossible));
+        assert!(matches!(AdvisoryLock::try_blob(&dir, &digest), AdvisoryLock::Unsupported));
     }
 
     #[test]
@@ -164,6 +166,6 @@ mod tests {
         let (root, dir) = repo_dir();
         std::fs::write(root.path().join(".locks"), "").unwrap();
         let digest = file("a.txt", b"hello").digest;
-        assert!(matches!(Courtesy::try_take(&dir, &digest), Courtesy::Impossible));
+        assert!(matches!(AdvisoryLock::try_blob(&dir, &digest), AdvisoryLock::Unsupported));
     }
 }

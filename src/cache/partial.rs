@@ -1,4 +1,4 @@
-//! A content on its way to the volume: written in parts by several connections, hashed in passing where that is
+//! A blob on its way to the volume: written in parts by several connections, hashed in passing where that is
 //! possible, in place only when it is right, and kept for the next run when it is not whole.
 
 use std::{
@@ -21,13 +21,13 @@ use super::{
 };
 use crate::hub::{Digest, RepoFile};
 
-/// So much is read back at once.
+/// Bytes to read back at once.
 const PIECE: usize = 256 * 1024;
 /// A writer that is only so far behind the hash catches up at once.
 const NEAR: u64 = 4 << 20;
 
-/// One content under a name of its own, so that two runs never write the same file. Dropped before it is whole, it stays
-/// for the next run if that can go on with it, and is removed otherwise.
+/// One blob under a name of its own, so that two runs never write the same file. Dropped before it is whole, it stays
+/// for the next run if that can resume it, and is removed otherwise.
 #[derive(Debug)]
 pub struct Partial {
     temporary: TemporaryFile,
@@ -68,7 +68,7 @@ impl Partial {
     pub fn create(dir: &RepoDir, file: &RepoFile, whole: bool) -> Result<Self, CacheError> {
         let unique = fastrand::u32(..);
         let temporary = TemporaryFile::create_at(dir.root(), dir.incomplete(&file.digest, unique))?;
-        // Held until the file is closed, and so released by any death of ours: it tells others that we live.
+        // Held until the file is closed, even by a crash: it shows others that this writer is alive.
         if let Err(error) = temporary.file.try_lock() {
             tracing::debug!(%error, "the file system has no locks");
         }
@@ -78,7 +78,7 @@ impl Partial {
         Ok(Self::new(dir, file, temporary, sidecar, parts))
     }
 
-    /// A content of which some parts are there.
+    /// A blob of which some parts are there.
     pub(super) fn new(
         dir: &RepoDir,
         file: &RepoFile,
@@ -103,7 +103,7 @@ impl Partial {
         }
     }
 
-    /// How many bytes an earlier run had brought.
+    /// How many bytes an earlier run had downloaded.
     #[must_use]
     pub fn resumed(&self) -> u64 {
         self.resumed
@@ -122,7 +122,7 @@ impl Partial {
         Some(self.part(number))
     }
 
-    /// Gives the part that begins at this byte, if nobody has it and nothing of it is there: a stream can go on into it.
+    /// Gives the part that begins at this byte, if no connection has claimed it and it is empty: a stream can continue into it.
     #[must_use]
     pub fn claim_at(&self, at: u64) -> Option<Part> {
         let mut free = self.free();
@@ -228,7 +228,7 @@ impl Partial {
         Ok(())
     }
 
-    /// Puts the content in place if it is right. What was there, also a link to a store of others, is replaced.
+    /// Puts the content in place if it is right. What was there is replaced, even a link to a store of others.
     pub fn put(&self) -> Result<(), CacheError> {
         self.check()?;
         self.temporary.put(&self.blob)?;
@@ -273,8 +273,8 @@ pub fn store(dir: &RepoDir, file: &RepoFile, content: &[u8]) -> Result<(), Cache
     temporary.rename(&blob)
 }
 
-/// Makes all that was stored last, also what `store` put.
-pub fn settle(dir: &RepoDir) -> Result<(), CacheError> {
+/// Makes everything that was stored durable, including what `store` put.
+pub fn sync_volume(dir: &RepoDir) -> Result<(), CacheError> {
     let blobs = dir.blobs();
     dir.root().sync_volume(&blobs).context("sync the volume of", &blobs)
 }
@@ -403,7 +403,7 @@ mod tests {
         assert!(matches!(store(&dir, &hello, b"jello"), Err(CacheError::Mismatch { .. })));
         assert!(listing(&dir.path()).is_empty());
         store(&dir, &hello, b"hello").unwrap();
-        settle(&dir).unwrap();
+        sync_volume(&dir).unwrap();
         assert_eq!(fs::read(dir.blob(&hello.digest)).unwrap(), b"hello");
     }
 }

@@ -1,4 +1,4 @@
-//! How much of a content is there, part by part. Kept in a file beside it, so that a later run can go on where a killed
+//! How much of a blob is there, part by part. Stored in a file beside it, so that a later run resumes where a killed
 //! one ended. Knows nothing of the content itself.
 
 use std::{
@@ -27,7 +27,7 @@ const LONGEST: u64 = 64 << 20;
 /// Enough for the parts of 8 TiB.
 const LONGEST_FILE: u64 = 1 << 20;
 
-/// The parts of one content. Each is written from its beginning on, by one writer at a time.
+/// The parts of one blob. Each is written from its beginning on, by one writer at a time.
 #[derive(Debug)]
 pub(super) struct Parts {
     size: u64,
@@ -38,7 +38,7 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    /// The parts of a content of this size of which nothing is there yet, kept in a file at `path`.
+    /// The parts of a blob of this size of which nothing is there yet, kept in a file at `path`.
     pub(super) fn create(root: &Root, path: &Path, size: u64) -> Self {
         Self::of_length(root, path, size, size.div_ceil(PARTS).clamp(SHORTEST, LONGEST))
     }
@@ -71,14 +71,14 @@ impl Parts {
         Ok(file)
     }
 
-    /// Reads what another run kept for a content of this size. None: it is of no use, such as that of a run that was killed
+    /// Reads what another run kept for a blob of this size. None: it is of no use, such as that of a run that was killed
     /// before it had written it.
-    pub(super) fn read(root: &Root, path: &Path, size: u64) -> Option<Kept> {
+    pub(super) fn read(root: &Root, path: &Path, size: u64) -> Option<ResumeState> {
         Self::read_any(root, path).filter(|kept| kept.size == size)
     }
 
     /// Reads what another run kept.
-    pub(super) fn read_any(root: &Root, path: &Path) -> Option<Kept> {
+    pub(super) fn read_any(root: &Root, path: &Path) -> Option<ResumeState> {
         let bytes = root.read(path, LONGEST_FILE).ok()?;
         let (head, numbers) = bytes.split_at_checked(HEAD)?;
         let number = |at: usize| Some(u64::from_le_bytes(head.get(at..at + 8)?.try_into().ok()?));
@@ -90,7 +90,7 @@ impl Parts {
         let written = numbers.chunks_exact(NUMBER).map(|number| number.try_into().map(u64::from_le_bytes));
         let written: Vec<_> = written.collect::<Result<_, _>>().ok()?;
         let boot = u128::from_le_bytes(head[24..HEAD].try_into().ok()?);
-        let kept = Kept { size, length, written, same_boot: Some(boot) == self::boot() };
+        let kept = ResumeState { size, length, written, same_boot: Some(boot) == self::boot() };
         (0..count)
             .all(|part| kept.written[part] <= kept.range(part).end - kept.range(part).start)
             .then_some(kept)
@@ -139,7 +139,7 @@ impl Parts {
         if part < self.written.len() { self.at(part).max(at) } else { at }
     }
 
-    /// Whether a later run can go on from here.
+    /// Whether a later run can resume from here.
     pub(super) fn is_kept(&self) -> bool {
         self.file.is_some()
     }
@@ -147,7 +147,7 @@ impl Parts {
 
 /// What an earlier run kept.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(super) struct ResumeState {
     size: u64,
     length: u64,
     written: Vec<u64>,
@@ -155,7 +155,7 @@ pub(super) struct Kept {
     pub(super) same_boot: bool,
 }
 
-impl Kept {
+impl ResumeState {
     fn range(&self, part: usize) -> Range<u64> {
         range(part, self.length, self.size)
     }

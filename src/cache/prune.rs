@@ -13,9 +13,9 @@ use super::{
     disk,
     error::CacheError,
     layout::{CacheDir, RepoDir},
-    leftovers::{is_alive, is_incomplete, is_quiet, sweep},
     removal::{AT_ONCE, drop_contents, drop_snapshots, forget, linked, records},
-    survey::{self, Survey},
+    scan::{self, RepoScan},
+    stale::{is_alive, is_incomplete, is_quiet, sweep},
     walk::{self, name, own_bytes},
 };
 use crate::{
@@ -65,7 +65,7 @@ pub struct Pruned {
     pub kind: RepoType,
     /// What goes.
     pub items: Vec<Item>,
-    /// Whether somebody may be writing: then only what the dead have left behind goes, and more would go later.
+    /// Whether a writer may be active: then only the leftovers of crashed writers go, and a later run may remove more.
     pub in_use: bool,
 }
 
@@ -89,15 +89,15 @@ pub enum Kind {
     Snapshot,
     /// What is known about a snapshot that is not there, or a further name of a repo that is not.
     Trace,
-    /// A content that no snapshot links to.
-    Content,
+    /// A blob that no snapshot links to.
+    Blob,
     /// What a writer left behind that is dead.
     Unfinished,
 }
 
 /// Prunes one repo of a cache, or all. One that cannot be pruned keeps none of the others from it.
 pub fn prune(cache: &CacheDir, repo: Option<&RepoDir>, rules: &PruneRules) -> Result<Pruning, CacheError> {
-    let dirs = repo.map_or_else(|| survey::repos(cache), |repo| Ok(vec![repo.clone()]))?;
+    let dirs = repo.map_or_else(|| scan::repos(cache), |repo| Ok(vec![repo.clone()]))?;
     let (mut repos, mut failed) = (Vec::new(), Vec::new());
     for dir in &dirs {
         match one(dir, rules, &mut failed) {
@@ -106,7 +106,7 @@ pub fn prune(cache: &CacheDir, repo: Option<&RepoDir>, rules: &PruneRules) -> Re
         }
     }
     if repo.is_none() {
-        for named in survey::dangling(cache)? {
+        for named in scan::dangling(cache)? {
             match drop_link(&named, rules) {
                 Ok(pruned) => repos.push(pruned),
                 Err(error) => failed.push(error),
@@ -127,11 +127,11 @@ fn drop_link(named: &RepoDir, rules: &PruneRules) -> Result<Pruned, CacheError> 
 }
 
 fn one(dir: &RepoDir, rules: &PruneRules, failed: &mut Vec<CacheError>) -> Result<Pruned, CacheError> {
-    let mut survey = Survey::of(dir)?;
-    let plan = Plan::of(dir, &survey, rules)?;
-    failed.append(&mut survey.refs.unclear);
+    let mut scan = RepoScan::of(dir)?;
+    let plan = Plan::of(dir, &scan, rules)?;
+    failed.append(&mut scan.refs.unclear);
     let gone = if rules.dry_run { plan } else { plan.carry_out(dir, rules)? };
-    Ok(gone.told(dir))
+    Ok(gone.into_pruned(dir))
 }
 
 /// What goes, in the order in which it goes.
@@ -145,11 +145,11 @@ struct Plan {
 }
 
 impl Plan {
-    fn of(dir: &RepoDir, survey: &Survey, rules: &PruneRules) -> Result<Self, CacheError> {
-        let left = leftovers(dir)?;
+    fn of(dir: &RepoDir, scan: &RepoScan, rules: &PruneRules) -> Result<Self, CacheError> {
+        let left = incomplete_blobs(dir)?;
         let alive: Vec<_> = left.iter().map(|path| is_alive(dir, path)).collect();
-        let young = SystemTime::now().duration_since(survey.touched).is_ok_and(|since| since < rules.min_age)
-            || survey.touched > SystemTime::now();
+        let young = SystemTime::now().duration_since(scan.touched).is_ok_and(|since| since < rules.min_age)
+            || scan.touched > SystemTime::now();
         let in_use = young || alive.contains(&true);
         let mut plan = Self::default();
         let dead =
@@ -158,22 +158,22 @@ impl Plan {
             let bytes = bytes_below(dir, &path)?;
             plan.unfinished.push((path, bytes));
         }
-        let may_go = |commit: &Commit| match (rules.unnamed, survey.records.get(commit)) {
+        let may_go = |commit: &Commit| match (rules.unnamed, scan.records.get(commit)) {
             (Unnamed::All, _) | (Unnamed::Ours, Some(_)) => true,
             (Unnamed::Broken, Some(recorded)) => !recorded.complete,
             (Unnamed::Ours | Unnamed::Broken, None) => false,
         };
-        for commit in survey.snapshots.keys() {
-            if may_go(commit) && !survey.refs.may_name(commit) {
+        for commit in scan.snapshots.keys() {
+            if may_go(commit) && !scan.refs.may_name(commit) {
                 plan.snapshots.push((commit.clone(), bytes_below(dir, &dir.snapshot(commit))?));
             }
         }
         let going: HashSet<_> = plan.snapshots.iter().map(|(commit, _)| commit.as_str()).collect();
         let linked = linked(dir, &going)?;
-        plan.traces = traces(dir, survey, rules.unnamed)?;
-        // Who made one folder of the contents of several repos knows alone what they need.
+        plan.traces = traces(dir, scan, rules.unnamed)?;
+        // Only the program that made one folder for the blobs of several repos knows what they need.
         if dir.root().is_folder(&dir.blobs()) {
-            let unlinked = survey
+            let unlinked = scan
                 .contents
                 .iter()
                 .filter(|content| content.path.file_name().is_some_and(|name| !linked.contains(name)));
@@ -208,7 +208,7 @@ impl Plan {
         Ok(gone)
     }
 
-    fn told(self, dir: &RepoDir) -> Pruned {
+    fn into_pruned(self, dir: &RepoDir) -> Pruned {
         let root = dir.cache().root();
         let item = |kind, path: &Path, bytes| Item {
             kind,
@@ -222,15 +222,16 @@ impl Plan {
         items.extend(
             snapshots.iter().map(|(commit, bytes)| item(Kind::Snapshot, &dir.snapshot(commit), *bytes)),
         );
-        items.extend(contents.iter().map(|(path, bytes)| item(Kind::Content, path, *bytes)));
+        items.extend(contents.iter().map(|(path, bytes)| item(Kind::Blob, path, *bytes)));
         Pruned { repo: dir.repo().id.clone(), kind: dir.repo().kind, items, in_use }
     }
 }
 
 /// What writers have left behind, or still write.
-fn leftovers(dir: &RepoDir) -> Result<Vec<PathBuf>, CacheError> {
+fn incomplete_blobs(dir: &RepoDir) -> Result<Vec<PathBuf>, CacheError> {
     let mut left = Vec::new();
-    for place in walk::list(dir.root(), &dir.blobs())?.into_iter().chain(walk::list(dir.root(), &dir.own())?)
+    for place in
+        walk::list(dir.root(), &dir.blobs())?.into_iter().chain(walk::list(dir.root(), &dir.private_dir())?)
     {
         let end = place.path.extension().and_then(|end| end.to_str()).unwrap_or_default();
         if end == "tmp" || end == "snapshot" || is_incomplete(&place.path) {
@@ -249,16 +250,16 @@ fn bytes_below(dir: &RepoDir, path: &Path) -> Result<u64, CacheError> {
     Ok(bytes)
 }
 
-/// The commits of which there is no snapshot and no ref, but a record. Where all may go, also a listing or the like.
-fn traces(dir: &RepoDir, survey: &Survey, unnamed: Unnamed) -> Result<Vec<Commit>, CacheError> {
+/// The commits of which there is no snapshot and no ref, but a record. Where all may go, a listing or the like counts, too.
+fn traces(dir: &RepoDir, scan: &RepoScan, unnamed: Unnamed) -> Result<Vec<Commit>, CacheError> {
     let mut commits = BTreeSet::new();
-    let folders = [dir.own(), dir.trees(), dir.absences()];
+    let folders = [dir.private_dir(), dir.trees(), dir.absences()];
     for folder in if unnamed == Unnamed::All { &folders } else { &folders[..1] } {
         for place in walk::list(dir.root(), folder)? {
             let name = name(&place.path).unwrap_or_default();
             commits.extend(name.get(..40).and_then(|start| start.parse::<Commit>().ok()));
         }
     }
-    commits.retain(|commit| !survey.snapshots.contains_key(commit) && !survey.refs.may_name(commit));
+    commits.retain(|commit| !scan.snapshots.contains_key(commit) && !scan.refs.may_name(commit));
     Ok(commits.into_iter().collect())
 }

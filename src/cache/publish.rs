@@ -1,4 +1,4 @@
-//! Makes verified contents visible, in the order that never shows a part: snapshot, listing, record, refs.
+//! Makes verified blobs visible, in the order that never shows a part: snapshot, listing, record, refs.
 
 use jiff::Timestamp;
 
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::hub::{Commit, RepoFile, Revision};
 
-/// A selection of a commit whose contents are all on the volume and verified.
+/// A selection of a commit whose blobs are all on the volume and verified.
 #[derive(Debug)]
 pub struct Publication<'a> {
     /// Where.
@@ -24,7 +24,7 @@ pub struct Publication<'a> {
     pub selection: Selection,
     /// The files of the selection.
     pub files: &'a [RepoFile],
-    /// The refs that shall name the commit.
+    /// The refs that will name the commit.
     pub refs: &'a [Revision],
     /// How the files are to lie in the snapshot.
     pub links: Links,

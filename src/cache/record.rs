@@ -151,7 +151,7 @@ impl Record {
 
     /// All records of a repo that can be used, one after the other: each may be long.
     pub fn all(dir: &RepoDir) -> impl Iterator<Item = Self> {
-        let paths = disk::entries(dir.root(), &dir.own()).map(|entry| entry.path);
+        let paths = disk::entries(dir.root(), &dir.private_dir()).map(|entry| entry.path);
         distinct(dir, paths).filter_map(|path| Self::open(dir, &path).ok().flatten())
     }
 
@@ -180,7 +180,7 @@ impl Record {
     /// Puts the record in place of an earlier one.
     pub fn write(&self, dir: &RepoDir) -> Result<(), CacheError> {
         let path = dir.record(&self.commit, &self.selection.id());
-        disk::write_with(dir.root(), &path, &dir.own(), |file| Ok(serde_json::to_writer(file, self)?))
+        disk::write_with(dir.root(), &path, &dir.private_dir(), |file| Ok(serde_json::to_writer(file, self)?))
     }
 
     /// The same record when what was written to since it was made still has the right hash. It is renewed then, so that
@@ -198,7 +198,7 @@ impl Record {
         if changed.is_empty() {
             return Some(self);
         }
-        // Nobody but the record may have said that it is so long: see `verify`.
+        // Its size may be known from the record alone: see `verify`.
         let right = |file: &RecordedFile, entry: &Path| {
             !is_hollow(dir, entry).unwrap_or(false)
                 && hash_file(dir, entry, file.size, &file.digest).unwrap_or(false)
@@ -411,7 +411,7 @@ mod tests {
     #[test]
     fn what_is_no_record_is_not_read_for_long() {
         let (_root, dir) = repo_dir();
-        let path = dir.own().join("0-0.json");
+        let path = dir.private_dir().join("0-0.json");
         fs::File::create(&path).unwrap().set_len(64 << 30).unwrap();
         assert_eq!(Record::open(&dir, &path).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
         fs::write(&path, format!("{}1{}", "[".repeat(1 << 20), "]".repeat(1 << 20))).unwrap();

@@ -25,7 +25,7 @@ pub fn locate(cache: &CacheDir, repo: &Repo) -> RepoDir {
     led_to(&named).filter(|dir| says(dir, &named)).unwrap_or(named)
 }
 
-/// The folder in which a repo shall lie that is asked for by one name and has another one on the Hub. Where only the Hub's
+/// The folder for a repo that is requested by one name and has another one on the Hub. Where only the Hub's
 /// name has a folder already, that one: the name that is asked for leads there from now on.
 pub fn settle_folder(asked: &Repo, own: &Repo, cache: &CacheDir) -> Result<RepoDir, CacheError> {
     remove_dangling(&cache.repo(asked))?;
@@ -49,8 +49,8 @@ pub fn add_name(dir: &RepoDir, repo: &Repo) -> Result<bool, CacheError> {
     }
     // Before the link: it counts from the moment that it is there.
     let says = dir.name_of(&named);
-    disk::make_dirs(root, &dir.own())?;
-    disk::write_whole(root, &says, &dir.own(), b"")?;
+    disk::make_dirs(root, &dir.private_dir())?;
+    disk::write_whole(root, &says, &dir.private_dir(), b"")?;
     match root.link(Path::new(dir.name()), &path) {
         Ok(()) => disk::sync_dir(root, root.path()),
         // Where the medium takes both names for one, there is nothing to link.
@@ -68,7 +68,7 @@ pub fn add_name(dir: &RepoDir, repo: &Repo) -> Result<bool, CacheError> {
 #[must_use]
 pub fn further_names(cache: &CacheDir, repo: &Repo) -> Vec<RepoId> {
     let dir = locate(cache, repo);
-    let said = disk::entries(dir.root(), &dir.own()).filter_map(|entry| {
+    let said = disk::entries(dir.root(), &dir.private_dir()).filter_map(|entry| {
         let folder = walk::name(&entry.path)?.strip_suffix(FURTHER_NAME)?.strip_suffix('.')?;
         cache.parse(folder).filter(|named| named.repo().kind == repo.kind)
     });

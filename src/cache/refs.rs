@@ -63,7 +63,7 @@ pub fn write_refs(dir: &RepoDir, commit: &Commit, refs: &[Revision]) -> Result<(
         let path = dir.reference(revision);
         is_itself(dir, &path)?;
         path.parent().map_or(Ok(()), |folder| disk::make_dirs(dir.root(), folder))?;
-        disk::write_whole(dir.root(), &path, &dir.own(), commit.as_str().as_bytes())?;
+        disk::write_whole(dir.root(), &path, &dir.private_dir(), commit.as_str().as_bytes())?;
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
 //! How what nothing needs goes. Nobody waits for a lock here. A thing is taken aside first, then refs and links are read again, and
-//! only then it is removed, or put back: a fetch that comes between makes its links before it looks whether all contents are there,
+//! only then it is removed, or put back: a fetch that comes between makes its links before it looks whether all blobs are there,
 //! and its refs before it looks for the snapshot, so one of the two sees the other.
 
 use std::{
@@ -14,13 +14,13 @@ use super::{
     disk,
     error::{CacheError, IoContext as _},
     layout::RepoDir,
-    lock::Courtesy,
-    survey,
+    lock::AdvisoryLock,
+    scan,
     walk::{self, linked_below, name},
 };
 use crate::hub::Commit;
 
-/// How many snapshots or contents may be given at once, each with up to two open files.
+/// How many snapshots or blobs may be given at once, each with up to two open files.
 pub(super) const AT_ONCE: usize = 128;
 
 /// Removes all that is known about a commit, so that nothing names what is to go.
@@ -36,10 +36,10 @@ pub(super) fn forget(dir: &RepoDir, commit: &Commit, records: Vec<PathBuf>) -> R
     }
 }
 
-/// The records, by commit: one look for all, since there may be very many of both.
+/// The records, by commit: one listing for all, since there may be very many of both.
 pub(super) fn records(dir: &RepoDir) -> Result<HashMap<String, Vec<PathBuf>>, CacheError> {
     let mut records: HashMap<_, Vec<_>> = HashMap::new();
-    for place in walk::list(dir.root(), &dir.own())? {
+    for place in walk::list(dir.root(), &dir.private_dir())? {
         let named = name(&place.path).and_then(|name| name.strip_suffix(".json")?.split_once('-'));
         if let Some(commit) = named.map(|(commit, _)| commit.to_owned()) {
             records.entry(commit).or_default().push(place.path);
@@ -53,12 +53,12 @@ pub(super) fn drop_snapshots(
     dir: &RepoDir,
     snapshots: &[(Commit, u64)],
 ) -> Result<Vec<(Commit, u64)>, CacheError> {
-    disk::make_dirs(dir.root(), &dir.own())?;
+    disk::make_dirs(dir.root(), &dir.private_dir())?;
     let mut records = records(dir)?;
     let mut asides = Vec::new();
     let taken = snapshots.iter().try_for_each(|(commit, bytes)| {
         forget(dir, commit, records.remove(commit.as_str()).unwrap_or_default())?;
-        let (snapshot, aside) = (dir.snapshot(commit), disk::unique(&dir.own(), "snapshot"));
+        let (snapshot, aside) = (dir.snapshot(commit), disk::unique(&dir.private_dir(), "snapshot"));
         // Held while it is aside: nobody may take it for a leftover.
         let lock = dir.root().open_folder(&snapshot).ok().filter(|folder| folder.try_lock().is_ok());
         match dir.root().rename(&snapshot, &aside) {
@@ -72,7 +72,7 @@ pub(super) fn drop_snapshots(
     });
     disk::sync_dir(dir.root(), &dir.snapshots());
     // With what could not be read, every one counts as wanted.
-    let seen = taken.and_then(|()| Ok((survey::refs(dir)?, self::records(dir)?)));
+    let seen = taken.and_then(|()| Ok((scan::refs(dir)?, self::records(dir)?)));
     let wanted = |commit: &Commit| {
         let seen = seen.as_ref();
         seen.map_or(true, |(refs, records)| refs.may_name(commit) || records.contains_key(commit.as_str()))
@@ -89,20 +89,20 @@ pub(super) fn drop_snapshots(
     seen.map(|_| gone)
 }
 
-/// A content that is out of its place.
-struct Aside<'a> {
+/// A blob that is out of its place.
+struct Quarantined<'a> {
     content: &'a (PathBuf, u64),
     path: PathBuf,
     /// Tells others who might download it, and `sweep`, that it is in use.
-    _locks: (Courtesy, Option<File>),
+    _locks: (AdvisoryLock, Option<File>),
 }
 
-/// Removes contents, unless a link to them has come meanwhile.
+/// Removes blobs, unless a link to them has come meanwhile.
 pub(super) fn drop_contents(
     dir: &RepoDir,
     contents: &[(PathBuf, u64)],
 ) -> Result<Vec<(PathBuf, u64)>, CacheError> {
-    disk::make_dirs(dir.root(), &dir.own())?;
+    disk::make_dirs(dir.root(), &dir.private_dir())?;
     let mut asides = Vec::new();
     let taken = contents.iter().try_for_each(|content| {
         asides.extend(take(dir, content)?);
@@ -125,9 +125,9 @@ pub(super) fn drop_contents(
     linked.map(|_| gone)
 }
 
-/// The names of the contents that something leads to, other than the snapshots that are going.
+/// The names of the blobs that something leads to, other than the snapshots that are going.
 pub(super) fn linked(dir: &RepoDir, going: &HashSet<&str>) -> Result<HashSet<OsString>, CacheError> {
-    let mut linked = linked_below(dir.root(), &dir.own())?;
+    let mut linked = linked_below(dir.root(), &dir.private_dir())?;
     for place in walk::list(dir.root(), &dir.snapshots())? {
         // A link could lead to links: that is refused.
         let folder = place.kind.is_dir() || place.kind.is_symlink();
@@ -138,21 +138,21 @@ pub(super) fn linked(dir: &RepoDir, going: &HashSet<&str>) -> Result<HashSet<OsS
     Ok(linked)
 }
 
-/// Takes a content aside, unless it is locked or gone.
-fn take<'a>(dir: &RepoDir, content: &'a (PathBuf, u64)) -> Result<Option<Aside<'a>>, CacheError> {
+/// Takes a blob aside, unless it is locked or gone.
+fn take<'a>(dir: &RepoDir, content: &'a (PathBuf, u64)) -> Result<Option<Quarantined<'a>>, CacheError> {
     let place = &content.0;
     let Some(digest) = name(place).and_then(|name| name.parse().ok()) else { return Ok(None) };
-    let courtesy = Courtesy::try_take(dir, &digest);
-    if matches!(courtesy, Courtesy::Busy) {
+    let lock = AdvisoryLock::try_blob(dir, &digest);
+    if matches!(lock, AdvisoryLock::Contended) {
         return Ok(None);
     }
     let file = dir.root().open_file(place).ok().filter(|file| file.try_lock().is_ok());
-    let path = disk::unique(&dir.own(), "tmp");
+    let path = disk::unique(&dir.private_dir(), "tmp");
     match dir.root().rename(place, &path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         other => {
             other.context("remove", place)?;
-            Ok(Some(Aside { content, path, _locks: (courtesy, file) }))
+            Ok(Some(Quarantined { content, path, _locks: (lock, file) }))
         }
     }
 }
@@ -194,7 +194,7 @@ mod tests {
         }
         fs::remove_file(dir.refs().join("main")).unwrap();
         assert_eq!(drop_snapshots(&dir, &snapshots).unwrap(), snapshots);
-        assert!(listing(&dir.snapshots()).is_empty() && listing(&dir.own()).is_empty());
+        assert!(listing(&dir.snapshots()).is_empty() && listing(&dir.private_dir()).is_empty());
         assert_eq!(drop_snapshots(&dir, &snapshots).unwrap(), [], "it is gone");
     }
 
@@ -204,7 +204,7 @@ mod tests {
         let (commit, hello): (Commit, _) = (COMMIT.parse().unwrap(), file("a.txt", b"hello"));
         let contents = [(dir.blob(&hello.digest), 5)];
         // In a snapshot, or in one that is being built.
-        for snapshot in [dir.snapshot(&commit), dir.own().join("0.snapshot")] {
+        for snapshot in [dir.snapshot(&commit), dir.private_dir().join("0.snapshot")] {
             put(&dir, &hello, b"hello");
             fs::create_dir_all(&snapshot).unwrap();
             symlink(Path::new("../../blobs").join(hello.digest.to_string()), snapshot.join("a.txt")).unwrap();
@@ -212,7 +212,7 @@ mod tests {
             assert_eq!(fs::read_to_string(snapshot.join("a.txt")).unwrap(), "hello");
             fs::remove_dir_all(&snapshot).unwrap();
         }
-        let busy = Courtesy::try_take(&dir, &hello.digest);
+        let busy = AdvisoryLock::try_blob(&dir, &hello.digest);
         assert_eq!(drop_contents(&dir, &contents).unwrap(), []);
         drop(busy);
         assert_eq!(drop_contents(&dir, &contents).unwrap(), contents);

@@ -33,7 +33,7 @@ const ENTRIES: usize = 1_000_000;
 const TEXT: usize = 256 << 20;
 /// Longer paths below a cache are no place of a repo, whose files have paths of at most 2,048 bytes.
 const LONGEST: usize = 3_000;
-/// So many folders are open at once while a tree is removed.
+/// How many folders are open at once while a tree is removed.
 const LEVELS: usize = 64;
 
 /// Reaches the last name of a path without opening what it stands for.

@@ -13,7 +13,7 @@ use super::{
     root::Root,
 };
 
-/// Others may look whether we live, and put nothing there.
+/// Others may check whether we are alive, and cannot write there.
 const MODE: u32 = 0o755;
 
 /// An empty folder of ours on the volume. Gone when it is dropped.
@@ -21,7 +21,7 @@ const MODE: u32 = 0o755;
 pub struct Scratch {
     root: Root,
     place: PathBuf,
-    /// Keeps the path good; locked, it tells `sweep` that we live.
+    /// Keeps the path good; locked, it shows `sweep` that we are alive.
     _folder: File,
     path: PathBuf,
 }
@@ -29,9 +29,9 @@ pub struct Scratch {
 impl Scratch {
     /// Makes it, by a name that nobody can have made a link of before.
     pub fn create(dir: &RepoDir) -> Result<Self, CacheError> {
-        let (root, place) = (dir.root(), disk::unique(&dir.own(), "snapshot"));
+        let (root, place) = (dir.root(), disk::unique(&dir.private_dir(), "snapshot"));
         disk::make_root(root)?;
-        disk::make_dirs(root, &dir.own())?;
+        disk::make_dirs(root, &dir.private_dir())?;
         root.create_folder(&place).context("create the folder", &place)?;
         let folder = root.open_folder(&place).context("open", &place)?;
         let moded = folder.set_permissions(Permissions::from_mode(MODE));
@@ -70,7 +70,7 @@ mod tests {
         let elsewhere = root.path().join("elsewhere");
         fs::create_dir(&elsewhere).unwrap();
         let scratch = Scratch::create(&dir).unwrap();
-        let away = dir.own().join("away");
+        let away = dir.private_dir().join("away");
         fs::rename(&scratch.place, &away).unwrap();
         symlink(&elsewhere, &scratch.place).unwrap();
         fs::create_dir_all(scratch.as_ref().join("a/b")).unwrap();
@@ -85,6 +85,6 @@ mod tests {
         let scratch = Scratch::create(&dir).unwrap();
         fs::create_dir_all(scratch.as_ref().join("a/b")).unwrap();
         drop(scratch);
-        assert_eq!(disk::entries(dir.root(), &dir.own()).count(), 0);
+        assert_eq!(disk::entries(dir.root(), &dir.private_dir()).count(), 0);
     }
 }

@@ -1,4 +1,4 @@
-//! The folder of a commit: built aside, looked at as a whole, and only then visible.
+//! The folder of a commit: staged, checked as a whole, and only then visible.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -36,7 +36,7 @@ impl Links {
     /// What the volume can do, found by trying.
     #[must_use]
     pub fn of(dir: &RepoDir) -> Self {
-        let path = disk::unique(&dir.own(), "tmp");
+        let path = disk::unique(&dir.private_dir(), "tmp");
         let made = dir.root().link(Path::new("nowhere"), &path).and_then(|()| dir.root().unlink(&path));
         if made.is_ok() { Self::Symlinks } else { Self::Files }
     }
@@ -64,13 +64,13 @@ impl<'a> Snapshot<'a> {
     /// commit, gets what it lacks.
     pub(super) fn publish(&self) -> Result<(), CacheError> {
         // Moving blobs, two writers would take them from each other.
-        let _alone = (self.links == Links::Files).then(|| lock::alone(self.dir));
+        let _alone = (self.links == Links::Files).then(|| lock::lock_repo(self.dir));
         let snapshot = self.dir.snapshot(self.commit);
         if self.root().exists(&snapshot) {
             self.fill(&snapshot, &mut Vec::new())?;
             return self.check(&snapshot);
         }
-        let mut aside = Aside::create(self.dir)?;
+        let mut aside = Quarantined::create(self.dir)?;
         self.fill(&aside.path, &mut aside.moved)?;
         self.check(&aside.path)?;
         match self.root().rename(&aside.path, &snapshot) {
@@ -183,14 +183,14 @@ impl<'a> Snapshot<'a> {
         Ok(())
     }
 
-    /// What failed for the name of the file alone is told so.
+    /// Blames the name of the file for a failure that it alone causes.
     fn blamed(&self, file: &RepoFile, error: CacheError) -> CacheError {
         // Some file systems say so of a name that they cannot hold, with all folders on the way there.
         let gone = |folder: &Path| !self.root().is_folder(folder);
         match &error {
             CacheError::Io { path, error: cause, .. }
                 if cause.kind() == io::ErrorKind::NotFound
-                    && (path.parent().is_none_or(gone) || gone(&self.dir.own())) =>
+                    && (path.parent().is_none_or(gone) || gone(&self.dir.private_dir())) =>
             {
                 error
             }
@@ -222,7 +222,7 @@ impl<'a> Snapshot<'a> {
         if self.root().read_link(entry).is_ok_and(|found| found == target) {
             return Ok(());
         }
-        let aside = disk::unique(&self.dir.own(), "tmp");
+        let aside = disk::unique(&self.dir.private_dir(), "tmp");
         self.root().link(target, &aside).context("create the link", entry)?;
         let renamed = self.root().rename(&aside, entry).context("create the link", entry);
         if renamed.is_err() {
@@ -232,13 +232,13 @@ impl<'a> Snapshot<'a> {
     }
 
     fn copy(&self, blob: &Path, entry: &Path, size: u64) -> Result<(), CacheError> {
-        let mut aside = TemporaryFile::create(self.root(), &self.dir.own())?;
+        let mut aside = TemporaryFile::create(self.root(), &self.dir.private_dir())?;
         let from = resolve::open(self.dir, blob).map_err(|error| self.gone("read", blob, blob, error))?;
         io::copy(&mut from.take(size), &mut aside.file).context("write", entry)?;
         aside.put(entry)
     }
 
-    /// A blob that is not there any more has been removed by another; any other answer is told as it is, of `place`.
+    /// A blob that is not there any more has been removed by another; any other answer is returned as it is, for `place`.
     fn gone(&self, action: &'static str, blob: &Path, place: &Path, error: io::Error) -> CacheError {
         match self.root().stat(blob) {
             Err(missing) if missing.kind() == io::ErrorKind::NotFound => {
@@ -259,7 +259,7 @@ fn file_name(path: &Path) -> &OsStr {
 }
 
 /// A folder that is removed again unless it was renamed. The blobs in it go back, since they are verified.
-struct Aside<'a> {
+struct Quarantined<'a> {
     root: &'a Root,
     path: PathBuf,
     moved: Vec<Move<'a>>,
@@ -267,16 +267,16 @@ struct Aside<'a> {
     _lock: Option<File>,
 }
 
-impl<'a> Aside<'a> {
+impl<'a> Quarantined<'a> {
     fn create(dir: &'a RepoDir) -> Result<Self, CacheError> {
-        let (root, path) = (dir.root(), disk::unique(&dir.own(), "snapshot"));
+        let (root, path) = (dir.root(), disk::unique(&dir.private_dir(), "snapshot"));
         disk::make_dirs(root, &path)?;
         let lock = root.open_folder(&path).ok().filter(|folder| folder.try_lock().is_ok());
         Ok(Self { root, path, moved: Vec::new(), _lock: lock })
     }
 }
 
-impl Drop for Aside<'_> {
+impl Drop for Quarantined<'_> {
     fn drop(&mut self) {
         for Move { blob, entry, .. } in self.moved.iter().filter(|step| self.root.exists(&step.entry)) {
             if let Err(error) = self.root.rename(entry, blob) {
@@ -359,7 +359,7 @@ mod tests {
         files.iter().zip([b"one", b"two"]).for_each(|(file, bytes)| put(&dir, file, bytes));
         let before = content(&dir);
         let ours = Snapshot { dir: &dir, commit: &commit, files: &files, links: Links::Files };
-        let mut aside = Aside::create(&dir).unwrap();
+        let mut aside = Quarantined::create(&dir).unwrap();
         ours.fill(&aside.path, &mut aside.moved).unwrap();
         assert!(!dir.blob(&files[0].digest).exists());
         drop(aside);
@@ -375,7 +375,7 @@ mod tests {
             files.iter().zip([b"one", b"two"]).for_each(|(file, bytes)| put(&dir, file, bytes));
             let ours = Snapshot { dir: &dir, commit: &commit, files: &files, links };
             let theirs = Snapshot { files: &files[..1], ..ours };
-            let mut aside = Aside::create(&dir).unwrap();
+            let mut aside = Quarantined::create(&dir).unwrap();
             ours.fill(&aside.path, &mut aside.moved).unwrap();
             put(&dir, &files[0], b"one");
             theirs.publish().unwrap();
@@ -393,7 +393,7 @@ mod tests {
         let files = [file("a.txt", b"one"), file("b.txt", b"two")];
         files.iter().zip([b"one", b"two"]).for_each(|(file, bytes)| put(&dir, file, bytes));
         let first = Snapshot { dir: &dir, commit: &commit, files: &files, links: Links::Files };
-        let mut aside = Aside::create(&dir).unwrap();
+        let mut aside = Quarantined::create(&dir).unwrap();
         first.fill(&aside.path, &mut aside.moved).unwrap();
         // As where locks do nothing.
         assert!(matches!(first.publish(), Err(CacheError::Vanished { .. })));
@@ -407,6 +407,6 @@ mod tests {
     fn links_are_found_by_trying() {
         let (_root, dir) = repo_dir();
         assert_eq!(Links::of(&dir), Links::Symlinks);
-        assert_eq!(disk::entries(dir.root(), &dir.own()).count(), 0);
+        assert_eq!(disk::entries(dir.root(), &dir.private_dir()).count(), 0);
     }
 }

@@ -138,7 +138,7 @@ pub(super) fn write(dir: &RepoDir, commit: &Commit, files: &[RepoFile]) -> Resul
     let Some(files) = Files::new(files) else { return remove_stale(dir, commit) };
     let path = dir.tree(commit);
     path.parent().map_or(Ok(()), |folder| disk::make_dirs(dir.root(), folder))?;
-    disk::write_with(dir.root(), &path, &dir.own(), |file| {
+    disk::write_with(dir.root(), &path, &dir.private_dir(), |file| {
         let formatter = PrettyFormatter::with_indent(b" ");
         let mut to = serde_json::Serializer::with_formatter(file, formatter);
         Ok(Tree { format_version: FORMAT, files }.serialize(&mut to)?)

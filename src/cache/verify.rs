@@ -19,7 +19,7 @@ use super::{
     record::Record,
     resolve,
     root::Foreign,
-    survey, tree,
+    scan, tree,
     walk::{Identity, distinct, identity},
 };
 use crate::{
@@ -27,13 +27,13 @@ use crate::{
     text::{of_path, serialize_path},
 };
 
-/// What a look at every file of a repo has shown.
+/// The result of reading every file of a repo.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Checked {
     /// The repo.
     #[serde(flatten)]
     pub repo: Repo,
-    /// How many contents were read.
+    /// How many blobs were read.
     pub files: u64,
     /// How many bytes these have.
     pub bytes: u64,
@@ -77,9 +77,9 @@ pub enum Fault {
     Unreadable(String),
 }
 
-/// Reads every repo of a cache. Fails when it cannot even be told which there are.
+/// Reads every repo of a cache. Fails when the repos cannot be listed.
 pub fn verify_all(cache: &CacheDir) -> Result<Vec<Checked>, CacheError> {
-    Ok(survey::repos(cache)?.iter().map(verify).collect())
+    Ok(scan::repos(cache)?.iter().map(verify).collect())
 }
 
 /// Reads every file that a record of the repo names, and every blob besides: its name is its hash, unless a client has it from a
@@ -89,7 +89,7 @@ pub fn verify(dir: &RepoDir) -> Checked {
     let report = Checked { repo: dir.repo().clone(), files: 0, bytes: 0, unchecked: 0, problems: Vec::new() };
     let mut check = Check { dir, seen: HashMap::new(), hashes: HashSet::new(), report };
     let mut named = HashSet::new();
-    for path in distinct(dir, check.list(&dir.own())) {
+    for path in distinct(dir, check.list(&dir.private_dir())) {
         let record = match Record::open(dir, &path) {
             Ok(record) => record,
             Err(error) => {
@@ -127,7 +127,7 @@ pub fn verify(dir: &RepoDir) -> Checked {
 
 struct Check<'a> {
     dir: &'a RepoDir,
-    /// The contents that were read, links followed, so that each is read once.
+    /// The blobs that were read, links followed, so that each is read once.
     seen: HashMap<(Identity, Digest), Option<Fault>>,
     /// What is a hash for sure: a record or a listing says so.
     hashes: HashSet<Digest>,
@@ -317,7 +317,7 @@ mod tests {
         assert_eq!(verify(&dir).problems, [Problem { path: entry.clone(), fault: Fault::Missing }]);
         fs::remove_file(hello.with_extension("link")).unwrap();
         link("b.txt");
-        // What cannot be listed, also not by root.
+        // What cannot be listed, not even by root.
         fs::remove_dir(dir.blobs()).unwrap();
         fs::write(dir.blobs(), "").unwrap();
         let fault = Fault::Unreadable("it is a file".to_owned());

@@ -25,7 +25,7 @@ use crate::text::of_path;
 pub fn prepare(dir: &RepoDir) -> Result<(), CacheError> {
     disk::make_root(dir.root())?;
     // `snapshots` is there from the beginning: without it, readers take the repo for damaged.
-    for folder in [dir.snapshots(), dir.blobs(), dir.own()] {
+    for folder in [dir.snapshots(), dir.blobs(), dir.private_dir()] {
         disk::make_dirs(dir.root(), &folder)?;
     }
     if let Some(other) = other_case(dir.root(), dir.cache().root(), &dir.path()) {
@@ -72,7 +72,7 @@ fn try_out(dir: &RepoDir, abilities: &[(&'static str, Attempt)]) -> Result<(), C
     Ok(())
 }
 
-/// The parts of a content come in any order.
+/// The parts of a blob come in any order.
 fn write_and_read(dir: &RepoDir) -> Result<(), CacheError> {
     let file = TemporaryFile::create(dir.root(), &dir.blobs())?;
     let written = file.file.write_all_at(b"b", 1).and_then(|()| file.file.write_all_at(b"a", 0));
@@ -84,16 +84,18 @@ fn write_and_read(dir: &RepoDir) -> Result<(), CacheError> {
     read.context("read", &file.path)
 }
 
-/// Contents move between the two folders.
+/// Blobs move between the two folders.
 fn rename_file(dir: &RepoDir) -> Result<(), CacheError> {
-    let (one, other) =
-        (TemporaryFile::create(dir.root(), &dir.own())?, TemporaryFile::create(dir.root(), &dir.blobs())?);
+    let (one, other) = (
+        TemporaryFile::create(dir.root(), &dir.private_dir())?,
+        TemporaryFile::create(dir.root(), &dir.blobs())?,
+    );
     one.rename(&other.path)
 }
 
 /// A snapshot is seen as a whole or not at all.
 fn rename_folder(dir: &RepoDir) -> Result<(), CacheError> {
-    let [from, to] = [(); 2].map(|()| disk::unique(&dir.own(), "snapshot"));
+    let [from, to] = [(); 2].map(|()| disk::unique(&dir.private_dir(), "snapshot"));
     disk::make_dirs(dir.root(), &from)?;
     let renamed = dir.root().rename(&from, &to).context("rename", &from);
     let left = if renamed.is_ok() { to } else { from };
@@ -169,7 +171,7 @@ mod tests {
     };
 
     fn refuse(dir: &RepoDir, number: i32) -> Result<(), CacheError> {
-        Err(io::Error::from_raw_os_error(number)).context("rename", &dir.own())
+        Err(io::Error::from_raw_os_error(number)).context("rename", &dir.private_dir())
     }
 
     fn gpt2(root: &Path) -> RepoDir {
@@ -207,7 +209,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let dir = gpt2(&root.path().join("deep/er"));
         prepare(&dir).unwrap();
-        for folder in [dir.snapshots(), dir.blobs(), dir.own()] {
+        for folder in [dir.snapshots(), dir.blobs(), dir.private_dir()] {
             assert_eq!(fs::read_dir(folder).unwrap().count(), 0);
         }
         // Older readers warn of whatever else lies there.

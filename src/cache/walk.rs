@@ -25,7 +25,7 @@ pub(super) fn identity(stat: &Metadata) -> Identity {
     (stat.dev(), stat.ino())
 }
 
-/// The names of the contents that links below a folder lead to.
+/// The names of the blobs that links below a folder lead to.
 pub(super) fn linked_below(root: &Root, folder: &Path) -> Result<HashSet<OsString>, CacheError> {
     let mut linked = HashSet::new();
     walk(root, folder, &mut |path, kind| {
@@ -86,7 +86,7 @@ pub(super) fn name(path: &Path) -> Option<&str> {
     path.file_name().and_then(OsStr::to_str)
 }
 
-/// Says of an answer of the file system that something could not be read.
+/// The error of something that could not be read.
 pub(super) fn unreadable(path: &Path, error: io::Error) -> CacheError {
     match error.downcast() {
         Ok(foreign) => CacheError::Foreign { action: "read", path: path.to_owned(), foreign },

@@ -1,4 +1,4 @@
-//! Which cache, and which repo of it: the arguments of the commands that look at what is there.
+//! The arguments that name a cache, or one repo of it.
 
 use std::{io, path::PathBuf};
 
@@ -17,7 +17,7 @@ pub(super) struct CacheArgs {
     repo: Option<String>,
     #[command(flatten)]
     kind: KindArg,
-    /// The cache. Else `HF_HUB_CACHE`, or `hub` below `HF_HOME`
+    /// Cache directory [default: `HF_HUB_CACHE`, or `hub` below `HF_HOME`]
     #[arg(long, value_name = "DIR")]
     cache_dir: Option<PathBuf>,
 }
@@ -35,7 +35,7 @@ impl SelectedCache {
     }
 }
 
-/// Says why a cache could not be looked at or changed, and gives the exit code.
+/// Prints why a cache could not be read or changed, and returns the exit code.
 pub(super) fn failed(error: &CacheError) -> u8 {
     let (reason, remedy) = match error {
         CacheError::Io { error, .. } if error.kind() == io::ErrorKind::NotFound => (
@@ -50,7 +50,7 @@ pub(super) fn failed(error: &CacheError) -> u8 {
 }
 
 impl CacheArgs {
-    /// Reads them. What is wrong is told already, and its exit code given.
+    /// Reads them. An error is printed, and its exit code returned.
     pub(super) fn read(self) -> Result<SelectedCache, u8> {
         let cache = CacheDir::new(self.cache_dir.unwrap_or_else(|| Env::of_process().cache()));
         let repo = match self.repo.map(|id| id.parse()).transpose() {

@@ -1,4 +1,4 @@
-//! `modelcache check`: may this token read this repo, and what would a fetch bring? Downloads nothing.
+//! `modelcache check`: may this token read this repo, and what would a fetch download? Downloads nothing.
 
 use serde::Serialize;
 
@@ -31,7 +31,7 @@ const EXAMPLES: &str = "Examples:\n  \
 pub(super) struct Args {
     #[command(flatten)]
     source: SourceArgs,
-    /// What is printed: a line for each answer (with -f, a table), or a JSON object for each repo
+    /// Output format: a line for each answer (with -f, a table), or a JSON object for each repo
     #[arg(short, long, default_value = "text")]
     output: Output,
 }
@@ -52,7 +52,7 @@ struct Found<'a> {
 }
 
 impl Args {
-    /// Does it, and gives the exit code.
+    /// Runs the command and returns the exit code.
     pub(super) async fn run(self) -> u8 {
         let wanted = match self.source.wanted(&Env::of_process(), &[]) {
             Ok(wanted) => wanted,

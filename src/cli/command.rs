@@ -16,8 +16,8 @@ use super::{check, controller, crd, fetch, list, mount, prune, reference, verify
         Exit codes:\n  \
         0 done · 1 failed · 2 wrong usage · 65 wrong bytes · 66 not found\n  \
         69 Hub unreachable · 73 volume full or not writable\n  \
-        75 rate limited, try later · 77 a person must act · 143 stopped\n\n\
-        fetch, check and verify end on stderr with one word for the reason."
+        75 rate limited, try later · 77 user action required · 143 stopped\n\n\
+        fetch, check and verify print a reason code on the last line of stderr."
 )]
 pub struct Cli {
     #[command(subcommand)]

@@ -61,7 +61,7 @@ impl From<SecretsArg> for Secrets {
 }
 
 impl Args {
-    /// Runs until it is stopped, and gives the exit code.
+    /// Runs until it is stopped, and returns the exit code.
     pub(super) async fn run(self) -> u8 {
         let endpoints = match self.endpoints() {
             Ok(endpoints) => endpoints,

@@ -9,7 +9,7 @@ use crate::{api, reason::exit};
 pub(super) struct Args {}
 
 impl Args {
-    /// Prints it, and gives the exit code.
+    /// Prints it and returns the exit code.
     pub(super) fn run(self) -> u8 {
         let Self {} = self;
         match api::crd_yaml() {

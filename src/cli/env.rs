@@ -115,12 +115,12 @@ impl Env {
         self.get(Endpoint::HTTP_STORAGE).is_some_and(is_true)
     }
 
-    /// Whether Xet shall not be used.
+    /// Whether Xet is disabled.
     pub(super) fn without_xet(&self) -> bool {
         self.get("HF_HUB_DISABLE_XET").is_some_and(is_true)
     }
 
-    /// Whether snapshots shall hold files instead of links.
+    /// Whether snapshots hold files instead of links.
     pub(super) fn without_links(&self) -> bool {
         self.get("HF_HUB_DISABLE_SYMLINKS").is_some_and(is_true)
     }

@@ -33,7 +33,7 @@ const EXAMPLES: &str = "Examples:\n  \
     modelcache fetch org/name --include '*.safetensors' --include '*.json'\n  \
     modelcache fetch org/data --type dataset --cache-dir /models\n  \
     modelcache fetch -f modelcache.yaml           # the file of the cluster\n  \
-    HF_HUB_OFFLINE=1 modelcache fetch org/name    # complete? Asks no Hub";
+    HF_HUB_OFFLINE=1 modelcache fetch org/name    # without contacting the Hub";
 
 /// Fill a cache with files of a repo, complete and verified
 #[derive(Debug, clap::Args)]
@@ -44,21 +44,21 @@ const EXAMPLES: &str = "Examples:\n  \
 pub(super) struct Args {
     #[command(flatten)]
     source: SourceArgs,
-    /// Further ref that shall name the commit in the cache; may be repeated
+    /// Further ref to create for the commit in the cache; may be repeated
     #[arg(long = "alias", value_name = "REF", conflicts_with = "filename")]
     aliases: Vec<String>,
-    /// The cache. Else `HF_HUB_CACHE`, or `hub` below `HF_HOME`
+    /// Cache directory [default: `HF_HUB_CACHE`, or `hub` below `HF_HOME`]
     #[arg(long, value_name = "DIR")]
     cache_dir: Option<PathBuf>,
     #[command(flatten)]
     way: TransferArgs,
-    /// Write how it ended to this file, as JSON of less than 4 KiB
+    /// Write the report to this file, as JSON of less than 4 KiB
     #[arg(long, value_name = "FILE", conflicts_with = "filename")]
     report: Option<PathBuf>,
     /// End where nothing is downloaded, hashed or waited for during this time
     #[arg(long, value_name = "TIME", default_value = "30m", hide = true, value_parser = duration)]
     watchdog: Duration,
-    /// What is printed in the end: the path of the snapshot, or the report
+    /// Output format: the path of the snapshot, or the report
     #[arg(short, long, default_value = "text")]
     output: Output,
 }
@@ -66,7 +66,7 @@ pub(super) struct Args {
 /// How the bytes come.
 #[derive(Debug, clap::Args)]
 struct TransferArgs {
-    /// Take files that the Hub stores in Xet over plain HTTP. Also `HF_HUB_DISABLE_XET`
+    /// Download files that the Hub stores in Xet over plain HTTP [env: `HF_HUB_DISABLE_XET`]
     #[arg(long)]
     no_xet: bool,
     /// Connections at the same time
@@ -74,7 +74,7 @@ struct TransferArgs {
     max_workers: usize,
 }
 
-/// What is being brought now, by the name of its ModelCache, and the report for the case that it never ends.
+/// What is being downloaded now, by the name of its ModelCache, and the report for the case that it never ends.
 type Current = Arc<Mutex<Option<(Option<String>, Report)>>>;
 
 /// A report of one of several.
@@ -87,7 +87,7 @@ struct Named<'a> {
 }
 
 impl Args {
-    /// Does it, and gives the exit code.
+    /// Runs the command and returns the exit code.
     pub(super) async fn run(self) -> u8 {
         let env = Env::of_process();
         let cache = CacheDir::new(self.cache_dir.clone().unwrap_or_else(|| env.cache()));

@@ -14,13 +14,13 @@ use crate::{
     units,
 };
 
-/// List what is in a cache, and how far it can be trusted. Asks no Hub and changes nothing
+/// List what is in a cache and whether it was verified, without contacting the Hub or changing anything
 #[derive(Debug, clap::Args)]
 #[command(
     visible_alias = "ls",
-    after_help = "VERIFIED tells since when every file of the snapshot has the right hash; `-`\n\
-    where nobody has looked (fetch it once); `incomplete` where a link, a record\n\
-    or a listing names what is not there. SIZE counts each content once.\n\n\
+    after_help = "VERIFIED is the time since every file of the snapshot was found to have the\n\
+    right hash; `-`: never verified (fetch it once); `incomplete`: a link, a record\n\
+    or a listing names a missing file. SIZE counts each blob once.\n\n\
     Examples:\n  \
     modelcache list\n  \
     modelcache list org/data --type dataset\n  \
@@ -29,13 +29,13 @@ use crate::{
 pub(super) struct Args {
     #[command(flatten)]
     place: CacheArgs,
-    /// What is printed: a table, or a JSON object for each repo
+    /// Output format: a table, or a JSON object for each repo
     #[arg(short, long, default_value = "text")]
     output: Output,
 }
 
 impl Args {
-    /// Does it, and gives the exit code.
+    /// Runs the command and returns the exit code.
     pub(super) fn run(self) -> u8 {
         let place = match self.place.read() {
             Ok(place) => place,
@@ -112,7 +112,7 @@ fn total(place: &SelectedCache, listing: &Listing) -> String {
     };
     for ((files, bytes), one, many) in [
         (sum(|repo| repo.unfinished), "unfinished download", "unfinished downloads"),
-        (sum(|repo| repo.unneeded), "content that no snapshot needs", "contents that no snapshot needs"),
+        (sum(|repo| repo.unneeded), "blob that no snapshot needs", "blobs that no snapshot needs"),
     ] {
         if files > 0 {
             sentences.push(format!("{}, {}.", units::count(files, one, many), units::size(bytes)));

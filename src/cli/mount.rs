@@ -49,7 +49,7 @@ pub(super) struct Args {
 }
 
 impl Args {
-    /// Prints the block, and gives the exit code.
+    /// Prints the block, and returns the exit code.
     pub(super) async fn run(self) -> u8 {
         let found = if self.filename.is_empty() { self.in_cluster().await } else { self.in_files() };
         let cache = match found {
@@ -175,7 +175,7 @@ enum MountError {
 }
 
 impl MountError {
-    /// Says it, and gives the exit code.
+    /// Prints it and returns the exit code.
     fn refuse(&self) -> u8 {
         let code = match self {
             Self::Files(error) => return error.refuse(),

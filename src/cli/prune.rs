@@ -14,18 +14,18 @@ use crate::{
     units,
 };
 
-/// Drop from a cache what nothing needs. Asks no Hub, and no question
+/// Remove from a cache what nothing needs, non-interactively and without contacting the Hub
 #[derive(Debug, clap::Args)]
 #[command(after_help = "What goes:\n  \
-    - unfinished downloads that nobody writes any more\n  \
-    - contents that no snapshot links to\n  \
+    - unfinished downloads without a live writer\n  \
+    - blobs that no snapshot links to\n  \
     - snapshots that `modelcache fetch` made, that no ref names and that\n    \
       are not whole any more\n  \
     - records and listings of such snapshots that are not there\n\n\
     What stays, whatever is asked for:\n  \
     - every snapshot that a ref (a branch or tag in `refs`) names; with a\n    \
       ref that is empty or unreadable, every snapshot of its repo\n  \
-    - all else of a repo that somebody may be writing to: a lock is held\n    \
+    - everything else of a repo that may be written to: a lock is held\n    \
       there, or something changed less than --min-age ago\n  \
     - the store `blobs` of huggingface_hub at the root of a cache:\n    \
       `hf cache prune` knows what is needed of it\n\n\
@@ -49,13 +49,13 @@ pub(super) struct Args {
     /// Only list what would go
     #[arg(long)]
     dry_run: bool,
-    /// What is printed: a line for each thing that goes, or a JSON object for each repo
+    /// Output format: a line for each thing that goes, or a JSON object for each repo
     #[arg(short, long, default_value = "text")]
     output: Output,
 }
 
 impl Args {
-    /// Does it, and gives the exit code.
+    /// Runs the command and returns the exit code.
     pub(super) fn run(self) -> u8 {
         let place = match self.place.read() {
             Ok(place) => place,
@@ -88,7 +88,7 @@ fn text(pruned: &Pruned) {
         let why = match item.kind {
             Kind::Snapshot => "no ref names it",
             Kind::Trace => "known, and not there",
-            Kind::Content => "no snapshot needs it",
+            Kind::Blob => "no snapshot needs it",
             Kind::Unfinished => "nobody writes it any more",
         };
         show(&format!("{}   {}   {why}", of_path(&item.path), units::size(item.bytes)));
@@ -101,7 +101,7 @@ fn total(pruned: &[Pruned], dry_run: bool) -> String {
     let count = |kind| items().filter(|item| item.kind == kind).count();
     let parts = [
         (count(Kind::Snapshot), "snapshot", "snapshots"),
-        (count(Kind::Content), "content", "contents"),
+        (count(Kind::Blob), "blob", "blobs"),
         (count(Kind::Unfinished), "unfinished download", "unfinished downloads"),
         (count(Kind::Trace), "trace of a snapshot that is gone", "traces of snapshots that are gone"),
     ];

@@ -31,7 +31,7 @@ pub(super) fn page() -> String {
          There is one word for each cause. It is the `reason` of a condition and of an event, the label of a metric, the last line of \
          the command line and part of a Job's report. A word is never renamed. To start from a symptom instead of a word, see \
          [Troubleshooting](../guides/troubleshooting.md).\n\n\
-         `Stalled` is True while a person must act. `Reconciling` is True while the operator continues on its own. Neither exists once \
+         `Stalled` is True while user action is required. `Reconciling` is True while the operator continues on its own. Neither exists once \
          `Ready` is True.\n\n\
          Where time may help, it gets so long as the reason says, counted from when nothing has moved any more; then `Stalled` is True, too. \
          What is known to be a person's is Stalled at once, whatever the reason says as a rule: a class that is missing, or a driver that \
@@ -77,7 +77,7 @@ fn heals(reason: Reason) -> String {
             return "Nothing is wrong. Access and newest commit are checked again after `spec.interval`."
                 .to_owned();
         }
-        Remedy::Person => "A person must act (`Stalled`)",
+        Remedy::Person => "User action required (`Stalled`)",
         Remedy::Wait => "Continues when what it waits for is there (`Reconciling`)",
         Remedy::Retry => "Retried automatically (`Reconciling`)",
     };

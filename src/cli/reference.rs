@@ -52,7 +52,7 @@ enum Page {
 }
 
 impl Completions {
-    /// Prints it, and gives the exit code.
+    /// Prints it and returns the exit code.
     pub(super) fn run(self, definition: Command) -> u8 {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut sized(definition), "modelcache", &mut script);
@@ -61,7 +61,7 @@ impl Completions {
 }
 
 impl Man {
-    /// Prints it, and gives the exit code.
+    /// Prints it and returns the exit code.
     pub(super) fn run(self, definition: Command) -> u8 {
         let mut all = sized(definition);
         all.build();
@@ -85,7 +85,7 @@ impl Man {
 }
 
 impl Reference {
-    /// Prints it, and gives the exit code.
+    /// Prints it and returns the exit code.
     pub(super) fn run(self, definition: Command) -> u8 {
         let page = match self.page {
             Page::Cli => cli(definition),

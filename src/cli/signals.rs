@@ -1,4 +1,4 @@
-//! How a command that runs for long is told to end.
+//! The signals that end a long-running command.
 
 use std::future::pending;
 
@@ -9,7 +9,7 @@ use tokio::{
 
 use crate::reason::exit;
 
-/// Ends when Kubernetes or a person wants us to. Who wants it twice does not wait for the tidying up.
+/// Resolves at SIGTERM or SIGINT. A second signal exits without cleaning up.
 pub(super) async fn stopped() {
     let (Ok(mut terminate), Ok(mut interrupt)) =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))

@@ -56,7 +56,7 @@ pub(super) struct SourceArgs {
     /// `MODELCACHE_HTTP_STORAGE=1` takes files from a storage without TLS behind a mirror with TLS
     #[arg(long, value_name = "URL", env = "HF_ENDPOINT", hide_env_values = true)]
     endpoint: Option<String>,
-    /// File with the token, read again when it is refused. Else `HF_TOKEN`, the file `HF_TOKEN_PATH` or `$HF_HOME/token`
+    /// File with the token, read again when it is refused [default: `HF_TOKEN`, the file `HF_TOKEN_PATH` or `$HF_HOME/token`]
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
 }
@@ -107,7 +107,7 @@ pub(super) enum SourceError {
     /// A name that the Hub cannot have.
     #[error(transparent)]
     Name(#[from] NameError),
-    /// The same of an alias, with its number.
+    /// An alias is not a revision; with its number.
     #[error("alias {0}: {1}")]
     Alias(usize, NameError),
     /// A pattern that cannot be used.
@@ -185,7 +185,7 @@ impl SourceArgs {
                 None => ours.clone(),
             };
             let token = self.token_of_cache(manifest, cache, env)?;
-            // Whoever wrote the object must not decide where a token of ours goes.
+            // The author of the object must not decide where a token of ours goes.
             if token != TokenSource::None && theirs != ours {
                 return Err(SourceError::OtherEndpoint { ours: Box::new(ours), theirs: Box::new(theirs) });
             }
@@ -245,7 +245,7 @@ fn shown<N: FromStr>(given: &str) -> String {
     given.parse::<N>().map_or_else(|_| "?".to_owned(), |_| given.to_owned())
 }
 
-/// The same, with what the environment says of the way there.
+/// The endpoint with the settings of the environment.
 fn reached(endpoint: Endpoint, env: &Env) -> Result<Endpoint, SourceError> {
     let timeouts = env.timeouts().map_err(|(name, error)| SourceError::Timeout(name, error))?;
     let endpoint = endpoint.with_timeouts(timeouts).with_http_storage(env.http_storage());

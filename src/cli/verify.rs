@@ -11,7 +11,7 @@ use crate::{
     units,
 };
 
-/// Read every file of a cache again and compare it with its hash. Asks no Hub
+/// Read every file of a cache again and compare it with its hash, without contacting the Hub
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     modelcache verify --cache-dir /models\n  \
@@ -19,13 +19,13 @@ use crate::{
 pub(super) struct Args {
     #[command(flatten)]
     place: CacheArgs,
-    /// What is printed: a line for each repo and problem, or a JSON object for each repo
+    /// Output format: a line for each repo and problem, or a JSON object for each repo
     #[arg(short, long, default_value = "text")]
     output: Output,
 }
 
 impl Args {
-    /// Does it, and gives the exit code.
+    /// Runs the command and returns the exit code.
     pub(super) async fn run(self) -> u8 {
         let place = match self.place.read() {
             Ok(place) => place,

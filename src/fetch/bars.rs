@@ -15,7 +15,7 @@ use crate::{terminal, text, units};
 const PAUSE: Duration = Duration::from_millis(100);
 /// The rate is that of this time.
 const WINDOW: Duration = Duration::from_secs(10);
-/// Before, nobody can tell a rate.
+/// Before, there is no rate.
 const FIRST: Duration = Duration::from_millis(800);
 /// The most files that are shown.
 const FILES: usize = 10;
@@ -33,18 +33,18 @@ pub async fn show(progress: &Progress) {
         let files = progress.current();
         let event = progress.event();
         let now = Instant::now();
-        rates.look(now, progress.fetched(), &files);
+        rates.sample(now, progress.fetched(), &files);
         lines.draw(picture(&event, &files, &rates, width, height).join("\n"));
         tokio::time::sleep(PAUSE).await;
     }
 }
 
-/// How fast something goes, from looks at how far it is.
+/// A rate, from samples of a counter.
 #[derive(Debug, Default)]
 struct Rate(VecDeque<(Instant, u64)>);
 
 impl Rate {
-    fn look(&mut self, now: Instant, done: u64) {
+    fn sample(&mut self, now: Instant, done: u64) {
         // What had to begin again has no past.
         if self.0.back().is_some_and(|(_, before)| *before > done) {
             self.0.clear();
@@ -55,7 +55,7 @@ impl Rate {
         }
     }
 
-    /// Bytes in a second. None before there is anything to tell it by.
+    /// Bytes per second. None before there are enough samples.
     fn per_second(&self) -> Option<u64> {
         let ((begin, before), (end, after)) = (self.0.front()?, self.0.back()?);
         let time = end.duration_since(*begin);
@@ -75,8 +75,8 @@ struct Rates {
 }
 
 impl Rates {
-    fn look<F: AsFile>(&mut self, now: Instant, fetched: u64, files: &[F]) {
-        self.all.look(now, fetched);
+    fn sample<F: AsFile>(&mut self, now: Instant, fetched: u64, files: &[F]) {
+        self.all.sample(now, fetched);
         // No file can have got more than all of them: the rest was there before.
         let most = fetched.saturating_sub(self.fetched);
         self.fetched = fetched;
@@ -87,7 +87,7 @@ impl Rates {
                 self.files.entry(file.path().to_owned()).or_insert_with(|| (done, 0, Rate::default()));
             *came = if done < *before { 0 } else { *came + (done - *before).min(most) };
             *before = done;
-            rate.look(now, *came);
+            rate.sample(now, *came);
         }
     }
 
@@ -224,7 +224,7 @@ fn bar(done: u64, total: u64, width: usize) -> String {
     format!("{full}{half}{}", " ".repeat(width - halves.div_ceil(2)))
 }
 
-/// The end of a long path, which tells more than its beginning.
+/// The end of a long path, which says more than its beginning.
 fn shortened(path: &str, width: usize) -> String {
     if text::width(path) <= width {
         return path.to_owned();
@@ -271,8 +271,8 @@ mod tests {
         let begin = Instant::now();
         let mut rates = Rates::default();
         let before: Vec<_> = files.iter().map(|file| File(file.0, file.1 - 10 * MIB, file.2)).collect();
-        rates.look(begin, 0, &before);
-        rates.look(begin + Duration::from_secs(2), 10 * MIB * files.len() as u64, files);
+        rates.sample(begin, 0, &before);
+        rates.sample(begin + Duration::from_secs(2), 10 * MIB * files.len() as u64, files);
         picture(&event(1200 * MIB, 3000 * MIB), files, &rates, width, height)
     }
 
@@ -335,17 +335,17 @@ mod tests {
         let begin = Instant::now();
         let at = |millis| begin + Duration::from_millis(millis);
         let mut rate = Rate::default();
-        rate.look(at(0), 500);
+        rate.sample(at(0), 500);
         assert_eq!(rate.per_second(), None);
-        rate.look(at(100), 600);
+        rate.sample(at(100), 600);
         assert_eq!((rate.per_second(), speed(None).trim(), left(9, None).trim()), (None, "…", ""));
-        rate.look(at(1000), 2500);
+        rate.sample(at(1000), 2500);
         assert_eq!(rate.per_second(), Some(2000));
-        rate.look(at(1100), 10);
+        rate.sample(at(1100), 10);
         assert_eq!(rate.per_second(), None, "it had to begin again");
-        rate.look(at(11_200), 10);
+        rate.sample(at(11_200), 10);
         assert_eq!((rate.per_second(), left(9, Some(0)).trim()), (Some(0), "stalled"));
-        rate.look(at(12_200), 1010);
+        rate.sample(at(12_200), 1010);
         assert!(rate.per_second().is_some_and(|rate| rate < 100), "only the last ten seconds count");
     }
 
@@ -353,9 +353,9 @@ mod tests {
     fn what_was_there_before_is_no_speed() {
         let begin = Instant::now();
         let mut rates = Rates::default();
-        rates.look(begin, 0, &[File("a", 0, 1000 * MIB)]);
+        rates.sample(begin, 0, &[File("a", 0, 1000 * MIB)]);
         // A part of an earlier run is taken over, and a little comes.
-        rates.look(begin + Duration::from_secs(1), MIB, &[File("a", 900 * MIB, 1000 * MIB)]);
+        rates.sample(begin + Duration::from_secs(1), MIB, &[File("a", 900 * MIB, 1000 * MIB)]);
         assert_eq!((rates.of("a"), rates.all.per_second()), (Some(MIB), Some(MIB)));
     }
 

@@ -1,4 +1,4 @@
-//! One connection that brings a part of a content, tried again as long as that makes sense.
+//! One connection that downloads a part of a blob, with retries.
 
 use std::{
     sync::{
@@ -20,10 +20,10 @@ use crate::{
     hub::{Body, HubError, RemoteFile, RepoFile, Token, Trouble},
 };
 
-/// An answer that ends early, as some servers' parts do, was worth its request if it brought so much.
+/// An answer that ends early, as some servers' parts do, does not count as a failure from this many bytes on.
 const WORTHWHILE: u64 = 64 * 1024;
 
-/// What the connections of one content share.
+/// What the connections of one blob share.
 pub(super) struct Transfer<'a> {
     pub(super) context: &'a Context<'a>,
     pub(super) file: &'a RepoFile,
@@ -36,7 +36,7 @@ pub(super) struct Transfer<'a> {
     pub(super) open: AtomicUsize,
 }
 
-/// Why a content did not come.
+/// Why a blob was not downloaded.
 pub(super) enum Failure {
     /// The server gives only the whole, and a part was needed.
     OnlyWhole,
@@ -106,7 +106,7 @@ impl Transfer<'_> {
                 Err(End::Read(error)) => (error, true),
                 Err(End::Final(failure)) => return Err(failure),
             };
-            self.remote.forget().await;
+            self.remote.invalidate().await;
             let gained = writer.at.saturating_sub(before);
             let (limits, rate_limit) = (context.limits, context.rate_limit);
             let Some(pause) = retry.after(&error, gained, limits, rate_limit, fastrand::f64()) else {

@@ -54,7 +54,7 @@ pub enum FetchError {
         /// It and its remedy, for a person.
         advice: String,
     },
-    /// One file has other bytes than the Hub lists, also after another try.
+    /// One file has other bytes than the Hub lists, even after another attempt.
     #[error(
         "cannot download {path}: {error}, twice. A proxy, a mirror or the storage delivers wrong bytes: have a mirror fetch the file again"
     )]
@@ -72,7 +72,7 @@ pub enum FetchError {
         /// How long each time.
         quiet: Duration,
     },
-    /// It was told to stop.
+    /// It was stopped from outside.
     #[error(
         "stopped before the download was done. What was there is kept, and the next attempt continues with it"
     )]

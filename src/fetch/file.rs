@@ -1,5 +1,5 @@
-//! One content from the Hub to the volume: small ones at once, large ones in parts over several connections, going on
-//! with what an earlier run brought.
+//! One blob from the Hub to the volume: small ones at once, large ones in parts over several connections, resuming
+//! what an earlier run downloaded.
 
 use std::{
     sync::{Arc, atomic::AtomicUsize},
@@ -21,7 +21,10 @@ use super::{
 };
 use crate::{
     activity,
-    cache::{Adopted, CacheError, Courtesy, Partial, Silence, adopt, on_its_way, prove, store},
+    cache::{
+        AdvisoryLock, CacheError, IdleThresholds, Partial, Resume, bytes_in_flight, resume, store,
+        verify_blob,
+    },
     hub::{HubError, RemoteFile, RepoFile, Token, Trouble},
 };
 
@@ -31,22 +34,22 @@ const LOCK_PAUSE: Duration = Duration::from_millis(250);
 const SMALL: u64 = 512 * 1024;
 
 impl Context<'_> {
-    /// Brings one content, unless another writer has brought it meanwhile.
+    /// Downloads one blob, unless another writer has stored it meanwhile.
     pub(super) async fn fetch_file(&self, missing: &Missing<'_>) -> Result<(), FetchError> {
-        let Missing { file, copies, spoiled } = missing;
+        let Missing { file, copies, corrupt } = missing;
         let permit = self.permit().await?;
         let progress = self.progress.file(file.path.as_str(), file.size, *copies);
         if file.size <= SMALL {
-            if !spoiled && self.is_there(file).await? {
+            if !corrupt && self.is_stored(file).await? {
                 progress.finish();
                 return Ok(());
             }
             self.with_one_restart(file, &progress, || self.small(file, &progress)).await?;
         } else {
-            let (_courtesy, waited) = self.lock(file).await?;
-            // Another writer may have ended before we came to the lock. What was wrong when we looked need not be read
+            let (_lock, waited) = self.lock(file).await?;
+            // Another writer may have ended before we came to the lock. What was corrupt in the plan need not be read
             // twice.
-            if (waited || !spoiled) && self.is_there(file).await? {
+            if (waited || !corrupt) && self.is_stored(file).await? {
                 progress.finish();
                 return Ok(());
             }
@@ -58,23 +61,24 @@ impl Context<'_> {
 
     /// Waits for other programs that use the Hub's locks, as long as their download grows or may yet. Says whether one
     /// of them had it.
-    async fn lock(&self, file: &RepoFile) -> Result<(Courtesy, bool), FetchError> {
+    async fn lock(&self, file: &RepoFile) -> Result<(AdvisoryLock, bool), FetchError> {
         let mut waited = None;
         let mut idle = Duration::ZERO;
         let mut last = 0;
         loop {
             let (dir, digest) = (self.dir.clone(), file.digest.clone());
-            let looked =
-                spawn_blocking(move || (Courtesy::try_take(&dir, &digest), on_its_way(&dir, &digest)));
-            let (lock, there) = looked.await?;
+            let probed = spawn_blocking(move || {
+                (AdvisoryLock::try_blob(&dir, &digest), bytes_in_flight(&dir, &digest))
+            });
+            let (lock, there) = probed.await?;
             if there != last {
                 (last, idle) = (there, Duration::ZERO);
             }
-            if !matches!(lock, Courtesy::Busy) || idle >= self.limits.lock {
+            if !matches!(lock, AdvisoryLock::Contended) || idle >= self.limits.lock {
                 return Ok((lock, waited.is_some()));
             }
             waited.get_or_insert_with(|| {
-                tracing::info!(path = %file.path, "waiting for another download of the same content");
+                tracing::info!(path = %file.path, "waiting for another download of the same blob");
             });
             activity::mark();
             sleep(LOCK_PAUSE).await;
@@ -82,12 +86,12 @@ impl Context<'_> {
         }
     }
 
-    async fn is_there(&self, file: &RepoFile) -> Result<bool, FetchError> {
+    async fn is_stored(&self, file: &RepoFile) -> Result<bool, FetchError> {
         let (dir, file) = (self.dir.clone(), file.clone());
-        Ok(spawn_blocking(move || prove(&dir, &dir.blob(&file.digest), &file)).await??)
+        Ok(spawn_blocking(move || verify_blob(&dir, &dir.blob(&file.digest), &file)).await??)
     }
 
-    /// A broken proxy or disk on the way may do it right the next time, from the first byte.
+    /// Downloads again from the first byte if the bytes are wrong: a broken proxy or disk may deliver them right the next time.
     async fn with_one_restart<F: Future<Output = Result<(), FetchError>>>(
         &self,
         file: &RepoFile,
@@ -96,13 +100,13 @@ impl Context<'_> {
     ) -> Result<(), FetchError> {
         let Err(error) = attempt().await else { return Ok(()) };
         let error = error.into_content_error()?;
-        tracing::warn!(path = %file.path, %error, "the content is wrong: once more from the beginning");
+        tracing::warn!(path = %file.path, %error, "the file is corrupt: downloading it again from the beginning");
         progress.restart();
         let Err(error) = attempt().await else { return Ok(()) };
         Err(FetchError::Mismatch { path: file.path.clone(), error: error.into_content_error()? })
     }
 
-    /// A content that is kept in memory until it is whole.
+    /// A blob that is kept in memory until it is whole.
     async fn small(&self, file: &RepoFile, progress: &FileProgress) -> Result<(), FetchError> {
         let remote = self.remote(file, true);
         let mut content = BytesMut::new();
@@ -127,7 +131,7 @@ impl Context<'_> {
                 }
                 Err(error) => error,
             };
-            remote.forget().await;
+            remote.invalidate().await;
             let Some(pause) = retry.after(&error, 0, self.limits, self.rate_limit, fastrand::f64()) else {
                 return Err(self.gave_up(file, error, reading));
             };
@@ -163,7 +167,7 @@ impl Context<'_> {
         Ok(())
     }
 
-    /// A content that comes in parts, as long as the server gives any.
+    /// A blob that is downloaded in parts, as long as the server supports them.
     async fn large(
         &self,
         file: &RepoFile,
@@ -206,34 +210,34 @@ impl Context<'_> {
             if again {
                 return Err(FetchError::Mismatch { path: file.path.clone(), error });
             }
-            tracing::warn!(path = %file.path, %error, "the content is wrong: once more from the beginning");
+            tracing::warn!(path = %file.path, %error, "the file is corrupt: downloading it again from the beginning");
             progress.restart();
             // What an earlier run left may be what was wrong.
             again = !resumed;
         }
     }
 
-    /// What there is to go on with, or a new beginning.
+    /// A resumed file, or a new one.
     async fn begin(&self, file: &RepoFile, in_parts: bool) -> Result<Partial, FetchError> {
-        let silence = Silence { elsewhere: self.limits.stall, without_locks: self.limits.leftover };
+        let silence = IdleThresholds { elsewhere: self.limits.stall, without_locks: self.limits.leftover };
         let latest = Instant::now() + silence.elsewhere + LOCK_PAUSE;
         let mut before = None;
         loop {
             let (dir, file) = (self.dir.clone(), file.clone());
             let path = file.path.clone();
             let found = self.blocking(move || {
-                let found = if in_parts { adopt(&dir, &file, silence)? } else { Adopted::Nothing };
+                let found = if in_parts { resume(&dir, &file, silence)? } else { Resume::Nothing };
                 match found {
-                    Adopted::Some(partial) => Ok(Ok(*partial)),
+                    Resume::Partial(partial) => Ok(Ok(*partial)),
                     // Worth a wait until it is sure that its writer is dead, while it does not grow.
-                    Adopted::Perhaps(bytes)
+                    Resume::Unknown(bytes)
                         if bytes > file.size / 8
                             && before.is_none_or(|before| before == bytes)
                             && Instant::now() < latest =>
                     {
                         Ok(Err(bytes))
                     }
-                    Adopted::Perhaps(_) | Adopted::Nothing => Partial::create(&dir, &file, !in_parts).map(Ok),
+                    Resume::Unknown(_) | Resume::Nothing => Partial::create(&dir, &file, !in_parts).map(Ok),
                 }
             });
             let found: Result<_, CacheError> = found.await?;

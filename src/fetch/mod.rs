@@ -11,7 +11,7 @@ mod progress;
 mod report;
 mod retry;
 mod run;
-mod turn;
+mod single_flight;
 mod watchdog;
 mod writer;
 
@@ -28,14 +28,14 @@ use crate::{
     hub::{Endpoint, Patterns, Repo, Revision, Timeout, Timeouts, TokenSource},
 };
 
-/// What shall be in the cache.
+/// What to put into the cache.
 #[derive(Clone, Debug)]
 pub struct FetchRequest {
     /// The repo.
     pub repo: Repo,
     /// Its branch, tag or commit. A branch or tag will name the commit in the cache too.
     pub revision: Revision,
-    /// Further refs that shall name the commit.
+    /// Further refs that will name the commit.
     pub aliases: Vec<Revision>,
     /// Which files are wanted.
     pub patterns: Patterns,
@@ -51,7 +51,7 @@ pub struct FetchRequest {
     pub xet: bool,
     /// How snapshots hold their files; by default what the volume can do.
     pub links: Option<Links>,
-    /// How patient it is.
+    /// Concurrency, retries and timeouts.
     pub limits: Limits,
 }
 
@@ -60,7 +60,7 @@ pub struct FetchRequest {
 pub struct Limits {
     /// Connections at the same time, each for a file or for a part of one.
     pub connections: usize,
-    /// Tries of one file in a row that bring nothing.
+    /// Attempts of one file in a row without progress.
     pub attempts: u32,
     /// The first pause between two tries; each further one is longer.
     pub pause: Duration,
@@ -70,12 +70,12 @@ pub struct Limits {
     pub first_byte: Duration,
     /// A connection on which nothing more comes for so long is given up.
     pub stall: Duration,
-    /// So long is waited in all when the Hub asks for it.
+    /// How long to wait in all when the Hub limits the rate.
     pub rate_limit: Duration,
-    /// So long is waited for another program that has the lock of a content and brings nothing of it, and for another run
-    /// that fills the same and shows no sign of life.
+    /// How long to wait for another program that holds the lock of a blob without progress, and for another run
+    /// of the same selection that sends no heartbeat.
     pub lock: Duration,
-    /// What an earlier writer left behind is removed after so long.
+    /// The age at which the files of crashed writers are removed.
     pub leftover: Duration,
 }
 

@@ -11,7 +11,7 @@ use tokio::task::spawn_blocking;
 
 use super::FetchError;
 use crate::{
-    cache::{Inventory, Links, RepoDir, State, prove},
+    cache::{Inventory, Links, RepoDir, State, verify_blob},
     hub::{Commit, Digest, RepoFile},
     units::size,
 };
@@ -19,18 +19,18 @@ use crate::{
 /// What a fetch has to do.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan<'a> {
-    /// A file for each missing content, the largest first: the last ones to end should be short.
+    /// A file for each missing blob, the largest first: the last ones to end should be short.
     pub(super) missing: Vec<Missing<'a>>,
     /// Files that are there and right.
     pub(super) present_files: u64,
     /// Their bytes.
     pub(super) present_bytes: u64,
-    /// What contents that several files have take in addition where there are no links: one of the files gets the
+    /// What blobs that several files have take in addition where there are no links: one of the files gets the
     /// content itself, and each other a copy.
     copied_bytes: u64,
 }
 
-/// A content that has to come from the Hub.
+/// A blob that must be downloaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Missing<'a> {
     /// A file that has it.
@@ -38,7 +38,7 @@ pub(super) struct Missing<'a> {
     /// How many files have it.
     pub(super) copies: u64,
     /// Whether something else of its size lies in its place.
-    pub(super) spoiled: bool,
+    pub(super) corrupt: bool,
 }
 
 impl Plan<'_> {
@@ -47,7 +47,7 @@ impl Plan<'_> {
         self.missing.iter().fold(0, |sum, missing| sum.saturating_add(missing.file.size))
     }
 
-    /// The bytes that the volume must have room for, when so much of each content is there to go on with.
+    /// The bytes that the volume must have room for, when this much of each blob can be resumed.
     pub(super) fn needed(&self, links: Links, resumable: &HashMap<Digest, u64>) -> u64 {
         let left = self.missing.iter().fold(0u64, |sum, Missing { file, .. }| {
             let there = resumable.get(&file.digest).copied().unwrap_or_default();
@@ -59,13 +59,13 @@ impl Plan<'_> {
         }
     }
 
-    /// The contents that have to come.
+    /// The blobs that have to come.
     pub(super) fn digests(&self) -> HashSet<Digest> {
         self.missing.iter().map(|missing| missing.file.digest.clone()).collect()
     }
 }
 
-/// Looks at every file of a selection.
+/// Checks every file of a selection.
 pub(super) async fn plan<'a>(
     dir: &RepoDir,
     commit: &Commit,
@@ -74,7 +74,7 @@ pub(super) async fn plan<'a>(
 ) -> Result<Plan<'a>, FetchError> {
     let (states, unproven) = {
         let (dir, commit, files) = (dir.clone(), commit.clone(), Arc::clone(files));
-        spawn_blocking(move || look(&dir, &commit, &files)).await?
+        spawn_blocking(move || take_stock(&dir, &commit, &files)).await?
     };
     if !unproven.is_empty() {
         let bytes = unproven.values().fold(0u64, |sum, file| sum.saturating_add(file.size));
@@ -83,11 +83,11 @@ pub(super) async fn plan<'a>(
     let proofs = unproven.into_iter().map(|(place, file)| async move {
         let right = spawn_blocking({
             let (dir, place, file) = (dir.clone(), place.clone(), file.clone());
-            move || prove(&dir, &place, &file)
+            move || verify_blob(&dir, &place, &file)
         });
         let right = right.await??;
         if !right {
-            tracing::warn!(path = %place.display(), "the content is wrong: it is fetched again");
+            tracing::warn!(path = %place.display(), "the file is corrupt: fetching it again");
         }
         Ok::<_, FetchError>(right.then_some((place, file.digest)))
     });
@@ -101,7 +101,7 @@ pub(super) async fn plan<'a>(
 
 type Place = PathBuf;
 
-fn look(dir: &RepoDir, commit: &Commit, files: &[RepoFile]) -> (Vec<State>, HashMap<Place, RepoFile>) {
+fn take_stock(dir: &RepoDir, commit: &Commit, files: &[RepoFile]) -> (Vec<State>, HashMap<Place, RepoFile>) {
     let inventory = Inventory::of(dir, files);
     let mut unproven = HashMap::new();
     let states = files.iter().map(|file| {
@@ -125,13 +125,13 @@ fn sum<'a>(
     let mut missing: HashMap<&Digest, usize> = HashMap::new();
     let mut in_blobs = HashSet::new();
     for (file, state) in files.iter().zip(states) {
-        let spoiled = matches!(state, State::Unproven(_));
+        let corrupt = matches!(state, State::Unproven(_));
         let place = match state {
             State::Trusted(place) => Some(place),
             State::Unproven(place) => Some(place).filter(|place| is_proven(place, &file.digest)),
             State::Absent => None,
         };
-        // What is no file of the snapshot yet becomes one: the first of a content for nothing.
+        // What is no file of the snapshot yet becomes one: the first of a blob for nothing.
         if place.as_ref().is_none_or(|place| place.parent() == Some(blobs)) && !in_blobs.insert(&file.digest)
         {
             plan.copied_bytes = plan.copied_bytes.saturating_add(file.size);
@@ -141,7 +141,7 @@ fn sum<'a>(
             plan.present_bytes = plan.present_bytes.saturating_add(file.size);
         } else {
             let at = *missing.entry(&file.digest).or_insert_with(|| {
-                plan.missing.push(Missing { file, copies: 0, spoiled });
+                plan.missing.push(Missing { file, copies: 0, corrupt });
                 plan.missing.len() - 1
             });
             plan.missing[at].copies += 1;
@@ -181,7 +181,7 @@ mod tests {
         let missing = |path: &str, copies| Missing {
             file: files.iter().find(|file| file.path.as_str() == path).unwrap(),
             copies,
-            spoiled: path == "f",
+            corrupt: path == "f",
         };
         assert_eq!(
             plan,

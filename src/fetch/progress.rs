@@ -25,9 +25,9 @@ pub struct Progress {
     files: AtomicU64,
     total_files: AtomicU64,
     current: Mutex<Vec<Arc<Current>>>,
-    /// The most that was told of `done` and of `files`: a reader never sees them shrink, whatever comes a second time.
-    told: AtomicU64,
-    told_files: AtomicU64,
+    /// The most that was reported of `done` and of `files`: a reader never sees them shrink, whatever comes a second time.
+    reported: AtomicU64,
+    reported_files: AtomicU64,
 }
 
 /// A file that is being downloaded now.
@@ -48,7 +48,7 @@ impl Current {
     }
 }
 
-/// One look at the counters: a line of the log, from which the controller reads how far a Job is.
+/// A sample of the counters: a line of the log, from which the controller reads how far a Job is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "event", rename = "progress", rename_all = "camelCase")]
 pub struct Event {
@@ -70,13 +70,13 @@ pub struct Event {
 struct Line {
     #[serde(flatten)]
     event: Event,
-    /// Bytes that came from the Hub in a second since the last look.
+    /// Bytes that came from the Hub in a second since the last sample.
     bytes_per_second: u64,
     at: Timestamp,
 }
 
 impl Progress {
-    /// Says how much there is, and how much of it is on the volume already.
+    /// Sets the totals, and how much of them is on the volume already.
     pub(super) fn begin(&self, total: u64, total_files: u64, present: u64, present_files: u64) {
         self.total.store(total, Relaxed);
         self.total_files.store(total_files, Relaxed);
@@ -108,12 +108,12 @@ impl Progress {
     #[must_use]
     pub fn event(&self) -> Event {
         let total_bytes = self.total.load(Relaxed);
-        let highest = |told: &AtomicU64, now: u64| told.fetch_max(now, Relaxed).max(now);
-        let downloaded_bytes = highest(&self.told, self.done.load(Relaxed).min(total_bytes));
+        let highest = |reported: &AtomicU64, now: u64| reported.fetch_max(now, Relaxed).max(now);
+        let downloaded_bytes = highest(&self.reported, self.done.load(Relaxed).min(total_bytes));
         Event {
             downloaded_bytes,
             total_bytes,
-            files: highest(&self.told_files, self.files.load(Relaxed)),
+            files: highest(&self.reported_files, self.files.load(Relaxed)),
             total_files: self.total_files.load(Relaxed),
             percent: u64::try_from(u128::from(downloaded_bytes) * 100 / u128::from(total_bytes.max(1)))
                 .unwrap_or(100),
@@ -122,11 +122,11 @@ impl Progress {
 
     /// Hands a line to `print` whenever something has changed, at most every two seconds. Never returns.
     pub async fn print_lines(&self, mut print: impl FnMut(&str)) {
-        let (mut lines, mut looked) = (Lines::default(), Instant::now());
+        let (mut lines, mut sampled) = (Lines::default(), Instant::now());
         loop {
             tokio::time::sleep(PAUSE).await;
-            let since = looked.elapsed();
-            looked = Instant::now();
+            let since = sampled.elapsed();
+            sampled = Instant::now();
             if let Some(line) = lines.next(self.event(), self.fetched(), since, Timestamp::now())
                 && let Ok(line) = serde_json::to_string(&line)
             {
@@ -136,7 +136,7 @@ impl Progress {
     }
 }
 
-/// What was told before, by which it is known what is new.
+/// What was reported before.
 #[derive(Debug, Default)]
 struct Lines {
     fetched: u64,
@@ -147,8 +147,8 @@ impl Lines {
     /// The next line, if it says anything new: also once that nothing comes any more.
     fn next(&mut self, event: Event, fetched: u64, since: Duration, at: Timestamp) -> Option<Line> {
         let came = fetched.saturating_sub(std::mem::replace(&mut self.fetched, fetched));
-        let told = (event, came > 0);
-        let is_new = event.total_bytes > 0 && self.last.replace(told) != Some(told);
+        let reported = (event, came > 0);
+        let is_new = event.total_bytes > 0 && self.last.replace(reported) != Some(reported);
         is_new.then(|| Line { event, bytes_per_second: rate(came, since), at })
     }
 }
@@ -177,7 +177,7 @@ impl FileProgress {
         self.all.fetched.fetch_add(bytes, Relaxed);
     }
 
-    /// So much is there from an earlier run.
+    /// Counts bytes of an earlier run.
     pub(super) fn resume(&self, bytes: u64) {
         self.file.done.fetch_add(bytes, Relaxed);
         self.all.done.fetch_add(bytes * self.copies, Relaxed);
@@ -189,7 +189,7 @@ impl FileProgress {
         self.all.done.fetch_sub(wasted * self.copies, Relaxed);
     }
 
-    /// The file is in place, whoever brought it.
+    /// The file is in place, whoever downloaded it.
     pub(super) fn finish(&self) {
         activity::mark();
         let left = self.file.size.saturating_sub(self.file.done.swap(self.file.size, Relaxed));
@@ -258,15 +258,15 @@ mod tests {
         progress.begin(1000, 1, 0, 0);
         let file = progress.file("a", 1000, 1);
         file.add(400);
-        let told = next(&progress).unwrap();
+        let reported = next(&progress).unwrap();
         assert_eq!(
-            serde_json::to_value(&told).unwrap(),
+            serde_json::to_value(&reported).unwrap(),
             json!({
                 "event": "progress", "downloadedBytes": 400, "totalBytes": 1000, "files": 0, "totalFiles": 1,
                 "percent": 40, "bytesPerSecond": 200, "at": "2026-01-01T12:00:00Z",
             })
         );
-        assert_eq!(next(&progress), Some(Line { bytes_per_second: 0, ..told }));
+        assert_eq!(next(&progress), Some(Line { bytes_per_second: 0, ..reported }));
         assert_eq!(next(&progress), None);
     }
 

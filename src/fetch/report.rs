@@ -30,7 +30,7 @@ pub struct Report {
     pub commit: Option<String>,
     /// Why it ended: `Verified` when all is well.
     pub reason: Reason,
-    /// The same for a person.
+    /// The message for a person.
     pub message: String,
     /// The files that were wanted.
     #[serde(default)]

@@ -8,7 +8,7 @@ use std::{
 use super::Limits;
 use crate::hub::HubError;
 
-/// A try that brought so many bytes was not in vain: the count of failures begins anew.
+/// An attempt with this many bytes is progress: it resets the count of failures.
 const PROGRESS: u64 = 8 * 1024 * 1024;
 /// No pause of our own is longer.
 const LONGEST: Duration = Duration::from_secs(30);
@@ -46,22 +46,22 @@ impl RateLimitBudget {
 }
 
 impl Retry {
-    /// The pause before the next attempt, or `None` when there shall be none. `luck` lies in 0..1 and spreads the tries of
+    /// The pause before the next attempt, or `None` to give up. `jitter` lies in 0..1 and spreads the tries of
     /// many downloads.
     pub(super) fn after(
         &mut self,
         error: &HubError,
         gained: u64,
         limits: &Limits,
-        waiting: &RateLimitBudget,
-        luck: f64,
+        rate_limit: &RateLimitBudget,
+        jitter: f64,
     ) -> Option<Duration> {
         if !error.is_transient() {
             return None;
         }
         if let Some(pause) = error.retry_after() {
-            let pause = pause + limits.pause.mul_f64(luck);
-            return waiting.take(pause, limits.rate_limit, Instant::now()).then_some(pause);
+            let pause = pause + limits.pause.mul_f64(jitter);
+            return rate_limit.take(pause, limits.rate_limit, Instant::now()).then_some(pause);
         }
         if gained >= PROGRESS {
             self.failures = 0;
@@ -70,9 +70,13 @@ impl Retry {
         if self.failures >= limits.attempts {
             return None;
         }
-        let doubled = limits.pause.saturating_mul(1 << (self.failures - 1).min(16)).min(LONGEST);
-        Some(doubled.mul_f64(0.5 + luck / 2.0))
+        Some(backoff(limits.pause, self.failures).mul_f64(0.5 + jitter / 2.0))
     }
+}
+
+/// The pause after so many failures in a row, from 1 on: it doubles from `first` up to a limit.
+pub(super) fn backoff(first: Duration, failures: u32) -> Duration {
+    first.saturating_mul(1 << (failures.max(1) - 1).min(16)).min(LONGEST)
 }
 
 #[cfg(test)]
@@ -96,7 +100,7 @@ mod tests {
         let limits = Limits { attempts: 4, pause: Duration::from_secs(1), ..Limits::default() };
         let mut retry = Retry::default();
         let pauses = [0.0, 1.0, 0.5, 0.5]
-            .map(|luck| retry.after(&cut(), 0, &limits, &RateLimitBudget::default(), luck));
+            .map(|jitter| retry.after(&cut(), 0, &limits, &RateLimitBudget::default(), jitter));
         let seconds = |seconds| Some(Duration::from_secs_f64(seconds));
         assert_eq!(pauses, [seconds(0.5), seconds(2.0), seconds(3.0), None]);
     }

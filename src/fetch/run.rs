@@ -18,16 +18,16 @@ use super::{
     FetchError, FetchRequest, Progress, Report,
     context::{CompletionGuard, Context, TokenProvider},
     plan::{Plan, plan},
-    retry::RateLimitBudget,
-    turn::Turn,
+    retry::{RateLimitBudget, backoff},
+    single_flight::SingleFlight,
 };
 #[cfg(feature = "xet")]
 use crate::{cache::Scratch, hub::XetFiles};
 use crate::{
     cache::{
         CacheError, Links, Publication, Record, RepoDir, Selection, abandoned, add_name, check_refs,
-        commit_of_ref, diagnose, further_names, locate, prepare, require_space, resumable, settle,
-        settle_folder, sweep, write_refs,
+        commit_of_ref, diagnose, further_names, locate, prepare, require_space, resumable, settle_folder,
+        sweep, sync_volume, write_refs,
     },
     hub::{
         Commit, Digest, Hub, HubError, Patience, Preflight, Question, Repo, RepoFile, RepoId, Revision,
@@ -37,12 +37,12 @@ use crate::{
     units,
 };
 
-/// So often the Hub is asked for the listing while it cannot be reached. Fewer than for a file: a person may be waiting.
+/// How often the Hub is asked for the listing while it cannot be reached. Fewer than for a file: a person may be waiting.
 const QUESTIONS: u32 = 3;
 
-/// How often it is looked whether there is room now.
+/// How often the free space is checked.
 const ROOM_PAUSE: Duration = Duration::from_secs(1);
-/// So long a writer that is still at the disk is waited for in the end: Kubernetes soon kills who does not report.
+/// How long to wait in the end for a writer that still uses the disk: Kubernetes soon kills a pod that does not report.
 const FAREWELL: Duration = Duration::from_secs(10);
 
 /// Does all of it, and says how it ended. When `stop` comes first, everything temporary is removed before the end.
@@ -108,7 +108,7 @@ pub async fn fetch(
     report
 }
 
-/// What is to be in the cache, once the Hub has told.
+/// What is to be in the cache, once the Hub has answered.
 #[derive(Debug)]
 struct Target {
     commit: Commit,
@@ -143,14 +143,14 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// All of it, in the folder to which the name leads, whatever that one's name is.
+    /// The whole fetch, in the folder that the name leads to, whatever its name is.
     async fn all(&self) -> Result<Done, FetchError> {
         let FetchRequest { cache, repo, .. } = self.request.clone();
         let dir = spawn_blocking({
             let (cache, repo) = (cache.clone(), repo.clone());
             move || locate(&cache, &repo)
         });
-        let done = self.in_folder(dir.await?).made().await?;
+        let done = self.in_folder(dir.await?).fetched().await?;
         let names = spawn_blocking(move || further_names(&cache, &repo)).await?;
         Ok(Done { names, ..done })
     }
@@ -159,7 +159,7 @@ impl Run<'_> {
         Self { dir, ..self.clone() }
     }
 
-    async fn made(&self) -> Result<Done, FetchError> {
+    async fn fetched(&self) -> Result<Done, FetchError> {
         let FetchRequest { repo, revision, offline, .. } = self.request;
         // A commit never changes, so what is complete stays so, and nobody has to be asked.
         if revision.as_commit().is_some() || *offline {
@@ -171,8 +171,8 @@ impl Run<'_> {
             }
         }
         match self.ask().await {
-            Ok((hub, token, snapshot)) => self.bring_by_both_names(&hub, token, snapshot).await,
-            Err(error) => self.make_do(error).await,
+            Ok((hub, token, snapshot)) => self.fetch_under_both_names(&hub, token, snapshot).await,
+            Err(error) => self.fall_back_to_cache(error).await,
         }
     }
 
@@ -189,7 +189,7 @@ impl Run<'_> {
     }
 
     /// Whether the commit that the revision was the last time is complete.
-    async fn is_here(&self) -> Result<bool, FetchError> {
+    async fn is_cached(&self) -> Result<bool, FetchError> {
         Ok(self.complete_here(commit_of_ref(&self.dir, &self.request.revision)).await?.is_some())
     }
 
@@ -223,7 +223,6 @@ impl Run<'_> {
             files: true,
             confirm: false,
         };
-        let mut pause = limits.pause;
         let mut asked = 0;
         loop {
             asked += 1;
@@ -236,9 +235,9 @@ impl Run<'_> {
                 return Err(error);
             }
             let wait = match error.reason() {
-                Reason::HubUnreachable | Reason::InvalidResponse => Some(pause),
+                Reason::HubUnreachable | Reason::InvalidResponse => Some(backoff(limits.pause, asked)),
                 // What is complete in the cache need not wait for it.
-                Reason::RateLimited if self.is_here().await? => None,
+                Reason::RateLimited if self.is_cached().await? => None,
                 Reason::RateLimited => error
                     .retry_after()
                     .filter(|wait| self.rate_limit.take(*wait, limits.rate_limit, Instant::now())),
@@ -247,7 +246,6 @@ impl Run<'_> {
             let Some(wait) = wait else { return Err(error) };
             tracing::warn!(%error, pause_seconds = wait.as_secs_f32(), "asking the hub again");
             sleep(wait).await;
-            pause *= 2;
         }
     }
 
@@ -257,8 +255,8 @@ impl Run<'_> {
         FetchError::Hub { error, advice }
     }
 
-    /// Without the Hub, and also after a token was revoked, what was once downloaded stays usable.
-    async fn make_do(&self, error: FetchError) -> Result<Done, FetchError> {
+    /// What was once downloaded stays usable without the Hub, even after a token was revoked.
+    async fn fall_back_to_cache(&self, error: FetchError) -> Result<Done, FetchError> {
         let about_us = match &error {
             FetchError::Token(_) | FetchError::Hub { .. } => true,
             FetchError::Preflight { verdict, .. } => {
@@ -280,7 +278,7 @@ impl Run<'_> {
     }
 
     /// Where the Hub has another name for the repo than was asked for, readers may ask for both.
-    async fn bring_by_both_names(
+    async fn fetch_under_both_names(
         &self,
         hub: &Hub,
         token: Option<Token>,
@@ -288,7 +286,7 @@ impl Run<'_> {
     ) -> Result<Done, FetchError> {
         let FetchRequest { repo: asked, cache, .. } = self.request.clone();
         let own = Repo { kind: asked.kind, id: snapshot.repo.clone().unwrap_or_else(|| asked.id.clone()) };
-        // Who wants no links gets none here either.
+        // Without links in snapshots, there is none here either.
         let may_link = self.request.links != Some(Links::Files);
         let run = if may_link {
             let (asked, own) = (asked.clone(), own.clone());
@@ -296,7 +294,7 @@ impl Run<'_> {
         } else {
             self.clone()
         };
-        let record = run.bring(hub, token, snapshot).await?;
+        let record = run.download(hub, token, snapshot).await?;
         if own == asked {
             return Ok(record.into());
         }
@@ -318,7 +316,12 @@ impl Run<'_> {
     }
 
     /// Brings what is missing, and makes the whole visible.
-    async fn bring(&self, hub: &Hub, token: Option<Token>, snapshot: Snapshot) -> Result<Record, FetchError> {
+    async fn download(
+        &self,
+        hub: &Hub,
+        token: Option<Token>,
+        snapshot: Snapshot,
+    ) -> Result<Record, FetchError> {
         let Snapshot { commit, files, bytes, .. } = snapshot;
         // One listing for all that follows: it may be long.
         let files: Arc<[RepoFile]> = files.into();
@@ -344,9 +347,9 @@ impl Run<'_> {
             connections: Semaphore::new(self.request.limits.connections.max(1)),
         };
         match self.fill(&context, &files).await {
-            // Another program has tidied up between our look and the end. It will hardly do so twice.
+            // Another program has removed files since the plan. It will hardly do so twice.
             Err(FetchError::Cache(error @ CacheError::Vanished { .. })) => {
-                tracing::warn!(%error, "looking again at what is there");
+                tracing::warn!(%error, "checking again which files are there");
                 self.fill(&context, &files).await
             }
             other => other,
@@ -372,16 +375,17 @@ impl Run<'_> {
     /// Makes it complete, unless another run does that at this moment.
     async fn fill(&self, context: &Context<'_>, files: &Arc<[RepoFile]>) -> Result<Record, FetchError> {
         let links = self.prepare().await?;
-        let turn = Turn::wait(&self.dir, context.commit, &self.selection, self.request.limits.lock).await?;
-        if turn.waited
+        let single_flight =
+            SingleFlight::wait(&self.dir, context.commit, &self.selection, self.request.limits.lock).await?;
+        if single_flight.waited
             && let Some(record) = self.complete_here(Some(context.commit.clone())).await?
         {
             return Ok(record);
         }
-        turn.use_for(self.complete(context, files, links)).await
+        single_flight.run_with_heartbeat(self.complete(context, files, links)).await
     }
 
-    /// Looks at what is there, brings the rest and publishes it.
+    /// Plans, downloads what is missing and publishes it.
     async fn complete(
         &self,
         context: &Context<'_>,
@@ -459,7 +463,7 @@ impl Run<'_> {
         let guard = self.guard.clone();
         let published = spawn_blocking(move || {
             let _guard = guard;
-            settle(&dir)?;
+            sync_volume(&dir)?;
             let publication =
                 Publication { dir: &dir, commit: &commit, selection, files: &files, refs: &refs, links };
             publication.publish()

@@ -12,16 +12,16 @@ use tokio::{
 use super::{FetchError, context::CompletionGuard};
 use crate::cache::{CacheError, Part, Partial};
 
-/// So many pieces may wait for the disk. The network stops when it is slower, which bounds the memory.
+/// How many pieces may wait for the disk. The network stops when it is slower, which bounds the memory.
 const WAITING: usize = 4;
 
 enum Command {
-    Piece(Bytes),
+    BlobFile(Bytes),
     Next(Part),
     Restart,
 }
 
-/// A part of a content on its way to the disk.
+/// A part of a blob on its way to the disk.
 #[derive(Debug)]
 pub(super) struct Writer {
     commands: mpsc::Sender<Command>,
@@ -41,7 +41,7 @@ impl Writer {
             let _guard = guard;
             while let Some(command) = received.blocking_recv() {
                 match command {
-                    Command::Piece(piece) => partial.write(&mut part, &piece)?,
+                    Command::BlobFile(piece) => partial.write(&mut part, &piece)?,
                     Command::Next(next) => part = next,
                     Command::Restart => partial.restart(&mut part)?,
                 }
@@ -55,7 +55,7 @@ impl Writer {
     /// Hands over the next piece.
     pub(super) async fn write(&mut self, piece: Bytes) -> Result<(), FetchError> {
         self.at += piece.len() as u64;
-        self.send(Command::Piece(piece)).await
+        self.send(Command::BlobFile(piece)).await
     }
 
     /// Goes on with the part behind this one.
@@ -64,7 +64,7 @@ impl Writer {
         self.send(Command::Next(next)).await
     }
 
-    /// Forgets all pieces, where a content comes in one part.
+    /// Forgets all pieces, where a blob comes in one part.
     pub(super) async fn restart(&mut self) -> Result<(), FetchError> {
         self.at = 0;
         self.send(Command::Restart).await

@@ -49,7 +49,7 @@ impl RevisionInfo {
 
 /// Why an answer is not usable.
 #[derive(Debug)]
-pub(super) enum Unusable {
+pub(super) enum InvalidResponse {
     /// It is not what the protocol says.
     Wrong(String),
     /// It names something that may not be used.
@@ -58,13 +58,13 @@ pub(super) enum Unusable {
     Masked,
 }
 
-impl From<NameError> for Unusable {
+impl From<NameError> for InvalidResponse {
     fn from(error: NameError) -> Self {
         Self::Name(error)
     }
 }
 
-impl Unusable {
+impl InvalidResponse {
     /// As an error of a call to `host`.
     pub(super) fn at(self, host: String, token_sent: bool) -> HubError {
         match self {
@@ -76,20 +76,21 @@ impl Unusable {
 }
 
 /// The access check says `OK`, and its status alone counts; but a login page in its place has the same status.
-pub(super) fn access(body: &[u8]) -> Result<(), Unusable> {
-    if is_html(body) { Err(Unusable::Wrong(HTML.to_owned())) } else { Ok(()) }
+pub(super) fn access(body: &[u8]) -> Result<(), InvalidResponse> {
+    if is_html(body) { Err(InvalidResponse::Wrong(HTML.to_owned())) } else { Ok(()) }
 }
 
-pub(super) fn identity(body: &[u8]) -> Result<Identity, Unusable> {
+pub(super) fn identity(body: &[u8]) -> Result<Identity, InvalidResponse> {
     let value: Value = json(body)?;
     let name = value.get("name").and_then(Value::as_str);
-    let name = name.ok_or_else(|| Unusable::Wrong("whoami-v2 names no account".to_owned()))?.to_owned();
+    let name =
+        name.ok_or_else(|| InvalidResponse::Wrong("whoami-v2 names no account".to_owned()))?.to_owned();
     let can_read_gated =
         value.pointer("/auth/accessToken/fineGrained/canReadGatedRepos").and_then(Value::as_bool);
     Ok(Identity { name, can_read_gated })
 }
 
-pub(super) fn revision(body: &[u8]) -> Result<RevisionInfo, Unusable> {
+pub(super) fn revision(body: &[u8]) -> Result<RevisionInfo, InvalidResponse> {
     #[derive(Deserialize)]
     struct Wire {
         sha: String,
@@ -108,7 +109,7 @@ pub(super) fn revision(body: &[u8]) -> Result<RevisionInfo, Unusable> {
     let wire: Wire = json(body)?;
     Ok(RevisionInfo {
         repo: wire.id.as_str().and_then(|id| id.parse().ok()),
-        commit: wire.sha.parse().map_err(|error: NameError| Unusable::Wrong(error.to_string()))?,
+        commit: wire.sha.parse().map_err(|error: NameError| InvalidResponse::Wrong(error.to_string()))?,
         private: wire.private,
         // `false`, "auto" or "manual".
         gated: !matches!(wire.gated, Value::Null | Value::Bool(false)),
@@ -175,10 +176,10 @@ impl Entry {
     }
 
     /// The file, if it can be one on a volume.
-    pub(super) fn file(self) -> Result<RepoFile, Unusable> {
+    pub(super) fn file(self) -> Result<RepoFile, InvalidResponse> {
         let path: RepoPath = self.path.parse()?;
         let unusable = |hash: &str| {
-            Unusable::Wrong(format!("the hash of {path} is not one: {}", crate::text::printable(hash)))
+            InvalidResponse::Wrong(format!("the hash of {path} is not one: {}", crate::text::printable(hash)))
         };
         let git: Digest = self.oid.parse().map_err(|_| unusable(&self.oid))?;
         let Some(lfs) = self.lfs else {
@@ -227,8 +228,8 @@ impl PageSize {
 /// Hands over the files of one page of a listing, one by one as they are parsed; folders are left out.
 pub(super) fn tree_page(
     body: &[u8],
-    see: &mut (dyn FnMut(Entry) -> Result<(), Unusable> + Send),
-) -> Result<PageSize, Unusable> {
+    see: &mut (dyn FnMut(Entry) -> Result<(), InvalidResponse> + Send),
+) -> Result<PageSize, InvalidResponse> {
     let mut page = Page { see, size: PageSize::default(), refused: None };
     let mut parser = serde_json::Deserializer::from_slice(body);
     let parsed = parser.deserialize_seq(&mut page).and_then(|()| parser.end());
@@ -240,9 +241,9 @@ pub(super) fn tree_page(
 }
 
 struct Page<'a> {
-    see: &'a mut (dyn FnMut(Entry) -> Result<(), Unusable> + Send),
+    see: &'a mut (dyn FnMut(Entry) -> Result<(), InvalidResponse> + Send),
     size: PageSize,
-    refused: Option<Unusable>,
+    refused: Option<InvalidResponse>,
 }
 
 impl<'de> Visitor<'de> for &mut Page<'_> {
@@ -261,7 +262,7 @@ impl<'de> Visitor<'de> for &mut Page<'_> {
             if entry.kind != "file" {
                 continue;
             }
-            let seen = if entry.is_masked() { Err(Unusable::Masked) } else { (self.see)(entry) };
+            let seen = if entry.is_masked() { Err(InvalidResponse::Masked) } else { (self.see)(entry) };
             if let Err(refused) = seen {
                 self.refused = Some(refused);
                 return Err(serde::de::Error::custom("refused"));
@@ -272,12 +273,12 @@ impl<'de> Visitor<'de> for &mut Page<'_> {
 }
 
 /// Parses a JSON answer. An error never repeats what it says.
-pub(super) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Unusable> {
+pub(super) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, InvalidResponse> {
     serde_json::from_slice(body).map_err(|error| not_json(body, &error))
 }
 
-fn not_json(body: &[u8], error: &serde_json::Error) -> Unusable {
-    Unusable::Wrong(if is_html(body) {
+fn not_json(body: &[u8], error: &serde_json::Error) -> InvalidResponse {
+    InvalidResponse::Wrong(if is_html(body) {
         HTML.to_owned()
     } else {
         // Where and what kind, but never the content.
@@ -301,14 +302,14 @@ mod tests {
 
     const SHA1: &str = "0123456789abcdef0123456789abcdef01234567";
 
-    fn wrong(result: Result<impl std::fmt::Debug, Unusable>) -> String {
+    fn wrong(result: Result<impl std::fmt::Debug, InvalidResponse>) -> String {
         match result.unwrap_err() {
-            Unusable::Wrong(what) => what,
+            InvalidResponse::Wrong(what) => what,
             other => panic!("{other:?}"),
         }
     }
 
-    fn tree_page(body: &[u8]) -> Result<Vec<RepoFile>, Unusable> {
+    fn tree_page(body: &[u8]) -> Result<Vec<RepoFile>, InvalidResponse> {
         let mut files = Vec::new();
         super::tree_page(body, &mut |entry| {
             files.push(entry.file()?);
@@ -382,10 +383,10 @@ mod tests {
         };
         let stars = "*".repeat(64);
         let masked = entry("m.bin", &format!(r#","lfs":{{"oid":"{stars}","size":1}}"#));
-        assert!(matches!(tree_page(masked.as_bytes()), Err(Unusable::Masked)));
+        assert!(matches!(tree_page(masked.as_bytes()), Err(InvalidResponse::Masked)));
         let masked = entry("m.bin", &format!(r#","xetHash":"{stars}""#));
-        assert!(matches!(tree_page(masked.as_bytes()), Err(Unusable::Masked)));
-        assert!(matches!(tree_page(entry("../m", "").as_bytes()), Err(Unusable::Name(_))));
+        assert!(matches!(tree_page(masked.as_bytes()), Err(InvalidResponse::Masked)));
+        assert!(matches!(tree_page(entry("../m", "").as_bytes()), Err(InvalidResponse::Name(_))));
         let short = entry("m", r#","lfs":{"oid":"0123456789abcdef0123456789abcdef01234567","size":1}"#);
         assert!(wrong(tree_page(short.as_bytes())).contains("hash of m"));
     }

@@ -20,7 +20,7 @@ pub struct Body {
     carrier: Carrier,
 }
 
-/// What brings it.
+/// Its transport.
 #[derive(Debug)]
 enum Carrier {
     Http {
@@ -89,7 +89,7 @@ impl Body {
     }
 }
 
-/// The first byte of `bytes 5-9/10` (RFC 9110, 14.4), and the size of the whole where it is told.
+/// The first byte of `bytes 5-9/10` (RFC 9110, 14.4), and the size of the whole where it is known.
 fn content_range(value: &str) -> Option<(u64, Option<u64>)> {
     let (range, total) = value.trim().strip_prefix("bytes ")?.split_once('/')?;
     let (start, _end) = range.split_once('-')?;

@@ -8,7 +8,7 @@ use super::{
     Endpoint, Identity, Repo, Revision, RevisionInfo, Timeout, Token, answer,
     coding::{self, CodingError},
     error::{HubError, Trouble},
-    request::{Answer, Get, patiently},
+    request::{Answer, Get, with_retries},
     transport,
 };
 
@@ -163,7 +163,7 @@ impl Hub {
             host: answer.host.clone(),
             what: error.to_string(),
         };
-        patiently(|| async {
+        with_retries(|| async {
             let mut answer = get.send(&self.client).await?;
             let mut body = Vec::new();
             loop {

@@ -9,7 +9,7 @@ use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 
 /// No content for HTTP needs a larger window (RFC 9659), and all of it is allocated at once.
 const ZSTD_WINDOW: u64 = 8 << 20;
-/// So much of a body is handed to the decoder at a time.
+/// How many bytes of a body are decoded at a time.
 const BUFFER: usize = 16 * 1024;
 
 /// A body that cannot be had without its coding.

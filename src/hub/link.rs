@@ -1,16 +1,16 @@
 //! The `Link` header (RFC 8288), as far as it tells the next page of a listing. Pure.
 
-use super::answer::Unusable;
+use super::answer::InvalidResponse;
 
 /// The address of `rel="next"` in a `Link` header (RFC 8288). A header that speaks of a next page but does not give its
 /// address is an error: taken for the last page, it would make a part of a listing look like all of it.
-pub(super) fn next_link(header: &[u8]) -> Result<Option<&str>, Unusable> {
+pub(super) fn next_link(header: &[u8]) -> Result<Option<&str>, InvalidResponse> {
     let found = std::str::from_utf8(header).map_err(|_| Unreadable).and_then(read_next_link);
     let spoken_of = || header.to_ascii_lowercase().windows(4).any(|word| word == b"next");
     match found {
         Ok(found) => Ok(found),
         Err(Unreadable) if spoken_of() => {
-            Err(Unusable::Wrong("its link to the next page cannot be read".to_owned()))
+            Err(InvalidResponse::Wrong("its link to the next page cannot be read".to_owned()))
         }
         Err(Unreadable) => Ok(None),
     }
@@ -91,7 +91,7 @@ mod tests {
         ] {
             let refused = next_link(header);
             assert!(
-                matches!(&refused, Err(Unusable::Wrong(what)) if what.contains("next page")),
+                matches!(&refused, Err(InvalidResponse::Wrong(what)) if what.contains("next page")),
                 "{}",
                 header.escape_ascii()
             );

@@ -10,7 +10,7 @@ use reqwest::header::LINK;
 
 use super::{
     Commit, Endpoint, Hub, Repo, RepoFile, Revision, Token,
-    answer::{self, Entry, PageSize, Unusable},
+    answer::{self, Entry, InvalidResponse, PageSize},
     client::MAX_JSON,
     error::HubError,
     link::next_link,
@@ -83,29 +83,31 @@ impl Hub {
         named: Option<usize>,
         token: Option<&Token>,
         most: usize,
-        mut see: impl FnMut(Entry) -> Result<(), Unusable> + Send,
+        mut see: impl FnMut(Entry) -> Result<(), InvalidResponse> + Send,
     ) -> Result<(), HubError> {
         let mut address = self.endpoint().tree(repo, commit);
         let (mut files, mut bytes, mut listed) = (0, 0, PageSize::default());
         for _ in 0..MAX_PAGES {
             let (body, answer) = self.json_within(most, &address, token).await?;
-            let failed = |error: Unusable| error.at(answer.host.clone(), token.is_some());
+            let failed = |error: InvalidResponse| error.at(answer.host.clone(), token.is_some());
             let too_many =
-                |what: String| failed(Unusable::Wrong(format!("the listing has more than {what}")));
+                |what: String| failed(InvalidResponse::Wrong(format!("the listing has more than {what}")));
             bytes += body.len();
             if bytes > MAX_LISTING {
                 return Err(too_many(format!("{} MiB", MAX_LISTING >> 20)));
             }
             let next = next_page(self.endpoint(), &answer).map_err(failed)?;
             if next.as_ref() == Some(&address) {
-                return Err(failed(Unusable::Wrong(format!(
+                return Err(failed(InvalidResponse::Wrong(format!(
                     "the listing's next page is the same page again, {QUERY}"
                 ))));
             }
             let page = answer::tree_page(&body, &mut |entry| {
                 files += 1;
                 if files > MAX_FILES {
-                    return Err(Unusable::Wrong(format!("the listing has more than {MAX_FILES} files")));
+                    return Err(InvalidResponse::Wrong(format!(
+                        "the listing has more than {MAX_FILES} files"
+                    )));
                 }
                 see(entry)
             })
@@ -148,18 +150,18 @@ const QUERY: &str = "as behind a mirror that drops the query of an address; have
 /// page, and the first one alone looks like a whole listing. The Hub names all files of a commit in another answer too;
 /// where a mirror does not, a last page that is full by chance cannot be told from a first one. Mirrors drop the query too, which
 /// asks for the files in folders: git has no empty folders.
-fn check_end(listed: PageSize, last: PageSize, named: Option<usize>) -> Result<(), Unusable> {
+fn check_end(listed: PageSize, last: PageSize, named: Option<usize>) -> Result<(), InvalidResponse> {
     const CAUSE: &str =
         "as behind a mirror that drops the `Link` header to the next page; have it pass that header on";
     let PageSize { entries, files, in_folders } = listed;
     match named {
         _ if entries > files && in_folders == 0 => {
-            Err(Unusable::Wrong(format!("the listing has folders and none of their files, {QUERY}")))
+            Err(InvalidResponse::Wrong(format!("the listing has folders and none of their files, {QUERY}")))
         }
-        Some(named) if files < named => Err(Unusable::Wrong(format!(
+        Some(named) if files < named => Err(InvalidResponse::Wrong(format!(
             "the listing ends after {files} of the {named} files of the commit, {CAUSE}"
         ))),
-        named if last.entries == FULL && named != Some(files) => Err(Unusable::Wrong(format!(
+        named if last.entries == FULL && named != Some(files) => Err(InvalidResponse::Wrong(format!(
             "the listing ends with a full page of {FULL} entries, and nothing tells that these are the last, {CAUSE}, or the \
              `siblings` of the commit"
         ))),
@@ -169,7 +171,7 @@ fn check_end(listed: PageSize, last: PageSize, named: Option<usize>) -> Result<(
 
 /// The address of the next page. One at another place is asked for at the endpoint itself: the token goes there, and mirrors
 /// pass on the Hub's own address, or theirs as it is behind a proxy.
-fn next_page(endpoint: &Endpoint, answer: &Answer) -> Result<Option<String>, Unusable> {
+fn next_page(endpoint: &Endpoint, answer: &Answer) -> Result<Option<String>, InvalidResponse> {
     let here = answer.response.url();
     let links = answer.response.headers().get_all(LINK).iter();
     let next = links.map(|link| next_link(link.as_bytes())).find_map(Result::transpose);
@@ -177,7 +179,7 @@ fn next_page(endpoint: &Endpoint, answer: &Answer) -> Result<Option<String>, Unu
     match here.join(next) {
         Ok(url) if url.origin() == here.origin() => Ok(Some(url.into())),
         Ok(url) if url.has_host() => Ok(Some(endpoint.address_of(&url))),
-        _ => Err(Unusable::Wrong("its link to the next page is no address".to_owned())),
+        _ => Err(InvalidResponse::Wrong("its link to the next page is no address".to_owned())),
     }
 }
 
@@ -190,18 +192,19 @@ struct Paths {
     folders: HashSet<u64>,
 }
 
-/// So many folders are remembered. Who writes the files checks all of them again.
+/// How many folders are remembered. The writer of the files checks all of them again.
 const MAX_FOLDERS: usize = 400_000;
 
 impl Paths {
     /// Adds a file.
-    fn add(&mut self, path: &str) -> Result<(), Unusable> {
+    fn add(&mut self, path: &str) -> Result<(), InvalidResponse> {
         let file = self.key.hash_one(path);
         if !self.files.insert(file) {
-            return Err(Unusable::Wrong(format!("it lists {path} twice")));
+            return Err(InvalidResponse::Wrong(format!("it lists {path} twice")));
         }
-        let both =
-            |path: &str| Err(Unusable::Wrong(format!("it lists {path} both as a file and as a folder")));
+        let both = |path: &str| {
+            Err(InvalidResponse::Wrong(format!("it lists {path} both as a file and as a folder")))
+        };
         if self.folders.contains(&file) {
             return both(path);
         }
@@ -219,17 +222,17 @@ impl Paths {
 }
 
 /// A whole listing in order of path, if every path can exist beside the others.
-fn in_order(mut files: Vec<RepoFile>) -> Result<Vec<RepoFile>, Unusable> {
+fn in_order(mut files: Vec<RepoFile>) -> Result<Vec<RepoFile>, InvalidResponse> {
     files.sort_by(|a, b| a.path.cmp(&b.path));
     if let Some(pair) = files.windows(2).find(|pair| pair[0].path == pair[1].path) {
-        return Err(Unusable::Wrong(format!("it lists {} twice", pair[0].path)));
+        return Err(InvalidResponse::Wrong(format!("it lists {} twice", pair[0].path)));
     }
     let paths: BTreeSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
     for file in &files {
         let path = file.path.as_str();
         let folder = path.match_indices('/').map(|(at, _)| &path[..at]).find(|folder| paths.contains(folder));
         if let Some(folder) = folder {
-            return Err(Unusable::Wrong(format!("it lists {folder} both as a file and as a folder")));
+            return Err(InvalidResponse::Wrong(format!("it lists {folder} both as a file and as a folder")));
         }
     }
     Ok(files)
@@ -246,9 +249,9 @@ mod tests {
         RepoFile { path: path.parse().unwrap(), size: 1, digest, pointer: None, xet_hash: None }
     }
 
-    fn wrong(result: Result<impl std::fmt::Debug, Unusable>) -> String {
+    fn wrong(result: Result<impl std::fmt::Debug, InvalidResponse>) -> String {
         match result.unwrap_err() {
-            Unusable::Wrong(what) => what,
+            InvalidResponse::Wrong(what) => what,
             other => panic!("{other:?}"),
         }
     }

@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 use super::{
     Body, Commit, Hub, Repo, RepoPath, Token,
     error::HubError,
-    request::{Answer, Get, patiently},
+    request::{Answer, Get, with_retries},
 };
 
 /// The Hub gives larger files only over Xet (`MAX_HTTP_DOWNLOAD_SIZE` of `huggingface_hub`).
@@ -130,7 +130,7 @@ impl RemoteFile {
             Ok(body) => Ok((!xet.given_up.load(Relaxed)).then(|| body.into())),
             Err(error) if self.size > MAX_HTTP => Err(error),
             Err(error) => {
-                tracing::info!(%error, "xet does not give it: going on over plain HTTP");
+                tracing::info!(%error, "cannot read from xet: continuing over plain HTTP");
                 xet.given_up.store(true, Relaxed);
                 Ok(None)
             }
@@ -139,7 +139,7 @@ impl RemoteFile {
 
     /// The Hub is asked again the next time, and over plain HTTP if it was Xet that failed: after a failure another
     /// place of its storage may do better, and a token that was withdrawn meanwhile is noticed.
-    pub async fn forget(&self) {
+    pub async fn invalidate(&self) {
         *self.place.lock().await = None;
         #[cfg(feature = "xet")]
         if let Some(xet) = self.xet.as_ref().filter(|_| self.size <= MAX_HTTP) {
@@ -151,7 +151,7 @@ impl RemoteFile {
     async fn get(&self, get: Get<'_>, part: &Range<u64>) -> Result<(Body, Place), HubError> {
         let all = *part == (0..self.size);
         let asked = Get { part: (!all).then_some((part.start, part.end)), ..get };
-        let answered = match patiently(|| asked.send(self.hub.client())).await {
+        let answered = match with_retries(|| asked.send(self.hub.client())).await {
             Ok(answer) => self.read(answer, part.start)?,
             Err(error) if !all && error.may_mean_the_part() && !self.gives_parts.load(Relaxed) => None,
             Err(error) => return Err(error),
@@ -160,7 +160,7 @@ impl RemoteFile {
             return Ok(found);
         }
         let whole = Get { part: None, ..get };
-        let answer = patiently(|| whole.send(self.hub.client())).await?;
+        let answer = with_retries(|| whole.send(self.hub.client())).await?;
         let host = answer.host.clone();
         let found = self.read(answer, 0)?;
         found.ok_or_else(|| HubError::BadAnswer { host, what: "it gives no content".to_owned() })

@@ -20,7 +20,7 @@ use super::{
 
 /// Enough for a renamed repo, a resolve cache and the storage behind them.
 const MAX_REDIRECTS: usize = 8;
-/// So much of an error's body is read to find the Hub's words.
+/// How many bytes of an error's body are read to find the Hub's message.
 const MAX_ERROR_BODY: usize = 16 * 1024;
 
 /// A GET.
@@ -185,7 +185,7 @@ async fn refusal(mut response: Response, token: Option<&Token>) -> Refusal {
 
 /// Tries up to three times within about two seconds, if the failure is of the kind that is often gone a moment later.
 /// Longer waiting is the caller's.
-pub(super) async fn patiently<T, F>(mut attempt: impl FnMut() -> F) -> Result<T, HubError>
+pub(super) async fn with_retries<T, F>(mut attempt: impl FnMut() -> F) -> Result<T, HubError>
 where
     F: Future<Output = Result<T, HubError>>,
 {

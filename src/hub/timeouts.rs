@@ -24,7 +24,7 @@ pub struct Timeouts {
 }
 
 impl Timeout {
-    /// So long.
+    /// The duration.
     #[must_use]
     pub const fn duration(self) -> Duration {
         Duration::from_secs(self.0)

@@ -106,7 +106,7 @@ async fn what_nothing_needs_goes_and_the_rest_loads() {
     for end in ["incomplete", "part", "sync.part"] {
         expected.push(("unfinished".to_owned(), at(format!("blobs/{}.{end}", "cd".repeat(32))), 3));
     }
-    expected.push(("content".to_owned(), at(format!("blobs/{}", "cd".repeat(32))), 5));
+    expected.push(("blob".to_owned(), at(format!("blobs/{}", "cd".repeat(32))), 5));
 
     let before = listing(&stage.cache());
     let found = |arguments: &[&str]| {
@@ -155,9 +155,9 @@ async fn people_read_what_goes_and_how_much() {
     let (stage, [_, second, _]) = stage().await;
     let output = stage.modelcache(&["prune", "--unreferenced", "--dry-run"]).output().unwrap();
     assert_eq!(lines(&output)[0], format!("models--acme--tiny/snapshots/{second}   0 B   no ref names it"));
-    assert_eq!(told(&output), "Would remove 1 snapshot, 1 content: 3 MiB.");
+    assert_eq!(told(&output), "Would remove 1 snapshot, 1 blob: 3 MiB.");
     let output = stage.modelcache(&["prune", "--unreferenced"]).output().unwrap();
-    assert_eq!(told(&output), "Removed 1 snapshot, 1 content: 3 MiB.");
+    assert_eq!(told(&output), "Removed 1 snapshot, 1 blob: 3 MiB.");
     let output = stage.modelcache(&["prune"]).output().unwrap();
     assert!(lines(&output).is_empty() && told(&output) == "Nothing to remove.", "{output:?}");
 }
@@ -213,7 +213,7 @@ async fn no_link_is_followed() {
     let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
     gone.retain(|(_, path, _)| [first.clone(), name(&weights)].contains(&name(Path::new(path))));
     let kinds: Vec<_> = gone.into_iter().map(|(kind, _, bytes)| (kind, bytes)).collect();
-    assert_eq!(kinds, [("snapshot".to_owned(), 0), ("content".to_owned(), 0)]);
+    assert_eq!(kinds, [("snapshot".to_owned(), 0), ("blob".to_owned(), 0)]);
     assert!(fs::symlink_metadata(&weights).is_err());
     assert!(cache.join("blobs/ab/abcd").exists() && elsewhere.join("folder/file").exists());
 
@@ -271,7 +271,7 @@ async fn a_ref_that_says_nothing_protects_its_repo_and_stops_no_other() {
     let run = |command: &str, more: &[&str]| stage.modelcache(&[&[command], more].concat()).output().unwrap();
     let before = listing(&dir.join("snapshots"));
     let everything = ["--all", "--min-age", "0s", "--dry-run"];
-    assert_eq!(told(&run("prune", &everything)), "Would remove 3 snapshots, 3 contents: 6 MiB.");
+    assert_eq!(told(&run("prune", &everything)), "Would remove 3 snapshots, 3 blobs: 6 MiB.");
     let pulled = dir.join("refs/pulled");
     for (what, said) in [
         ("an empty one", "names no commit, so every snapshot of its repo counts as needed"),
@@ -291,9 +291,7 @@ async fn a_ref_that_says_nothing_protects_its_repo_and_stops_no_other() {
             assert!(String::from_utf8_lossy(&output.stdout).contains("plain"), "{what}: {output:?}");
         }
         let output = run("prune", &everything);
-        assert!(
-            String::from_utf8_lossy(&output.stderr).starts_with("Would remove 1 snapshot, 1 content: 1 B.")
-        );
+        assert!(String::from_utf8_lossy(&output.stderr).starts_with("Would remove 1 snapshot, 1 blob: 1 B."));
         fs::remove_file(&pulled).unwrap();
     }
     fs::write(&pulled, "").unwrap();

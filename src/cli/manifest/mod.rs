@@ -24,7 +24,7 @@ use crate::{
 
 /// The longest file that is read, in bytes. How deep it may be and of how many values the parser bounds, at 64 and 250,000.
 const LONGEST: u64 = 16 << 20;
-/// The most violations of a file that are told.
+/// How many violations of a file are reported.
 const VIOLATIONS: usize = 100;
 
 /// What files hold, as far as it matters here.
@@ -61,7 +61,7 @@ impl ManifestError {
         }
     }
 
-    /// Says what is wrong, and gives the exit code.
+    /// Prints what is wrong and returns the exit code.
     pub(super) fn refuse(&self) -> u8 {
         for (number, line) in self.lines().iter().enumerate() {
             eprint_line(&format!("{}{line}", if number == 0 { "error: " } else { "" }));

@@ -4,6 +4,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
 use serde_json::Value;
+use strsim::levenshtein;
 
 use super::node::{Node, Shape};
 use crate::text::printable;
@@ -130,25 +131,10 @@ fn outside(count: usize, min: Option<i64>, max: Option<i64>, one: &str, many: &s
 /// `; did you mean …?` where a field has nearly the same name.
 fn near(name: &str, schema: &JSONSchemaProps) -> String {
     let fields = schema.properties.iter().flat_map(|all| all.keys());
-    let near = fields.map(|field| (distance(name, field), field)).min();
+    let name = name.to_lowercase();
+    let near = fields.map(|field| (levenshtein(&name, &field.to_lowercase()), field)).min();
     near.filter(|(distance, _)| *distance <= 2)
         .map_or_else(String::new, |(_, field)| format!("; did you mean {field}?"))
-}
-
-/// How many letters have to be changed, put in or left out. Upper and lower case are the same.
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b) = (a.to_lowercase(), b.to_lowercase());
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.chars().enumerate() {
-            let changed = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row.last().copied().unwrap_or_default()
 }
 
 #[cfg(test)]

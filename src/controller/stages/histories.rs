@@ -110,7 +110,9 @@ impl World {
             3 | 4 => self.now += chance.i64(1..4000),
             5 | 6 => self.last(|last| running(last.job)),
             7 | 8 => self.ends("Verified"),
-            9 => self.ends(*chance.choice(&["HashMismatch", "VolumeFull", "TokenInvalid", "Stopped"]).unwrap()),
+            9 => {
+                self.ends(*chance.choice(&["HashMismatch", "VolumeFull", "TokenInvalid", "Stopped"]).unwrap())
+            }
             10 => {
                 let revision = if chance.bool() { "main" } else { "v2" };
                 self.change_spec(|spec| spec.source.revision = revision.to_owned());
@@ -177,7 +179,11 @@ impl World {
         let (ready, available) = (self.holds(Topic::Ready), self.holds(Topic::Available));
         assert!(available || !ready, "Ready is Available: {history:?}");
         let is = |topic| condition::find(self.observation.cache.conditions(), topic).is_some();
-        assert_eq!(u8::from(is(Topic::Stalled)) + u8::from(is(Topic::Reconciling)), u8::from(!ready), "{history:?}");
+        assert_eq!(
+            u8::from(is(Topic::Stalled)) + u8::from(is(Topic::Reconciling)),
+            u8::from(!ready),
+            "{history:?}"
+        );
         let cached = self.status().cached;
         assert_eq!(available, cached.is_some(), "{history:?}");
         assert!(cached.is_none_or(|cached| Some(cached.claim_uid) == self.claim_uid()), "{history:?}");
@@ -193,8 +199,7 @@ fn whatever_happens_one_job_is_at_work_and_what_is_there_stays() {
         for _ in 0..EVENTS {
             let before = (world.holds(Topic::Ready), world.status(), world.claim_uid());
             world.event(&mut chance);
-            let spec_is_known =
-                before.1.observed_generation == world.observation.cache.metadata.generation;
+            let spec_is_known = before.1.observed_generation == world.observation.cache.metadata.generation;
             if chance.u8(..10) == 0 {
                 let plan = world.plan();
                 let actions = plan.actions.len();

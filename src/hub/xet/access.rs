@@ -15,7 +15,7 @@ use xet::{XetError, xet_session::XetDownloadStreamGroup};
 use super::{
     super::{
         Commit, Endpoint, Hub, HubError, Repo, Token,
-        answer::{self, Unusable},
+        answer::{self, InvalidResponse},
         host::host_of,
     },
     runtime::XetRuntime,
@@ -41,7 +41,7 @@ pub(super) struct XetAccess {
 
 impl XetAccess {
     /// Reads the Hub's answer.
-    fn parse(body: &[u8]) -> Result<Self, Unusable> {
+    fn parse(body: &[u8]) -> Result<Self, InvalidResponse> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Wire {
@@ -50,7 +50,7 @@ impl XetAccess {
             cas_url: String,
         }
         let wire: Wire = answer::json(body)?;
-        let wrong = |what: &str| Unusable::Wrong(what.to_owned());
+        let wrong = |what: &str| InvalidResponse::Wrong(what.to_owned());
         // It is a secret, and becomes a header: it is not repeated.
         if wire.access_token.is_empty() || !wire.access_token.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(wrong("its token for Xet is not one"));
@@ -91,9 +91,9 @@ impl Hub {
 }
 
 /// What the Hub says over TLS does not go on without it.
-fn as_safe_as(hub: &Endpoint, access: XetAccess) -> Result<XetAccess, Unusable> {
+fn as_safe_as(hub: &Endpoint, access: XetAccess) -> Result<XetAccess, InvalidResponse> {
     if hub.as_str().starts_with("https:") && access.store.scheme() != "https" {
-        return Err(Unusable::Wrong("its Xet store has no TLS".to_owned()));
+        return Err(InvalidResponse::Wrong("its Xet store has no TLS".to_owned()));
     }
     Ok(access)
 }
@@ -177,7 +177,7 @@ mod tests {
             assert!(!what.contains("secret"), "{what}");
         }
         assert!(
-            matches!(XetAccess::parse(b"{}"), Err(Unusable::Wrong(what)) if what.starts_with("it is not the JSON"))
+            matches!(XetAccess::parse(b"{}"), Err(InvalidResponse::Wrong(what)) if what.starts_with("it is not the JSON"))
         );
     }
 }

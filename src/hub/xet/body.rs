@@ -23,7 +23,7 @@ use crate::hub::{HubError, Token};
 
 /// The official client gives up to a whole window at once; that is more than a writer wants.
 const PIECE: usize = 1 << 20;
-/// So often a window that ends early without a word is asked for again at one place.
+/// How often a window that ends early without an error is requested again at one offset.
 const EARLY_ENDS: u32 = 2;
 
 /// Content of a file, from one byte to another. Dropping it ends the work behind it.
@@ -84,7 +84,7 @@ struct Window {
     slot: OwnedSemaphorePermit,
 }
 
-/// What the reader goes on with.
+/// How the reader continues.
 enum Next {
     /// The window has been asked for.
     Asked(Window),
@@ -100,13 +100,13 @@ struct Reader {
     to: mpsc::Sender<Result<Bytes, HubError>>,
 }
 
-/// Nobody wants the bytes any more.
+/// The receiver was dropped.
 struct Unwanted;
 
 /// Why a window gave less than it should.
 enum Broken {
     Failed(HubError),
-    /// It ended as if all were well, or for no reason that can be told: the error came too late to be seen.
+    /// It ended as if all were well, or for an unknown reason: the error came too late to be seen.
     Early,
 }
 
@@ -148,7 +148,7 @@ impl Reader {
                         return Ok(Err(error));
                     }
                 }
-                // Asked for once more, it most likely tells why.
+                // A second request most likely returns the cause.
                 Err(Broken::Early) if early != (at, EARLY_ENDS) => {
                     early = if early.0 == at { (at, early.1 + 1) } else { (at, 1) };
                     ahead = None;

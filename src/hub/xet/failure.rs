@@ -1,5 +1,5 @@
 //! From an error of the official client to one of ours. Its texts may hold addresses of the store, signed ones among
-//! them: they are looked at, and never repeated.
+//! them: they are classified, and never repeated.
 
 use xet::XetError;
 

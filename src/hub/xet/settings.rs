@@ -10,7 +10,7 @@ use super::super::Patience;
 /// A file is asked for in windows of this size. The official client has whole parts of a file in memory, which without
 /// windows are as large as the store's objects (64 MiB), each with a buffer that grows by doubling.
 pub(super) const WINDOW: u64 = 16 << 20;
-/// So many windows of all files together are in memory at once.
+/// How many windows of all files together are in memory at once.
 pub(super) const WINDOWS: usize = 3;
 
 /// Waiting longer for the store is the caller's, who can take plain HTTP instead.

@@ -1,4 +1,4 @@
-//! What lies in the folder of a repo, whoever put it there: the one look that listing and pruning share. Reads no content.
+//! What lies in the folder of a repo, whoever put it there: the scan that listing and pruning share. Reads no blob.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -13,12 +13,12 @@ use jiff::Timestamp;
 use super::{
     error::CacheError,
     layout::{CacheDir, RepoDir},
-    leftovers::is_incomplete,
     record::Record,
     redirect,
     refs::REF,
     resolve,
     root::Foreign,
+    stale::is_incomplete,
     walk::{Identity, distinct, identity, list, name, own_bytes, unreadable, walk},
 };
 use crate::{
@@ -31,7 +31,7 @@ const DESKTOP: [&str; 3] = [".DS_Store", "Thumbs.db", "desktop.ini"];
 
 /// What lies in the folder of a repo.
 #[derive(Debug)]
-pub(super) struct Survey {
+pub(super) struct RepoScan {
     /// The folders of commits.
     pub(super) snapshots: BTreeMap<Commit, Vec<Entry>>,
     /// The refs.
@@ -40,10 +40,10 @@ pub(super) struct Survey {
     pub(super) records: BTreeMap<Commit, Recorded>,
     /// The listings, one name of each.
     pub(super) trees: HashSet<PathBuf>,
-    /// The contents that are whole by their names.
-    pub(super) contents: Vec<Piece>,
-    /// The contents on their way, or left behind.
-    pub(super) unfinished: Vec<Piece>,
+    /// The blobs that are whole by their names.
+    pub(super) contents: Vec<BlobFile>,
+    /// The blobs on their way, or left behind.
+    pub(super) unfinished: Vec<BlobFile>,
     /// When the last of all this was written.
     pub(super) touched: SystemTime,
 }
@@ -58,11 +58,11 @@ pub(super) struct Refs {
 }
 
 impl Refs {
-    /// So many are told; more of them say no more.
-    const TOLD: usize = 100;
+    /// How many are reported.
+    const REPORTED: usize = 100;
 
-    fn tell(&mut self, error: CacheError) {
-        if self.unclear.len() < Self::TOLD {
+    fn report(&mut self, error: CacheError) {
+        if self.unclear.len() < Self::REPORTED {
             self.unclear.push(error);
         }
     }
@@ -97,7 +97,7 @@ pub(super) struct Recorded {
     pub(super) incomplete: bool,
 }
 
-/// What of a file's metadata is of use here: there may be very many.
+/// The metadata of a file that a scan needs: there may be very many.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stat {
     /// Which file it is.
@@ -116,7 +116,7 @@ impl From<&Metadata> for Stat {
 
 /// A file beside others that belong to no snapshot by their place.
 #[derive(Debug)]
-pub(super) struct Piece {
+pub(super) struct BlobFile {
     pub(super) path: PathBuf,
     /// The bytes that go with it: none for a link.
     pub(super) bytes: u64,
@@ -155,7 +155,7 @@ fn places(cache: &CacheDir) -> Result<Vec<RepoDir>, CacheError> {
     let mut repos = Vec::new();
     for entry in entries {
         let entry = entry.map_err(|error| unreadable(root, error))?;
-        // A file of such a name is no repo. A link may stand for one, which is told where it is looked at.
+        // A file of such a name is no repo. A link may stand for one, which is reported where it is read.
         if entry.kind.is_dir() || entry.kind.is_symlink() {
             repos.extend(name(&entry.path).and_then(|name| cache.parse(name)));
         }
@@ -164,10 +164,10 @@ fn places(cache: &CacheDir) -> Result<Vec<RepoDir>, CacheError> {
     Ok(repos)
 }
 
-impl Survey {
+impl RepoScan {
     /// Looks at everything. Fails where something cannot be read, since that could hide anything.
     pub(super) fn of(dir: &RepoDir) -> Result<Self, CacheError> {
-        let mut survey = Self {
+        let mut scan = Self {
             snapshots: BTreeMap::new(),
             refs: Refs::default(),
             records: BTreeMap::new(),
@@ -176,28 +176,28 @@ impl Survey {
             unfinished: Vec::new(),
             touched: SystemTime::UNIX_EPOCH,
         };
-        survey.see_snapshots(dir)?;
-        survey.refs = refs(dir)?;
-        survey.see_blobs(dir)?;
-        let own = list(dir.root(), &dir.own())?;
+        scan.add_snapshots(dir)?;
+        scan.refs = refs(dir)?;
+        scan.add_blobs(dir)?;
+        let own = list(dir.root(), &dir.private_dir())?;
         for place in &own {
-            survey.touch(dir, &place.path);
+            scan.touch(dir, &place.path);
         }
         for path in distinct(dir, own.into_iter().map(|place| place.path)) {
             if let Ok(Some(record)) = Record::open(dir, &path) {
-                survey.see_record(dir, &record);
+                scan.add_record(dir, &record);
             }
         }
         let trees = list(dir.root(), &dir.trees())?;
         for place in &trees {
-            survey.touch(dir, &place.path);
+            scan.touch(dir, &place.path);
         }
-        survey.trees = distinct(dir, trees.into_iter().map(|place| place.path)).collect();
-        walk(dir.root(), &dir.refs(), &mut |path, _| survey.touch(dir, path))?;
-        Ok(survey)
+        scan.trees = distinct(dir, trees.into_iter().map(|place| place.path)).collect();
+        walk(dir.root(), &dir.refs(), &mut |path, _| scan.touch(dir, path))?;
+        Ok(scan)
     }
 
-    fn see_snapshots(&mut self, dir: &RepoDir) -> Result<(), CacheError> {
+    fn add_snapshots(&mut self, dir: &RepoDir) -> Result<(), CacheError> {
         for place in list(dir.root(), &dir.snapshots())? {
             let commit = name(&place.path).and_then(|name| name.parse::<Commit>().ok());
             let Some(commit) = commit.filter(|_| place.kind.is_dir() || place.kind.is_symlink()) else {
@@ -215,7 +215,7 @@ impl Survey {
         Ok(())
     }
 
-    fn see_record(&mut self, dir: &RepoDir, record: &Record) {
+    fn add_record(&mut self, dir: &RepoDir, record: &Record) {
         let Some(entries) = self.snapshots.get_mut(&record.commit) else { return };
         let recorded = self.records.entry(record.commit.clone()).or_default();
         let complete = record.is_complete(dir);
@@ -233,10 +233,10 @@ impl Survey {
         }
     }
 
-    fn see_blobs(&mut self, dir: &RepoDir) -> Result<(), CacheError> {
+    fn add_blobs(&mut self, dir: &RepoDir) -> Result<(), CacheError> {
         for place in list(dir.root(), &dir.blobs())? {
             self.touch(dir, &place.path);
-            let piece = Piece { bytes: own_bytes(dir, &place.path), path: place.path };
+            let piece = BlobFile { bytes: own_bytes(dir, &place.path), path: place.path };
             if is_incomplete(&piece.path) {
                 self.unfinished.push(piece);
             } else if name(&piece.path).is_some_and(|name| name.parse::<Digest>().is_ok()) {
@@ -290,7 +290,7 @@ pub(super) fn refs(dir: &RepoDir) -> Result<Refs, CacheError> {
             // Longer than any ref.
             Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Vec::new(),
             Err(error) => {
-                refs.tell(unreadable(&path, error));
+                refs.report(unreadable(&path, error));
                 continue;
             }
         };
@@ -299,7 +299,7 @@ pub(super) fn refs(dir: &RepoDir) -> Result<Refs, CacheError> {
                 let names: &mut Vec<_> = refs.named.entry(commit).or_default();
                 names.push(of_path(path.strip_prefix(&root).unwrap_or(&path)));
             }
-            Err(_) => refs.tell(CacheError::UnclearRef { path }),
+            Err(_) => refs.report(CacheError::UnclearRef { path }),
         }
     }
     Ok(refs)

@@ -10,22 +10,22 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{disk, layout::RepoDir, lock::Courtesy, parts::Parts, root::Foreign};
+use super::{disk, layout::RepoDir, lock::AdvisoryLock, parts::Parts, root::Foreign};
 use crate::hub::Digest;
 
-/// What can be gone on with is kept so long: a person may need a night to see why a download ended.
+/// How long a resumable download is kept: a person may need a night to see why it ended.
 const RESUMABLE: Duration = Duration::from_secs(24 * 3600);
 
-/// A content that was not brought to its end, ours or another client's.
+/// A blob whose download did not end, ours or another client's.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Leftover {
+pub(super) struct IncompleteBlob {
     pub(super) digest: Digest,
     pub(super) path: PathBuf,
-    /// What tells the writers of one content apart. Older clients have one name for all, and go on with what lies there.
+    /// What distinguishes the writers of one blob. Older clients have one name for all, and resume what lies there.
     unique: Option<String>,
 }
 
-impl Leftover {
+impl IncompleteBlob {
     fn parse(path: PathBuf) -> Option<Self> {
         let (digest, end) = path.file_name()?.to_str()?.split_once('.')?;
         let digest = digest.parse().ok()?;
@@ -43,7 +43,7 @@ impl Leftover {
 
     /// Where it is kept how much of it is there, if it is ours.
     pub(super) fn sidecar(&self, dir: &RepoDir) -> Option<PathBuf> {
-        Some(dir.own().join(format!("{}.{}.parts", self.digest, self.unique.as_ref()?)))
+        Some(dir.private_dir().join(format!("{}.{}.parts", self.digest, self.unique.as_ref()?)))
     }
 
     /// The space that it takes: files with gaps are longer than that.
@@ -52,57 +52,56 @@ impl Leftover {
         stat.map_or(0, |stat| stat.blocks().saturating_mul(512))
     }
 
-    /// Whether a later run of ours can go on with it: what it says of itself can be read.
+    /// Whether a later run of ours can resume it: its sidecar can be read.
     fn is_resumable(&self, dir: &RepoDir) -> bool {
         self.sidecar(dir).is_some_and(|sidecar| Parts::read_any(dir.root(), &sidecar).is_some())
     }
 }
 
-/// Whether it is a content that was not brought to its end.
+/// Whether it is a blob whose download did not end.
 pub(super) fn is_incomplete(path: &Path) -> bool {
-    Leftover::parse(path.to_owned()).is_some()
+    IncompleteBlob::parse(path.to_owned()).is_some()
 }
 
-/// All of a repo.
-pub(super) fn leftovers(dir: &RepoDir) -> impl Iterator<Item = Leftover> + use<> {
-    entries(dir, &dir.blobs()).filter_map(Leftover::parse)
+/// All incomplete blobs of a repo.
+pub(super) fn incomplete_blobs(dir: &RepoDir) -> impl Iterator<Item = IncompleteBlob> + use<> {
+    entries(dir, &dir.blobs()).filter_map(IncompleteBlob::parse)
 }
 
-/// How much of a content writers have on its way, all together: while it grows, one of them is alive.
+/// The bytes of a blob that all its writers have downloaded so far: while they grow, one of them is alive.
 #[must_use]
-pub fn on_its_way(dir: &RepoDir, digest: &Digest) -> u64 {
-    leftovers(dir)
+pub fn bytes_in_flight(dir: &RepoDir, digest: &Digest) -> u64 {
+    incomplete_blobs(dir)
         .filter(|left| left.digest == *digest)
         .fold(0, |sum, left| sum.saturating_add(left.space(dir)))
 }
 
-/// How much of each content is there to go on with: room that a download need not find again.
+/// The bytes of each blob that can be resumed: space that a download need not find again.
 #[must_use]
 pub fn resumable(dir: &RepoDir) -> HashMap<Digest, u64> {
     let mut found = HashMap::new();
-    for left in leftovers(dir).filter(|left| left.is_resumable(dir)) {
+    for left in incomplete_blobs(dir).filter(|left| left.is_resumable(dir)) {
         let most = found.entry(left.digest.clone()).or_default();
         *most = left.space(dir).max(*most);
     }
     found
 }
 
-/// How much of the volume is taken by contents whose writers are dead, however short their death is ago.
+/// The bytes that incomplete blobs of dead writers take, however recently they crashed.
 #[must_use]
 pub fn abandoned(dir: &RepoDir) -> u64 {
-    leftovers(dir)
+    incomplete_blobs(dir)
         .filter(|left| !left.is_resumable(dir) && !is_alive(dir, &left.path))
         .fold(0, |sum, left| sum.saturating_add(left.space(dir)))
 }
 
-/// Removes what writers left behind that were killed: unlocked, and not written to for `age`. What can be gone on with
-/// stays for a day, or forever if it is `wanted` now. What only another client can go on with stays for a day, unless its room
-/// is needed.
+/// Removes what crashed writers left behind: unlocked, and not written to for `age`. What can be resumed stays for a day,
+/// or forever if it is `wanted` now. What only another client can resume stays for a day, unless its space is needed.
 ///
 /// Where there are no locks, age alone decides, and a living writer can be hit after a silence of `age`: its run ends
 /// with an error and has to be tried again. Nothing wrong becomes visible by it.
 pub fn sweep(dir: &RepoDir, age: Duration, wanted: Option<&dyn Fn(&Digest) -> bool>) {
-    for left in leftovers(dir) {
+    for left in incomplete_blobs(dir) {
         let age = match (left.is_resumable(dir), wanted) {
             (true, Some(wanted)) if wanted(&left.digest) => continue,
             (true, None) => RESUMABLE,
@@ -113,7 +112,7 @@ pub fn sweep(dir: &RepoDir, age: Duration, wanted: Option<&dyn Fn(&Digest) -> bo
             report(&left.path, dir.root().unlink(&left.path));
         }
     }
-    for path in entries(dir, &dir.blobs()).chain(entries(dir, &dir.own())) {
+    for path in entries(dir, &dir.blobs()).chain(entries(dir, &dir.private_dir())) {
         let leftover = match path.extension().and_then(OsStr::to_str) {
             Some("tmp" | "snapshot") => true,
             Some("parts") => !has_content(dir, &path),
@@ -135,13 +134,14 @@ pub(super) fn is_quiet(dir: &RepoDir, path: &Path, age: Duration) -> bool {
     modified.is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|since| since >= age))
 }
 
-/// Whether its writer may live. What we may not even open is another user's, and nobody can tell.
+/// Whether its writer may be alive. That is unknown for the file of another user that we may not open.
 pub(super) fn is_alive(dir: &RepoDir, path: &Path) -> bool {
     // Other clients lock the content and not the file.
     let digest =
         path.file_name().and_then(OsStr::to_str).and_then(|name| name.split('.').next()?.parse().ok());
     if digest.is_some_and(|digest| {
-        matches!(Courtesy::try_take(dir, &digest), Courtesy::Busy) || is_locked(dir, &dir.old_lock(&digest))
+        matches!(AdvisoryLock::try_blob(dir, &digest), AdvisoryLock::Contended)
+            || is_locked(dir, &dir.old_lock(&digest))
     }) {
         return true;
     }
@@ -195,11 +195,11 @@ mod tests {
         let (_root, dir) = repo_dir();
         let (hello, other) = (file("a.txt", &[1; 5000]), file("b.txt", &[2; 5000]));
         let writers = [&hello, &hello, &other].map(|file| Partial::create(&dir, file, false).unwrap());
-        assert_eq!(on_its_way(&dir, &hello.digest), 0);
+        assert_eq!(bytes_in_flight(&dir, &hello.digest), 0);
         for writer in &writers {
             writer.write(&mut writer.claim().unwrap(), &[1; 4096]).unwrap();
         }
-        assert_eq!(on_its_way(&dir, &hello.digest), 8192);
+        assert_eq!(bytes_in_flight(&dir, &hello.digest), 8192);
         assert_eq!(resumable(&dir)[&hello.digest], 4096);
     }
 
@@ -209,8 +209,8 @@ mod tests {
         let hello = file("a.txt", b"hello");
         let living = Partial::create(&dir, &hello, false).unwrap();
         let dead = dir.incomplete(&hello.digest, 1);
-        let folder = disk::unique(&dir.own(), "snapshot");
-        let (kept, orphan) = (dir.own().join("0-0.json"), dir.parts(&hello.digest, 2));
+        let folder = disk::unique(&dir.private_dir(), "snapshot");
+        let (kept, orphan) = (dir.private_dir().join("0-0.json"), dir.parts(&hello.digest, 2));
         fs::create_dir(&folder).unwrap();
         fs::write(&kept, "{}").unwrap();
         fs::write(&orphan, "").unwrap();
@@ -233,9 +233,12 @@ mod tests {
         drop(writer);
         sweep(&dir, Duration::ZERO, None);
         sweep(&dir, Duration::ZERO, Some(&|digest| *digest == hello.digest));
-        assert_eq!((leftovers(&dir).count(), abandoned(&dir)), (1, 0));
+        assert_eq!((incomplete_blobs(&dir).count(), abandoned(&dir)), (1, 0));
         sweep(&dir, Duration::ZERO, Some(&|_| false));
-        assert_eq!((leftovers(&dir).count(), disk::entries(dir.root(), &dir.own()).count()), (0, 0));
+        assert_eq!(
+            (incomplete_blobs(&dir).count(), disk::entries(dir.root(), &dir.private_dir()).count()),
+            (0, 0)
+        );
     }
 
     #[test]
@@ -244,17 +247,17 @@ mod tests {
         let hello = file("a.txt", b"hello");
         let theirs = dir.incomplete(&hello.digest, 1);
         let probe = disk::unique(&dir.blobs(), "tmp");
-        let folder = disk::unique(&dir.own(), "snapshot");
+        let folder = disk::unique(&dir.private_dir(), "snapshot");
         fs::create_dir(&folder).unwrap();
         for path in [&theirs, &probe] {
             fs::write(path, "he").unwrap();
         }
-        let lock = fs::File::open(&folder).unwrap();
-        lock.lock().unwrap();
-        let courtesy = Courtesy::try_take(&dir, &hello.digest);
+        let running = fs::File::open(&folder).unwrap();
+        running.lock().unwrap();
+        let lock = AdvisoryLock::try_blob(&dir, &hello.digest);
         sweep(&dir, Duration::ZERO, None);
         assert!(theirs.exists() && folder.exists() && !probe.exists());
-        drop((courtesy, lock));
+        drop((running, lock));
         sweep(&dir, Duration::ZERO, None);
         assert!(!theirs.exists() && !folder.exists());
     }
@@ -280,10 +283,10 @@ mod tests {
         for path in &left {
             fs::write(path, [1; 4096]).unwrap();
         }
-        assert_eq!((on_its_way(&dir, &hello.digest), abandoned(&dir)), (3 * 4096, 3 * 4096));
+        assert_eq!((bytes_in_flight(&dir, &hello.digest), abandoned(&dir)), (3 * 4096, 3 * 4096));
         assert!(resumable(&dir).is_empty());
         sweep(&dir, Duration::ZERO, None);
-        assert!(left.iter().all(|path| path.exists()), "their writers may go on with them");
+        assert!(left.iter().all(|path| path.exists()), "their writers may resume them");
         for lock in [dir.lock(&hello.digest), dir.old_lock(&hello.digest)] {
             fs::create_dir_all(lock.parent().unwrap()).unwrap();
             let lock = fs::File::create(lock).unwrap();
@@ -306,12 +309,15 @@ mod tests {
             let writer = Partial::create(&dir, &hello, false).unwrap();
             writer.write(&mut writer.claim().unwrap(), b"he").unwrap();
             drop(writer);
-            let left = leftovers(&dir).next().unwrap();
+            let left = incomplete_blobs(&dir).next().unwrap();
             fs::write(left.sidecar(&dir).unwrap(), sidecar).unwrap();
             assert!(resumable(&dir).is_empty());
             assert!(abandoned(&dir) > 0);
             sweep(&dir, Duration::ZERO, Some(&|_| true));
-            assert_eq!((leftovers(&dir).count(), disk::entries(dir.root(), &dir.own()).count()), (0, 0));
+            assert_eq!(
+                (incomplete_blobs(&dir).count(), disk::entries(dir.root(), &dir.private_dir()).count()),
+                (0, 0)
+            );
         }
     }
 
@@ -322,14 +328,14 @@ mod tests {
         let theirs = root.path().join("theirs");
         fs::create_dir(&theirs).unwrap();
         fs::write(theirs.join("file"), "theirs").unwrap();
-        std::os::unix::fs::symlink(&theirs, dir.own().join("1.snapshot")).unwrap();
+        std::os::unix::fs::symlink(&theirs, dir.private_dir().join("1.snapshot")).unwrap();
         std::os::unix::fs::symlink(theirs.join("file"), dir.incomplete(&hello.digest, 1)).unwrap();
         fs::hard_link(theirs.join("file"), dir.blobs().join("2.tmp")).unwrap();
-        fs::create_dir(dir.own().join("3.tmp")).unwrap();
-        std::os::unix::fs::symlink(&theirs, dir.own().join("3.tmp/link")).unwrap();
-        let _socket = std::os::unix::net::UnixListener::bind(dir.own().join("4.tmp")).unwrap();
+        fs::create_dir(dir.private_dir().join("3.tmp")).unwrap();
+        std::os::unix::fs::symlink(&theirs, dir.private_dir().join("3.tmp/link")).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(dir.private_dir().join("4.tmp")).unwrap();
         sweep(&dir, Duration::ZERO, None);
-        let left = [dir.blobs(), dir.own()].map(|folder| disk::entries(dir.root(), &folder).count());
+        let left = [dir.blobs(), dir.private_dir()].map(|folder| disk::entries(dir.root(), &folder).count());
         assert_eq!((left, fs::read(theirs.join("file")).unwrap()), ([0, 0], b"theirs".to_vec()));
     }
 }

@@ -1,4 +1,4 @@
-//! Goes on with what a run brought that did not come to its end, if nobody else can be at it. Knows no network.
+//! Resumes the unfinished download of an earlier run, if no other writer can be using it. Knows no network.
 
 use std::{
     fs::{File, TryLockError},
@@ -10,35 +10,35 @@ use super::{
     disk::TemporaryFile,
     error::CacheError,
     layout::RepoDir,
-    leftovers::leftovers,
     partial::Partial,
-    parts::{Kept, Parts},
+    parts::{Parts, ResumeState},
+    stale::incomplete_blobs,
 };
 use crate::hub::RepoFile;
 
-/// How long nothing must have been written before a writer counts as dead.
+/// How long a file must be idle before its writer counts as dead.
 #[derive(Clone, Copy, Debug)]
-pub struct Silence {
+pub struct IdleThresholds {
     /// Where locks work, but its machine may be another one, whose locks are perhaps not seen here.
     pub elsewhere: Duration,
     /// Where there are no locks.
     pub without_locks: Duration,
 }
 
-/// What there is to go on with.
+/// What can be resumed.
 #[derive(Debug)]
-pub enum Adopted {
-    /// Some of it; the most that any dead run left.
-    Some(Box<Partial>),
-    /// So many bytes of a run that may still live.
-    Perhaps(u64),
+pub enum Resume {
+    /// The most that any dead run left.
+    Partial(Box<Partial>),
+    /// The bytes of a run that may still be alive.
+    Unknown(u64),
     /// Nothing.
     Nothing,
 }
 
-/// Takes over what an earlier run brought of a content.
-pub fn adopt(dir: &RepoDir, file: &RepoFile, silence: Silence) -> Result<Adopted, CacheError> {
-    let mut found: Vec<_> = leftovers(dir)
+/// Takes over what an earlier run downloaded of a blob.
+pub fn resume(dir: &RepoDir, file: &RepoFile, idle: IdleThresholds) -> Result<Resume, CacheError> {
+    let mut found: Vec<_> = incomplete_blobs(dir)
         .filter(|left| left.digest == file.digest)
         .filter_map(|left| {
             let sidecar = left.sidecar(dir)?;
@@ -50,16 +50,16 @@ pub fn adopt(dir: &RepoDir, file: &RepoFile, silence: Silence) -> Result<Adopted
     let mut perhaps = 0;
     for (path, sidecar, kept) in found {
         let Some(locked) = Locked::take(dir, &path) else { continue };
-        if !locked.is_dead(dir, &kept, &sidecar, silence) {
+        if !locked.is_dead(dir, &kept, &sidecar, idle) {
             perhaps = perhaps.max(kept.present());
             continue;
         }
         if let Some(partial) = claim(dir, file, [&path, &sidecar], kept, locked) {
-            tracing::info!(path = %file.path, bytes = partial.resumed(), "going on with what an earlier run brought");
-            return Ok(Adopted::Some(Box::new(partial)));
+            tracing::info!(path = %file.path, bytes = partial.resumed(), "resuming an earlier download");
+            return Ok(Resume::Partial(Box::new(partial)));
         }
     }
-    Ok(if perhaps > 0 { Adopted::Perhaps(perhaps) } else { Adopted::Nothing })
+    Ok(if perhaps > 0 { Resume::Unknown(perhaps) } else { Resume::Nothing })
 }
 
 /// A file that no living writer is seen to hold.
@@ -85,20 +85,26 @@ impl Locked {
         }
     }
 
-    fn is_dead(&self, dir: &RepoDir, kept: &Kept, sidecar: &Path, silence: Silence) -> bool {
+    fn is_dead(&self, dir: &RepoDir, kept: &ResumeState, sidecar: &Path, idle: IdleThresholds) -> bool {
         let written = [self.file.metadata(), dir.root().stat(sidecar)];
         let written = written.into_iter().flatten().filter_map(|stat| stat.modified().ok()).max();
         let quiet = written.and_then(|at| SystemTime::now().duration_since(at).ok()).unwrap_or_default();
         match (self.for_sure, kept.same_boot) {
             (true, true) => true,
-            (true, false) => quiet >= silence.elsewhere,
-            (false, _) => quiet >= silence.without_locks,
+            (true, false) => quiet >= idle.elsewhere,
+            (false, _) => quiet >= idle.without_locks,
         }
     }
 }
 
 /// Makes it ours by new names. Of two that try, one finds the old name gone.
-fn claim(dir: &RepoDir, file: &RepoFile, left: [&Path; 2], kept: Kept, locked: Locked) -> Option<Partial> {
+fn claim(
+    dir: &RepoDir,
+    file: &RepoFile,
+    left: [&Path; 2],
+    kept: ResumeState,
+    locked: Locked,
+) -> Option<Partial> {
     // A longer one is no part of it, and would be too long in the end.
     if !(kept.extent()..=file.size).contains(&locked.file.metadata().ok()?.len()) {
         return None;
@@ -121,8 +127,8 @@ mod tests {
     use super::*;
     use crate::cache::testing::{lfs_file, listing, repo_dir};
 
-    const PATIENT: Silence =
-        Silence { elsewhere: Duration::from_secs(60), without_locks: Duration::from_secs(600) };
+    const PATIENT: IdleThresholds =
+        IdleThresholds { elsewhere: Duration::from_secs(60), without_locks: Duration::from_secs(600) };
 
     fn large() -> (RepoFile, Vec<u8>) {
         let content = vec![7; 10 << 20];
@@ -143,7 +149,7 @@ mod tests {
             let partial = Partial::create(&dir, &file, false).unwrap();
             write(&partial, &content, bytes);
         }
-        let Adopted::Some(partial) = adopt(&dir, &file, PATIENT).unwrap() else { panic!() };
+        let Resume::Partial(partial) = resume(&dir, &file, PATIENT).unwrap() else { panic!() };
         assert_eq!(partial.resumed(), 5000);
         let mut part = partial.claim().unwrap();
         assert_eq!(part.at, 5000);
@@ -161,7 +167,7 @@ mod tests {
         let (file, content) = large();
         let living = Partial::create(&dir, &file, false).unwrap();
         write(&living, &content, 10);
-        assert!(matches!(adopt(&dir, &file, PATIENT).unwrap(), Adopted::Nothing));
+        assert!(matches!(resume(&dir, &file, PATIENT).unwrap(), Resume::Nothing));
     }
 
     #[test]
@@ -169,17 +175,17 @@ mod tests {
         let (_root, dir) = repo_dir();
         let (file, content) = large();
         write(&Partial::create(&dir, &file, false).unwrap(), &content, 10);
-        let left = leftovers(&dir).next().unwrap();
+        let left = incomplete_blobs(&dir).next().unwrap();
         let sidecar = left.sidecar(&dir).unwrap();
         let mut bytes = fs::read(&sidecar).unwrap();
         bytes[24..40].fill(1);
         fs::write(&sidecar, bytes).unwrap();
-        assert!(matches!(adopt(&dir, &file, PATIENT).unwrap(), Adopted::Perhaps(10)));
+        assert!(matches!(resume(&dir, &file, PATIENT).unwrap(), Resume::Unknown(10)));
         let long_ago = SystemTime::now() - Duration::from_secs(61);
         for path in [&sidecar, &left.path] {
             File::options().write(true).open(path).unwrap().set_modified(long_ago).unwrap();
         }
-        assert!(matches!(adopt(&dir, &file, PATIENT).unwrap(), Adopted::Some(_)));
+        assert!(matches!(resume(&dir, &file, PATIENT).unwrap(), Resume::Partial(_)));
     }
 
     #[test]
@@ -205,14 +211,14 @@ mod tests {
             let (path, sidecar) = (dir.incomplete(&file.digest, unique), dir.parts(&file.digest, unique));
             Parts::create(dir.root(), &sidecar, file.size).add(0, 1);
             lead(&path);
-            assert!(matches!(adopt(&dir, &file, PATIENT).unwrap(), Adopted::Nothing), "{number}");
+            assert!(matches!(resume(&dir, &file, PATIENT).unwrap(), Resume::Nothing), "{number}");
             // And the same for the file that says how much is there.
             if number < 4 {
                 let _ = (fs::remove_file(&path), fs::remove_dir(&path));
                 fs::rename(&sidecar, root.path().join("aside")).unwrap();
                 fs::write(&path, [7; 100]).unwrap();
                 lead(&sidecar);
-                assert!(matches!(adopt(&dir, &file, PATIENT).unwrap(), Adopted::Nothing), "{number}");
+                assert!(matches!(resume(&dir, &file, PATIENT).unwrap(), Resume::Nothing), "{number}");
             }
             crate::cache::sweep(&dir, Duration::ZERO, Some(&|_| false));
             assert!(!dir.root().exists(&path), "{number}");
