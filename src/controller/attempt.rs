@@ -145,7 +145,13 @@ impl Attempt {
                 )
             }
             Some(pod) if phase(pod) == "Pending" => waits_for(pod, said.as_ref()),
-            Some(pod) if phase(pod) == "Failed" => disrupted(pod),
+            // The Job records a moment later what its pod has ended for; a stop from outside is another matter.
+            Some(pod) if phase(pod) == "Failed" => match report {
+                Ok(report) if report.reason != Reason::Stopped && !is_evicted(pod) => {
+                    pending(report.reason, report.message)
+                }
+                _ => disrupted(pod),
+            },
             Some(_) => AttemptState::Running,
         }
     }

@@ -2,12 +2,15 @@
 
 use k8s_openapi::api::batch::v1::Job;
 use kube::{ResourceExt, api::ListParams};
-use modelcache::{api, reason::Topic};
+use modelcache::{
+    api::{self, ModelCache},
+    reason::Topic,
+};
 use serde_json::json;
 use standin_hub::{Access, Class, Fault, Harm, client};
 
 use crate::{
-    cluster::{Team, eventually, reason, show},
+    cluster::{Team, eventually, reason},
     world::{endpoint, gated, hub_at, place, spec, team, with},
 };
 
@@ -51,13 +54,14 @@ async fn a_corrected_secret_starts_all_failed_downloads_again_at_once() {
     hub.remove_token(OLD);
     let mut failed_at = Vec::new();
     for (name, _) in &caches {
-        let cache = team.reason(name, "TokenInvalid").await;
-        for topic in [Topic::Stalled, Topic::Authenticated, Topic::Downloaded] {
-            assert_eq!(reason(&cache, topic), "TokenInvalid", "{}", show(&cache));
-        }
-        let job = attempt(&team, name, "1").await.unwrap();
-        let ended =
-            job.status.unwrap().conditions.unwrap().into_iter().find(|it| it.type_ == "Failed").unwrap();
+        let topics = [Topic::Stalled, Topic::Authenticated, Topic::Downloaded];
+        let refused = |cache: &ModelCache| topics.iter().all(|topic| reason(cache, *topic) == "TokenInvalid");
+        team.until(name, "refused for its token", refused).await;
+        let ended = eventually("the Job to be recorded as failed", || async {
+            let conditions = attempt(&team, name, "1").await?.status?.conditions?;
+            conditions.into_iter().find(|it| it.type_ == "Failed")
+        })
+        .await;
         failed_at.push(ended.last_transition_time.unwrap().0);
     }
 

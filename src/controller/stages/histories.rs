@@ -111,7 +111,7 @@ impl World {
             5 | 6 => self.last(|last| running(last.job)),
             7 | 8 => self.ends("Verified"),
             9 => {
-                self.ends(*chance.choice(&["HashMismatch", "VolumeFull", "TokenInvalid", "Stopped"]).unwrap())
+                self.ends(chance.choice(&["HashMismatch", "VolumeFull", "TokenInvalid", "Stopped"]).unwrap());
             }
             10 => {
                 let revision = if chance.bool() { "main" } else { "v2" };

@@ -519,6 +519,17 @@ fn a_disrupted_pod_does_not_count_as_a_download() {
 }
 
 #[test]
+fn what_a_pod_ended_for_is_said_before_its_job_has_recorded_it() {
+    let (mut seen, checked) = bound(cache());
+    let mut failed = ended(next_job(&seen, &checked, at(0)), "Failed", Some(&report("TokenInvalid")), at(10));
+    failed.job.status = None;
+    seen.attempts = vec![failed];
+    let plan = planned(&seen, &checked, IMAGE, at(11));
+    assert_eq!((plan.downloaded.reason, &*plan.downloaded.message), (Reason::TokenInvalid, "Because."));
+    assert_eq!((plan.job, plan.obsolete), (None, vec![]));
+}
+
+#[test]
 fn a_container_beside_ours_cannot_undo_a_good_report() {
     let (mut seen, checked) = bound(cache());
     let job = next_job(&seen, &checked, at(0));
