@@ -152,7 +152,10 @@ async fn an_operator_stays_below_its_limit_whatever_tenants_make() {
     create::<ModelCache>(&team, 300, largest).await;
     let name = |number| format!("listing-{number}");
     create::<ModelCache>(&team, LISTINGS, |number| {
-        json!({ "metadata": { "name": name(number) }, "spec": { "source": { "repo": format!("acme/{}", name(number)) } } })
+        // Without a claim no Job follows, which would take the cores from the listings that come later.
+        json!({ "metadata": { "name": name(number) }, "spec": {
+            "source": { "repo": format!("acme/{}", name(number)) }, "storage": { "existingClaim": "none" },
+        } })
     })
     .await;
 
