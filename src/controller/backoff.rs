@@ -177,6 +177,12 @@ pub fn after(now: Timestamp, pause: Duration) -> Timestamp {
     now.checked_add(pause).unwrap_or(Timestamp::MAX)
 }
 
+/// The time from one moment to a later one; none where it is no later.
+#[must_use]
+pub fn elapsed(from: Timestamp, to: Timestamp) -> Duration {
+    Duration::try_from(to.duration_since(from)).unwrap_or_default()
+}
+
 /// The longest jitter: answers are kept no longer than that for those who ask the same.
 const LONGEST_JITTER: Duration = Duration::from_secs(1800);
 

@@ -1,5 +1,4 @@
-//! What keeps a model from its volume, and the sentence for it: cause first, then the remedy. The only room of the controller's
-//! decisions that writes prose.
+//! Why a fill does not go on, and the sentence for it: cause first, then the remedy. Pure.
 
 use std::fmt;
 

@@ -50,12 +50,12 @@ fn unresolved(reason: Reason, error: &dyn std::fmt::Display) -> Verdict {
     Verdict::no(Topic::Resolved, reason, format!("The spec cannot be used: {error}."))
 }
 
-/// The endpoint to ask: one of the operator's, the first of which is the default. A token goes to no address that the
-/// operator's owner has not named.
-pub fn endpoint<'a>(spec: &ModelCacheSpec, allowed: &'a [Endpoint]) -> Result<&'a Endpoint, Verdict> {
+/// The place of the endpoint to ask among the operator's, the first of which is the default. A token goes to no address that
+/// the operator's owner has not named.
+pub fn endpoint(spec: &ModelCacheSpec, allowed: &[Endpoint]) -> Result<usize, Verdict> {
     let (asked, found) = match spec.source.endpoint.as_deref().map(str::parse::<Endpoint>) {
-        None => ("any address".to_owned(), allowed.first()),
-        Some(Ok(asked)) => (asked.to_string(), allowed.iter().find(|one| one.as_str() == asked.as_str())),
+        None => ("any address".to_owned(), (!allowed.is_empty()).then_some(0)),
+        Some(Ok(asked)) => (asked.to_string(), allowed.iter().position(|one| one.as_str() == asked.as_str())),
         // Not repeated: what is no address may be a secret in the wrong place.
         Some(Err(_)) => ("what spec.source.endpoint says".to_owned(), None),
     };

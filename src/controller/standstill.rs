@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::patience::Help;
+use super::{backoff, patience::Help};
 use crate::{
     api::{Furthest, ModelCacheStatus, condition},
     reason::{Reason, Topic, Verdict},
@@ -170,7 +170,7 @@ pub fn judge(
 pub fn left(status: &ModelCacheStatus, help: Help, now: Timestamp) -> Option<Duration> {
     let Help::Time(patience) = help else { return None };
     let since = status.furthest.as_ref()?.since.as_ref()?.0;
-    let left = patience.checked_sub(Duration::try_from(now.duration_since(since)).unwrap_or_default())?;
+    let left = patience.checked_sub(backoff::elapsed(since, now))?;
     Some(left.max(Duration::from_secs(1)))
 }
 

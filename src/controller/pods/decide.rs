@@ -8,7 +8,7 @@ use kube::{ResourceExt, runtime::events::EventType};
 
 use crate::{
     api::{ModelCache, condition, mount},
-    controller::{unreadable, watcher::Invalid},
+    controller::{backoff, unreadable, watcher::Invalid},
     reason::{Reason, Topic},
 };
 
@@ -121,9 +121,7 @@ fn patience(pod: &Pod, cache: &ModelCache, now: Timestamp) -> Duration {
     let made = pod.creation_timestamp().map_or(now, |time| time.0);
     let ready =
         condition::find(cache.conditions(), Topic::Ready).map_or(made, |it| it.last_transition_time.0);
-    let span =
-        |from: Timestamp, to: Timestamp| Duration::try_from(to.duration_since(from)).unwrap_or_default();
-    span(ready, made).min(LONGEST).saturating_sub(span(made, now))
+    backoff::elapsed(ready, made).min(LONGEST).saturating_sub(backoff::elapsed(made, now))
 }
 
 /// The ModelCache is there, but cannot be parsed.

@@ -129,7 +129,7 @@ impl Prober {
         }
         let about_it = entry.report.as_ref().filter(|report| report.is_about(cache));
         if let Some(report) = about_it.filter(|report| report.next > now) {
-            return Report::Known(report.told(report.next), until(report.next, now));
+            return Report::Known(report.told(report.next), backoff::elapsed(now, report.next));
         }
         let token = seen.secret.token();
         let question = Question::new(&wanted, pin::pinned(cache), token.map(Token::fingerprint));
@@ -137,10 +137,10 @@ impl Prober {
             let endpoint = prober.hub().endpoint().clone();
             let checked = AccessReport::answered(wanted, endpoint, (*answer.preflight).clone());
             let report = entry.add(&answer, checked, cache);
-            return Report::Known(report.told(report.next), until(report.next, now));
+            return Report::Known(report.told(report.next), backoff::elapsed(now, report.next));
         }
         if let Some(pause) = prober.pause(question.token(), now) {
-            let wait = until(pause.until, now) + backoff::spread(&key.1);
+            let wait = backoff::elapsed(now, pause.until) + backoff::spread(&key.1);
             let known = entry.report.as_ref().map(|report| report.told(pause.until));
             return Report::Known(known.unwrap_or_else(|| postponed(wanted, &seen.secret, &pause)), wait);
         }
@@ -166,9 +166,7 @@ impl Prober {
     }
 
     fn prober(&self, cache: &ModelCache) -> Result<&Arc<EndpointProber>, Verdict> {
-        let endpoint = source::endpoint(&cache.spec, &self.endpoints)?;
-        let place = self.endpoints.iter().position(|one| one == endpoint);
-        Ok(&self.probers[place.unwrap_or_default()])
+        Ok(&self.probers[source::endpoint(&cache.spec, &self.endpoints)?])
     }
 
     /// What is known of the token in this version of the Secret, however many ModelCaches refer to it.
@@ -201,10 +199,6 @@ fn key(cache: &ModelCache, name: &str) -> Key {
 fn secret_key<'a>(cache: &ModelCache, secret: &'a SecretState) -> Option<(Key, &'a str)> {
     let reference = cache.spec.token_secret_ref.as_ref()?;
     Some((key(cache, &format!("{}/{}", reference.name, reference.key)), secret.version()?))
-}
-
-fn until(next: Timestamp, now: Timestamp) -> Duration {
-    Duration::try_from(next.duration_since(now)).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ fn next(before: Option<CachedReport>, answer: AccessReport, now: i64) -> CachedR
 }
 
 fn pause(report: &CachedReport, now: i64) -> u64 {
-    until(report.next, at(now)).as_secs()
+    backoff::elapsed(at(now), report.next).as_secs()
 }
 
 /// Reports as often as a reconcile would, until there is an answer that is not asked for again.

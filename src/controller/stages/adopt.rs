@@ -11,13 +11,13 @@ use kube::ResourceExt;
 
 use super::{
     cached,
-    input::{OnClaim, Stage, WHILE_BUSY, elapsed},
+    input::{OnClaim, Stage, WHILE_BUSY},
 };
 use crate::{
     controller::{
         access::{AccessReport, Snapshot},
         attempt::{Attempt, AttemptState},
-        claim, consent,
+        backoff, claim, consent,
         inputs::Inputs,
         job::{self, JobKind},
         messages::Blocked,
@@ -143,7 +143,7 @@ fn is_out_of_reach(access: &AccessReport) -> bool {
 fn is_due(on: &OnClaim<'_>, last: &Attempt, at: Timestamp) -> bool {
     let cache = &on.input.observation.cache;
     let interval = cache.spec.interval.duration();
-    last.reconcile_requested_since(cache) || elapsed(at, on.input.now) >= interval
+    last.reconcile_requested_since(cache) || backoff::elapsed(at, on.input.now) >= interval
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use kube::ResourceExt;
 
 use super::{
     cached,
-    input::{Fill, Stage, elapsed},
+    input::{Fill, Stage},
 };
 use crate::{
     api,
@@ -68,7 +68,7 @@ pub(super) fn stage(fill: &Fill<'_>) -> Stage<Next> {
         AttemptState::Succeeded(report) => cached::record(&fill.on, &fill.commit, &fill.inputs, report),
         AttemptState::Failed { reason, message, at, retry_after } => {
             let pause = backoff::attempt(reason, number, retry_after, &name);
-            let waited = elapsed(at, fill.on.input.now);
+            let waited = backoff::elapsed(at, fill.on.input.now);
             // What the user has done may have fixed it. The Hub's own wish to wait is kept all the same.
             let corrected = token_changed(fill, last)
                 || (retry_after.is_none()
@@ -76,9 +76,8 @@ pub(super) fn stage(fill: &Fill<'_>) -> Stage<Next> {
             if waited >= pause || corrected || observation.cache.spec.suspend {
                 return ControlFlow::Continue(Next { number: number + 1, replaces: None, corrected });
             }
-            let next = at.checked_add(pause).unwrap_or(jiff::Timestamp::MAX);
             let message = claim::trouble::of_attempt(fill.on.claim, reason, message);
-            let message = backoff::with_time(message, reason, next);
+            let message = backoff::with_time(message, reason, backoff::after(at, pause));
             waits(reason, message).at(point).requeue_after(pause.saturating_sub(waited))
         }
     })

@@ -49,12 +49,10 @@ pub(super) fn usable(on: &OnClaim<'_>) -> Stage<()> {
 
 fn create(input: &Input<'_>) -> Plan {
     let cache = &input.observation.cache;
-    let Some(snapshot) = input.access.snapshot.as_ref().filter(|_| input.access.granted()) else {
+    let may_create = input.access.granted() && !cache.spec.suspend;
+    let Some(snapshot) = input.access.snapshot.as_ref().filter(|_| may_create) else {
         return not_checked(input, None);
     };
-    if cache.spec.suspend {
-        return Plan::blocked(&Blocked::Suspended, None);
-    }
     let created = claim::build(cache, snapshot.bytes);
     let name = created.name_any();
     let (claim, size, wanted) = (&*name, claim::capacity(&created).unwrap_or_default(), snapshot.bytes);

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use kube::ResourceExt;
 
-use super::input::{Fill, elapsed};
-use crate::controller::plan::Plan;
+use super::input::Fill;
+use crate::controller::{backoff, plan::Plan};
 
 /// How long a finished Job stays after its result was recorded, so that its log can be read.
 const KEEP_FINISHED: Duration = Duration::from_secs(3600);
@@ -33,5 +33,5 @@ fn left_to_live(fill: &Fill<'_>) -> Option<Duration> {
         return None;
     }
     let ended = fill.on.last_attempt(&fill.inputs)?.ended_at()?;
-    Some(KEEP_FINISHED.saturating_sub(elapsed(ended, input.now)))
+    Some(KEEP_FINISHED.saturating_sub(backoff::elapsed(ended, input.now)))
 }

@@ -103,7 +103,3 @@ impl Fill<'_> {
         }))
     }
 }
-
-pub(super) fn elapsed(since: Timestamp, now: Timestamp) -> Duration {
-    Duration::try_from(now.duration_since(since)).unwrap_or_default()
-}

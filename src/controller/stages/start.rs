@@ -23,9 +23,6 @@ use crate::{
 pub(super) fn stage(fill: &Fill<'_>, next: Next) -> Stage<Infallible> {
     let input = fill.on.input;
     let cached = || fill.on.cached.clone();
-    if input.observation.cache.spec.suspend {
-        return ControlFlow::Break(Plan::blocked(&Blocked::Suspended, cached()));
-    }
     let Some(job) = fill.job(next.number) else {
         return ControlFlow::Break(not_checked(input, cached()));
     };
