@@ -9,6 +9,7 @@ pub mod fetch;
 pub mod files;
 pub mod hub;
 pub mod reason;
+mod sync;
 pub mod telemetry;
 pub mod terminal;
 pub mod text;

@@ -2,11 +2,13 @@
 
 use std::{
     io::{self, IsTerminal as _},
-    sync::{Mutex, PoisonError},
+    sync::Mutex,
 };
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rustix::termios::tcgetwinsize;
+
+use crate::sync::locked;
 
 /// The columns and rows of a terminal that does not report them.
 const SIZE: (usize, usize) = (80, 24);
@@ -23,7 +25,7 @@ pub fn can_draw() -> bool {
 
 /// Writes to the terminal above the lines that are drawn there now.
 pub fn suspend<T>(write: impl FnOnce() -> T) -> T {
-    let drawn = DRAWN.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let drawn = locked(&DRAWN).clone();
     match drawn {
         Some(lines) => lines.suspend(write),
         None => write(),
@@ -41,7 +43,7 @@ impl Lines {
         lines.set_style(
             ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_bar()),
         );
-        *DRAWN.lock().unwrap_or_else(PoisonError::into_inner) = Some(lines.clone());
+        *locked(&DRAWN) = Some(lines.clone());
         Self(lines)
     }
 
@@ -53,7 +55,7 @@ impl Lines {
 
 impl Drop for Lines {
     fn drop(&mut self) {
-        *DRAWN.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *locked(&DRAWN) = None;
         self.0.finish_and_clear();
     }
 }

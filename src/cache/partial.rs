@@ -6,7 +6,7 @@ use std::{
     os::unix::fs::FileExt as _,
     path::PathBuf,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
 };
@@ -20,6 +20,8 @@ use super::{
     root::Root,
 };
 use crate::hub::{Digest, RepoFile};
+
+use crate::sync::locked;
 
 /// Bytes to read back at once.
 const PIECE: usize = 256 * 1024;
@@ -153,7 +155,7 @@ impl Partial {
             return Err(CacheError::WrongSize { expected: self.size, found: part.at + length });
         }
         {
-            let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+            let _writing = locked(&self.writing);
             self.temporary.file.write_all_at(piece, part.at).context("write", &self.blob)?;
         }
         // Another one hashes at this moment: it, or the end, will read this piece back.
@@ -237,11 +239,11 @@ impl Partial {
     }
 
     fn free(&self) -> MutexGuard<'_, BTreeSet<usize>> {
-        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.free)
     }
 
     fn hashing(&self) -> MutexGuard<'_, Hashing> {
-        self.hashing.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.hashing)
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     future::{Future, pending},
     io,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -24,6 +24,7 @@ use crate::{
     cache::{CacheDir, Links},
     fetch::{FetchRequest, Limits, Progress, Report, fetch, show},
     reason::{Reason, exit},
+    sync::locked,
     terminal,
     text::{json, of_path, printable},
 };
@@ -106,7 +107,7 @@ impl Args {
             let name = one.name.clone();
             let begun =
                 Report::new(&one.repo, one.kind, &one.revision, Reason::TransferStalled, String::new());
-            *current.lock().unwrap_or_else(PoisonError::into_inner) = Some((name.clone(), begun));
+            *locked(&current) = Some((name.clone(), begun));
             let report = fill(one, &env, &cache, &args.way, stop.clone()).await;
             args.print_report(name.as_deref(), &cache, &report);
             if code == exit::OK {
@@ -123,7 +124,7 @@ impl Args {
     fn watch(self: &Arc<Self>, cache: &CacheDir, current: &Current) -> io::Result<()> {
         let (args, cache, current) = (Arc::clone(self), cache.clone(), Arc::clone(current));
         activity::watch(self.watchdog, move || {
-            let begun = current.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let begun = locked(&current).take();
             if let Some((name, report)) = begun {
                 let message = format!(
                     "Nothing was downloaded, hashed or written for {} s: the volume or the network does not answer. What is \

@@ -1,10 +1,7 @@
 //! Writes events of ModelCaches, and of the pods that ask for them. A repeated one is counted, and one with another text is another
 //! one: `kube`'s own recorder counts by the reason alone, so that the first text stays and later ones are lost.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
-};
+use std::{collections::HashMap, sync::Mutex};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
@@ -20,6 +17,8 @@ use kube::{
     runtime::events::{Event, EventType, Reporter},
 };
 use serde_json::json;
+
+use crate::sync::locked;
 
 /// What is repeated within this time is counted, as Kubernetes' own programs do.
 const SERIES: SignedDuration = SignedDuration::from_mins(6);
@@ -82,7 +81,7 @@ impl Recorder {
 
     /// The oldest one makes room: it costs one event where it is repeated.
     fn remember(&self, key: Key, series: Series) {
-        let mut all = self.series.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = locked(&self.series);
         if all.len() >= KNOWN && !all.contains_key(&key) {
             let oldest = all.iter().min_by_key(|(_, series)| series.last).map(|(key, _)| key.clone());
             oldest.and_then(|oldest| all.remove(&oldest));
@@ -92,7 +91,7 @@ impl Recorder {
 
     /// The series that the event belongs to, after those that are over were dropped.
     fn recent(&self, key: &Key, now: Timestamp) -> Option<Series> {
-        let mut all = self.series.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = locked(&self.series);
         all.retain(|_, series| now.duration_since(series.last) < SERIES);
         all.get(key).cloned()
     }

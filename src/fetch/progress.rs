@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -12,6 +12,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{activity, text};
+
+use crate::sync::locked;
 
 /// How often a line is printed at most.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -88,14 +90,14 @@ impl Progress {
     pub(super) fn file(self: &Arc<Self>, path: &str, size: u64, copies: u64) -> FileProgress {
         let path = text::line(path, text::LINE);
         let file = Arc::new(Current { path, size, done: AtomicU64::new(0) });
-        self.current.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&file));
+        locked(&self.current).push(Arc::clone(&file));
         FileProgress { all: Arc::clone(self), file, copies }
     }
 
     /// The files that are being downloaded now.
     #[must_use]
     pub fn current(&self) -> Vec<Arc<Current>> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        locked(&self.current).clone()
     }
 
     /// Bytes that came from the Hub in this run, those of failed tries included.
@@ -200,7 +202,7 @@ impl FileProgress {
 
 impl Drop for FileProgress {
     fn drop(&mut self) {
-        let mut current = self.all.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = locked(&self.all.current);
         current.retain(|file| !Arc::ptr_eq(file, &self.file));
     }
 }

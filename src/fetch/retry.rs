@@ -1,12 +1,12 @@
 //! When a failed download is tried again. Knows nothing of what is downloaded.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
 use super::Limits;
-use crate::hub::HubError;
+use crate::{hub::HubError, sync::locked};
 
 /// An attempt with this many bytes is progress: it resets the count of failures.
 const PROGRESS: u64 = 8 * 1024 * 1024;
@@ -33,7 +33,7 @@ struct Waited {
 impl RateLimitBudget {
     /// Whether one may wait so long from `now` on. If so, it counts.
     pub(super) fn take(&self, pause: Duration, limit: Duration, now: Instant) -> bool {
-        let mut waited = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waited = locked(&self.0);
         let begin = waited.until.map_or(now, |until| until.max(now));
         let Some(end) = now.checked_add(pause) else { return false };
         let all = waited.all.saturating_add(end.saturating_duration_since(begin));

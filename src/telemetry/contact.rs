@@ -3,9 +3,11 @@
 use std::{
     borrow::Cow,
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::{Duration, Instant},
 };
+
+use crate::sync::locked;
 
 /// A kind that is watched nowhere for longer than this makes the operator not ready. Shorter ones come with every restart of an API
 /// server.
@@ -68,7 +70,7 @@ impl Contacts {
     }
 
     fn locked(&self) -> MutexGuard<'_, BTreeMap<u64, Watch>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0)
     }
 }
 

@@ -1,14 +1,13 @@
 //! What was told on which pod, so that nothing is told twice. Lost with the process, which costs one event each.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
-};
+use std::{collections::HashMap, sync::Mutex};
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::{ResourceExt, runtime::reflector::ObjectRef};
 
 use super::decide::{Note, Weight};
+
+use crate::sync::locked;
 
 /// By pod: its UID, and by ModelCache the word that was told last.
 #[derive(Debug, Default)]
@@ -24,7 +23,7 @@ impl Told {
     /// Whether a note is news: a cause for a person to act that was not told, or the first word on why the pod waits. The
     /// steps of a download are on the ModelCache, and not on every pod that waits for it.
     pub fn is_news(&self, pod: &Pod, cache: &str, note: &Note) -> bool {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = locked(&self.0);
         let words = all.entry(ObjectRef::from_obj(pod)).or_default();
         if words.uid != pod.uid() {
             *words = Words { uid: pod.uid(), ..Words::default() };
@@ -42,7 +41,7 @@ impl Told {
 
     /// Drops what was told on a pod that is gone.
     pub fn forget(&self, pod: &ObjectRef<Pod>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(pod);
+        locked(&self.0).remove(pod);
     }
 }
 

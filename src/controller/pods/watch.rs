@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use futures::StreamExt as _;
@@ -31,6 +31,7 @@ use crate::{
         watcher::{Guarded, kept, touched},
     },
     reason::Topic,
+    sync::locked,
 };
 
 /// Each look is a question to the API server and an answer.
@@ -125,7 +126,7 @@ impl Known {
             .filter(|pod| pod.parsed().is_some_and(|pod| decide::waits_for(pod).any(|one| one == name)))
             .map(|pod| ObjectRef::from_obj(&**pod))
             .collect();
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = locked(&self.0);
         let key = ObjectRef::from_obj(cache);
         if waiting.is_empty() {
             known.remove(&key);

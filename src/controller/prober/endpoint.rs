@@ -3,7 +3,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 use jiff::{SignedDuration, Timestamp};
@@ -18,6 +18,8 @@ use super::{
     rate_limits::RateLimits,
 };
 use crate::hub::{self, Concern, Fingerprint, Hub, Preflight, Token, TokenRecord};
+
+use crate::sync::locked;
 
 /// Questions at one time.
 const IN_FLIGHT: usize = 16;
@@ -244,7 +246,7 @@ impl EndpointProber {
     }
 
     fn locked(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.state)
     }
 }
 

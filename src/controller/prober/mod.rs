@@ -14,7 +14,7 @@ pub use circuit_breaker::State as Circuit;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -43,6 +43,7 @@ use crate::{
     api::ModelCache,
     hub::{Endpoint, Hub, Token, TokenRecord},
     reason::Verdict,
+    sync::locked,
 };
 
 /// A new ModelCache takes an answer that others got so short a time ago.
@@ -179,10 +180,6 @@ impl Prober {
         }
         Arc::clone(&entry.1)
     }
-}
-
-fn locked<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
-    value.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The answer where nothing is known yet, and nobody may ask now.
