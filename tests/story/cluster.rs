@@ -144,9 +144,15 @@ impl Cluster {
     /// The operator's metrics, as its pod serves them.
     pub async fn metrics(&self) -> String {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), "modelcache-system");
-        let pod = pods.list(&ListParams::default()).await.unwrap().items.remove(0).name_any();
-        let path = format!("/api/v1/namespaces/modelcache-system/pods/{pod}:8080/proxy/metrics");
-        self.client.request_text(Request::get(path).body(Vec::new()).unwrap()).await.unwrap()
+        // Another test may replace it just now.
+        eventually("an operator to serve its metrics", || async {
+            let all = pods.list(&ListParams::default()).await.unwrap();
+            let stays = |pod: &&Pod| pod.metadata.deletion_timestamp.is_none() && is_ready(pod);
+            let pod = all.iter().find(stays)?.name_any();
+            let path = format!("/api/v1/namespaces/modelcache-system/pods/{pod}:8080/proxy/metrics");
+            self.client.request_text(Request::get(path).body(Vec::new()).unwrap()).await.ok()
+        })
+        .await
     }
 
     /// Deletes the operator's pod, as a drained node would, and waits for the next one.
