@@ -43,7 +43,7 @@ use_run() {
 
 kubernetes_dir() {
   local key
-  key=$(cat "$here"/k8s/{go.mod,go.sum,main.go} | sha256sum | cut -c1-12)
+  key=$(cat "$here"/../go.{mod,sum} "$here"/k8s/main.go | sha256sum | cut -c1-12)
   echo "$cache/kubernetes-$key"
 }
 
