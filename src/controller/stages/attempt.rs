@@ -12,7 +12,7 @@ use super::{
 use crate::{
     api,
     controller::{
-        attempt::{Attempt, AttemptState},
+        attempt::{Attempt, AttemptState, Obsolete},
         backoff, claim,
         messages::Blocked,
         plan::Plan,
@@ -21,15 +21,15 @@ use crate::{
     reason::Reason,
 };
 
-/// How often a running download's progress is read.
-const WHILE_RUNNING: Duration = Duration::from_secs(3);
+/// How often a running download's progress is read: a read of the log, a write of the status and one look at the Secret each.
+const WHILE_RUNNING: Duration = Duration::from_secs(10);
 
 /// The attempt that may be started.
 pub(super) struct Next {
     /// Its number.
     pub number: u32,
     /// A Job that it replaces.
-    pub replaces: Option<String>,
+    pub replaces: Option<Obsolete>,
     /// Whether the user has corrected what the last one ended for.
     pub corrected: bool,
 }
@@ -47,7 +47,7 @@ pub(super) fn stage(fill: &Fill<'_>) -> Stage<Next> {
         AttemptState::Pending { .. } if is_outdated(fill, last) || is_elsewhere(fill, last) => {
             return ControlFlow::Continue(Next {
                 number: number + 1,
-                replaces: Some(name),
+                replaces: Some(last.obsolete()),
                 corrected: false,
             });
         }

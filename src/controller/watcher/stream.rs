@@ -21,13 +21,12 @@ use serde::de::DeserializeOwned;
 use tokio::{sync::mpsc, time::timeout};
 use tracing::{info, warn};
 
+use super::pages::{ListingError, Pages};
 use crate::{controller::backoff::Growing, telemetry::Contact};
 
-/// Objects in one answer to a list. An object can be over a megabyte, and an answer is held as text while it is parsed.
-const PAGE: u32 = 50;
 /// Events that wait for the controller.
 const WAITING: usize = 16;
-/// The time for one answer to a list, and for the beginning of an answer to a watch.
+/// The time for the beginning of an answer to a watch.
 const ANSWER: Duration = Duration::from_secs(30);
 /// The API server is asked to end a watch after this time, in seconds: a connection that died without a word is noticed soon.
 const WATCH: u32 = 60;
@@ -45,6 +44,8 @@ const LONGEST: usize = 500;
 enum Lost {
     #[error(transparent)]
     Kube(#[from] kube::Error),
+    #[error(transparent)]
+    List(#[from] ListingError),
     #[error("no answer within {} s", ANSWER.as_secs())]
     NoAnswer(#[from] tokio::time::error::Elapsed),
     #[error("nothing came for {} s", SILENCE.as_secs())]
@@ -178,20 +179,24 @@ where
     /// Lists page by page, and gives the version that the list is of.
     async fn list(&self) -> Result<String, Lost> {
         self.send(Event::Init).await;
-        let mut query = self.query.clone().limit(PAGE);
+        let client = self.api.clone().into_client();
+        let mut pages = Pages::of(client, self.api.resource_url(), K::metadata_api(), self.query.clone());
         loop {
-            let page = timeout(ANSWER, self.api.list(&query)).await??;
-            for object in page.items {
+            let mut page = Vec::new();
+            let read = pages.next(|object| {
+                page.push(serde_json::from_str(object)?);
+                Ok(())
+            });
+            if !read.await? {
+                break;
+            }
+            for object in page {
                 self.send(Event::InitApply(object)).await;
             }
-            query.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
-            if query.continue_token.is_none() {
-                let version = page.metadata.resource_version.filter(|version| !version.is_empty());
-                let version = version.ok_or(Lost::NoVersion)?;
-                self.send(Event::InitDone).await;
-                return Ok(version);
-            }
         }
+        let version = pages.version().ok_or(Lost::NoVersion)?;
+        self.send(Event::InitDone).await;
+        Ok(version)
     }
 
     /// Waits for the controller where it is behind. Whether anybody listens is asked elsewhere.
