@@ -46,7 +46,8 @@ pub async fn observe(
         attempts.push(Attempt { job, pod, said });
     }
     attempts.sort_by_key(Attempt::number);
-    let running = attempts.last().and_then(|attempt| attempt.pod.as_ref().filter(|pod| runs(pod)));
+    let active = attempts.last().filter(|attempt| attempt::is_active(&attempt.job));
+    let running = active.and_then(|attempt| attempt.pod.as_ref().filter(|pod| runs(pod)));
     let one_node = claim.as_ref().filter(|claim| !claim::is_shared(claim));
     let busy = one_node.and_then(|claim| at_work(stores, claim, &cache));
     let is_waiting = attempts.iter().any(|attempt| attempt::is_active(&attempt.job));

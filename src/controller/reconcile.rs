@@ -137,3 +137,6 @@ fn progress<'a>(seen: &'a Observation, applied: &Applied) -> Option<&'a Progress
     }
     seen.progress.as_ref().or_else(|| seen.cache.status.as_ref()?.progress.as_ref())
 }
+
+#[cfg(test)]
+mod tests;

@@ -162,7 +162,8 @@ impl<K: Stored> Keeper<K> {
         events.flat_map(move |event| stream::iter(self.apply(event)))
     }
 
-    fn apply(&mut self, event: Event<Guarded<K>>) -> Vec<Change<K>> {
+    /// Keeps what an event is about, and gives what has changed by it.
+    pub(super) fn apply(&mut self, event: Event<Guarded<K>>) -> Vec<Change<K>> {
         match event {
             Event::Init => {
                 (self.listed, self.began) = (HashMap::new(), Instant::now());

@@ -118,9 +118,10 @@ impl Stored for Pod {
         if let Some(spec) = &mut pod.spec {
             (spec.volumes, spec.scheduling_gates) = (None, None);
         }
-        let conditions = pod.status.as_mut().and_then(|status| status.conditions.as_mut());
-        if let Some(conditions) = conditions {
+        if let Some(status) = &mut pod.status {
+            let mut conditions = status.conditions.take().unwrap_or_default();
             conditions.retain(|condition| condition.type_ == "PodScheduled");
+            status.conditions = (!conditions.is_empty()).then_some(conditions);
         }
         job_of(pod).is_some() && is_small(pod)
     }
