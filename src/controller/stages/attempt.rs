@@ -21,8 +21,11 @@ use crate::{
     reason::Reason,
 };
 
-/// How often a running download's progress is read: a read of the log, a write of the status and one look at the Secret each.
-const WHILE_RUNNING: Duration = Duration::from_secs(10);
+/// How often a running download's progress is read. Each time costs three requests: for the Secret, the log and the status.
+const WHILE_RUNNING: Duration = Duration::from_secs(12);
+/// How often it is read at first, and for how long: a person waits for the first sign of it, and most are small.
+const AT_FIRST: Duration = Duration::from_secs(4);
+const FIRST: Duration = Duration::from_secs(10);
 
 /// The attempt that may be started.
 pub(super) struct Next {
@@ -63,7 +66,9 @@ pub(super) fn stage(fill: &Fill<'_>) -> Stage<Next> {
         AttemptState::Running => {
             let of = fill.on.input.access.snapshot.as_ref().map(|snapshot| (snapshot.files, snapshot.bytes));
             let downloading = Blocked::Downloading { job: &name, of, claim: &fill.on.claim.name_any() };
-            Plan::blocked(&downloading, fill.on.cached.clone()).at(point).requeue_after(WHILE_RUNNING)
+            let runs = point.since.map_or(FIRST, |since| backoff::elapsed(since, fill.on.input.now));
+            let pause = if runs < FIRST { AT_FIRST } else { WHILE_RUNNING };
+            Plan::blocked(&downloading, fill.on.cached.clone()).at(point).requeue_after(pause)
         }
         AttemptState::Succeeded(report) => cached::record(&fill.on, &fill.commit, &fill.inputs, report),
         AttemptState::Failed { reason, message, at, retry_after } => {

@@ -47,6 +47,8 @@ pub struct Change<K> {
     pub old: Option<Arc<Guarded<K>>>,
     /// None where it is gone.
     pub new: Option<Arc<Guarded<K>>>,
+    /// Known to be our own write.
+    pub is_ours: bool,
 }
 
 impl<K: Stored> Change<K> {
@@ -181,18 +183,20 @@ impl<K: Stored> Keeper<K> {
                 let admitted = K::admit(&mut object);
                 let key = ObjectRef::from_obj(&object);
                 let old = self.read.store.get(&key);
-                locked(&self.read.beside).own.came(&object, false);
-                if admitted && (old.is_some() || self.has_room(&object)) {
-                    self.set(&key, old, Some(object))
-                } else {
-                    self.set(&key, old, None)
-                }
+                let is_ours = {
+                    let own = &mut locked(&self.read.beside).own;
+                    let is_ours = own.is_ours(&object);
+                    own.came(&object, false);
+                    is_ours
+                };
+                let kept = admitted && (old.is_some() || self.has_room(&object));
+                self.set(&key, old, kept.then_some(object), is_ours)
             }
             Event::Delete(object) => {
                 let key = ObjectRef::from_obj(&object);
                 let old = self.read.store.get(&key);
                 locked(&self.read.beside).own.came(&object, true);
-                self.set(&key, old, None)
+                self.set(&key, old, None, false)
             }
         }
     }
@@ -202,6 +206,7 @@ impl<K: Stored> Keeper<K> {
         key: &ObjectRef<Guarded<K>>,
         old: Option<Arc<Guarded<K>>>,
         new: Option<Guarded<K>>,
+        is_ours: bool,
     ) -> Vec<Change<K>> {
         let mut beside = locked(&self.read.beside);
         if let Some(old) = &old {
@@ -222,7 +227,7 @@ impl<K: Stored> Keeper<K> {
             (Some(old), None) => self.writer.apply_watcher_event(&Event::Delete((**old).clone())),
             (None, None) => return Vec::new(),
         }
-        vec![Change { old, new: new.map(Arc::new) }]
+        vec![Change { old, new: new.map(Arc::new), is_ours }]
     }
 
     /// After a list. What it does not have is gone, though nobody has told that.
@@ -246,10 +251,9 @@ impl<K: Stored> Keeper<K> {
         if !std::mem::replace(&mut self.first_is_news, true) {
             return Vec::new();
         }
-        let there = new.into_iter().map(|(key, new)| Change { old: old.remove(&key), new: Some(new) });
-        let mut changes: Vec<_> = there.collect();
-        changes.extend(old.into_values().map(|old| Change { old: Some(old), new: None }));
-        changes
+        let mut changes: Vec<_> = new.into_iter().map(|(key, new)| (old.remove(&key), Some(new))).collect();
+        changes.extend(old.into_values().map(|old| (Some(old), None)));
+        changes.into_iter().map(|(old, new)| Change { old, new, is_ours: false }).collect()
     }
 
     fn has_room_in_list(&mut self, object: &Guarded<K>) -> bool {

@@ -39,6 +39,12 @@ impl<K: Resource<DynamicType = ()>> Own<K> {
         self.deleted.insert(uid, now);
     }
 
+    /// Whether a state that the watch brings is what we have written.
+    pub fn is_ours(&self, object: &K) -> bool {
+        let own = self.written.get(&ObjectRef::from_obj(object));
+        own.is_some_and(|(own, _)| own.meta().resource_version == object.meta().resource_version)
+    }
+
     /// The watch has brought a state of an object: it counts from now on, where it is no older.
     pub fn came(&mut self, object: &K, is_gone: bool) {
         let key = ObjectRef::from_obj(object);

@@ -96,7 +96,7 @@ fn ended(mut job: Value) -> Value {
     job
 }
 
-fn found(jobs: Vec<Arc<Job>>) -> Vec<String> {
+fn found(jobs: &[Arc<Job>]) -> Vec<String> {
     let mut names: Vec<_> = jobs.iter().map(|job| job.name_any()).collect();
     names.sort();
     names
@@ -131,18 +131,18 @@ fn jobs_are_found_by_owner_and_by_claim_and_by_nothing_else() {
     let mut elsewhere = job("elsewhere", "a", 1);
     elsewhere["metadata"]["namespace"] = json!("others");
     changes(&mut keeper, listed([job("one", "a", 1), job("two", "b", 1), elsewhere].iter().map(parse)));
-    let of = |name: &str| found(stores.jobs_of(&cache(name)));
+    let of = |name: &str| found(&stores.jobs_of(&cache(name)));
     assert_eq!((of("a"), of("b"), of("c")), (vec!["one".into()], vec!["two".into()], vec![]));
-    assert_eq!(found(stores.jobs_on(&claim())), ["one", "two"]);
+    assert_eq!(found(&stores.jobs_on(&claim())), ["one", "two"]);
     // Another owner, and gone without a word while the watch was away.
     changes(&mut keeper, vec![Event::Apply(parse(&job("two", "c", 2)))]);
     assert_eq!((of("b"), of("c")), (vec![], vec!["two".into()]));
     let gone = changes(&mut keeper, listed([parse(&job("two", "c", 2))]));
     let gone: Vec<_> = gone.iter().filter(|change| change.is_news()).collect();
     assert_eq!((gone.len(), gone.iter().all(|change| change.new.is_none())), (2, true));
-    assert_eq!((of("a"), found(stores.jobs_on(&claim()))), (vec![], vec!["two".into()]));
+    assert_eq!((of("a"), found(&stores.jobs_on(&claim()))), (vec![], vec!["two".into()]));
     changes(&mut keeper, vec![Event::Delete(parse(&job("two", "c", 3)))]);
-    assert_eq!(found(stores.jobs_on(&claim())), [] as [&str; 0]);
+    assert_eq!(found(&stores.jobs_on(&claim())), [] as [&str; 0]);
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn forged_jobs_are_refused_and_never_fill_the_memory() {
     changes(&mut keeper, many().map(Event::Apply).collect());
     assert_eq!((stores.jobs_of(&cache("a")).len(), stores.jobs.store().len()), (16, 16));
     changes(&mut keeper, vec![Event::Apply(parse(&job("other", "b", 1)))]);
-    assert_eq!(found(stores.jobs_of(&cache("b"))), ["other"], "nobody else has less room");
+    assert_eq!(found(&stores.jobs_of(&cache("b"))), ["other"], "nobody else has less room");
 }
 
 #[test]
@@ -215,10 +215,10 @@ fn own_writes_are_read_before_the_watch_brings_them() {
     let World { stores, keepers } = World::empty();
     let mut keeper = keepers.jobs;
     changes(&mut keeper, listed([parse(&job("first", "a", 1))]));
-    let of = |name: &str| found(stores.jobs_of(&cache(name)));
+    let of = |name: &str| found(&stores.jobs_of(&cache(name)));
     stores.jobs.deleted("first-uid".to_owned());
     stores.jobs.wrote(parse(&job("second", "a", 5)));
-    assert_eq!((of("a"), found(stores.jobs_on(&claim()))), (vec!["second".into()], vec!["second".into()]));
+    assert_eq!((of("a"), found(&stores.jobs_on(&claim()))), (vec!["second".into()], vec!["second".into()]));
     // The deletion comes first: there is no moment without a Job.
     changes(&mut keeper, vec![Event::Delete(parse(&job("first", "a", 4)))]);
     assert_eq!(of("a"), ["second"]);
@@ -234,26 +234,32 @@ fn a_modelcache_is_woken_by_what_it_reads_and_not_by_its_own_words() {
     let mut keeper = keepers.caches;
     let first = changes(&mut keeper, listed([Guarded::from(cache("a"))]));
     assert_eq!(names(wakes::of_cache(&stores, &first[0])), ["a"], "all are looked at once");
-    let mut woken_by = |edit: &dyn Fn(&mut ModelCache)| {
+    let mut woken_by = |is_ours: bool, edit: &dyn Fn(&mut ModelCache)| {
         let mut changed = cache("a");
         changed.metadata.resource_version = Some("2".to_owned());
         edit(&mut changed);
         changes(&mut keeper, vec![Event::Apply(cache("a").into())]);
+        if is_ours {
+            stores.caches.wrote(changed.clone().into());
+        }
         let change = changes(&mut keeper, vec![Event::Apply(changed.into())]);
         !wakes::of_cache(&stores, &change[0]).is_empty()
     };
     let status = |cache: &mut ModelCache, edit: &dyn Fn(&mut api::ModelCacheStatus)| {
         edit(cache.status.get_or_insert_default());
     };
-    for edit in [
-        &|cache: &mut ModelCache| status(cache, &|status| status.progress = Some(Progress::default())),
-        &|cache: &mut ModelCache| {
-            status(cache, &|status| status.conditions = fixtures::downloaded().0.cache.conditions().to_vec());
-        },
-        &|_: &mut ModelCache| {},
-    ] as [&dyn Fn(&mut ModelCache); _]
-    {
-        assert!(!woken_by(edit));
+    let progress = |cache: &mut ModelCache| status(cache, &|it| it.progress = Some(Progress::default()));
+    let conditions = |cache: &mut ModelCache| {
+        status(cache, &|status| status.conditions = fixtures::downloaded().0.cache.conditions().to_vec());
+    };
+    for (is_ours, edit, expected) in [
+        (true, &progress as &dyn Fn(&mut ModelCache), false),
+        (false, &progress, false),
+        (true, &conditions, false),
+        (false, &conditions, true),
+        (false, &|_| {}, false),
+    ] {
+        assert_eq!(woken_by(is_ours, edit), expected, "{is_ours}");
     }
     for edit in [
         &|cache: &mut ModelCache| cache.metadata.generation = Some(2),
@@ -267,7 +273,7 @@ fn a_modelcache_is_woken_by_what_it_reads_and_not_by_its_own_words() {
         &|cache: &mut ModelCache| status(cache, &|status| status.resolved = Some(Resolved::default())),
     ] as [&dyn Fn(&mut ModelCache); _]
     {
-        assert!(woken_by(edit));
+        assert!(woken_by(true, edit));
     }
     let gone = changes(&mut keeper, vec![Event::Delete(cache("a").into())]);
     assert_eq!(names(wakes::of_cache(&stores, &gone[0])), ["a"]);

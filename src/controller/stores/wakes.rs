@@ -15,7 +15,7 @@ use super::{
     kinds::{self, CacheKey},
 };
 use crate::{
-    api::ModelCache,
+    api::{ModelCache, ModelCacheStatus},
     controller::{
         attempt,
         neighbour::Neighbour,
@@ -42,8 +42,8 @@ pub fn of_cache(stores: &Stores, change: &Change<ModelCache>) -> Woken {
     woken
 }
 
-/// All but the conditions and the progress, which the reconcile itself has written. What is recorded of the volume and of the
-/// commit, it goes by.
+/// All but the progress, and the rest of a status that we have written. What that records of the volume and of the commit, the next
+/// reconcile goes by.
 fn concerns_itself(change: &Change<ModelCache>) -> bool {
     let (Some(old), Some(new)) = (&change.old, &change.new) else { return true };
     let (before, after) = (old.meta(), new.meta());
@@ -53,15 +53,14 @@ fn concerns_itself(change: &Change<ModelCache>) -> bool {
         && before.annotations == after.annotations
         && before.finalizers == after.finalizers
         && before.deletion_timestamp == after.deletion_timestamp;
-    let recorded = |cache: &ModelCache| {
-        cache
-            .status
-            .as_ref()
-            .map(|status| (status.cached.clone(), status.resolved.clone()))
-            .unwrap_or_default()
+    let same_status = |old: &ModelCache, new: &ModelCache| {
+        let status = |cache: &ModelCache| cache.status.clone().unwrap_or_default();
+        let (old, new) = (status(old), ModelCacheStatus { progress: None, ..status(new) });
+        let recorded = old.cached == new.cached && old.resolved == new.resolved;
+        recorded && (change.is_ours || ModelCacheStatus { progress: None, ..old } == new)
     };
     let rest = match (old.get(), new.get()) {
-        (Ok(old), Ok(new)) => recorded(old) == recorded(new),
+        (Ok(old), Ok(new)) => same_status(old, new),
         (Err(old), Err(new)) => (&old.field, &old.problem) == (&new.field, &new.problem),
         _ => false,
     };

@@ -219,3 +219,66 @@ where
 fn bounded(lost: &Lost) -> String {
     lost.to_string().chars().take(LONGEST).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{convert::Infallible, sync::Arc};
+
+    use axum::http::{Request, Response};
+    use k8s_openapi::api::core::v1::Pod;
+    use kube::{Client, client::Body};
+    use pretty_assertions::assert_eq;
+    use serde_json::{Value, json};
+    use tokio::sync::Mutex;
+
+    use super::*;
+    use crate::{controller::watcher::Guarded, telemetry::Contacts};
+
+    fn pod(name: &str) -> Value {
+        json!({ "metadata": { "name": name, "namespace": "team", "resourceVersion": "8" } })
+    }
+
+    /// Two pages, of which the first comes in one object each because it is too large, and then a change.
+    #[tokio::test]
+    async fn all_pages_are_listed_and_then_watched_from_their_version() {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let server = tower::service_fn({
+            let asked = asked.clone();
+            move |request: Request<Body>| {
+                let asked = asked.clone();
+                async move {
+                    let query = request.uri().query().unwrap().to_owned();
+                    let given = |name: &str| {
+                        query
+                            .split('&')
+                            .find_map(|pair| pair.strip_prefix(name))
+                            .unwrap_or_default()
+                            .to_owned()
+                    };
+                    let (limit, next) = (given("limit="), given("continue="));
+                    asked.lock().await.push(format!("{limit}/{next}/{}", given("resourceVersion=")));
+                    let body =
+                        match (&*limit, &*next) {
+                            ("", _) => json!({ "type": "ADDED", "object": pod("c") }).to_string() + "\n",
+                            ("50", "") => " ".repeat(13 << 20),
+                            (_, "") => json!({ "metadata": { "continue": "n" }, "items": [pod("a"), "odd"] })
+                                .to_string(),
+                            _ => json!({ "metadata": { "resourceVersion": "7" }, "items": [pod("b")] })
+                                .to_string(),
+                        };
+                    Ok::<_, Infallible>(Response::new(Body::from(body.into_bytes())))
+                }
+            }
+        });
+        let api: Api<Guarded<Pod>> = Api::namespaced(Client::new(server, "team"), "team");
+        let contact = Contacts::default().add(Pod::plural(&()));
+        let told = events(api, ListParams::default(), contact).take(6).map(|event| match event {
+            Event::Init => "begins".to_owned(),
+            Event::InitDone => "listed".to_owned(),
+            Event::InitApply(pod) if pod.get().is_err() => "odd".to_owned(),
+            Event::InitApply(pod) | Event::Apply(pod) | Event::Delete(pod) => pod.name_any(),
+        });
+        assert_eq!(told.collect::<Vec<_>>().await, ["begins", "a", "odd", "b", "listed", "c"]);
+        assert_eq!(asked.lock().await[..4], ["50//", "12//", "24/n/", "//7"]);
+    }
+}
