@@ -30,8 +30,8 @@ use super::{
 };
 use crate::api::{self, ModelCache, Progress, TokenSecretRef};
 
-/// Gathers the observation of one resource. What is watched is taken from the stores; the Secret, the log, the words of others
-/// and the users of a claim are asked for.
+/// Gathers the observation of one resource, without the users of its claim. What is watched is taken from the stores; the Secret, the
+/// log and the words of others are asked for.
 pub async fn observe(
     client: &Client,
     stores: &Stores,
@@ -48,24 +48,9 @@ pub async fn observe(
     attempts.sort_by_key(Attempt::number);
     let active = attempts.last().filter(|attempt| attempt::is_active(&attempt.job));
     let running = active.and_then(|attempt| attempt.pod.as_ref().filter(|pod| runs(pod)));
+    // Two Jobs on a volume that attaches to one node could keep the second waiting.
     let one_node = claim.as_ref().filter(|claim| !claim::is_shared(claim));
     let busy = one_node.and_then(|claim| at_work(stores, claim, &cache));
-    let is_waiting = attempts.iter().any(|attempt| attempt::is_active(&attempt.job));
-    let a_job_may_be_made = running.is_none()
-        && !cache.spec.suspend
-        && !cache.is_ready()
-        // Another one's turn, unless ours is to be replaced.
-        && (busy.is_none() || is_waiting);
-    let (mut place, mut writer) = (None, None);
-    if let Some(claim) = claim.as_ref().filter(|_| a_job_may_be_made) {
-        let asks_place = one_node.is_some() && Place::is_open(&cache);
-        let asks_consent = consent::depends_on_pods(claim, is_filled(stores, &cache, claim));
-        if asks_place || asks_consent {
-            let users = users(client, &namespace, claim).await?;
-            place = users.place().filter(|_| asks_place).cloned();
-            writer = users.writer().filter(|_| asks_consent).map(ToOwned::to_owned);
-        }
-    }
     let progress = match running {
         Some(pod) => read_progress(client, &namespace, pod).await,
         None => None,
@@ -73,7 +58,33 @@ pub async fn observe(
     let last_pod = attempts.last().and_then(|last| last.pod.as_ref());
     let claim_said = said::about_claim(client, &namespace, claim.as_ref(), last_pod).await;
     let neighbours = Neighbour::all(&stores.same_repo(&cache), &cache);
+    let (place, writer) = (None, None);
     Ok(Observation { cache, secret, claim, claim_said, attempts, busy, place, writer, neighbours, progress })
+}
+
+/// The same, with what the pods that use the claim decide: where a Job can run, and whether it needs consent. All pods of the
+/// namespace are listed for it, so that it is asked only where a Job would be made without them, or waits to run.
+pub async fn with_users(
+    client: &Client,
+    stores: &Stores,
+    mut seen: Observation,
+) -> Result<Observation, ObserveError> {
+    let Some(claim) = &seen.claim else { return Ok(seen) };
+    let asks_place = !claim::is_shared(claim) && Place::is_open(&seen.cache);
+    let asks_consent = consent::depends_on_pods(claim, is_filled(stores, &seen.cache, claim));
+    if asks_place || asks_consent {
+        let users = users(client, &seen.cache.namespace().unwrap_or_default(), claim).await?;
+        seen.place = users.place().filter(|_| asks_place).cloned();
+        seen.writer = users.writer().filter(|_| asks_consent).map(ToOwned::to_owned);
+    }
+    Ok(seen)
+}
+
+/// Whether an attempt has no pod that runs yet, and may need another place.
+pub fn waits_to_run(seen: &Observation) -> bool {
+    let waits =
+        |attempt: &Attempt| attempt::is_active(&attempt.job) && !attempt.pod.as_ref().is_some_and(runs);
+    !seen.cache.spec.suspend && !seen.cache.is_ready() && seen.attempts.iter().any(waits)
 }
 
 async fn secret(

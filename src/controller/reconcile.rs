@@ -93,27 +93,30 @@ async fn look(cache: Arc<ModelCache>, context: &Context) -> Result<Action, Recon
             Report::Pending(pause) => return Ok(Action::requeue(pause)),
         }
     };
-    bring_about(&seen, &access, next_question, context).await
+    bring_about(seen, &access, next_question, context).await
 }
 
 /// Does what follows from what was observed and from what the Hub says, and tells it.
 async fn bring_about(
-    seen: &Observation,
+    mut seen: Observation,
     access: &AccessReport,
     next_question: Duration,
     context: &Context,
 ) -> Result<Action, ReconcileError> {
-    let Context { client, stores, .. } = context;
-    let cache = &seen.cache;
+    let Context { client, stores, image, .. } = context;
     let now = Timestamp::now();
-    let input = Input { observation: seen, access, image: &context.image, now };
-    let plan = stages::plan(&input);
+    let mut plan = stages::plan(&Input { observation: &seen, access, image, now });
+    if plan.job().is_some() || observe::waits_to_run(&seen) {
+        seen = observe::with_users(client, stores, seen).await?;
+        plan = stages::plan(&Input { observation: &seen, access, image, now });
+    }
+    let cache = &seen.cache;
     let requeue = plan.requeue;
     let applied = apply::apply(client, stores, cache, plan).await?;
     let now = Timestamp::now();
     let status = status::build_status(cache, access, &applied, now);
     let changed = apply::write_status(client, stores, cache, &status).await?;
-    apply::write_progress(client, stores, cache, progress(seen, &applied)).await?;
+    apply::write_progress(client, stores, cache, progress(&seen, &applied)).await?;
     if changed {
         let old = cache.conditions();
         for event in events::transitions(old, &status.conditions) {
@@ -136,6 +139,27 @@ fn progress<'a>(seen: &'a Observation, applied: &Applied) -> Option<&'a Progress
         return None;
     }
     seen.progress.as_ref().or_else(|| seen.cache.status.as_ref()?.progress.as_ref())
+}
+
+#[cfg(test)]
+impl Context {
+    /// That of an operator without a Hub.
+    pub fn of(client: Client, stores: Stores) -> Self {
+        let contacts = Contacts::default();
+        let prober = Arc::new(Prober::start(&[]).unwrap());
+        let reporter = kube::runtime::events::Reporter { controller: "test".to_owned(), instance: None };
+        Self {
+            recorder: Arc::new(Recorder::new(client.clone(), reporter)),
+            metrics: Arc::new(Metrics::new(Vec::new(), contacts.clone(), prober.clone())),
+            client,
+            stores,
+            contacts,
+            prober,
+            failures: Failures::default(),
+            secrets: Secrets::Watch,
+            image: "image".to_owned(),
+        }
+    }
 }
 
 #[cfg(test)]

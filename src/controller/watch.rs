@@ -211,3 +211,87 @@ fn on_error(cache: Arc<Guarded<ModelCache>>, error: &ReconcileError, context: Ar
     warn!(namespace = cache.namespace(), modelcache = cache.name_any(), %error, ?pause, "reconciliation failed");
     Action::requeue(pause)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{convert::Infallible, sync::Mutex};
+
+    use axum::http::{Request, Response};
+    use kube::client::Body;
+    use pretty_assertions::assert_eq;
+    use serde_json::{Value, json};
+    use tokio::sync::Notify;
+
+    use super::*;
+    use crate::{controller::fixtures, sync::locked};
+
+    /// Each kind is listed and watched; one that stays at rest is reconciled once, and writes once. Its own status wakes nobody.
+    #[tokio::test(start_paused = true)]
+    async fn a_modelcache_is_reconciled_once_and_after_all_kinds_are_listed() {
+        let mut cache = fixtures::with_token(fixtures::cache());
+        cache.spec.suspend = true;
+        cache.metadata.resource_version = Some("1".to_owned());
+        let cache = Arc::new(Mutex::new(json!(cache)));
+        let (asked, written) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Notify::new()));
+        let server = tower::service_fn({
+            let (asked, written) = (asked.clone(), written.clone());
+            move |request: Request<Body>| {
+                let (asked, written, cache) = (asked.clone(), written.clone(), cache.clone());
+                async move {
+                    let (parts, body) = request.into_parts();
+                    let kind = parts.uri.path().rsplit('/').next().unwrap().to_owned();
+                    let query = parts.uri.query().unwrap_or_default();
+                    let is_watch = query.contains("watch=true");
+                    if is_watch && kind != "modelcaches" {
+                        std::future::pending::<()>().await;
+                    }
+                    if is_watch {
+                        // Our own write comes back, once.
+                        written.notified().await;
+                        let event =
+                            json!({ "type": "MODIFIED", "object": *locked(&cache) }).to_string() + "\n";
+                        return Ok::<_, Infallible>(Response::new(Body::from(event.into_bytes())));
+                    }
+                    if kind == "pods" {
+                        // The last to be listed.
+                        tokio::time::sleep(Duration::from_secs(20)).await;
+                    }
+                    locked(&asked).push(format!("{} {kind}", parts.method));
+                    let answer = match (parts.method.as_str(), &*kind) {
+                        ("GET", "modelcaches") => {
+                            json!({ "metadata": { "resourceVersion": "1" }, "items": [*locked(&cache)] })
+                        }
+                        ("GET", "hf") => json!({ "metadata": { "name": "hf" } }),
+                        ("GET", _) => json!({ "metadata": { "resourceVersion": "1" }, "items": [] }),
+                        ("PATCH", _) => {
+                            let given = body.collect_bytes().await.unwrap();
+                            let given: Value = serde_json::from_slice(&given).unwrap();
+                            let mut cache = locked(&cache);
+                            cache["status"] = given["status"].clone();
+                            cache["metadata"]["resourceVersion"] = json!("2");
+                            written.notify_one();
+                            cache.clone()
+                        }
+                        _ => json!({ "metadata": { "name": "event" } }),
+                    };
+                    Ok(Response::new(Body::from(answer.to_string().into_bytes())))
+                }
+            }
+        });
+        let (stores, keepers) = Stores::empty();
+        let context = Arc::new(Context::of(Client::new(server, "default"), stores));
+        // Before the watches that say nothing are opened again.
+        let stop = tokio::time::sleep(Duration::from_secs(28)).boxed().shared();
+        caches_of(&Area::of(&[])[0], keepers, &context, stop).await;
+
+        let asked = locked(&asked);
+        let listed = ["modelcaches", "jobs", "pods", "persistentvolumeclaims", "secrets"];
+        let at = asked.iter().position(|it| it == "GET hf").unwrap();
+        for kind in listed {
+            let kind = format!("GET {kind}");
+            assert!(asked[..at].contains(&kind), "{kind} comes before the reconcile: {asked:?}");
+        }
+        let rest: Vec<_> = asked[at..].iter().filter(|it| *it != "POST events").collect();
+        assert_eq!(rest, ["GET hf", "PATCH status"], "{asked:?}");
+    }
+}

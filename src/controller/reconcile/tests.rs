@@ -11,10 +11,7 @@ use k8s_openapi::{
     },
     apimachinery::pkg::apis::meta::v1::Time,
 };
-use kube::{
-    client::Body,
-    runtime::{events::Reporter, watcher::Event},
-};
+use kube::{client::Body, runtime::watcher::Event};
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
 
@@ -24,7 +21,7 @@ use crate::{
     controller::{
         attempt::Attempt,
         fixtures::{
-            COMMIT, at, bound_claim, cache, ended, granted, looked, next_job, report, running, seen,
+            COMMIT, at, bound_claim, cache, ended, granted, looked, next_job, refused, report, running, seen,
             with_token,
         },
         observation::SecretState,
@@ -42,6 +39,8 @@ struct Server {
     asked: Arc<Mutex<Vec<String>>>,
     /// The pods with the label of the ModelCache.
     pods: Arc<Mutex<Value>>,
+    /// All pods.
+    users: Arc<Mutex<Vec<Value>>>,
 }
 
 impl Server {
@@ -62,7 +61,8 @@ impl Server {
                 json!({ "event": "progress", "downloadedBytes": 50, "totalBytes": 200 }).to_string()
             }
             "GET pods of tiny" => locked(&self.pods).to_string(),
-            "GET pods" | "GET events" => json!({ "items": [] }).to_string(),
+            "GET pods" => json!({ "items": *locked(&self.users) }).to_string(),
+            "GET events" => json!({ "items": [] }).to_string(),
             "PATCH modelcaches/tiny/status" => {
                 let mut cache = locked(&self.cache);
                 for (field, value) in given["status"].as_object().unwrap() {
@@ -135,32 +135,23 @@ impl World {
         keepers.jobs.keep(stream::iter(listed(jobs.collect()))).count().await;
         keepers.pods.keep(stream::iter(listed(pods))).count().await;
         keepers.secrets.are_not_watched();
-        let contacts = Contacts::default();
-        let prober = Arc::new(Prober::start(&[]).unwrap());
-        let metrics = Arc::new(Metrics::new(Vec::new(), contacts.clone(), prober.clone()));
-        let reporter = Reporter { controller: "test".to_owned(), instance: None };
-        let recorder = Arc::new(Recorder::new(client.clone(), reporter));
-        let context = Context {
-            client,
-            stores,
-            contacts,
-            prober,
-            recorder,
-            metrics,
-            failures: Failures::default(),
-            secrets: Secrets::Watch,
-            image: "image".to_owned(),
-        };
+        let context = Context::of(client, stores);
         Self { server, context, cache: Arc::new(cache.into()) }
     }
 
     /// One reconcile, with the Hub's answer there. Gives what was asked for.
     async fn look(&self) -> (Vec<String>, Action) {
+        self.look_with(granted).await
+    }
+
+    /// The same with another answer.
+    async fn look_with(&self, hub: impl Fn(&ModelCache) -> AccessReport) -> (Vec<String>, Action) {
         let Context { client, stores, .. } = &self.context;
         assert!(stores.ready().await);
         let cache = stores.caches.newest_of(self.cache.clone()).get().unwrap().clone();
         let seen = observe::observe(client, stores, cache).await.unwrap();
-        let action = bring_about(&seen, &granted(&seen.cache), HOUR, &self.context).await.unwrap();
+        let access = hub(&seen.cache);
+        let action = bring_about(seen, &access, HOUR, &self.context).await.unwrap();
         let asked = std::mem::take(&mut *locked(&self.server.asked));
         // Events are told of, and counted elsewhere.
         (asked.into_iter().filter(|it| it != "POST events").collect(), action)
@@ -234,6 +225,29 @@ async fn a_job_is_made_once_however_late_the_watch_is() {
     assert_eq!(asked.iter().filter(|it| !it.starts_with("GET ")).count(), 0, "{asked:?}");
 }
 
+#[tokio::test]
+async fn who_uses_a_claim_is_asked_only_where_a_job_would_be_made() {
+    let world = World::new(bound(), Vec::new()).await;
+    let refuses = |cache: &ModelCache| refused(cache, Reason::TermsNotAccepted);
+    let (asked, _) = world.look_with(refuses).await;
+    assert_eq!(asked, ["GET secrets/hf", "PATCH modelcaches/tiny/status"]);
+    assert_eq!(world.look_with(refuses).await.0, ["GET secrets/hf"]);
+
+    let mut theirs = bound();
+    Arc::make_mut(&mut theirs.cache).spec.storage.existing_claim = Some("tiny".to_owned());
+    theirs.claim.as_mut().unwrap().metadata.labels = None;
+    let world = World::new(theirs, Vec::new()).await;
+    locked(&world.server.users).push(json!({
+        "metadata": { "name": "postgres-0" },
+        "spec": {
+            "containers": [{ "volumeMounts": [{ "name": "data" }] }],
+            "volumes": [{ "name": "data", "persistentVolumeClaim": { "claimName": "tiny" } }],
+        },
+    }));
+    let (asked, _) = world.look().await;
+    assert_eq!(asked, ["GET secrets/hf", "GET pods", "PATCH modelcaches/tiny/status"], "no Job is made");
+}
+
 /// Its pod is seen running, and has ended long before: that is no download without a report.
 #[tokio::test]
 async fn what_a_job_has_ended_for_is_asked_where_the_watch_of_pods_is_late() {
@@ -244,7 +258,7 @@ async fn what_a_job_has_ended_for_is_asked_where_the_watch_of_pods_is_late() {
     let world = World::new(seen, Vec::new()).await;
     *locked(&world.server.pods) = json!({ "items": [of_job(&now)] });
     let (asked, _) = world.look().await;
-    assert_eq!(asked, ["GET secrets/hf", "GET pods of tiny", "GET pods", "PATCH modelcaches/tiny/status"]);
+    assert_eq!(asked, ["GET secrets/hf", "GET pods of tiny", "PATCH modelcaches/tiny/status"]);
     let status = locked(&world.server.cache)["status"].clone();
     assert_eq!(status["cached"]["commit"], COMMIT);
     assert_eq!(world.look().await.0, ["GET secrets/hf"], "it is recorded");
