@@ -63,12 +63,13 @@ impl<K: Resource<DynamicType = ()>> Own<K> {
 
     /// The newer one of the state that the watch has brought, if any, and our own; none where we have deleted it.
     pub fn newest(&self, key: &ObjectRef<K>, known: Option<Arc<K>>) -> Option<Arc<K>> {
-        let own = self.written.get(key).map(|(own, _)| own.clone());
+        let own = self.written.get(key).filter(|(_, at)| counts(*at)).map(|(own, _)| own.clone());
         let newest = match (own, known) {
             (Some(own), Some(known)) => Some(if is_newer(&*own, &*known) { own } else { known }),
             (own, known) => own.or(known),
         };
-        newest.filter(|object| object.meta().uid.as_ref().is_none_or(|uid| !self.deleted.contains_key(uid)))
+        let is_deleted = |uid: &String| self.deleted.get(uid).is_some_and(|at| counts(*at));
+        newest.filter(|object| !object.meta().uid.as_ref().is_some_and(is_deleted))
     }
 
     /// The objects that we have written.
@@ -81,6 +82,10 @@ impl<K: Resource<DynamicType = ()>> Own<K> {
         self.written.retain(|_, (_, at)| *at >= time);
         self.deleted.retain(|_, at| *at >= time);
     }
+}
+
+fn counts(since: Instant) -> bool {
+    since.elapsed() < LONGEST
 }
 
 /// Whether one state is later than another of the same name. Versions of one kind are ordered
@@ -145,7 +150,8 @@ mod tests {
         assert_eq!(newest(&own, None).as_deref(), Some("a/9"), "the list may be older");
         own.listed(now + Duration::from_secs(1));
         assert_eq!(newest(&own, None), None);
-        own.wrote(job("a", 9), now);
+        own.wrote(job("a", 9), now.checked_sub(LONGEST).unwrap());
+        assert_eq!(newest(&own, None), None);
         own.deleted("b".to_owned(), now + LONGEST * 2);
         assert_eq!((own.written.len(), own.deleted.len()), (0, 1));
     }
