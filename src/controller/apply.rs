@@ -1,18 +1,25 @@
-//! Applies a plan and writes the status. The only room that changes anything in the cluster.
+//! Applies a plan and writes the status. The only room that changes anything in the cluster. The stores are told of each write.
 
-use k8s_openapi::api::{batch::v1::Job, core::v1::PersistentVolumeClaim};
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::{batch::v1::Job, core::v1::PersistentVolumeClaim},
+};
 use kube::{
     Api, Client, ResourceExt,
-    api::{DeleteParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
+    core::Request,
 };
 use serde_json::json;
 use tracing::info;
 
 use super::{
-    ApplyError, observe,
+    ApplyError,
+    attempt::Obsolete,
+    observe,
     patience::{self, Help},
     plan::{Action, Applied, Plan, Refusal},
-    watcher::{Guarded, Metadata},
+    stores::Stores,
+    watcher::{Guarded, Metadata, Parse},
 };
 use crate::{
     api::{ModelCache, ModelCacheStatus, Progress},
@@ -26,15 +33,20 @@ const CLAIM_MANAGER: &str = "modelcache-claim";
 const JOB_MANAGER: &str = "modelcache-job";
 
 /// Does the actions of a plan in their order. What the API server refuses ends it, and is part of the outcome: it is no error of ours.
-pub async fn apply(client: &Client, cache: &ModelCache, plan: Plan) -> Result<Applied, ApplyError> {
+pub async fn apply(
+    client: &Client,
+    stores: &Stores,
+    cache: &ModelCache,
+    plan: Plan,
+) -> Result<Applied, ApplyError> {
     for action in &plan.actions {
         let refusal = match action {
-            Action::DeleteJob(name) => {
-                delete_job(client, cache, name).await?;
+            Action::DeleteJob(job) => {
+                delete_job(client, stores, cache, job).await?;
                 None
             }
-            Action::CreateClaim(claim) => create_claim(client, cache, claim).await?,
-            Action::CreateJob(job) => create_job(client, cache, job).await?,
+            Action::CreateClaim(claim) => create_claim(client, stores, cache, claim).await?,
+            Action::CreateJob(job) => create_job(client, stores, cache, job).await?,
         };
         if refusal.is_some() {
             return Ok(plan.applied(refusal));
@@ -43,36 +55,64 @@ pub async fn apply(client: &Client, cache: &ModelCache, plan: Plan) -> Result<Ap
     Ok(plan.applied(None))
 }
 
-async fn delete_job(client: &Client, cache: &ModelCache, name: &str) -> Result<(), ApplyError> {
+async fn delete_job(
+    client: &Client,
+    stores: &Stores,
+    cache: &ModelCache,
+    job: &Obsolete,
+) -> Result<(), ApplyError> {
     let jobs: Api<Job> = Api::namespaced(client.clone(), &cache.namespace().unwrap_or_default());
-    match jobs.delete(name, &DeleteParams::background()).await {
+    let Obsolete { name, uid } = job;
+    let params =
+        DeleteParams::background().preconditions(Preconditions { uid: uid.clone(), resource_version: None });
+    match jobs.delete(name, &params).await {
         Ok(_) => info!(job = name, "deleted an obsolete Job"),
-        Err(kube::Error::Api(status)) if status.is_not_found() => {}
+        // Another one of its name is there: it stays.
+        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {}
         Err(source) => return Err(ApplyError::DeleteJob { name: name.to_owned(), source }),
+    }
+    if let Some(uid) = uid {
+        stores.jobs.deleted(uid.clone());
     }
     Ok(())
 }
 
 async fn create_claim(
     client: &Client,
+    stores: &Stores,
     cache: &ModelCache,
     claim: &PersistentVolumeClaim,
 ) -> Result<Option<Refusal>, ApplyError> {
     let namespace = cache.namespace().unwrap_or_default();
-    let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), &namespace);
-    // One that exists is found by the next reconcile, which says whose it is.
-    let created = create(&claims, claim, CLAIM_MANAGER).await.map_err(ApplyError::MakeClaim)?;
-    let Created::Refused(words) = created else { return Ok(None) };
+    let words = match create(client, &namespace, claim, CLAIM_MANAGER).await.map_err(ApplyError::MakeClaim)? {
+        Created::New(claim) => {
+            stores.claims.wrote(claim);
+            return Ok(None);
+        }
+        // One that exists comes by the watch, and the next reconcile says whose it is.
+        Created::Exists => return Ok(None),
+        Created::Refused(words) => words,
+    };
     let what = format!("The API server refuses the claim {}", claim.name_any());
     let (message, help) = patience::refusal(&what, &words, "spec.storage.claim");
     Ok(Some(Refusal { reason: Reason::ClaimPending, message, help }))
 }
 
-async fn create_job(client: &Client, cache: &ModelCache, job: &Job) -> Result<Option<Refusal>, ApplyError> {
+async fn create_job(
+    client: &Client,
+    stores: &Stores,
+    cache: &ModelCache,
+    job: &Job,
+) -> Result<Option<Refusal>, ApplyError> {
     let (name, namespace) = (job.name_any(), cache.namespace().unwrap_or_default());
-    let jobs: Api<Job> = Api::namespaced(client.clone(), &namespace);
-    let (message, help) = match create(&jobs, job, JOB_MANAGER).await.map_err(ApplyError::MakeJob)? {
-        Created::New => return Ok(None),
+    let (message, help) = match create(client, &namespace, job, JOB_MANAGER)
+        .await
+        .map_err(ApplyError::MakeJob)?
+    {
+        Created::New(job) => {
+            stores.jobs.wrote(job);
+            return Ok(None);
+        }
         Created::Refused(words) => {
             patience::refusal(&format!("The API server refuses the Job {name}"), &words, "spec.job")
         }
@@ -93,23 +133,31 @@ async fn create_job(client: &Client, cache: &ModelCache, job: &Job) -> Result<Op
 }
 
 /// What came of creating an object.
-enum Created {
-    New,
+enum Created<K> {
+    /// The object as the API server has it.
+    New(Guarded<K>),
     Exists,
     /// The API server's words.
     Refused(String),
 }
 
 /// Creates, and never adopts what is there.
-async fn create<K>(api: &Api<K>, object: &K, manager: &str) -> Result<Created, kube::Error>
+async fn create<K>(
+    client: &Client,
+    namespace: &str,
+    object: &K,
+    manager: &str,
+) -> Result<Created<K>, kube::Error>
 where
-    K: kube::Resource + Clone + serde::Serialize + serde::de::DeserializeOwned + std::fmt::Debug,
+    K: Parse + kube::Resource<DynamicType = (), Scope = NamespaceResourceScope> + serde::Serialize,
 {
     let params = PostParams { field_manager: Some(manager.to_owned()), ..PostParams::default() };
-    match api.create(&params, object).await {
-        Ok(_) => {
+    let body = serde_json::to_vec(object).map_err(kube::Error::SerdeError)?;
+    let request = Request::new(K::url_path(&(), Some(namespace))).create(&params, body);
+    match client.request(request.map_err(kube::Error::BuildRequest)?).await {
+        Ok(created) => {
             info!(object = object.name_any(), manager, "created");
-            Ok(Created::New)
+            Ok(Created::New(created))
         }
         Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(Created::Exists),
         Err(kube::Error::Api(status)) if is_refusal(status.code) => {
@@ -128,6 +176,7 @@ const fn is_refusal(code: u16) -> bool {
 /// Writes the status if it differs from the one on the resource. Says whether it wrote.
 pub async fn write_status(
     client: &Client,
+    stores: &Stores,
     cache: &ModelCache,
     status: &ModelCacheStatus,
 ) -> Result<bool, ApplyError> {
@@ -135,13 +184,14 @@ pub async fn write_status(
     if old.as_ref() == Some(status) {
         return Ok(false);
     }
-    patch_status(client, cache, &json!(status), STATUS_MANAGER).await?;
+    patch_status(client, stores, cache, &json!(status), STATUS_MANAGER).await?;
     Ok(true)
 }
 
 /// Writes or removes the progress if it differs from the one on the resource.
 pub async fn write_progress(
     client: &Client,
+    stores: &Stores,
     cache: &ModelCache,
     progress: Option<&Progress>,
 ) -> Result<(), ApplyError> {
@@ -150,11 +200,12 @@ pub async fn write_progress(
         return Ok(());
     }
     let status = progress.map_or_else(|| json!({}), |progress| json!({ "progress": progress }));
-    patch_status(client, cache, &status, PROGRESS_MANAGER).await
+    patch_status(client, stores, cache, &status, PROGRESS_MANAGER).await
 }
 
 async fn patch_status(
     client: &Client,
+    stores: &Stores,
     cache: &ModelCache,
     status: &serde_json::Value,
     manager: &str,
@@ -170,7 +221,10 @@ async fn patch_status(
     });
     let params = PatchParams::apply(manager).force();
     match caches.patch_status(&cache.name_any(), &params, &Patch::Apply(patch)).await {
-        Ok(_) => Ok(()),
+        Ok(written) => {
+            stores.caches.wrote(written);
+            Ok(())
+        }
         // Deleted in the meantime. The UID keeps us from writing to another of its name.
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
         Err(source) => Err(ApplyError::WriteStatus { manager: manager.to_owned(), source }),

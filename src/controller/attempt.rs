@@ -37,6 +37,15 @@ pub struct Attempt {
     pub said: Option<Complaint>,
 }
 
+/// A Job that is to be deleted. Another one of its name stays.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Obsolete {
+    /// Its name.
+    pub name: String,
+    /// Its UID.
+    pub uid: Option<String>,
+}
+
 /// The state of an attempt.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AttemptState {
@@ -71,6 +80,12 @@ impl Attempt {
     #[must_use]
     pub fn number(&self) -> u32 {
         self.job.labels().get(api::LABEL_ATTEMPT).and_then(|text| text.parse().ok()).unwrap_or(1)
+    }
+
+    /// Its Job, to delete it.
+    #[must_use]
+    pub fn obsolete(&self) -> Obsolete {
+        Obsolete { name: self.job.name_any(), uid: self.job.uid() }
     }
 
     /// Whether it is an attempt at these inputs.
@@ -183,6 +198,12 @@ impl Attempt {
 #[must_use]
 pub fn is_active(job: &Job) -> bool {
     ended_at(job).is_none()
+}
+
+/// Whether all containers of a pod have ended, whatever for.
+#[must_use]
+pub fn is_over(pod: &Pod) -> bool {
+    matches!(phase(pod), "Succeeded" | "Failed")
 }
 
 /// When the Job ended, if it has.

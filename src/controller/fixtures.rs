@@ -140,7 +140,7 @@ pub fn planned(observation: &Observation, access: &AccessReport, image: &str, no
         match action {
             Action::CreateClaim(it) => claim = Some(*it),
             Action::CreateJob(it) => job = Some(*it),
-            Action::DeleteJob(name) => obsolete.push(name),
+            Action::DeleteJob(job) => obsolete.push(job.name),
         }
     }
     Planned { claim, job, obsolete, downloaded, help, cached, requeue }

@@ -39,23 +39,27 @@ impl Neighbour {
             })
             .filter(|other| place(other) == place(cache))
             .filter(|other| !names(other).is_disjoint(&names(cache)))
-            .map(|other| {
-                let status = other.status.as_ref();
-                let commit = status
-                    .and_then(|status| Some(status.resolved.as_ref()?.commit.clone()))
-                    .filter(|commit| !commit.is_empty());
-                let cached = status.and_then(|status| Some(&status.cached.as_ref()?.commit));
-                let needs_help = condition::find(other.conditions(), Topic::Stalled).is_some();
-                Self {
-                    name: other.name_any(),
-                    created: other.creation_timestamp().map(|time| time.0),
-                    refs: refs(other),
-                    holds: cached.is_some() && cached == commit.as_ref(),
-                    is_coming: !needs_help && !other.spec.suspend,
-                    commit,
-                }
-            })
+            .map(|other| Self::of(other))
             .collect()
+    }
+
+    /// What a ModelCache is for its neighbours.
+    #[must_use]
+    pub fn of(other: &ModelCache) -> Self {
+        let status = other.status.as_ref();
+        let commit = status
+            .and_then(|status| Some(status.resolved.as_ref()?.commit.clone()))
+            .filter(|commit| !commit.is_empty());
+        let cached = status.and_then(|status| Some(&status.cached.as_ref()?.commit));
+        let needs_help = condition::find(other.conditions(), Topic::Stalled).is_some();
+        Self {
+            name: other.name_any(),
+            created: other.creation_timestamp().map(|time| time.0),
+            refs: refs(other),
+            holds: cached.is_some() && cached == commit.as_ref(),
+            is_coming: !needs_help && !other.spec.suspend,
+            commit,
+        }
     }
 
     /// Whether it has a better right to a ref than `cache`: its data are there already, and would be Ready without being found;
@@ -86,7 +90,8 @@ fn place(cache: &ModelCache) -> (Option<String>, String, Option<&str>, SourceTyp
 
 /// The names of its repo: the spec's, and the Hub's own once it is known. Letter case is none: the Hub has no two repos that
 /// differ in it alone, and they are one folder on the volume.
-fn names(cache: &ModelCache) -> BTreeSet<String> {
+#[must_use]
+pub fn names(cache: &ModelCache) -> BTreeSet<String> {
     let resolved = cache.status.as_ref().and_then(|status| status.resolved.as_ref());
     let own = resolved.map(|resolved| resolved.repo.as_str()).filter(|name| !name.is_empty());
     own.into_iter().chain([cache.spec.source.repo.as_str()]).map(str::to_ascii_lowercase).collect()

@@ -84,9 +84,9 @@ pub struct Observation {
     pub attempts: Vec<Attempt>,
     /// The name of another resource's Job that is at work on the claim.
     pub busy: Option<String>,
-    /// Where a Job has to run, if one may be made.
+    /// Where a Job has to run, if one may be made or waits to run.
     pub place: Option<Place>,
-    /// A pod of others that writes to the claim, if a Job may be made and the claim needs consent for it.
+    /// A pod of others that writes to the claim, if a Job may be made or waits to run, and the claim needs consent for it.
     pub writer: Option<String>,
     /// Other resources that use the claim.
     pub neighbours: Vec<Neighbour>,

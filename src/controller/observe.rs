@@ -1,6 +1,9 @@
 //! Gathers all that exists around one ModelCache into one plain value. Reads only; decides nothing.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::{
@@ -10,7 +13,6 @@ use k8s_openapi::api::{
 use kube::{
     Api, Client, ResourceExt,
     api::{ListParams, LogParams},
-    runtime::reflector::Store,
 };
 use tracing::debug;
 
@@ -22,60 +24,67 @@ use super::{
     observation::{Observation, SecretState},
     placement::Place,
     progress, said,
+    stores::Stores,
     users::{ClaimUsers, PodUse},
     watcher::Guarded,
 };
 use crate::api::{self, ModelCache, Progress, TokenSecretRef};
 
-/// Gathers the observation of one resource.
+/// Gathers the observation of one resource, without the users of its claim. What is watched is taken from the stores; the Secret, the
+/// log and the words of others are asked for.
 pub async fn observe(
     client: &Client,
-    caches: &[Store<Guarded<ModelCache>>],
+    stores: &Stores,
     cache: Arc<ModelCache>,
 ) -> Result<Observation, ObserveError> {
     let namespace = cache.namespace().unwrap_or_default();
-    let claim_name = cache.claim_name();
-    let (secret, claim, jobs) = futures::try_join!(
-        secret(client, &namespace, cache.spec.token_secret_ref.as_ref()),
-        found_claim(client, &namespace, &claim_name),
-        found_jobs(client, &namespace, &cache),
-    )?;
-    // After the Jobs: a Job that has ended must not be seen with a pod that has not.
-    let mut pods = newest_pods(client, &namespace, &cache, &jobs).await?;
-    let mut attempts = Vec::with_capacity(jobs.len());
-    for job in jobs {
-        let pod = job.uid().and_then(|uid| pods.remove(&uid));
+    let secret = secret(client, &namespace, cache.spec.token_secret_ref.as_ref()).await?;
+    let claim = stores.claim(&namespace, &cache.claim_name())?.map(Arc::unwrap_or_clone);
+    let mut attempts = Vec::new();
+    for (job, pod) in jobs(client, stores, &cache).await? {
         let said = said::about_attempt(client, &namespace, &job, pod.as_ref()).await;
         attempts.push(Attempt { job, pod, said });
     }
     attempts.sort_by_key(Attempt::number);
-    let running = attempts.last().and_then(|attempt| attempt.pod.as_ref().filter(|pod| runs(pod)));
-    let known = caches.iter().flat_map(Store::state);
-    let known: Vec<_> = known.filter_map(|cache| cache.parsed().cloned()).collect();
-    let a_job_may_be_made = running.is_none() && !cache.spec.suspend && !cache.is_ready();
-    let (mut busy, mut place, mut writer) = (None, None, None);
-    if let Some(claim) = &claim {
-        let one_node = !claim::is_shared(claim);
-        let asks_place = a_job_may_be_made && one_node && Place::is_open(&cache);
-        let asks_consent =
-            a_job_may_be_made && consent::depends_on_pods(claim, is_filled(&known, &cache, claim));
-        if asks_place || asks_consent {
-            let users = users(client, &namespace, claim).await?;
-            place = users.place().filter(|_| asks_place).cloned();
-            writer = users.writer().filter(|_| asks_consent).map(ToOwned::to_owned);
-        }
-        if one_node {
-            busy = at_work(client, &namespace, claim, &cache).await?;
-        }
-    }
+    let active = attempts.last().filter(|attempt| attempt::is_active(&attempt.job));
+    let running = active.and_then(|attempt| attempt.pod.as_ref().filter(|pod| runs(pod)));
+    // Two Jobs on a volume that attaches to one node could keep the second waiting.
+    let one_node = claim.as_ref().filter(|claim| !claim::is_shared(claim));
+    let busy = one_node.and_then(|claim| at_work(stores, claim, &cache));
     let progress = match running {
         Some(pod) => read_progress(client, &namespace, pod).await,
         None => None,
     };
     let last_pod = attempts.last().and_then(|last| last.pod.as_ref());
     let claim_said = said::about_claim(client, &namespace, claim.as_ref(), last_pod).await;
-    let neighbours = Neighbour::all(&known, &cache);
+    let neighbours = Neighbour::all(&stores.same_repo(&cache), &cache);
+    let (place, writer) = (None, None);
     Ok(Observation { cache, secret, claim, claim_said, attempts, busy, place, writer, neighbours, progress })
+}
+
+/// The same, with what the pods that use the claim decide: where a Job can run, and whether it needs consent. All pods of the
+/// namespace are listed for it, so that it is asked only where a Job would be made without them, or waits to run.
+pub async fn with_users(
+    client: &Client,
+    stores: &Stores,
+    mut seen: Observation,
+) -> Result<Observation, ObserveError> {
+    let Some(claim) = &seen.claim else { return Ok(seen) };
+    let asks_place = !claim::is_shared(claim) && Place::is_open(&seen.cache);
+    let asks_consent = consent::depends_on_pods(claim, is_filled(stores, &seen.cache, claim));
+    if asks_place || asks_consent {
+        let users = users(client, &seen.cache.namespace().unwrap_or_default(), claim).await?;
+        seen.place = users.place().filter(|_| asks_place).cloned();
+        seen.writer = users.writer().filter(|_| asks_consent).map(ToOwned::to_owned);
+    }
+    Ok(seen)
+}
+
+/// Whether an attempt has no pod that runs yet, and may need another place.
+pub fn waits_to_run(seen: &Observation) -> bool {
+    let waits =
+        |attempt: &Attempt| attempt::is_active(&attempt.job) && !attempt.pod.as_ref().is_some_and(runs);
+    !seen.cache.spec.suspend && !seen.cache.is_ready() && seen.attempts.iter().any(waits)
 }
 
 async fn secret(
@@ -89,58 +98,55 @@ async fn secret(
     Ok(found.map_or(SecretState::NotFound, |secret| SecretState::of(secret, &wanted.key)))
 }
 
-async fn found_claim(
+/// The Jobs of a resource, each with its newest pod.
+async fn jobs(
     client: &Client,
-    namespace: &str,
-    name: &str,
-) -> Result<Option<PersistentVolumeClaim>, ObserveError> {
-    let claims: Api<Guarded<PersistentVolumeClaim>> = Api::namespaced(client.clone(), namespace);
-    listing::one(&claims, name, "claim").await
-}
-
-/// The Jobs of a resource.
-async fn found_jobs(client: &Client, namespace: &str, cache: &ModelCache) -> Result<Vec<Job>, ObserveError> {
-    let mut found = Vec::new();
-    let listed = listing::each(client, Some(namespace), labelled(cache), |job: Job| {
-        let is_ours = owned_by(&job, cache);
-        if is_ours {
-            found.push(job);
-        }
-        is_ours
+    stores: &Stores,
+    cache: &ModelCache,
+) -> Result<Vec<(Job, Option<Pod>)>, ObserveError> {
+    let found = stores.jobs_of(cache).into_iter().map(|job| {
+        let pod = stores.newest_pod(&job).map(Arc::unwrap_or_clone);
+        (Arc::unwrap_or_clone(job), pod)
     });
-    listed.await.map_err(|source| ObserveError::List { kind: "Jobs", source })?;
+    let mut found: Vec<_> = found.collect();
+    // What it has ended for is in its pod. The watch may be late with it; nobody asks any more once that is recorded.
+    let is_late = |job: &Job, pod: &Option<Pod>| {
+        !attempt::is_active(job) && !pod.as_ref().is_some_and(attempt::is_over) && !cache.is_ready()
+    };
+    if found.iter().any(|(job, pod)| is_late(job, pod)) {
+        let mut pods = newest_pods(client, cache, found.iter().map(|(job, _)| job)).await?;
+        for (job, pod) in &mut found {
+            if is_late(job, pod) {
+                *pod = job.uid().and_then(|uid| pods.remove(&uid));
+            }
+        }
+    }
     Ok(found)
 }
 
-/// The newest pod of each Job, by the UID of the Job. Anybody can give a pod our label: none other is kept.
-async fn newest_pods(
+/// The newest pod of each Job, by the UID of the Job, as the API server has them.
+async fn newest_pods<'a>(
     client: &Client,
-    namespace: &str,
     cache: &ModelCache,
-    jobs: &[Job],
+    jobs: impl Iterator<Item = &'a Job>,
 ) -> Result<HashMap<String, Pod>, ObserveError> {
+    let jobs: HashSet<String> = jobs.filter_map(ResourceExt::uid).collect();
+    let namespace = cache.namespace();
+    let labelled = ListParams::default().labels(&format!("{}={}", api::LABEL_NAME, cache.name_any()));
+    let made = |pod: &Pod| pod.creation_timestamp().map(|time| time.0);
     let mut newest = HashMap::<String, Pod>::new();
-    if jobs.is_empty() {
-        return Ok(newest);
-    }
-    let listed = listing::each(client, Some(namespace), labelled(cache), |pod: Pod| {
-        let is_of =
-            |job: &&Job| pod.owner_references().iter().any(|owner| Some(&owner.uid) == job.uid().as_ref());
-        let Some(job) = jobs.iter().find(is_of).and_then(Job::uid) else { return false };
-        let made = |pod: &Pod| pod.creation_timestamp().map(|time| time.0);
-        let known = newest.get(&job);
-        let is_first = known.is_none();
-        if known.is_none_or(|known| made(known) <= made(&pod)) {
-            newest.insert(job, pod);
+    let listed = listing::each(client, namespace.as_deref(), labelled, |pod: Pod| {
+        // Anybody can give a pod our label: none other is kept.
+        let Some(job) = pod.owner_references().iter().map(|owner| &owner.uid).find(|uid| jobs.contains(*uid))
+        else {
+            return;
+        };
+        if newest.get(job).is_none_or(|known| made(known) <= made(&pod)) {
+            newest.insert(job.clone(), pod);
         }
-        is_first
     });
     listed.await.map_err(|source| ObserveError::List { kind: "pods", source })?;
     Ok(newest)
-}
-
-fn labelled(cache: &ModelCache) -> ListParams {
-    ListParams::default().labels(&format!("{}={}", api::LABEL_NAME, cache.name_any()))
 }
 
 /// A label can be given by anyone, and outlives a resource of the same name; an owner reference says whose it is.
@@ -153,24 +159,10 @@ fn runs(pod: &Pod) -> bool {
 }
 
 /// Two Jobs on one volume are safe but no faster, and a volume that attaches to one node may keep the second waiting.
-async fn at_work(
-    client: &Client,
-    namespace: &str,
-    claim: &PersistentVolumeClaim,
-    cache: &ModelCache,
-) -> Result<Option<String>, ObserveError> {
-    let uid = claim.metadata.uid.as_deref().unwrap_or_default();
-    let query = ListParams::default().labels(&format!("{}={uid}", api::LABEL_CLAIM_UID));
-    let mut first: Option<String> = None;
-    let listed = listing::each(client, Some(namespace), query, |job: Job| {
-        if !owned_by(&job, cache) && attempt::is_active(&job) && is_at_work(&job) {
-            let name = job.name_any();
-            first = Some(first.take().map_or(name.clone(), |other| other.min(name)));
-        }
-        false
-    });
-    listed.await.map_err(|source| ObserveError::List { kind: "Jobs", source })?;
-    Ok(first)
+fn at_work(stores: &Stores, claim: &PersistentVolumeClaim, cache: &ModelCache) -> Option<String> {
+    let jobs = stores.jobs_on(claim).into_iter();
+    let others = jobs.filter(|job| !owned_by(&**job, cache) && attempt::is_active(job) && is_at_work(job));
+    others.map(|job| job.name_any()).min()
 }
 
 /// What pods do with the claim. All pods of the namespace are listed for it: nothing else tells who uses a claim.
@@ -186,13 +178,13 @@ async fn users(
     Ok(users)
 }
 
-/// Whether a ModelCache of the namespace has a model on the claim: once it was taken, it stays so.
-fn is_filled(known: &[Arc<ModelCache>], cache: &ModelCache, claim: &PersistentVolumeClaim) -> bool {
+/// Whether a ModelCache has a model on the claim: once it was taken, it stays so.
+fn is_filled(stores: &Stores, cache: &ModelCache, claim: &PersistentVolumeClaim) -> bool {
     let holds = |other: &ModelCache| {
         let cached = other.status.as_ref().and_then(|status| status.cached.as_ref());
         cached.is_some_and(|cached| Some(&cached.claim_uid) == claim.metadata.uid.as_ref())
     };
-    holds(cache) || known.iter().any(|other| other.namespace() == cache.namespace() && holds(other))
+    holds(cache) || stores.caches_on(claim).iter().any(|other| holds(other))
 }
 
 /// A Job whose pod cannot start must not keep others waiting forever; one that was made just now has had no time to.

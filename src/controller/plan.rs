@@ -5,6 +5,7 @@ use std::time::Duration;
 use k8s_openapi::api::{batch::v1::Job, core::v1::PersistentVolumeClaim};
 
 use super::{
+    attempt::Obsolete,
     backoff,
     messages::Blocked,
     patience::{self, Help},
@@ -20,7 +21,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     /// Deletes a Job of other inputs, of an earlier attempt, or one that was finished and recorded long ago.
-    DeleteJob(String),
+    DeleteJob(Obsolete),
     /// Creates the claim.
     CreateClaim(Box<PersistentVolumeClaim>),
     /// Creates the Job of an attempt.
@@ -141,9 +142,10 @@ impl Plan {
 
     /// The same, after Jobs were deleted. One that this plan creates is not deleted.
     #[must_use]
-    pub fn after_deleting(mut self, jobs: impl IntoIterator<Item = String>) -> Self {
+    pub fn after_deleting(mut self, jobs: impl IntoIterator<Item = Obsolete>) -> Self {
         let created = self.job().and_then(|job| job.metadata.name.clone());
-        let deletions = jobs.into_iter().filter(|name| Some(name) != created.as_ref()).map(Action::DeleteJob);
+        let deletions =
+            jobs.into_iter().filter(|job| Some(&job.name) != created.as_ref()).map(Action::DeleteJob);
         self.actions = deletions.chain(self.actions).collect();
         self
     }

@@ -5,10 +5,7 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 use kube::{
     Client, Resource, ResourceExt,
-    runtime::{
-        controller::Action,
-        reflector::{ObjectRef, Store},
-    },
+    runtime::{controller::Action, reflector::ObjectRef},
 };
 use tracing::{debug, warn};
 
@@ -24,7 +21,9 @@ use super::{
     recorder::Recorder,
     secrets::Secrets,
     stages::{self, Input},
-    standstill, status, unreadable,
+    standstill, status,
+    stores::Stores,
+    unreadable,
     watcher::Guarded,
 };
 use crate::{
@@ -40,8 +39,8 @@ const SUSPENDED: Duration = Duration::from_secs(3600);
 pub struct Context {
     /// The API server.
     pub client: Client,
-    /// All known ModelCaches, by what is watched as one.
-    pub caches: Vec<Store<Guarded<ModelCache>>>,
+    /// What the watches have brought.
+    pub stores: Stores,
     /// Whether the watches are open.
     pub contacts: Contacts,
     /// The Hub's answers.
@@ -65,6 +64,10 @@ pub async fn reconcile(
     cache: Arc<Guarded<ModelCache>>,
     context: Arc<Context>,
 ) -> Result<Action, ReconcileError> {
+    if !context.stores.ready().await {
+        return Ok(Action::await_change());
+    }
+    let cache = context.stores.caches.newest_of(cache);
     let timer = context.metrics.reconcile_started();
     let result = match cache.get() {
         Ok(parsed) => Box::pin(look(parsed.clone(), &context)).await,
@@ -81,8 +84,7 @@ async fn look(cache: Arc<ModelCache>, context: &Context) -> Result<Action, Recon
     if cache.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
     }
-    let client = &context.client;
-    let seen = observe::observe(client, &context.caches, cache.clone()).await?;
+    let seen = observe::observe(&context.client, &context.stores, cache.clone()).await?;
     let (access, next_question) = if cache.spec.suspend {
         (AccessReport::suspended(&cache), SUSPENDED)
     } else {
@@ -91,15 +93,30 @@ async fn look(cache: Arc<ModelCache>, context: &Context) -> Result<Action, Recon
             Report::Pending(pause) => return Ok(Action::requeue(pause)),
         }
     };
+    bring_about(seen, &access, next_question, context).await
+}
+
+/// Does what follows from what was observed and from what the Hub says, and tells it.
+async fn bring_about(
+    mut seen: Observation,
+    access: &AccessReport,
+    next_question: Duration,
+    context: &Context,
+) -> Result<Action, ReconcileError> {
+    let Context { client, stores, image, .. } = context;
     let now = Timestamp::now();
-    let input = Input { observation: &seen, access: &access, image: &context.image, now };
-    let plan = stages::plan(&input);
+    let mut plan = stages::plan(&Input { observation: &seen, access, image, now });
+    if plan.job().is_some() || observe::waits_to_run(&seen) {
+        seen = observe::with_users(client, stores, seen).await?;
+        plan = stages::plan(&Input { observation: &seen, access, image, now });
+    }
+    let cache = &seen.cache;
     let requeue = plan.requeue;
-    let applied = apply::apply(client, &cache, plan).await?;
+    let applied = apply::apply(client, stores, cache, plan).await?;
     let now = Timestamp::now();
-    let status = status::build_status(&cache, &access, &applied, now);
-    let changed = apply::write_status(client, &cache, &status).await?;
-    apply::write_progress(client, &cache, progress(&seen, &applied)).await?;
+    let status = status::build_status(cache, access, &applied, now);
+    let changed = apply::write_status(client, stores, cache, &status).await?;
+    apply::write_progress(client, stores, cache, progress(&seen, &applied)).await?;
     if changed {
         let old = cache.conditions();
         for event in events::transitions(old, &status.conditions) {
@@ -108,9 +125,9 @@ async fn look(cache: Arc<ModelCache>, context: &Context) -> Result<Action, Recon
             }
         }
     }
-    let secret = context.secrets.look_again(&cache, &access, &applied.downloaded);
+    let secret = context.secrets.look_again(cache, access, &applied.downloaded);
     let patience =
-        status::obstacle(&access, &applied).and_then(|(_, help)| standstill::left(&status, help, now));
+        status::obstacle(access, &applied).and_then(|(_, help)| standstill::left(&status, help, now));
     let pause = [requeue, secret, patience].into_iter().flatten().fold(next_question, Duration::min);
     debug!(?pause, changed, "looked");
     Ok(Action::requeue(pause.max(Duration::from_millis(100))))
@@ -123,3 +140,27 @@ fn progress<'a>(seen: &'a Observation, applied: &Applied) -> Option<&'a Progress
     }
     seen.progress.as_ref().or_else(|| seen.cache.status.as_ref()?.progress.as_ref())
 }
+
+#[cfg(test)]
+impl Context {
+    /// That of an operator without a Hub.
+    pub fn of(client: Client, stores: Stores) -> Self {
+        let contacts = Contacts::default();
+        let prober = Arc::new(Prober::start(&[]).unwrap());
+        let reporter = kube::runtime::events::Reporter { controller: "test".to_owned(), instance: None };
+        Self {
+            recorder: Arc::new(Recorder::new(client.clone(), reporter)),
+            metrics: Arc::new(Metrics::new(Vec::new(), contacts.clone(), prober.clone())),
+            client,
+            stores,
+            contacts,
+            prober,
+            failures: Failures::default(),
+            secrets: Secrets::Watch,
+            image: "image".to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -59,7 +59,6 @@ async fn of(client: &Client, namespace: &str, uid: Option<&str>, weight: Weight)
                 best = Some((rank, event));
             }
         }
-        false
     });
     if let Err(error) = read.await {
         debug!(uid, %error, "no word on what is stuck: events cannot be read");

@@ -22,6 +22,17 @@ pub enum ReportError {
     Foreign(&'static str),
 }
 
+/// The options of a Job that are read again.
+const OPTIONS: [&str; 2] = ["--type=", "--revision="];
+
+/// The arguments of a Job that are read again, in their places. The others may be long.
+#[must_use]
+pub fn read_arguments(all: &[String]) -> Vec<String> {
+    let options =
+        OPTIONS.iter().filter_map(|option| all.iter().skip(2).find(|text| text.starts_with(option)));
+    all.iter().take(2).chain(options).cloned().collect()
+}
+
 /// What a Job was to do, from its own arguments.
 #[derive(Clone, Debug, PartialEq)]
 struct Order {
@@ -37,9 +48,10 @@ impl Order {
         let arguments: Vec<String> = container.args.iter().flatten().map(|text| job::written(text)).collect();
         let option = |name: &str| arguments.iter().find_map(|text| text.strip_prefix(name));
         let kinds = [RepoType::Model, RepoType::Dataset, RepoType::Space];
-        let kind = option("--type=").and_then(|word| kinds.into_iter().find(|kind| kind.as_str() == word))?;
+        let [kind, revision] = OPTIONS;
+        let kind = option(kind).and_then(|word| kinds.into_iter().find(|kind| kind.as_str() == word))?;
         let repo = Repo { kind, id: arguments.get(1)?.parse().ok()? };
-        Some(Self { repo, revision: option("--revision=")?.parse().ok()? })
+        Some(Self { repo, revision: option(revision)?.parse().ok()? })
     }
 }
 

@@ -3,12 +3,9 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use futures::{
-    FutureExt as _, StreamExt as _,
+    FutureExt as _, Stream, StreamExt as _,
     future::{BoxFuture, Shared, join_all},
-};
-use k8s_openapi::api::{
-    batch::v1::Job,
-    core::v1::{PersistentVolumeClaim, Pod, Secret},
+    stream::{self, BoxStream},
 };
 use kube::{
     Api, Client, ResourceExt,
@@ -16,7 +13,7 @@ use kube::{
     runtime::{
         controller::{Action, Config, Controller},
         events::Reporter,
-        reflector::{self, ObjectRef, Store, store::Writer},
+        reflector::ObjectRef,
     },
 };
 use tokio::select;
@@ -31,7 +28,8 @@ use super::{
     prober::Prober,
     reconcile::{Context, reconcile},
     recorder::Recorder,
-    watcher::{Guarded, Metadata, kept, touched},
+    stores::{Keepers, Stores, wakes},
+    watcher::{Guarded, Metadata},
 };
 use crate::{
     api::{self, ModelCache},
@@ -81,11 +79,11 @@ pub async fn run(
     }
 
     let watched: Vec<_> =
-        Area::of(&settings.namespaces).into_iter().map(|area| (area, reflector::store())).collect();
-    let known: Vec<_> = watched.iter().map(|(_, (known, _))| known.clone()).collect();
+        Area::of(&settings.namespaces).into_iter().map(|area| (area, Stores::empty())).collect();
+    let known = watched.iter().map(|(_, (stores, _))| stores.caches.store().clone()).collect();
     let contacts = Contacts::default();
     let prober = Arc::new(Prober::start(&settings.endpoints)?);
-    let metrics = Arc::new(Metrics::new(known.clone(), contacts.clone(), prober.clone()));
+    let metrics = Arc::new(Metrics::new(known, contacts.clone(), prober.clone()));
     telemetry::serve(settings.listen, metrics.clone(), contacts.clone())
         .await
         .map_err(|source| ControllerError::Listen { address: settings.listen, source })?;
@@ -93,28 +91,29 @@ pub async fn run(
     let recorder = Arc::new(Recorder::new(client.clone(), reporter));
     let waiting_pods =
         Arc::new(pods::Context::new(client.clone(), recorder.clone(), contacts.clone(), metrics.clone()));
-    let context = Arc::new(Context {
-        client,
-        caches: known,
-        contacts,
-        prober,
-        recorder,
-        metrics,
-        failures: Failures::default(),
-        secrets: settings.secrets,
-        image: settings.image,
-    });
     info!(version = env!("CARGO_PKG_VERSION"), "the controller starts");
     let stop = stop.boxed().shared();
-    join_all(watched.into_iter().map(|(area, (known, writer))| {
-        let (context, waiting_pods, stop) = (context.clone(), waiting_pods.clone(), stop.clone());
+    join_all(watched.into_iter().map(|(area, (stores, keepers))| {
+        let context = Arc::new(Context {
+            client: client.clone(),
+            stores,
+            contacts: contacts.clone(),
+            prober: prober.clone(),
+            recorder: recorder.clone(),
+            metrics: metrics.clone(),
+            failures: Failures::default(),
+            secrets: settings.secrets,
+            image: settings.image.clone(),
+        });
+        let (waiting_pods, stop) = (waiting_pods.clone(), stop.clone());
         async move {
             select! {
                 () = area.opens(&context.client, context.secrets, &context.contacts) => {}
                 () = stop.clone() => return,
             }
+            let known = context.stores.caches.store().clone();
             tokio::join!(
-                caches_of(&area, known.clone(), writer, &context, stop.clone()),
+                caches_of(&area, keepers, &context, stop.clone()),
                 pods::run(&area, &waiting_pods, stop.clone()),
                 pods::find_unmounted(&area, known, &waiting_pods, stop),
             );
@@ -126,17 +125,8 @@ pub async fn run(
 }
 
 /// Looks at the ModelCaches of an area until the end.
-async fn caches_of(
-    area: &Area,
-    known: Store<Guarded<ModelCache>>,
-    writer: Writer<Guarded<ModelCache>>,
-    context: &Arc<Context>,
-    stop: Stop,
-) {
-    let (client, contacts) = (&context.client, &context.contacts);
-    let caches = area.watch::<Guarded<ModelCache>>(client, ListParams::default(), contacts);
-    let caches = touched(kept(writer, caches));
-    let claims = area.watch::<Metadata<PersistentVolumeClaim>>(client, ListParams::default(), contacts);
+async fn caches_of(area: &Area, keepers: Keepers, context: &Arc<Context>, stop: Stop) {
+    let known = context.stores.caches.store().clone();
     let answered = context
         .prober
         .answered(area.namespace())
@@ -146,24 +136,11 @@ async fn caches_of(
         let known = known.clone();
         move |cache| std::future::ready(known.get(cache).is_some())
     });
-    // Metadata only, wherever an object says no more than that something around a ModelCache has changed: what is in the
-    // Secrets of the cluster never comes into this process by the watch.
-    let mut controller = Controller::for_stream(caches, known.clone())
+    // What a change of a ModelCache means for it is told like that of anything else.
+    Controller::for_stream(stream::pending(), known)
         .with_config(Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY))
         .reconcile_on(answered)
-        .owns_stream(touched(area.watch::<Metadata<Job>>(client, labelled(), contacts)))
-        .watches_stream(touched(area.watch::<Metadata<Pod>>(client, labelled(), contacts)), of_label)
-        .watches_stream(touched(claims), {
-            let known = known.clone();
-            move |changed| using(&known, &changed, |cache| Some(cache.claim_name()))
-        });
-    if context.secrets == Secrets::Watch {
-        let secrets = area.watch::<Metadata<Secret>>(client, ListParams::default(), contacts);
-        controller = controller.watches_stream(touched(secrets), move |changed| {
-            using(&known, &changed, |cache| Some(cache.spec.token_secret_ref.as_ref()?.name.clone()))
-        });
-    }
-    controller
+        .reconcile_on(woken(area, keepers, context))
         .graceful_shutdown_on(stop)
         .run(reconcile, on_error, context.clone())
         .for_each(|result| async {
@@ -182,6 +159,41 @@ async fn caches_of(
         .await;
 }
 
+/// Keeps what the watches of an area bring, and gives the ModelCaches that it concerns.
+fn woken(
+    area: &Area,
+    keepers: Keepers,
+    context: &Context,
+) -> impl Stream<Item = ObjectRef<Guarded<ModelCache>>> + Send + use<> {
+    let Context { client, contacts, stores, .. } = context;
+    let Keepers { caches, claims, jobs, pods, secrets } = keepers;
+    let all = ListParams::default;
+    // Metadata only: what is in the Secrets of the cluster never comes into this process by the watch.
+    let secrets = match context.secrets {
+        Secrets::Watch => secrets.changed(area.watch(client, all(), contacts)).boxed(),
+        Secrets::Poll => {
+            secrets.are_not_watched();
+            stream::pending().boxed()
+        }
+    };
+    stream::select_all([
+        concerned(stores, caches.keep(area.watch(client, all(), contacts)), wakes::of_cache),
+        concerned(stores, claims.keep(area.watch(client, all(), contacts)), wakes::of_claim),
+        concerned(stores, jobs.keep(area.watch(client, labelled(), contacts)), wakes::of_job),
+        concerned(stores, pods.keep(area.watch(client, labelled(), contacts)), wakes::of_pod),
+        concerned(stores, secrets, wakes::of_secret),
+    ])
+}
+
+fn concerned<C: Send + 'static>(
+    stores: &Stores,
+    changes: impl Stream<Item = C> + Send + 'static,
+    by: fn(&Stores, &C) -> Vec<ObjectRef<Guarded<ModelCache>>>,
+) -> BoxStream<'static, ObjectRef<Guarded<ModelCache>>> {
+    let stores = stores.clone();
+    changes.flat_map(move |change| stream::iter(by(&stores, &change))).boxed()
+}
+
 async fn connect() -> Result<Client, ControllerError> {
     let mut config = kube::Config::infer().await?;
     config.connect_timeout = Some(CONNECT);
@@ -192,33 +204,94 @@ fn labelled() -> ListParams {
     ListParams::default().labels(&format!("{}={}", api::LABEL_MANAGED_BY, api::MANAGED_BY))
 }
 
-// The signatures of both functions below are the runtime's.
-#[allow(clippy::needless_pass_by_value)]
-fn of_label(pod: Metadata<Pod>) -> Option<ObjectRef<Guarded<ModelCache>>> {
-    let name = pod.labels().get(api::LABEL_NAME)?;
-    Some(ObjectRef::new(name).within(&pod.namespace()?))
-}
-
-/// The ModelCaches of the same namespace that refer to the changed object by name.
-fn using<K: ResourceExt>(
-    known: &Store<Guarded<ModelCache>>,
-    changed: &K,
-    refers_to: impl Fn(&ModelCache) -> Option<String>,
-) -> Vec<ObjectRef<Guarded<ModelCache>>> {
-    let (namespace, name) = (changed.namespace(), changed.name_any());
-    known
-        .state()
-        .iter()
-        .filter(|cache| cache.namespace() == namespace)
-        .filter(|cache| cache.parsed().is_some_and(|cache| refers_to(cache).as_ref() == Some(&name)))
-        .map(|cache| ObjectRef::from_obj(&**cache))
-        .collect()
-}
-
 /// An error here is between us and the API server: what a user can mend is a verdict on the resource.
-#[allow(clippy::needless_pass_by_value)]
+#[allow(clippy::needless_pass_by_value, reason = "the runtime's signature")]
 fn on_error(cache: Arc<Guarded<ModelCache>>, error: &ReconcileError, context: Arc<Context>) -> Action {
     let pause = backoff::look(context.failures.count(&cache), &cache.name_any());
     warn!(namespace = cache.namespace(), modelcache = cache.name_any(), %error, ?pause, "reconciliation failed");
     Action::requeue(pause)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{convert::Infallible, sync::Mutex};
+
+    use axum::http::{Request, Response};
+    use kube::client::Body;
+    use pretty_assertions::assert_eq;
+    use serde_json::{Value, json};
+    use tokio::sync::Notify;
+
+    use super::*;
+    use crate::{controller::fixtures, sync::locked};
+
+    /// Each kind is listed and watched; one that stays at rest is reconciled once, and writes once. Its own status wakes nobody.
+    #[tokio::test(start_paused = true)]
+    async fn a_modelcache_is_reconciled_once_and_after_all_kinds_are_listed() {
+        let mut cache = fixtures::with_token(fixtures::cache());
+        cache.spec.suspend = true;
+        cache.metadata.resource_version = Some("1".to_owned());
+        let cache = Arc::new(Mutex::new(json!(cache)));
+        let (asked, written) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Notify::new()));
+        let server = tower::service_fn({
+            let (asked, written) = (asked.clone(), written.clone());
+            move |request: Request<Body>| {
+                let (asked, written, cache) = (asked.clone(), written.clone(), cache.clone());
+                async move {
+                    let (parts, body) = request.into_parts();
+                    let kind = parts.uri.path().rsplit('/').next().unwrap().to_owned();
+                    let query = parts.uri.query().unwrap_or_default();
+                    let is_watch = query.contains("watch=true");
+                    if is_watch && kind != "modelcaches" {
+                        std::future::pending::<()>().await;
+                    }
+                    if is_watch {
+                        // Our own write comes back, once.
+                        written.notified().await;
+                        let event =
+                            json!({ "type": "MODIFIED", "object": *locked(&cache) }).to_string() + "\n";
+                        return Ok::<_, Infallible>(Response::new(Body::from(event.into_bytes())));
+                    }
+                    if kind == "pods" {
+                        // The last to be listed.
+                        tokio::time::sleep(Duration::from_secs(20)).await;
+                    }
+                    locked(&asked).push(format!("{} {kind}", parts.method));
+                    let answer = match (parts.method.as_str(), &*kind) {
+                        ("GET", "modelcaches") => {
+                            json!({ "metadata": { "resourceVersion": "1" }, "items": [*locked(&cache)] })
+                        }
+                        ("GET", "hf") => json!({ "metadata": { "name": "hf" } }),
+                        ("GET", _) => json!({ "metadata": { "resourceVersion": "1" }, "items": [] }),
+                        ("PATCH", _) => {
+                            let given = body.collect_bytes().await.unwrap();
+                            let given: Value = serde_json::from_slice(&given).unwrap();
+                            let mut cache = locked(&cache);
+                            cache["status"] = given["status"].clone();
+                            cache["metadata"]["resourceVersion"] = json!("2");
+                            written.notify_one();
+                            cache.clone()
+                        }
+                        _ => json!({ "metadata": { "name": "event" } }),
+                    };
+                    Ok(Response::new(Body::from(answer.to_string().into_bytes())))
+                }
+            }
+        });
+        let (stores, keepers) = Stores::empty();
+        let context = Arc::new(Context::of(Client::new(server, "default"), stores));
+        // Before the watches that say nothing are opened again.
+        let stop = tokio::time::sleep(Duration::from_secs(28)).boxed().shared();
+        caches_of(&Area::of(&[])[0], keepers, &context, stop).await;
+
+        let asked = locked(&asked);
+        let listed = ["modelcaches", "jobs", "pods", "persistentvolumeclaims", "secrets"];
+        let at = asked.iter().position(|it| it == "GET hf").unwrap();
+        for kind in listed {
+            let kind = format!("GET {kind}");
+            assert!(asked[..at].contains(&kind), "{kind} comes before the reconcile: {asked:?}");
+        }
+        let rest: Vec<_> = asked[at..].iter().filter(|it| *it != "POST events").collect();
+        assert_eq!(rest, ["GET hf", "PATCH status"], "{asked:?}");
+    }
 }

@@ -20,9 +20,9 @@ use crate::{
     api::{ModelCache, mount},
     controller::{
         area::Area,
-        listing::{self, ListingError},
+        listing,
         watch::Stop,
-        watcher::Guarded,
+        watcher::{Guarded, ListingError},
     },
 };
 
@@ -75,10 +75,9 @@ async fn find(
     listing::each(&context.client, area.namespace(), query, |pod: Pod| {
         let namespace = pod.namespace().unwrap_or_default();
         if let Some(name) = lacks(&pod, |name| known.get(&ObjectRef::new(name).within(&namespace))) {
+            // A reference is all that is kept.
             found.push((pod.object_ref(&()), name));
         }
-        // A reference is all that is kept.
-        false
     })
     .await?;
     Ok(found)

@@ -43,7 +43,7 @@ pub(super) fn stage(on: &OnClaim<'_>) -> Stage<()> {
     let (number, replaces) = match on.last_attempt(&inputs) {
         None => (1, None),
         Some(last) => match last_inspection(on, &inputs, last)? {
-            Some(number) => (number, Some(last.job.name_any())),
+            Some(number) => (number, Some(last.obsolete())),
             None => return ControlFlow::Continue(()),
         },
     };

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     api,
     controller::{
-        attempt::{Attempt, AttemptState},
+        attempt::{Attempt, AttemptState, Obsolete},
         backoff, claim,
         messages::Blocked,
         plan::Plan,
@@ -21,15 +21,18 @@ use crate::{
     reason::Reason,
 };
 
-/// How often a running download's progress is read.
-const WHILE_RUNNING: Duration = Duration::from_secs(3);
+/// How often a running download's progress is read. Each time costs three requests: for the Secret, the log and the status.
+const WHILE_RUNNING: Duration = Duration::from_secs(12);
+/// How often it is read at first, and for how long: a person waits for the first sign of it, and most are small.
+const AT_FIRST: Duration = Duration::from_secs(4);
+const FIRST: Duration = Duration::from_secs(10);
 
 /// The attempt that may be started.
 pub(super) struct Next {
     /// Its number.
     pub number: u32,
     /// A Job that it replaces.
-    pub replaces: Option<String>,
+    pub replaces: Option<Obsolete>,
     /// Whether the user has corrected what the last one ended for.
     pub corrected: bool,
 }
@@ -47,7 +50,7 @@ pub(super) fn stage(fill: &Fill<'_>) -> Stage<Next> {
         AttemptState::Pending { .. } if is_outdated(fill, last) || is_elsewhere(fill, last) => {
             return ControlFlow::Continue(Next {
                 number: number + 1,
-                replaces: Some(name),
+                replaces: Some(last.obsolete()),
                 corrected: false,
             });
         }
@@ -63,7 +66,9 @@ pub(super) fn stage(fill: &Fill<'_>) -> Stage<Next> {
         AttemptState::Running => {
             let of = fill.on.input.access.snapshot.as_ref().map(|snapshot| (snapshot.files, snapshot.bytes));
             let downloading = Blocked::Downloading { job: &name, of, claim: &fill.on.claim.name_any() };
-            Plan::blocked(&downloading, fill.on.cached.clone()).at(point).requeue_after(WHILE_RUNNING)
+            let runs = point.since.map_or(FIRST, |since| backoff::elapsed(since, fill.on.input.now));
+            let pause = if runs < FIRST { AT_FIRST } else { WHILE_RUNNING };
+            Plan::blocked(&downloading, fill.on.cached.clone()).at(point).requeue_after(pause)
         }
         AttemptState::Succeeded(report) => cached::record(&fill.on, &fill.commit, &fill.inputs, report),
         AttemptState::Failed { reason, message, at, retry_after } => {

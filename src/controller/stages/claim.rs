@@ -7,6 +7,7 @@ use kube::ResourceExt;
 
 use super::input::{Input, OnClaim, Stage, not_checked};
 use crate::controller::{
+    attempt::Attempt,
     claim,
     messages::{Blocked, Grow},
     plan::{Action, Plan},
@@ -19,9 +20,8 @@ pub(super) fn stage<'a>(input: &Input<'a>) -> Stage<&'a PersistentVolumeClaim> {
     let own = cache.spec.storage.existing_claim.is_none();
     let waits = |by: Blocked<'_>| Plan::waits(&by, None);
     // A pod that has ended still counts as one that uses the claim: ours must not keep it from going.
-    let let_go = |by: Blocked<'_>| {
-        waits(by).after_deleting(observation.attempts.iter().map(|attempt| attempt.job.name_any()))
-    };
+    let let_go =
+        |by: Blocked<'_>| waits(by).after_deleting(observation.attempts.iter().map(Attempt::obsolete));
     let (claim, namespace) = (name.as_str(), namespace.as_str());
     let Some(found) = &observation.claim else {
         return ControlFlow::Break(if own { create(input) } else { waits(Blocked::ClaimNotFound { claim }) });

@@ -2,21 +2,19 @@
 
 use std::time::Duration;
 
-use kube::ResourceExt;
-
 use super::input::Fill;
-use crate::controller::{backoff, plan::Plan};
+use crate::controller::{attempt::Attempt, backoff, plan::Plan};
 
 /// How long a finished Job stays after its result was recorded, so that its log can be read.
 const KEEP_FINISHED: Duration = Duration::from_secs(3600);
 
 pub(super) fn stage(fill: &Fill<'_>, plan: Plan) -> Plan {
     let attempts = &fill.on.input.observation.attempts;
-    let last = fill.on.last_attempt(&fill.inputs).map(|attempt| attempt.job.name_any());
-    let mut obsolete: Vec<_> = attempts.iter().map(|attempt| attempt.job.name_any()).collect();
+    let last = fill.on.last_attempt(&fill.inputs).map(Attempt::obsolete);
+    let mut obsolete: Vec<_> = attempts.iter().map(Attempt::obsolete).collect();
     let left = left_to_live(fill);
     if left != Some(Duration::ZERO) {
-        obsolete.retain(|name| Some(name) != last.as_ref());
+        obsolete.retain(|job| Some(job) != last.as_ref());
     }
     let mut plan = plan.after_deleting(obsolete);
     if let Some(left) = left.filter(|left| !left.is_zero()) {

@@ -168,8 +168,8 @@ impl World {
                 job.metadata.creation_timestamp = Some(Time(at(self.now)));
                 self.observation.attempts.push(Attempt { job, pod: None, said: None });
             }
-            Action::DeleteJob(name) => {
-                self.observation.attempts.retain(|attempt| attempt.job.name_any() != *name);
+            Action::DeleteJob(job) => {
+                self.observation.attempts.retain(|attempt| attempt.obsolete() != *job);
             }
         }
     }

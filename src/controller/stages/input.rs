@@ -23,8 +23,8 @@ use crate::{
     reason::Topic,
 };
 
-/// How often a claim that another Job uses is checked: no watch reports that another's Job has ended.
-pub(super) const WHILE_BUSY: Duration = Duration::from_secs(5);
+/// How often a claim that another Job uses is checked. The watch tells that the Job has ended; that its pod cannot start, time does.
+pub(super) const WHILE_BUSY: Duration = Duration::from_secs(30);
 
 /// All that a decision depends on.
 #[derive(Clone, Copy)]

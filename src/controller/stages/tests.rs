@@ -775,3 +775,18 @@ fn who_waits_for_the_hub_is_told_until_when_and_a_full_volume_has_its_name() {
     assert!(away.starts_with("Because. The next attempt is at 2026-01-01T12:00:2"), "{away}");
     assert_eq!(said("VolumeFull"), "Because. To grow the claim: kubectl edit pvc tiny -n team");
 }
+
+#[test]
+fn the_first_progress_comes_soon_and_the_rest_costs_little() {
+    let (mut seen, checked) = bound(cache());
+    let mut attempt = running(next_job(&seen, &checked, at(0)));
+    let status = serde_json::json!({
+        "name": "fetch", "state": { "running": { "startedAt": "2026-01-01T12:00:00Z" } },
+        "image": "", "imageID": "", "ready": true, "restartCount": 0,
+    });
+    let pod = attempt.pod.as_mut().unwrap().status.as_mut().unwrap();
+    pod.container_statuses = Some(vec![serde_json::from_value(status).unwrap()]);
+    seen.attempts = vec![attempt];
+    let pause = |now| planned(&seen, &checked, IMAGE, at(now)).requeue.unwrap().as_secs();
+    assert_eq!([0, 9, 10, 3600].map(pause), [4, 4, 12, 12]);
+}

@@ -13,11 +13,17 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use kube::Resource;
-use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, DeserializeSeed as _},
+};
 use serde_json::{Value, json};
 
-use super::metadata;
-use crate::api::{self, ModelCache, ModelCacheStatus};
+use super::{
+    fields::{self, Keep},
+    metadata,
+};
+use crate::api::{ModelCache, ModelCacheStatus};
 
 /// The longest part of a parser's message that is kept, in characters.
 const LONGEST: usize = 300;
@@ -77,19 +83,38 @@ impl<K: Clone> Guarded<K> {
 
 /// How a kind is parsed.
 pub trait Parse: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned {
+    /// What is kept of it; nothing else reads the rest.
+    const KEEP: Keep;
+
     /// Parses an object; the error is the path of a field and what is wrong with it.
     fn parse(raw: &mut Value) -> Result<Self, (String, String)> {
         typed(raw)
     }
 }
 
-impl Parse for Job {}
-impl Parse for Pod {}
-impl Parse for PersistentVolumeClaim {}
-impl Parse for Secret {}
-impl Parse for Event {}
+impl Parse for Job {
+    const KEEP: Keep = fields::JOB;
+}
+
+impl Parse for Pod {
+    const KEEP: Keep = fields::POD;
+}
+
+impl Parse for PersistentVolumeClaim {
+    const KEEP: Keep = fields::CLAIM;
+}
+
+impl Parse for Secret {
+    const KEEP: Keep = fields::SECRET;
+}
+
+impl Parse for Event {
+    const KEEP: Keep = fields::EVENT;
+}
 
 impl Parse for ModelCache {
+    const KEEP: Keep = fields::MODEL_CACHE;
+
     /// A status that another version wrote is taken as far as it can be read: it is computed again, and what is known of the
     /// volume must not be lost with one field of another shape.
     fn parse(raw: &mut Value) -> Result<Self, (String, String)> {
@@ -99,8 +124,7 @@ impl Parse for ModelCache {
 
 impl<'de, K: Parse> Deserialize<'de> for Guarded<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut raw = Value::deserialize(deserializer)?;
-        drop_unused_metadata(&mut raw);
+        let mut raw = K::KEEP.deserialize(deserializer)?;
         Ok(Self(K::parse(&mut raw).map(Arc::new).map_err(|(field, problem)| {
             Arc::new(Invalid { metadata: metadata::readable(&raw["metadata"]), field, problem })
         })))
@@ -139,16 +163,6 @@ impl<K: Resource<DynamicType = ()> + Clone> Resource for Guarded<K> {
             Ok(object) => Arc::make_mut(object).meta_mut(),
             Err(invalid) => &mut Arc::make_mut(invalid).metadata,
         }
-    }
-}
-
-/// Drops what is often the largest part of an object and is never read here: who owns which field, and the annotations of
-/// others.
-fn drop_unused_metadata(raw: &mut Value) {
-    let Some(metadata) = raw.get_mut("metadata").and_then(Value::as_object_mut) else { return };
-    metadata.remove("managedFields");
-    if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
-        annotations.retain(|key, _| key.split('/').next().is_some_and(|prefix| prefix.ends_with(api::GROUP)));
     }
 }
 

@@ -21,13 +21,12 @@ use serde::de::DeserializeOwned;
 use tokio::{sync::mpsc, time::timeout};
 use tracing::{info, warn};
 
+use super::pages::{ListingError, Pages};
 use crate::{controller::backoff::Growing, telemetry::Contact};
 
-/// Objects in one answer to a list. An object can be over a megabyte, and an answer is held as text while it is parsed.
-const PAGE: u32 = 50;
 /// Events that wait for the controller.
 const WAITING: usize = 16;
-/// The time for one answer to a list, and for the beginning of an answer to a watch.
+/// The time for the beginning of an answer to a watch.
 const ANSWER: Duration = Duration::from_secs(30);
 /// The API server is asked to end a watch after this time, in seconds: a connection that died without a word is noticed soon.
 const WATCH: u32 = 60;
@@ -45,6 +44,8 @@ const LONGEST: usize = 500;
 enum Lost {
     #[error(transparent)]
     Kube(#[from] kube::Error),
+    #[error(transparent)]
+    List(#[from] ListingError),
     #[error("no answer within {} s", ANSWER.as_secs())]
     NoAnswer(#[from] tokio::time::error::Elapsed),
     #[error("nothing came for {} s", SILENCE.as_secs())]
@@ -178,20 +179,24 @@ where
     /// Lists page by page, and gives the version that the list is of.
     async fn list(&self) -> Result<String, Lost> {
         self.send(Event::Init).await;
-        let mut query = self.query.clone().limit(PAGE);
+        let client = self.api.clone().into_client();
+        let mut pages = Pages::of(client, self.api.resource_url(), K::metadata_api(), self.query.clone());
         loop {
-            let page = timeout(ANSWER, self.api.list(&query)).await??;
-            for object in page.items {
+            let mut page = Vec::new();
+            let read = pages.next(|object| {
+                page.push(serde_json::from_str(object)?);
+                Ok(())
+            });
+            if !read.await? {
+                break;
+            }
+            for object in page {
                 self.send(Event::InitApply(object)).await;
             }
-            query.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
-            if query.continue_token.is_none() {
-                let version = page.metadata.resource_version.filter(|version| !version.is_empty());
-                let version = version.ok_or(Lost::NoVersion)?;
-                self.send(Event::InitDone).await;
-                return Ok(version);
-            }
         }
+        let version = pages.version().ok_or(Lost::NoVersion)?;
+        self.send(Event::InitDone).await;
+        Ok(version)
     }
 
     /// Waits for the controller where it is behind. Whether anybody listens is asked elsewhere.
@@ -213,4 +218,67 @@ where
 /// The error as a line of the log: an answer of an API server, or of what stands before it, can be of any length.
 fn bounded(lost: &Lost) -> String {
     lost.to_string().chars().take(LONGEST).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{convert::Infallible, sync::Arc};
+
+    use axum::http::{Request, Response};
+    use k8s_openapi::api::core::v1::Pod;
+    use kube::{Client, client::Body};
+    use pretty_assertions::assert_eq;
+    use serde_json::{Value, json};
+    use tokio::sync::Mutex;
+
+    use super::*;
+    use crate::{controller::watcher::Guarded, telemetry::Contacts};
+
+    fn pod(name: &str) -> Value {
+        json!({ "metadata": { "name": name, "namespace": "team", "resourceVersion": "8" } })
+    }
+
+    /// Two pages, of which the first comes in one object each because it is too large, and then a change.
+    #[tokio::test]
+    async fn all_pages_are_listed_and_then_watched_from_their_version() {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let server = tower::service_fn({
+            let asked = asked.clone();
+            move |request: Request<Body>| {
+                let asked = asked.clone();
+                async move {
+                    let query = request.uri().query().unwrap().to_owned();
+                    let given = |name: &str| {
+                        query
+                            .split('&')
+                            .find_map(|pair| pair.strip_prefix(name))
+                            .unwrap_or_default()
+                            .to_owned()
+                    };
+                    let (limit, next) = (given("limit="), given("continue="));
+                    asked.lock().await.push(format!("{limit}/{next}/{}", given("resourceVersion=")));
+                    let body =
+                        match (&*limit, &*next) {
+                            ("", _) => json!({ "type": "ADDED", "object": pod("c") }).to_string() + "\n",
+                            ("50", "") => " ".repeat(13 << 20),
+                            (_, "") => json!({ "metadata": { "continue": "n" }, "items": [pod("a"), "odd"] })
+                                .to_string(),
+                            _ => json!({ "metadata": { "resourceVersion": "7" }, "items": [pod("b")] })
+                                .to_string(),
+                        };
+                    Ok::<_, Infallible>(Response::new(Body::from(body.into_bytes())))
+                }
+            }
+        });
+        let api: Api<Guarded<Pod>> = Api::namespaced(Client::new(server, "team"), "team");
+        let contact = Contacts::default().add(Pod::plural(&()));
+        let told = events(api, ListParams::default(), contact).take(6).map(|event| match event {
+            Event::Init => "begins".to_owned(),
+            Event::InitDone => "listed".to_owned(),
+            Event::InitApply(pod) if pod.get().is_err() => "odd".to_owned(),
+            Event::InitApply(pod) | Event::Apply(pod) | Event::Delete(pod) => pod.name_any(),
+        });
+        assert_eq!(told.collect::<Vec<_>>().await, ["begins", "a", "odd", "b", "listed", "c"]);
+        assert_eq!(asked.lock().await[..4], ["50//", "12//", "24/n/", "//7"]);
+    }
 }
