@@ -1,6 +1,6 @@
 # make help lists the targets. Each does its own set-up.
 
-.PHONY: help demo picture demo-down test fresh bench profile generate fmt lint book chart deny advisories build image \
+.PHONY: help demo picture demo-down test fresh bench bench-operator profile generate fmt lint book chart deny advisories build image \
 	release-check release-files release-push clean
 
 help: ## List the targets
@@ -23,6 +23,9 @@ fresh: ## Play demo and test on a Debian made new for it, with empty caches; tak
 
 bench: ## Measure against hf download, curl and cp, and write docs/benchmarks.md; ARGS="--rounds 7" for more
 	@tests/bench/run $(ARGS)
+
+bench-operator: ## Measure the operator on a real Kubernetes, and write docs/measured.md
+	@tests/bench/operator
 
 profile: ## Print where the time of a fetch goes
 	@tests/bench/profile $(ARGS)

@@ -15,6 +15,8 @@
 mod cluster;
 #[path = "../support/largest.rs"]
 mod largest;
+#[path = "../support/measured.rs"]
+mod measured;
 #[allow(dead_code, reason = "shared with the tests of settings")]
 #[path = "../settings/operator.rs"]
 mod operator;

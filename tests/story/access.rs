@@ -9,6 +9,7 @@ use standin_hub::Access;
 
 use crate::{
     cluster::{Team, holds, message, one_operator, reason, show},
+    measured::measured,
     world::{USER, gated, hub, spec, team, with},
 };
 
@@ -75,8 +76,7 @@ async fn the_answer_about_access_comes_at_once_among_many() {
     }
     times.sort_unstable();
     let (median, worst) = (times[10], times[19]);
-    println!(
-        "from apply to the auth condition: median {median} ms, worst {worst} ms of 20, {OTHERS} others present"
-    );
+    let what = format!("from apply to the answer about access in the status, with {OTHERS} others");
+    measured(&what, "3 s", format!("median {median} ms of 20, worst {worst} ms"));
     assert!(median < 3000, "{times:?}");
 }

@@ -1,5 +1,4 @@
-//! What the operator has written, by the API server's audit log: also what was asked for and changed nothing. And which Secrets it
-//! has read.
+//! What the operator has asked for, by the API server's audit log: also writes that changed nothing.
 
 use std::{collections::BTreeSet, env, fs, path::PathBuf};
 
@@ -11,9 +10,9 @@ pub struct Audit {
     namespace: String,
 }
 
-/// A write that the API server was asked for.
+/// What the API server was asked for. Watches of more than one namespace are not in it.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Write {
+pub struct Request {
     pub verb: String,
     pub resource: String,
     pub subresource: String,
@@ -28,34 +27,39 @@ impl Audit {
     }
 
     /// All writes so far.
-    pub fn writes(&self) -> Vec<Write> {
-        let part =
-            |entry: &Value, name: &str| entry["objectRef"][name].as_str().unwrap_or_default().to_owned();
-        self.entries(|verb| verb != "get")
-            .iter()
-            .map(|entry| Write {
-                verb: entry["verb"].as_str().unwrap_or_default().to_owned(),
-                resource: part(entry, "resource"),
-                subresource: part(entry, "subresource"),
-                name: part(entry, "name"),
-            })
-            .collect()
+    pub fn writes(&self) -> Vec<Request> {
+        self.requests().into_iter().filter(Request::is_write).collect()
     }
 
     /// The names of the Secrets whose values it has asked for.
     pub fn secrets(&self) -> BTreeSet<String> {
-        let name = |entry: &Value| entry["objectRef"]["name"].as_str().unwrap_or_default().to_owned();
-        self.entries(|verb| verb == "get").iter().map(name).collect()
+        let asked = self.requests().into_iter().filter(|it| it.verb == "get" && it.resource == "secrets");
+        asked.map(|it| it.name).collect()
     }
 
-    fn entries(&self, wanted: impl Fn(&str) -> bool) -> Vec<Value> {
+    /// All requests so far, in their order.
+    pub fn requests(&self) -> Vec<Request> {
         let log = fs::read_to_string(&self.file).expect("the API server keeps an audit log");
         // The last line may not be whole yet.
         let whole = log.rfind('\n').map_or("", |end| &log[..end]);
         let entries = whole.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let part =
+            |entry: &Value, name: &str| entry["objectRef"][name].as_str().unwrap_or_default().to_owned();
         entries
             .filter(|entry| entry["objectRef"]["namespace"] == self.namespace.as_str())
-            .filter(|entry| entry["verb"].as_str().is_some_and(&wanted))
+            .map(|entry| Request {
+                verb: entry["verb"].as_str().unwrap_or_default().to_owned(),
+                resource: part(&entry, "resource"),
+                subresource: part(&entry, "subresource"),
+                name: part(&entry, "name"),
+            })
             .collect()
+    }
+}
+
+impl Request {
+    /// Whether anything may be another after it.
+    pub fn is_write(&self) -> bool {
+        !matches!(self.verb.as_str(), "get" | "list" | "watch")
     }
 }

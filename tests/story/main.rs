@@ -24,9 +24,12 @@ mod input;
 mod kubectl;
 mod libraries;
 mod matrix;
+#[path = "../support/measured.rs"]
+mod measured;
 #[path = "../support/models.rs"]
 mod models;
 mod pods;
+mod requests;
 mod samples;
 #[allow(dead_code, reason = "another test program uses the rest")]
 #[path = "../support/tls.rs"]

@@ -23,7 +23,7 @@ use modelcache::api::ModelCache;
 use serde_json::{Value, json};
 
 use crate::{
-    audit::{Audit, Write},
+    audit::{Audit, Request},
     cluster::{Cluster, Leave, Team, eventually, leave_to_replace_the_operator, show},
     download::load,
     volumes::free_folder,
@@ -87,7 +87,7 @@ async fn upgrade(cluster: &Cluster, team: &Team, leave: &Leave, version: &Path) 
     }
     assert!(self::jobs(team).await.iter().all(|job| jobs.contains(job)), "no Job was made");
     // A Job that ended long ago goes, whoever made it.
-    let may_be = |it: &&Write| match it.resource.as_str() {
+    let may_be = |it: &&Request| match it.resource.as_str() {
         "modelcaches" => it.subresource == "status",
         "jobs" => it.verb == "delete",
         resource => resource == "events",
