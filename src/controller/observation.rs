@@ -32,19 +32,19 @@ pub enum SecretState {
 
 impl SecretState {
     /// What a Secret has under a key.
-    pub(super) fn of(secret: Secret, key: &str) -> Self {
+    pub(super) fn of(secret: &Secret, key: &str) -> Self {
         let for_models = secret.labels().get(api::LABEL_TOKEN).is_some_and(|value| value == "true");
         let Secret { data, metadata, .. } = secret;
-        let data = data.unwrap_or_default();
-        let Some(value) = data.get(key) else {
-            return Self::KeyNotFound { keys: for_models.then(|| data.into_keys().collect()) };
+        let Some(value) = data.as_ref().and_then(|data| data.get(key)) else {
+            let keys = || data.iter().flat_map(|data| data.keys().cloned()).collect();
+            return Self::KeyNotFound { keys: for_models.then(keys) };
         };
         // Bytes that are no text become a character that no token has, and are refused as such.
         match Token::parse(&String::from_utf8_lossy(&value.0)) {
             Ok(token) => {
-                let (uid, version) =
-                    (metadata.uid.unwrap_or_default(), metadata.resource_version.unwrap_or_default());
-                Self::Present(token, format!("{uid}/{version}"))
+                let part = |part: &Option<String>| part.clone().unwrap_or_default();
+                let version = format!("{}/{}", part(&metadata.uid), part(&metadata.resource_version));
+                Self::Present(token, version)
             }
             Err(_) => Self::Malformed,
         }
@@ -116,7 +116,7 @@ mod tests {
         .unwrap();
         let cache = with_token(cache());
         let wanted = Wanted::parse(&cache.spec).unwrap();
-        let checked = AccessReport::without_token(&cache, &SecretState::of(secret, "token"), &wanted)?;
+        let checked = AccessReport::without_token(&cache, &SecretState::of(&secret, "token"), &wanted)?;
         let verdict = checked.authenticated;
         Some((verdict.reason, verdict.message))
     }

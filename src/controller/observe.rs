@@ -38,7 +38,7 @@ pub async fn observe(
     cache: Arc<ModelCache>,
 ) -> Result<Observation, ObserveError> {
     let namespace = cache.namespace().unwrap_or_default();
-    let secret = secret(client, &namespace, cache.spec.token_secret_ref.as_ref()).await?;
+    let secret = secret(client, stores, &namespace, cache.spec.token_secret_ref.as_ref()).await?;
     let claim = stores.claim(&namespace, &cache.claim_name())?.map(Arc::unwrap_or_clone);
     let mut attempts = Vec::new();
     for (job, pod) in jobs(client, stores, &cache).await? {
@@ -89,13 +89,21 @@ pub fn waits_to_run(seen: &Observation) -> bool {
 
 async fn secret(
     client: &Client,
+    stores: &Stores,
     namespace: &str,
     wanted: Option<&TokenSecretRef>,
 ) -> Result<SecretState, ObserveError> {
     let Some(wanted) = wanted else { return Ok(SecretState::NotAsked) };
+    if let Some(read) = stores.secrets.get(namespace, &wanted.name, &wanted.key) {
+        return Ok(read);
+    }
     let secrets: Api<Guarded<Secret>> = Api::namespaced(client.clone(), namespace);
-    let found = listing::one(&secrets, &wanted.name, "Secret").await?;
-    Ok(found.map_or(SecretState::NotFound, |secret| SecretState::of(secret, &wanted.key)))
+    let Some(found) = listing::one(&secrets, &wanted.name, "Secret").await? else {
+        return Ok(SecretState::NotFound);
+    };
+    let state = SecretState::of(&found, &wanted.key);
+    stores.secrets.read(&found, &wanted.key, &state);
+    Ok(state)
 }
 
 /// The Jobs of a resource, each with its newest pod.

@@ -8,7 +8,7 @@ use crate::{
     audit::Audit,
     cluster::{eventually, leave_to_replace_the_operator, one_operator},
     measured::measured,
-    world::{hub, model, spec, team},
+    world::{TOKEN, hub, model, spec, team},
 };
 
 /// Of a download that runs.
@@ -22,6 +22,7 @@ async fn a_running_download_costs_at_most_20_requests_a_minute_and_a_ready_one_n
     let _one = one_operator().await;
     let (cluster, team) = team("requests").await;
     let idle = cluster.namespace("requests-idle").await;
+    idle.secret("hf", TOKEN).await;
     let [slow, ready] = [&team, &idle].map(|team| format!("{}/model", team.namespace));
     for repo in [&slow, &ready] {
         hub().add(model(repo));
@@ -79,6 +80,7 @@ async fn a_restart_costs_at_most_2_requests_a_ready_object_and_writes_nothing() 
     .await;
     // Whatever it does about the others is done when a new one has gone all its way.
     let later = cluster.namespace("restart-later").await;
+    later.secret("hf", TOKEN).await;
     let repo = format!("{}/model", later.namespace);
     hub().add(model(&repo));
     later.cache("later", spec(&repo)).await;

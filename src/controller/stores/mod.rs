@@ -15,22 +15,22 @@
 mod indexed;
 mod kinds;
 mod own;
+mod secrets;
 pub mod wakes;
 
 use std::sync::Arc;
 
-use futures::{Stream, StreamExt as _};
 use k8s_openapi::api::{
     batch::v1::Job,
-    core::v1::{PersistentVolumeClaim, Pod, Secret},
+    core::v1::{PersistentVolumeClaim, Pod},
 };
-use kube::{ResourceExt as _, runtime::watcher::Event};
-use tokio::sync::watch;
+use kube::ResourceExt as _;
 
 pub use indexed::{Indexed, Keeper};
 use kinds::{CacheKey, JobKey};
+pub use secrets::{Listed, Secrets};
 
-use super::{listing::ObserveError, neighbour, watcher::Metadata};
+use super::{listing::ObserveError, neighbour};
 use crate::api::ModelCache;
 
 /// The side that is read.
@@ -44,7 +44,8 @@ pub struct Stores {
     pub jobs: Indexed<Job>,
     /// The pods of Jobs of ours.
     pub pods: Indexed<Pod>,
-    secrets: watch::Receiver<bool>,
+    /// What was read of Secrets.
+    pub secrets: Secrets,
 }
 
 /// The sides that the watches write, one for each.
@@ -57,12 +58,9 @@ pub struct Keepers {
     pub jobs: Keeper<Job>,
     /// The pods of Jobs of ours.
     pub pods: Keeper<Pod>,
-    /// Nothing is kept of a Secret.
+    /// The Secrets.
     pub secrets: Listed,
 }
-
-/// Whether the Secrets are listed.
-pub struct Listed(watch::Sender<bool>);
 
 impl Stores {
     /// With nothing in them. What is listed first wakes each ModelCache once, by itself.
@@ -71,27 +69,26 @@ impl Stores {
         let (claims, keep_claims) = Keeper::new(false);
         let (jobs, keep_jobs) = Keeper::new(false);
         let (pods, keep_pods) = Keeper::new(false);
-        let (listed, secrets) = watch::channel(false);
+        let (secrets, listed) = Secrets::empty();
         let keepers = Keepers {
             caches: keep_caches,
             claims: keep_claims,
             jobs: keep_jobs,
             pods: keep_pods,
-            secrets: Listed(listed),
+            secrets: listed,
         };
         (Self { caches, claims, jobs, pods, secrets }, keepers)
     }
 
     /// Waits until each kind was listed once. Says whether that has come: it does not where the watches end before.
     pub async fn ready(&self) -> bool {
-        let mut secrets = self.secrets.clone();
         let stores = futures::try_join!(
             self.caches.store().wait_until_ready(),
             self.claims.store().wait_until_ready(),
             self.jobs.store().wait_until_ready(),
             self.pods.store().wait_until_ready(),
         );
-        stores.is_ok() && secrets.wait_for(|listed| *listed).await.is_ok()
+        stores.is_ok() && self.secrets.ready().await
     }
 
     /// The claim of a name.
@@ -138,32 +135,6 @@ impl Stores {
         found.sort_by_key(|other| other.name_any());
         found.dedup_by_key(|other| other.name_any());
         found
-    }
-}
-
-impl Listed {
-    /// Secrets are not watched.
-    pub fn are_not_watched(self) {
-        self.0.send_replace(true);
-    }
-
-    /// The Secrets that have changed since they were listed first: what refers to them is looked at after that.
-    pub fn changed(
-        self,
-        events: impl Stream<Item = Event<Metadata<Secret>>> + Send,
-    ) -> impl Stream<Item = Metadata<Secret>> + Send {
-        events.filter_map(move |event| {
-            let is_first = !*self.0.borrow();
-            std::future::ready(match event {
-                Event::InitDone => {
-                    self.0.send_replace(true);
-                    None
-                }
-                Event::Init => None,
-                Event::InitApply(_) if is_first => None,
-                Event::InitApply(secret) | Event::Apply(secret) | Event::Delete(secret) => Some(secret),
-            })
-        })
     }
 }
 

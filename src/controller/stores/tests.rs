@@ -1,6 +1,6 @@
 use futures::{StreamExt as _, stream};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::runtime::reflector::ObjectRef;
+use k8s_openapi::{api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::Time};
+use kube::runtime::{reflector::ObjectRef, watcher::Event};
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
 
@@ -12,7 +12,7 @@ use crate::{
     api::{self, Cached, Progress, Resolved},
     controller::{
         fixtures::{self, at, with_token},
-        watcher::Guarded,
+        watcher::{Guarded, Metadata},
     },
 };
 

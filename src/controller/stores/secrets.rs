@@ -1,0 +1,212 @@
+//! The Secrets that ModelCaches refer to: each version of one is read once. Of all others, name and version are kept.
+//!
+//! The watch brings metadata only. What was read counts while the watch has that very version, so that a Secret that was changed is read
+//! again as soon as anybody can know of it. Without a watch nothing is kept.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex},
+};
+
+use futures::{Stream, StreamExt as _};
+use k8s_openapi::api::core::v1::Secret;
+use kube::{ResourceExt as _, runtime::watcher::Event};
+use tokio::sync::watch;
+
+use crate::{
+    controller::{observation::SecretState, watcher::Metadata},
+    sync::locked,
+};
+
+/// Keys of one Secret that are kept: of one that more are asked for, somebody tries them out.
+const MOST: usize = 16;
+
+/// Namespace and name.
+type Name = (String, String);
+
+/// The side that is read.
+#[derive(Clone, Debug)]
+pub struct Secrets {
+    known: Arc<Mutex<Known>>,
+    listed: watch::Receiver<bool>,
+}
+
+/// The side that the watch writes.
+pub struct Listed {
+    known: Arc<Mutex<Known>>,
+    listed: watch::Sender<bool>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    versions: HashMap<Name, String>,
+    /// The version that was read, and what it has under each key that was asked for.
+    read: HashMap<Name, (String, HashMap<String, SecretState>)>,
+}
+
+impl Known {
+    fn set(&mut self, name: Name, version: Option<String>) {
+        if self.versions.get(&name) == version.as_ref() {
+            return;
+        }
+        self.read.remove(&name);
+        match version {
+            Some(version) => self.versions.insert(name, version),
+            None => self.versions.remove(&name),
+        };
+    }
+}
+
+impl Secrets {
+    /// With nothing in it.
+    pub fn empty() -> (Self, Listed) {
+        let known = Arc::default();
+        let (sender, receiver) = watch::channel(false);
+        (Self { known: Arc::clone(&known), listed: receiver }, Listed { known, listed: sender })
+    }
+
+    /// Waits until all are listed. Says whether that has come.
+    pub async fn ready(&self) -> bool {
+        self.listed.clone().wait_for(|listed| *listed).await.is_ok()
+    }
+
+    /// What a Secret has under a key, where its current version was read.
+    pub fn get(&self, namespace: &str, name: &str, key: &str) -> Option<SecretState> {
+        let known = locked(&self.known);
+        known.read.get(&(namespace.to_owned(), name.to_owned()))?.1.get(key).cloned()
+    }
+
+    /// Takes in what a version of a Secret has under a key.
+    pub fn read(&self, secret: &Secret, key: &str, state: &SecretState) {
+        let mut known = locked(&self.known);
+        let (name, version) = (name(secret), secret.resource_version().unwrap_or_default());
+        if known.versions.get(&name) != Some(&version) {
+            return;
+        }
+        let (_, states) = known.read.entry(name).or_insert_with(|| (version, HashMap::new()));
+        if states.len() == MOST {
+            states.clear();
+        }
+        states.insert(key.to_owned(), state.clone());
+    }
+}
+
+impl Listed {
+    /// Secrets are not watched.
+    pub fn are_not_watched(self) {
+        self.listed.send_replace(true);
+    }
+
+    /// The Secrets that have changed since they were listed first: what refers to them is reconciled after that.
+    pub fn changed(
+        self,
+        events: impl Stream<Item = Event<Metadata<Secret>>> + Send,
+    ) -> impl Stream<Item = Metadata<Secret>> + Send {
+        let mut in_list = HashSet::new();
+        events.filter_map(move |event| {
+            let is_first = !*self.listed.borrow();
+            let mut known = locked(&self.known);
+            std::future::ready(match event {
+                Event::Init => {
+                    in_list.clear();
+                    None
+                }
+                Event::InitApply(secret) => {
+                    in_list.insert(name(&secret));
+                    known.set(name(&secret), secret.resource_version());
+                    (!is_first).then_some(secret)
+                }
+                Event::InitDone => {
+                    let gone = known.versions.keys().filter(|name| !in_list.contains(*name));
+                    for name in gone.cloned().collect::<Vec<_>>() {
+                        known.set(name, None);
+                    }
+                    in_list = HashSet::new();
+                    self.listed.send_replace(true);
+                    None
+                }
+                Event::Apply(secret) => {
+                    known.set(name(&secret), secret.resource_version());
+                    Some(secret)
+                }
+                Event::Delete(secret) => {
+                    known.set(name(&secret), None);
+                    Some(secret)
+                }
+            })
+        })
+    }
+}
+
+fn name(secret: &impl kube::ResourceExt) -> Name {
+    (secret.namespace().unwrap_or_default(), secret.name_any())
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::stream;
+    use pretty_assertions::assert_eq;
+    use serde_json::json;
+
+    use super::*;
+
+    fn at(version: &str) -> Metadata<Secret> {
+        let raw = json!({ "metadata": { "name": "hf", "namespace": "team", "resourceVersion": version } });
+        serde_json::from_str(&raw.to_string()).unwrap()
+    }
+
+    fn secret(version: &str) -> Secret {
+        let raw = json!({ "metadata": { "name": "hf", "namespace": "team", "resourceVersion": version } });
+        serde_json::from_value(raw).unwrap()
+    }
+
+    /// What is known after these events, of what was read in a version after the first `read_after` of them.
+    async fn known_after(
+        events: Vec<Event<Metadata<Secret>>>,
+        read_after: usize,
+        version: &str,
+    ) -> (bool, usize) {
+        let (secrets, listed) = Secrets::empty();
+        let reader = secrets.clone();
+        let events = stream::iter(events.into_iter().enumerate()).map(|(number, event)| {
+            if number == read_after {
+                reader.read(&secret(version), "token", &SecretState::Malformed);
+            }
+            event
+        });
+        let woken = listed.changed(events).count().await;
+        assert!(secrets.get("team", "hf", "other").is_none(), "nobody has read that key");
+        (secrets.get("team", "hf", "token").is_some(), woken)
+    }
+
+    #[tokio::test]
+    async fn what_was_read_counts_while_the_watch_has_that_version() {
+        let first = || vec![Event::Init, Event::InitApply(at("1")), Event::InitDone];
+        let then = |more: Vec<Event<_>>| first().into_iter().chain(more).collect::<Vec<_>>();
+        // A last event of another kind lets the reading come after the others.
+        let end = || Event::Init;
+        assert_eq!(known_after(then(vec![end()]), 3, "1").await, (true, 0));
+        assert_eq!(known_after(then(vec![end()]), 3, "2").await, (false, 0), "the watch is late");
+        assert_eq!(known_after(then(vec![Event::Apply(at("2")), end()]), 3, "1").await, (false, 1));
+        assert_eq!(
+            known_after(then(vec![Event::Apply(at("2")), end()]), 4, "1").await,
+            (false, 1),
+            "it was late"
+        );
+        assert_eq!(known_after(then(vec![Event::Apply(at("2")), end()]), 4, "2").await, (true, 1));
+        assert_eq!(known_after(then(vec![Event::Delete(at("1"))]), 3, "1").await, (false, 1));
+        // Another list: of the same version, of a later one, and without it.
+        assert_eq!(known_after(then(first()), 3, "1").await, (true, 1));
+        assert_eq!(known_after(then(vec![Event::Init, Event::InitApply(at("2"))]), 3, "1").await, (false, 1));
+        assert_eq!(known_after(then(vec![Event::Init, Event::InitDone]), 3, "1").await, (false, 0));
+    }
+
+    #[tokio::test]
+    async fn without_a_watch_nothing_is_kept() {
+        let (secrets, listed) = Secrets::empty();
+        listed.are_not_watched();
+        assert!(secrets.ready().await);
+        secrets.read(&secret("1"), "token", &SecretState::Malformed);
+        assert!(secrets.get("team", "hf", "token").is_none());
+    }
+}
