@@ -1,6 +1,6 @@
 # make help lists the targets. Each does its own set-up.
 
-.PHONY: help demo picture demo-down test fresh bench bench-operator profile generate fmt lint book chart deny advisories build image \
+.PHONY: help demo picture demo-down test fresh bench bench-operator profile generate check fmt lint book chart deny advisories build image \
 	release-check release-files release-push clean
 
 help: ## List the targets
@@ -10,7 +10,7 @@ demo: ## Play the story on a real Kubernetes, made for it on this machine
 	@demo/run
 
 picture: ## Draw the README's picture of what the last demo showed
-	@demo/picture docs/images/mcache.svg target/demo/mistakes.txt target/demo/mended.txt
+	@demo/picture docs/images/mcache.svg target/demo/mistakes.txt target/demo/corrected.txt
 
 demo-down: ## Remove all that the demo started
 	@demo/down
@@ -39,6 +39,10 @@ generate: ## Write the generated files again from the types
 	done
 	@charts/render
 	@deploy/image/licences
+
+check: ## Check what needs no cluster, no root and no other tools, in under a minute after the build
+	cargo clippy --locked --all-targets -- -D warnings
+	cargo test --locked --lib --test imports
 
 fmt: ## Format the code
 	cargo fmt --all
