@@ -51,7 +51,7 @@ impl Topic {
     }
 }
 
-/// What has to happen for a reason to go away, as a rule. Decides when to look again; the words that come with a reason may tell
+/// What has to happen for a reason to go away, as a rule. Decides when to requeue; the words that come with a reason may tell
 /// more, and time that was enough has an end: the controller weighs both between `Stalled` and `Reconciling`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remedy {
@@ -66,7 +66,7 @@ pub enum Remedy {
 }
 
 impl Remedy {
-    /// The word for it, as metrics have it.
+    /// Its name in metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -142,7 +142,7 @@ macro_rules! reasons {
 reasons! {
     /// The Hub knows the token.
     TokenValid: None, OK;
-    /// A token is sent, but nothing shows whether it is good: the repo is open to everybody, and the endpoint does not tell.
+    /// A token is sent, but nothing shows whether it is good: the repo is open to everybody, and the endpoint offers no way to check a token.
     TokenUnconfirmed: None, OK;
     /// No token is asked for, and none is needed so far.
     Anonymous: None, OK;
@@ -197,7 +197,7 @@ reasons! {
     InvalidResponse: Retry, UNREACHABLE;
     /// The Hub asks to wait.
     RateLimited: Wait, RATE_LIMITED;
-    /// It is not checked yet: an earlier condition has to be True before, or no operator has looked at the ModelCache.
+    /// Not checked yet: an earlier condition has to be True first, or no operator has checked the ModelCache.
     NotChecked: Wait, FAILURE;
 
     /// Every file is on the volume, and its hash is right.
@@ -218,7 +218,7 @@ reasons! {
     VolumeFull: Person, VOLUME;
     /// The volume cannot be written: owner, mode or a read-only mount.
     VolumeNotWritable: Person, VOLUME;
-    /// Two ModelCaches want one ref of one cache at two commits; the older one wins.
+    /// Two ModelCaches want one ref of one cache at two commits. The one whose data are on the volume keeps it, else the older one.
     RefConflict: Person, FAILURE;
     /// A link, a special file or the like lies where the cache has a file or a folder of its own.
     VolumeUnsafe: Person, VOLUME;

@@ -5,7 +5,7 @@ use std::{borrow::Cow, time::Duration};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-/// How often to look again, as it was written.
+/// How often to ask the Hub again, as it was written.
 ///
 /// Kept as text, and never refused when read: one object that the schema should not have let in must not end the
 /// watch of all others.

@@ -61,7 +61,7 @@ pub const ANNOTATION_ALLOW_WRITES: &str = "modelcache.internal/allow-writes";
 /// So many characters of [`ANNOTATION_RECONCILE_AT`] count.
 const MAX_RECONCILE_AT: usize = 128;
 
-/// Annotation on a `ModelCache`: a new value asks for a look at the Hub now. Echoed in `status.lastHandledReconcileAt`.
+/// Annotation on a `ModelCache`: a new value asks the Hub again now. Echoed in `status.lastHandledReconcileAt`.
 pub const ANNOTATION_RECONCILE_AT: &str = "modelcache.internal/reconcile-at";
 
 /// Whether a text has the form of a DNS label, of whatever length: lower-case letters, digits and `-`, with a letter or digit at

@@ -37,9 +37,9 @@ pub struct Source {
     pub exclude: Vec<String>,
 
     /// Further branch or tag names that stand for the same commit on the volume. A program that loads the model offline by its
-    /// ID asks for `main`: with `revision` set to another branch or a tag, put `main` here. A commit is found as `main`
-    /// without it, unless another ModelCache of the repo on the same claim is. The first of them also tells of newer
-    /// commits (`UpdateAvailable`).
+    /// ID asks for `main`: with `revision` set to another branch or a tag, put `main` here. If `revision` is a commit, it gets the ref `main`
+    /// anyway, unless another ModelCache of the repo on the same claim has that ref. Newer commits of the first alias are reported
+    /// as `UpdateAvailable`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), inner(length(min = 1, max = 200)), extend("x-kubernetes-list-type" = "set"))]
     pub aliases: Vec<String>,

@@ -42,8 +42,8 @@ pub struct ModelCacheSpec {
     #[serde(default)]
     pub interval: Interval,
 
-    /// Settings of the Job that downloads the model. There are no environment variables among them: the log has `logLevel`, the
-    /// token `tokenSecretRef`, and endpoint, proxy and certificates are settings of the operator.
+    /// Settings of the Job that downloads the model. Environment variables cannot be set. Use `logLevel` for the log and
+    /// `spec.tokenSecretRef` for the token; endpoint, proxy and certificates are settings of the operator.
     #[serde(default)]
     pub job: JobTemplate,
 

@@ -14,7 +14,7 @@ pub struct ModelCacheStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
-    /// The answers: Authenticated, Authorized, Resolved and Downloaded, and Ready, which sums them up.
+    /// `Ready` sums up `Authenticated`, `Authorized`, `Resolved` and `Downloaded`. `Available`: pods can load a snapshot. `Reconciling`, `Stalled` and `UpdateAvailable` exist only while they are True.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "condition::list_schema")]
     pub conditions: Vec<Condition>,
@@ -67,10 +67,10 @@ pub struct Resolved {
     /// How many files match the patterns.
     pub files: i64,
 
-    /// How many bytes they have.
+    /// Total size of the files that match the patterns, in bytes.
     pub bytes: i64,
 
-    /// The same for people, such as `25.1Gi`.
+    /// `bytes` in a readable form, such as `25.1Gi`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub size: String,
 }
@@ -175,7 +175,7 @@ pub struct Furthest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<i64>,
 
-    /// Since when it is there; none while it moves, or stands still because it was told to.
+    /// Since when nothing has passed this point; absent while the download advances or the ModelCache is suspended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Time>,
 }
@@ -190,7 +190,7 @@ pub struct Progress {
     /// Bytes that there will be.
     pub total_bytes: i64,
 
-    /// The one in the other, from 0 to 100.
+    /// `downloadedBytes` as a percentage of `totalBytes`.
     #[schemars(range(min = 0, max = 100))]
     pub percent: i32,
 
@@ -198,7 +198,7 @@ pub struct Progress {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes_per_second: Option<i64>,
 
-    /// When the download last told how far it is. It does so every two seconds as long as anything comes.
+    /// When the download last reported its progress; every two seconds while data arrive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub updated_at: Option<Time>,
 }

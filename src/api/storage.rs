@@ -43,7 +43,7 @@ pub struct ClaimTemplate {
     pub access_modes: Vec<AccessMode>,
 
     /// Size of the volume, such as `40Gi`. The default is the size of the files plus a tenth, at least 64 MiB more: room
-    /// for one commit, not for two that differ much. It counts when the claim is made. To grow a claim that exists, use
+    /// for one commit, not for two that differ much. It is used only when the claim is created. To grow an existing claim, use
     /// `kubectl edit pvc NAME -n NAMESPACE`, if its storage class allows that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<Quantity>,

@@ -14,9 +14,10 @@ use super::{check, controller, crd, fetch, list, mount, prune, reference, verify
         modelcache fetch meta-llama/Llama-3.1-8B    # fill the cache of this machine\n  \
         modelcache list                             # what is there\n\n\
         Exit codes:\n  \
-        0 done · 1 failed · 2 wrong usage · 65 wrong bytes · 66 not found\n  \
-        69 Hub unreachable · 73 volume full or not writable\n  \
-        75 rate limited, try later · 77 user action required · 143 stopped\n\n\
+        0 done · 1 failed · 2 wrong usage · 65 wrong bytes\n  \
+        66 revision or files not found · 69 Hub unreachable\n  \
+        73 volume full or not writable · 75 rate limited, try later\n  \
+        77 token or access (also repo not found) · 143 stopped\n\n\
         fetch, check and verify print a reason code on the last line of stderr."
 )]
 pub struct Cli {

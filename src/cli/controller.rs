@@ -18,7 +18,7 @@ use crate::{
     modelcache controller --image IMAGE --endpoint https://mirror.example\n  \
     modelcache controller --image IMAGE --namespace team-a,team-b --secrets poll")]
 pub(super) struct Args {
-    /// Image of the download Jobs: the controller's own
+    /// Image that the download Jobs run; set it to the image of the operator itself
     #[arg(long, env = "MODELCACHE_IMAGE")]
     image: String,
     /// A Hub that tokens may be sent to; the first one is the default. Several with commas between them
@@ -31,13 +31,13 @@ pub(super) struct Args {
         default_value = "https://huggingface.co"
     )]
     endpoints: Vec<String>,
-    /// YAML file with the same, each with the proxy and the certificates for the way there. Instead of `--endpoint`
+    /// YAML file with a list of endpoints, each with its proxy, certificates and timeout; replaces `--endpoint`
     #[arg(long, value_name = "FILE", env = "MODELCACHE_ENDPOINTS_FILE", conflicts_with = "endpoints")]
     endpoints_file: Option<PathBuf>,
     /// A namespace to watch, instead of all. Several with commas between them
     #[arg(long = "namespace", value_name = "NAME", env = "MODELCACHE_NAMESPACES", value_delimiter = ',')]
     namespaces: Vec<Namespace>,
-    /// How changed Secrets are noticed: at once by a watch, or within half a minute with the right to `get` them alone
+    /// How changed Secrets are noticed: `watch`, at once; `poll` needs only the right to `get`, and notices a change within half a minute while a ModelCache is not Ready or its token is refused, otherwise after `spec.interval`
     #[arg(long, value_name = "HOW", env = "MODELCACHE_SECRETS", default_value = "watch")]
     secrets: SecretsArg,
     /// Where probes and metrics are served

@@ -67,10 +67,10 @@ pub(super) struct Args {
 /// How the bytes come.
 #[derive(Debug, clap::Args)]
 struct TransferArgs {
-    /// Download files that the Hub stores in Xet over plain HTTP [env: `HF_HUB_DISABLE_XET`]
+    /// Do not use the Xet protocol: download all files by ordinary HTTPS requests [env: `HF_HUB_DISABLE_XET`]
     #[arg(long)]
     no_xet: bool,
-    /// Connections at the same time
+    /// Maximum number of connections at the same time, from 1 to 64
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = connections)]
     max_workers: usize,
 }

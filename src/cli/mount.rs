@@ -28,7 +28,7 @@ pub(super) struct Args {
     /// Name of the ModelCache
     #[arg(value_parser = object_name)]
     name: String,
-    /// Namespace of it; in the cluster, that of the current context unless given
+    /// Namespace of the ModelCache; without -f, that of the current kubectl context by default
     #[arg(short, long, value_parser = object_name)]
     namespace: Option<String>,
     /// Files or folders to read it from, instead of the cluster
@@ -43,7 +43,7 @@ pub(super) struct Args {
     /// Set HOME and TMPDIR to that folder, too, for programs that write there on a read-only root file system
     #[arg(long)]
     home: bool,
-    /// Print it below `spec.template`, as `kubectl patch` takes it for a Deployment, StatefulSet, DaemonSet or Job
+    /// Print a patch of `spec.template`, for `kubectl patch` on a Deployment, StatefulSet or DaemonSet
     #[arg(long)]
     patch: bool,
 }

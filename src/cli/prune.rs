@@ -25,8 +25,8 @@ use crate::{
     What stays, whatever is asked for:\n  \
     - every snapshot that a ref (a branch or tag in `refs`) names; with a\n    \
       ref that is empty or unreadable, every snapshot of its repo\n  \
-    - everything else of a repo that may be written to: a lock is held\n    \
-      there, or something changed less than --min-age ago\n  \
+    - all of a repo that is possibly in use: a lock is held in it, or\n    \
+      something in it changed less than --min-age ago\n  \
     - the store `blobs` of huggingface_hub at the root of a cache:\n    \
       `hf cache prune` knows what is needed of it\n\n\
     Examples:\n  \

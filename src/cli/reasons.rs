@@ -28,16 +28,16 @@ const TOPICS: [(Topic, &str); 7] = [
 pub(super) fn page() -> String {
     let mut text = String::from(
         "<!-- Generated from src/reason.rs and src/reason/guide.rs by `make generate`: change it there. -->\n\n# Reasons\n\n\
-         There is one word for each cause. It is the `reason` of a condition and of an event, the label of a metric, the last line of \
-         the command line and part of a Job's report. A word is never renamed. To start from a symptom instead of a word, see \
+         There is one word for each cause. It is the `reason` of a condition and of an event, the label of a metric, the last line on stderr \
+         of `fetch`, `check` and `verify`, and part of a Job's report. A word is never renamed. To start from a symptom instead of a word, see \
          [Troubleshooting](../guides/troubleshooting.md).\n\n\
          `Stalled` is True while user action is required. `Reconciling` is True while the operator continues on its own. Neither exists once \
          `Ready` is True.\n\n\
-         Where time may help, it gets so long as the reason says, counted from when nothing has moved any more; then `Stalled` is True, too. \
-         What is known to be a person's is Stalled at once, whatever the reason says as a rule: a class that is missing, or a driver that \
-         cannot do what the claim asks for. A quota that others fill may get room, and is given the time of `JobPending`. Stalled stays, \
-         with its reason, while the next attempts run, until one of them has got further than the last: \
-         `status.furthest` has how far that was.\n\n\
+         Some causes may end without user action. If nothing has moved for the time that the reason's entry below names, `Stalled` replaces \
+         `Reconciling`. A cause that only a person can end is `Stalled` at once, even if its reason normally waits: for example a missing \
+         storage class, or a driver that does not support what the claim asks for. A quota that other workloads use up is given 10 minutes. \
+         `Stalled` and its reason stay while further attempts run, until one of them gets further than the last, the spec is changed or \
+         a check is requested; `status.furthest` records how far that was.\n\n\
          Beside the times below, the operator checks a ModelCache at once when its spec, its Secret, its claim or its Job changes, and when \
          the annotation `modelcache.internal/reconcile-at` gets a new value. That ends the pause after a failed download, too, and so do \
          other settings of the Job. It does not cut short the time that the Hub itself has asked to wait, nor the time after which the \
@@ -65,7 +65,8 @@ fn section(text: &mut String, title: &str, question: &str, topic: Option<Topic>)
         }
         let _ = writeln!(text, "- {}", heals(*reason));
         if reason.remedy() != Remedy::None {
-            let _ = writeln!(text, "- Exit code of the command line: {}.", reason.exit_code());
+            let _ =
+                writeln!(text, "- Exit code, if a command ends with this reason: {}.", reason.exit_code());
         }
     }
 }

@@ -20,10 +20,10 @@ use crate::{
 
 /// How files are understood: said in the help of each command that takes them.
 pub(super) const FILES_HELP: &str = "Files (-f):\n  \
-    ModelCache objects are taken from YAML or JSON, and held against their\n  \
-    schema before anything is done. Other kinds are passed over, and so is\n  \
-    what only a cluster needs, such as storage and job. Several are worked\n  \
-    through one after another; the exit code is that of the first that failed.\n  \
+    ModelCache objects are read from YAML or JSON, and validated against their\n  \
+    schema first. Other kinds are ignored, and so are fields that only a\n  \
+    cluster needs, such as storage and job. Several objects are processed one\n  \
+    after another; the exit code is that of the first that failed.\n  \
     A file has at most 16 MiB. Pipes and devices in a folder are refused.\n\n  \
     As in a cluster, a token is sent only for a ModelCache with a\n  \
     tokenSecretRef. It comes from that Secret where it is in the files, else\n  \
@@ -45,18 +45,19 @@ pub(super) struct SourceArgs {
     /// Branch, tag or commit
     #[arg(long, default_value = "main", conflicts_with = "filename")]
     revision: String,
-    /// Only files that match; may be repeated. `*` matches `/` as well
+    /// Select only the files that match PATTERN; may be repeated. `*` matches `/` as well [default: all files]
     #[arg(long, value_name = "PATTERN", conflicts_with = "filename")]
     include: Vec<String>,
-    /// Without files that match; may be repeated
+    /// Leave out the files that match PATTERN; may be repeated
     #[arg(long, value_name = "PATTERN", conflicts_with = "filename")]
     exclude: Vec<String>,
-    /// The Hub, or a mirror of it. `MODELCACHE_CA_BUNDLE` may hold certificates (PEM) to trust there beside the system's;
-    /// `HF_HUB_DOWNLOAD_TIMEOUT` and `HF_HUB_ETAG_TIMEOUT`, for a slow mirror, the seconds to wait for a file and for other answers;
-    /// `MODELCACHE_HTTP_STORAGE=1` takes files from a storage without TLS behind a mirror with TLS
+    /// Address of the Hub or of a mirror [default: `https://huggingface.co`]. Further settings are environment variables:
+    /// `MODELCACHE_CA_BUNDLE`, additional CA certificates (PEM); `HF_HUB_DOWNLOAD_TIMEOUT`, the seconds to wait for a file to begin
+    /// (300 by default); `HF_HUB_ETAG_TIMEOUT`, for any other answer (60 in `fetch`, 30 in `check`); `MODELCACHE_HTTP_STORAGE=1`,
+    /// allow an endpoint with TLS to redirect downloads to a storage without TLS
     #[arg(long, value_name = "URL", env = "HF_ENDPOINT", hide_env_values = true)]
     endpoint: Option<String>,
-    /// File with the token, read again when it is refused [default: `HF_TOKEN`, the file `HF_TOKEN_PATH` or `$HF_HOME/token`]
+    /// File with the token; it is read again when the Hub refuses the token [default: `HF_TOKEN`, the file `HF_TOKEN_PATH` or `$HF_HOME/token`]
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
 }
@@ -124,13 +125,13 @@ pub(super) enum SourceError {
     Timeout(&'static str, TimeoutError),
     /// A token must not go there.
     #[error(
-        "the token is for {ours}, and not sent to {theirs}. Say that it may with --endpoint {theirs} or HF_ENDPOINT, or \
-         take spec.source.endpoint out"
+        "the token is for {ours}, and is not sent to {theirs}. To allow that, give --endpoint {theirs} or set HF_ENDPOINT; \
+         otherwise remove spec.source.endpoint"
     )]
     OtherEndpoint { ours: Box<Endpoint>, theirs: Box<Endpoint> },
     /// The Secret is nowhere.
     #[error(
-        "the Secret {0} is not in the files, and there is no token instead. Give its file too, or set HF_TOKEN"
+        "the Secret {0} is not in the files, and no other token is given. Pass the file of the Secret with -f as well, or set HF_TOKEN"
     )]
     NoSecret(String),
     /// The Secret has not the key.

@@ -16,7 +16,7 @@ pub const LONGEST_ASKED: Duration = Duration::from_secs(3600);
 const REFUSED: Growing = Growing::new(15, 300);
 /// The Hub gives no answer, or none that can be used.
 const TROUBLE: Growing = Growing::new(5, 300);
-/// A download failed for a reason that a person must mend.
+/// A download failed for a reason that a person must fix.
 const FAILED: Growing = Growing::new(20, 600);
 /// A download failed otherwise.
 const INTERRUPTED: Growing = Growing::new(10, 600);

@@ -54,7 +54,7 @@ pub fn build(cache: &ModelCache, bytes: u64) -> PersistentVolumeClaim {
     }
 }
 
-/// Whether the claim was made for this ModelCache, now or in an earlier life of it.
+/// Whether the claim was made for this ModelCache, or for an earlier one of its name.
 #[must_use]
 pub fn is_ours(claim: &PersistentVolumeClaim, cache: &ModelCache) -> bool {
     is_made_by_operator(claim) && claim.labels().get(api::LABEL_NAME) == Some(&cache.name_any())

@@ -11,7 +11,7 @@ pub const LONGEST: usize = 600;
 /// What was said last of what matters most.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Complaint {
-    /// The word for it, such as `FailedMount`.
+    /// The reason, such as `FailedMount`.
     pub reason: String,
     /// The sentence, cleaned and bounded.
     pub message: String,

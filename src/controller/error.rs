@@ -1,6 +1,6 @@
 //! What can go wrong between the controller and the API server or the Hub's client.
 //!
-//! What a user can mend is never an error here: it is a verdict on the resource.
+//! What a user can fix is never an error here: it is a verdict on the resource.
 
 use super::listing::ObserveError;
 use crate::hub::HubError;
@@ -64,7 +64,7 @@ pub enum ApplyError {
     },
 }
 
-/// A look at a waiting pod failed; it is tried again with growing pauses.
+/// A waiting pod could not be reconciled; it is retried with growing pauses.
 #[derive(Debug, thiserror::Error)]
 pub enum PodError {
     /// Whether the model is there cannot be told.
@@ -78,7 +78,7 @@ pub enum PodError {
     MakeAgain(#[source] kube::Error),
 }
 
-/// A look at one resource failed; it is tried again with growing pauses.
+/// A ModelCache could not be reconciled; it is retried with growing pauses.
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
     /// While reading.

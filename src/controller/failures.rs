@@ -25,7 +25,7 @@ impl<K: Resource<DynamicType = ()>> Failures<K> {
         *failures
     }
 
-    /// Begins again, after a look that went well, or with an object that is gone.
+    /// Begins again, after a successful reconcile, or with an object that is gone.
     pub fn forget(&self, object: &ObjectRef<K>) {
         locked(&self.0).remove(object);
     }

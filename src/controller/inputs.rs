@@ -23,7 +23,7 @@ pub struct Inputs {
     pub repo: Repo,
     /// The commit of which the files are taken; none where only the volume can tell it.
     pub commit: Option<Commit>,
-    /// The refs that shall point to the commit, sorted.
+    /// The refs to point to the commit, sorted.
     pub refs: Vec<Revision>,
     /// Which files are taken.
     pub patterns: Patterns,

@@ -89,13 +89,13 @@ impl fmt::Display for Blocked<'_> {
             ),
             Self::ClaimTerminating { claim, namespace } => write!(
                 f,
-                "The claim {claim} is being deleted. Pods that still use it keep it from going: kubectl describe pvc {claim} -n \
+                "The claim {claim} is being deleted. If pods still use it, end them: kubectl describe pvc {claim} -n \
                  {namespace} lists them."
             ),
             Self::ClaimConflict { claim, namespace } => write!(
                 f,
                 "A claim {claim} exists that was not made for this ModelCache. It is left alone. Use it with \
-                 spec.storage.existingClaim in a ModelCache of another name, or delete it: kubectl delete pvc {claim} -n {namespace}"
+                 spec.storage.existingClaim in a ModelCache of another name. Delete it only if nobody needs its data: kubectl delete pvc {claim} -n {namespace}"
             ),
             Self::ClaimLost { claim, namespace, own } => write!(
                 f,

@@ -38,7 +38,7 @@ impl Wanted {
         })
     }
 
-    /// The refs that shall stand for the commit on the volume: the revision itself unless it is a commit, and the aliases.
+    /// The refs to point to the commit on the volume: the revision itself unless it is a commit, and the aliases.
     #[must_use]
     pub fn refs(&self) -> Vec<Revision> {
         let named = [self.revision.clone()].into_iter().chain(self.aliases.iter().cloned());
@@ -62,7 +62,7 @@ pub fn endpoint(spec: &ModelCacheSpec, allowed: &[Endpoint]) -> Result<usize, Ve
     found.ok_or_else(|| {
         let names: Vec<&str> = allowed.iter().map(Endpoint::as_str).collect();
         let message = format!(
-            "The operator sends no token to {asked}. Use one of its endpoints ({}), or have it added there.",
+            "The operator sends no token to {asked}. Use one of its endpoints ({}), or ask the operator's owner to add this one.",
             names.join(", ")
         );
         Verdict::no(Topic::Authorized, Reason::EndpointNotAllowed, message)

@@ -204,7 +204,7 @@ fn labelled() -> ListParams {
     ListParams::default().labels(&format!("{}={}", api::LABEL_MANAGED_BY, api::MANAGED_BY))
 }
 
-/// An error here is between us and the API server: what a user can mend is a verdict on the resource.
+/// An error here is between us and the API server: what a user can fix is a verdict on the resource.
 #[allow(clippy::needless_pass_by_value, reason = "the runtime's signature")]
 fn on_error(cache: Arc<Guarded<ModelCache>>, error: &ReconcileError, context: Arc<Context>) -> Action {
     let pause = backoff::look(context.failures.count(&cache), &cache.name_any());

@@ -34,8 +34,8 @@ pub enum FetchError {
     },
     /// The Hub may not be asked, and the cache has not all of it.
     #[error(
-        "{what} is not complete in the cache, and HF_HUB_OFFLINE forbids to ask the Hub for it. Unset HF_HUB_OFFLINE, \
-         or ask for what is there: `modelcache list` has it"
+        "{what} is not complete in the cache, and HF_HUB_OFFLINE forbids asking the Hub for it. Unset HF_HUB_OFFLINE, \
+         or fetch a revision that is complete: `modelcache list` shows them"
     )]
     Offline {
         /// The repo and its revision.

@@ -142,7 +142,7 @@ pub fn resolved(subject: &Subject<'_>, commit: &str, moved: bool, count: usize, 
     let what = format!("{}, {}", files(count), size(bytes));
     match subject.revision.as_commit() {
         Some(_) => format!("Commit {commit}: {what}."),
-        // The revision may stand for another commit by now, or for none.
+        // The revision may stand for another commit now, or for none.
         None if moved => format!("{} is pinned at commit {commit}: {what}.", subject.revision),
         None => format!("{} is commit {commit}: {what}.", subject.revision),
     }
@@ -196,8 +196,8 @@ fn refused(refusal: &Refusal, subject: &Subject<'_>) -> String {
              account and agree."
         ),
         Reason::AccessPending => format!(
-            "The authors of {repo} have not yet decided on the access of the account of this token. See \
-             {page}."
+            "The authors of {repo} have not yet decided on the access request of this token's account. Wait for \
+             them, or write to them at {page}."
         ),
         Reason::AccessRejected => format!(
             "The authors of {repo} have rejected the access of the account of this token, and asking \

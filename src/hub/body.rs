@@ -79,7 +79,7 @@ impl Body {
                 Some((start, _)) if start == from => {
                     Ok(Some(Self { start, length, carrier: Carrier::Http { host, response, idle } }))
                 }
-                // As good as no ranges at all, and the whole file is still to be had.
+                // Like no ranges at all, and the whole file is still to be had.
                 _ if from > 0 => Ok(None),
                 _ => bad("another part of the file came than was asked for"),
             },

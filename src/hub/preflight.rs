@@ -25,7 +25,7 @@ pub struct Question<'a> {
     pub revision: &'a Revision,
     /// Which of its files.
     pub patterns: &'a Patterns,
-    /// A commit to stay at, whatever the revision stands for by now.
+    /// A commit to stay at, whatever the revision stands for now.
     pub pinned: Option<&'a Commit>,
     /// The branch or tag whose newest commit is told, where the revision is a commit and has no other.
     pub followed: Option<&'a Revision>,

@@ -28,7 +28,7 @@ enum Known {
     GoodAfterAll,
     /// `whoami-v2` refuses it.
     Bad(Refusal),
-    /// `whoami-v2` is not offered there, or says nothing of use.
+    /// `whoami-v2` is not offered there, or says nothing useful.
     Untold,
     /// `whoami-v2` is rate limited until then.
     Limited(Instant, HubError),

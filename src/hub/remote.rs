@@ -130,7 +130,7 @@ impl RemoteFile {
             Ok(body) => Ok((!xet.given_up.load(Relaxed)).then(|| body.into())),
             Err(error) if self.size > MAX_HTTP => Err(error),
             Err(error) => {
-                tracing::info!(%error, "cannot read from xet: continuing over plain HTTP");
+                tracing::info!(%error, "cannot read from Xet: continuing with ordinary HTTPS requests");
                 xet.given_up.store(true, Relaxed);
                 Ok(None)
             }

@@ -27,8 +27,8 @@ impl Reason {
     pub const fn guide(self) -> Guide {
         match self {
             Self::TokenValid => good(
-                "The Hub gave what a stranger does not get: 200 to `whoami-v2`, content of a repo that is private or gated, or an \
-                 answer about the account, such as 403 with the code `GatedRepo`.",
+                "The Hub answered as it does only to a valid token: with 200 to `whoami-v2`, with content of a private or gated repo, or with \
+                 a statement about the account, such as 403 with the code `GatedRepo`.",
             ),
             Self::TokenUnconfirmed => good(
                 "The repo is open to everybody, and the endpoint does not offer `whoami-v2`, as some mirrors do not. The download does \
@@ -93,7 +93,7 @@ impl Reason {
                  it again. Open the repo's page with the account of the token.",
             ),
             Self::RepoDisabled => bad(
-                "403 `Access to this resource is disabled.`, or `disabled` in what the Hub tells of the repo, behind whatever gate.",
+                "403 `Access to this resource is disabled.`, or `disabled: true` in the Hub's metadata of the repo, whether it is gated or not.",
                 "Read the repo's page. Only its authors and the Hub can change this.",
             ),
             Self::EndpointNotAllowed => bad(
@@ -115,7 +115,7 @@ impl Reason {
                 "Correct `spec.source.revision`. The repo's page lists its branches and tags.",
             ),
             Self::NoMatchingFiles => bad(
-                "No file of the commit matches `include` and is left by `exclude`. The message names some of the files.",
+                "Every file of the commit either does not match `include` or matches `exclude`. The message names some of the files.",
                 "Correct the patterns.",
             ),
             Self::InvalidRepo => bad(
@@ -152,7 +152,7 @@ impl Reason {
                 "Nothing. A token raises the limit, and so does a paid plan.",
             ),
             Self::NotChecked => bad(
-                "An earlier condition is not True, or the ModelCache is suspended. On Ready: no operator has looked at it, because \
+                "An earlier condition is not True, or the ModelCache is suspended. On Ready: no operator has checked it, because \
                  none runs, or none watches this namespace.",
                 "Find the first condition that is not True, and fix that one. If there is none but Ready, see whether the operator \
                  runs (`kubectl get pods -A -l app.kubernetes.io/name=modelcache`), and have the namespace added to its \
@@ -167,16 +167,16 @@ impl Reason {
             ),
             Self::ClaimPending => bad(
                 "The claim has no volume yet, or the API server refused to create the claim, for example because of a quota. The message \
-                 has the words of the provisioner, the scheduler or the API server, if there are any. Where its class is missing, where \
-                 there is no default one, where the driver cannot do what it asks for, or where the API server refuses it for another \
-                 cause than a quota that others fill, it is Stalled at once.",
+                 has the words of the provisioner, the scheduler or the API server, if there are any. The ModelCache is `Stalled` at \
+                 once if the class is missing, if there is no default class, if the driver does not support what the claim asks for, or if \
+                 the API server refuses the claim for a cause that does not pass (a quota that others use up may pass).",
                 "Follow the message; `kubectl describe pvc NAME -n NAMESPACE` has all events of the claim. Class and access modes of a \
                  claim cannot be set later: make the class, or delete the claim and make it again. For a quota, raise it or set a \
                  smaller `spec.storage.claim.size`.",
             ),
             Self::ClaimConflict => bad(
                 "A claim with the name of the ModelCache exists, but it was not made for it. The operator does not touch it.",
-                "Use it with `spec.storage.existingClaim` in a ModelCache of another name, or delete it.",
+                "Use it with `spec.storage.existingClaim` in a ModelCache of another name. Delete it only if nobody needs its data.",
             ),
             Self::ClaimInUse => bad(
                 "A pod that is none of ours mounts the claim of `spec.storage.existingClaim` writable, so that the volume may hold other \
@@ -228,8 +228,8 @@ impl Reason {
             ),
             Self::JobRejected => bad(
                 "The API server refused the Job or its pod: a quota, a LimitRange, Pod Security, an admission policy, or a service account, \
-                 priority class or runtime class that is missing. The message has its words. A quota that others fill gets 10 minutes \
-                 (`Reconciling`); anything else is Stalled at once.",
+                 priority class or runtime class that is missing. The message has its words. What may pass (a quota that others use up, a webhook that does not answer) gets 10 \
+                 minutes (`Reconciling`); anything else is `Stalled` at once.",
                 "Change what refuses it, or `spec.job`; what is missing may be made, too. It continues by itself.",
             ),
             Self::JobPending => bad(
@@ -247,7 +247,7 @@ impl Reason {
                 bad("The Job's pod is running.", "Nothing: `status.progress` has the progress.")
             }
             Self::TransferStalled => bad(
-                "No byte arrived for the whole timeout, and a new connection did not help. Or the Job did not end within its deadline.",
+                "No byte of a file arrived for 60 s (300 s for the first one; longer with the endpoint's `timeoutSeconds`), on several connections. Or the Job did not end within its deadline.",
                 "Check the proxies and firewalls between the cluster and the Hub's storage hosts, and the health of the volume.",
             ),
             Self::HashMismatch => bad(

@@ -40,7 +40,7 @@ pub struct Described {
 const RESOURCES: Described = Described {
     name: "resources",
     kind: MetricType::Gauge,
-    labels: "`ready` (`True`, `False`), `reason`, `remedy` (`none`, `person`, `wait`, `retry`); all are empty before the first check",
+    labels: "`ready` (`True`, `False`, `Unknown`), `reason`, `remedy` (`none`, `person`, `wait`, `retry`); before the first check `Unknown`, `NotChecked` and `wait`",
     help: "ModelCaches by the status and reason of their Ready condition, and by what makes that reason go away; `person` as long as Stalled is True",
 };
 const RECONCILES: Described = Described {
@@ -118,7 +118,7 @@ impl Metrics {
         Self { registry, reconciles, seconds, active, unmounted }
     }
 
-    /// Counts a look that starts; the timer counts its end.
+    /// Counts a reconcile that starts; the timer counts its end.
     #[must_use]
     pub fn reconcile_started(self: &Arc<Self>) -> Timer {
         self.active.inc();

@@ -453,7 +453,7 @@ async fn what_could_not_work_is_refused_in_a_sentence() {
         ),
         (
             on_a_node,
-            "There is no ModelCache llama that is Ready, and a pod with spec.nodeName cannot wait for it.",
+            "There is no ModelCache llama with a complete model, and a pod with spec.nodeName cannot wait for it.",
         ),
         (off, "There is no ModelCache missing in this namespace"),
         (forged, "mounted.modelcache.internal/... are set by the admission policies"),

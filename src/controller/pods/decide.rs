@@ -40,7 +40,7 @@ pub enum Step {
 pub struct Note {
     /// Whether somebody should act.
     pub type_: Weight,
-    /// The word for it: that of the ModelCache's Ready condition, or one of this file.
+    /// The reason: that of the ModelCache's Ready condition, or one of this file.
     pub reason: String,
     /// The sentence.
     pub message: String,

@@ -119,7 +119,7 @@ fn a_new_process_reads_from_the_resource_that_the_answer_was_good() {
     assert!(earlier(&changed).is_none(), "the answer was to another spec");
     let mut urged = good;
     urged.annotations_mut().insert(api::ANNOTATION_RECONCILE_AT.to_owned(), "1".to_owned());
-    assert!(earlier(&urged).is_none(), "who asks for a look wants its answer");
+    assert!(earlier(&urged).is_none(), "who asks for it wants the new answer");
 }
 
 #[test]

@@ -285,7 +285,7 @@ mod tests {
             ("2", arguments(&first))
         );
 
-        // And at once where a person asks for a look, but only once for each.
+        // And at once where a person requests a reconcile, but only once for each request.
         let cache = Arc::make_mut(&mut seen.cache);
         cache.annotations_mut().insert(api::ANNOTATION_RECONCILE_AT.to_owned(), "now".to_owned());
         let asked = planned(&seen, &away, "image", at(40)).job.unwrap();

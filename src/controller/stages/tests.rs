@@ -318,7 +318,7 @@ fn a_job_that_waits_follows_the_claim_and_a_failed_one_keeps_its_pause() {
     seen.attempts = vec![ended(job.clone(), "Failed", Some(&report("HashMismatch")), at(10))];
     for other in [None, place("b")] {
         seen.place = other;
-        assert_eq!(attempt(&seen), None, "who uses the claim has mended nothing");
+        assert_eq!(attempt(&seen), None, "who uses the claim has corrected nothing");
     }
 
     // A user's own rules are the only ones.
@@ -493,12 +493,12 @@ fn a_job_that_cannot_start_is_made_again_when_what_it_is_made_from_changes() {
     seen.attempts = vec![Attempt { job: job.clone(), pod: None, said: None }];
     assert_eq!(planned(&seen, &checked, IMAGE, at(1)).job, None);
 
-    let plan = planned(&seen, &checked, "mended", at(1));
+    let plan = planned(&seen, &checked, "corrected", at(1));
     assert_eq!(plan.job.unwrap().labels()[api::LABEL_ATTEMPT], "2");
     assert_eq!(plan.obsolete, [name]);
 
     seen.attempts = vec![running(job)];
-    assert_eq!(planned(&seen, &checked, "mended", at(1)).job, None, "a running download is left alone");
+    assert_eq!(planned(&seen, &checked, "corrected", at(1)).job, None, "a running download is left alone");
 }
 
 #[test]
