@@ -87,11 +87,8 @@ async fn a_restart_costs_at_most_2_requests_a_ready_object_and_writes_nothing() 
     later.ready("later").await;
 
     let requests = audit.requests().split_off(before.len());
-    measured(
-        "API requests a Ready ModelCache when the operator starts",
-        "≤ 2",
-        format!("{} of {OBJECTS}", requests.len()),
-    );
+    let figure = format!("{} for {OBJECTS} of one Secret", requests.len());
+    measured("API requests for each Ready ModelCache when the operator starts", "≤ 2", figure);
     assert!(requests.len() <= OBJECTS * MOST_AT_START, "{} requests: {requests:#?}", requests.len());
     let writes: Vec<_> = requests.iter().filter(|request| request.is_write()).collect();
     assert!(writes.is_empty(), "{writes:#?}");
