@@ -28,6 +28,8 @@ use crate::{
     telemetry::logs,
 };
 
+/// The name of the volume that is the claim.
+pub const VOLUME: &str = "cache";
 /// The container's name, needed to read its log.
 pub const CONTAINER: &str = "fetch";
 /// The user and group of the Job's pods, unless the spec brings its own pod security context.
@@ -226,7 +228,7 @@ fn restricted_pod() -> PodSecurityContext {
 fn container(params: JobParams<'_>) -> Container {
     let cache = params.cache;
     let mut mounts = vec![VolumeMount {
-        name: "cache".to_owned(),
+        name: VOLUME.to_owned(),
         mount_path: CACHE_MOUNT.to_owned(),
         // The Job sees its own folder of a volume that others use too, and nothing beside it.
         sub_path: params.inputs.sub_path.clone(),
@@ -334,7 +336,7 @@ fn small() -> ResourceRequirements {
 
 fn volumes(params: JobParams<'_>) -> Vec<Volume> {
     let mut volumes = vec![Volume {
-        name: "cache".to_owned(),
+        name: VOLUME.to_owned(),
         persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
             claim_name: params.claim_name.to_owned(),
             read_only: None,

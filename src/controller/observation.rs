@@ -11,6 +11,9 @@ use crate::{
     hub::Token,
 };
 
+/// Keys of a Secret that a message has room for. A Secret can have a hundred thousand.
+const MOST_KEYS: usize = 20;
+
 /// The Secret that a ModelCache refers to, as far as it matters.
 #[derive(Clone, Debug)]
 pub enum SecretState {
@@ -20,7 +23,7 @@ pub enum SecretState {
     NotFound,
     /// The Secret has other keys.
     KeyNotFound {
-        /// The keys that it has, sorted, where it is a Secret for ModelCaches. Who names another one has not shown that they may
+        /// The first of the keys that it has, sorted, where it is a Secret for ModelCaches. Who names another one has not shown that they may
         /// know what is in it.
         keys: Option<Vec<String>>,
     },
@@ -36,7 +39,7 @@ impl SecretState {
         let for_models = secret.labels().get(api::LABEL_TOKEN).is_some_and(|value| value == "true");
         let Secret { data, metadata, .. } = secret;
         let Some(value) = data.as_ref().and_then(|data| data.get(key)) else {
-            let keys = || data.iter().flat_map(|data| data.keys().cloned()).collect();
+            let keys = || data.iter().flat_map(|data| data.keys().take(MOST_KEYS).cloned()).collect();
             return Self::KeyNotFound { keys: for_models.then(keys) };
         };
         // Bytes that are no text become a character that no token has, and are refused as such.
@@ -119,6 +122,18 @@ mod tests {
         let checked = AccessReport::without_token(&cache, &SecretState::of(&secret, "token"), &wanted)?;
         let verdict = checked.authenticated;
         Some((verdict.reason, verdict.message))
+    }
+
+    #[test]
+    fn of_a_hundred_thousand_keys_no_more_are_kept_than_a_message_has_room_for() {
+        let data: std::collections::BTreeMap<_, _> = (0..100_000).map(|key| (key.to_string(), "")).collect();
+        let labels = json!({ api::LABEL_TOKEN: "true" });
+        let secret =
+            serde_json::from_value(json!({ "metadata": { "labels": labels }, "data": data })).unwrap();
+        let SecretState::KeyNotFound { keys: Some(keys) } = SecretState::of(&secret, "token") else {
+            panic!("it has no such key");
+        };
+        assert_eq!(keys.len(), MOST_KEYS);
     }
 
     #[test]

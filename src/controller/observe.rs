@@ -49,8 +49,7 @@ pub async fn observe(
     let active = attempts.last().filter(|attempt| attempt::is_active(&attempt.job));
     let running = active.and_then(|attempt| attempt.pod.as_ref().filter(|pod| runs(pod)));
     // Two Jobs on a volume that attaches to one node could keep the second waiting.
-    let one_node = claim.as_ref().filter(|claim| !claim::is_shared(claim));
-    let busy = one_node.and_then(|claim| at_work(stores, claim, &cache));
+    let busy = one_node(claim.as_ref()).and_then(|claim| at_work(stores, claim, &cache));
     let progress = match running {
         Some(pod) => read_progress(client, &namespace, pod).await,
         None => None,
@@ -78,6 +77,15 @@ pub async fn with_users(
         seen.writer = users.writer().filter(|_| asks_consent).map(ToOwned::to_owned);
     }
     Ok(seen)
+}
+
+/// The claim, where its volume attaches to one node.
+pub fn on_one_node(seen: &Observation) -> Option<&PersistentVolumeClaim> {
+    one_node(seen.claim.as_ref())
+}
+
+fn one_node(claim: Option<&PersistentVolumeClaim>) -> Option<&PersistentVolumeClaim> {
+    claim.filter(|claim| !claim::is_shared(claim))
 }
 
 /// Whether an attempt has no pod that runs yet, and may need another place.
@@ -167,7 +175,7 @@ fn runs(pod: &Pod) -> bool {
 }
 
 /// Two Jobs on one volume are safe but no faster, and a volume that attaches to one node may keep the second waiting.
-fn at_work(stores: &Stores, claim: &PersistentVolumeClaim, cache: &ModelCache) -> Option<String> {
+pub fn at_work(stores: &Stores, claim: &PersistentVolumeClaim, cache: &ModelCache) -> Option<String> {
     let jobs = stores.jobs_on(claim).into_iter();
     let others = jobs.filter(|job| !owned_by(&**job, cache) && attempt::is_active(job) && is_at_work(job));
     others.map(|job| job.name_any()).min()

@@ -32,6 +32,8 @@ use crate::{
     telemetry::{Contacts, Metrics},
 };
 
+/// While another one makes a Job for the same claim.
+const TURN: Duration = Duration::from_secs(1);
 /// While a resource is suspended only changes are followed, with a safety net below the watches.
 const SUSPENDED: Duration = Duration::from_secs(3600);
 
@@ -106,13 +108,22 @@ async fn bring_about(
     let Context { client, stores, image, .. } = context;
     let now = Timestamp::now();
     let mut plan = stages::plan(&Input { observation: &seen, access, image, now });
+    let mut turn = None;
     if plan.job().is_some() || observe::waits_to_run(&seen) {
         seen = observe::with_users(client, stores, seen).await?;
+        if let Some(claim) = observe::on_one_node(&seen) {
+            let Some(taken) = stores.turns.take(&claim.uid().unwrap_or_default()) else {
+                return Ok(Action::requeue(TURN));
+            };
+            turn = Some(taken);
+            seen.busy = observe::at_work(stores, claim, &seen.cache);
+        }
         plan = stages::plan(&Input { observation: &seen, access, image, now });
     }
     let cache = &seen.cache;
     let requeue = plan.requeue;
     let applied = apply::apply(client, stores, cache, plan).await?;
+    drop(turn);
     let now = Timestamp::now();
     let status = status::build_status(cache, access, &applied, now);
     let changed = apply::write_status(client, stores, cache, &status).await?;

@@ -25,6 +25,8 @@ use crate::{
 const MANAGER: &str = "modelcache-gate";
 /// A safety net below the watches: a ModelCache that is deleted is no news for its pods otherwise.
 const WAITING: Duration = Duration::from_secs(300);
+/// Gates of one pod that are read at one time; the others follow when these are removed. Anybody can give a pod thousands.
+const MOST_GATES: usize = 64;
 
 /// What every look needs.
 pub struct Context {
@@ -71,7 +73,7 @@ async fn look(pod: &Pod, context: &Context) -> Result<Action, PodError> {
     let caches: Api<Guarded<ModelCache>> = Api::namespaced(context.client.clone(), &namespace);
     let mut free = Vec::new();
     let mut remake: Option<Duration> = None;
-    for name in decide::waits_for(pod) {
+    for name in decide::waits_for(pod).take(MOST_GATES) {
         let cache = caches.get_opt(name).await.map_err(PodError::Read)?;
         let cache = match cache.as_ref().map(Guarded::get).transpose() {
             Ok(cache) => cache,

@@ -100,7 +100,7 @@ fn of_job(attempt: &Attempt) -> Pod {
     let mut pod = attempt.pod.clone().unwrap();
     pod.metadata = serde_json::from_value(json!({
         "name": "pod", "namespace": "team",
-        "ownerReferences": [{ "apiVersion": "batch/v1", "kind": "Job", "name": "job", "uid": attempt.job.uid() }],
+        "ownerReferences": [{ "apiVersion": "batch/v1", "kind": "Job", "name": "job", "uid": attempt.job.uid(), "controller": true }],
     }))
     .unwrap();
     pod

@@ -61,7 +61,7 @@ pub(super) fn stage(on: &OnClaim<'_>) -> Stage<()> {
 
 /// The number of the inspection that follows the last one; none where its answer is that there is nothing.
 fn last_inspection(on: &OnClaim<'_>, inputs: &Inputs, last: &Attempt) -> Stage<Option<u32>> {
-    let next = ControlFlow::Continue(Some(last.number() + 1));
+    let next = ControlFlow::Continue(Some(last.number().saturating_add(1)));
     match last.state() {
         AttemptState::Succeeded(report) => match found(on, report) {
             Some(plan) => ControlFlow::Break(plan),

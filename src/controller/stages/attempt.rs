@@ -49,7 +49,7 @@ pub(super) fn stage(fill: &Fill<'_>) -> Stage<Next> {
         // What keeps a pod from running is often fixed in the spec or by another image.
         AttemptState::Pending { .. } if is_outdated(fill, last) || is_elsewhere(fill, last) => {
             return ControlFlow::Continue(Next {
-                number: number + 1,
+                number: number.saturating_add(1),
                 replaces: Some(last.obsolete()),
                 corrected: false,
             });
@@ -79,7 +79,11 @@ pub(super) fn stage(fill: &Fill<'_>) -> Stage<Next> {
                 || (retry_after.is_none()
                     && (is_outdated(fill, last) || last.reconcile_requested_since(&observation.cache)));
             if waited >= pause || corrected || observation.cache.spec.suspend {
-                return ControlFlow::Continue(Next { number: number + 1, replaces: None, corrected });
+                return ControlFlow::Continue(Next {
+                    number: number.saturating_add(1),
+                    replaces: None,
+                    corrected,
+                });
             }
             let message = claim::trouble::of_attempt(fill.on.claim, reason, message);
             let message = backoff::with_time(message, reason, backoff::after(at, pause));

@@ -11,12 +11,13 @@ use std::{
 
 use futures::{Stream, StreamExt as _, stream};
 use kube::{
-    ResourceExt as _,
+    Resource as _, ResourceExt as _,
     runtime::{
         reflector::{self, ObjectRef, Store, store::Writer},
         watcher::Event,
     },
 };
+use tokio::sync::watch;
 use tracing::warn;
 
 use super::own::Own;
@@ -71,6 +72,7 @@ impl<K: Stored> Change<K> {
 #[derive(Debug)]
 pub struct Indexed<K: Stored> {
     store: Store<Guarded<K>>,
+    listed: watch::Receiver<bool>,
     beside: Arc<Mutex<Beside<K>>>,
 }
 
@@ -82,7 +84,7 @@ struct Beside<K: Stored> {
 
 impl<K: Stored> Clone for Indexed<K> {
     fn clone(&self) -> Self {
-        Self { store: self.store.clone(), beside: self.beside.clone() }
+        Self { store: self.store.clone(), listed: self.listed.clone(), beside: self.beside.clone() }
     }
 }
 
@@ -90,6 +92,12 @@ impl<K: Stored> Indexed<K> {
     /// All objects, as the watch has them.
     pub const fn store(&self) -> &Store<Guarded<K>> {
         &self.store
+    }
+
+    /// Waits until all are listed once. Says whether that has come: it does not where the watch ends before. The store's own
+    /// `wait_until_ready` wakes only the one who has asked last.
+    pub async fn ready(&self) -> bool {
+        self.listed.clone().wait_for(|listed| *listed).await.is_ok()
     }
 
     /// The object of a name.
@@ -117,7 +125,7 @@ impl<K: Stored> Indexed<K> {
 
     /// Takes in what the API server answered to our own write.
     pub fn wrote(&self, mut object: Guarded<K>) {
-        if K::admit(&mut object) {
+        if object.meta().name.is_some() && K::admit(&mut object) {
             locked(&self.beside).own.wrote(object, Instant::now());
         }
     }
@@ -137,6 +145,7 @@ impl<K: Stored> Indexed<K> {
 /// The side of a kind that its watch writes.
 pub struct Keeper<K: Stored> {
     writer: Writer<Guarded<K>>,
+    listed_once: watch::Sender<bool>,
     read: Indexed<K>,
     /// While all are listed: how many were admitted under each first key, and since when.
     listed: HashMap<K::Key, usize>,
@@ -150,9 +159,16 @@ impl<K: Stored> Keeper<K> {
     pub fn new(first_is_news: bool) -> (Indexed<K>, Self) {
         let (store, writer) = reflector::store();
         let beside = Beside { index: HashMap::new(), own: Own::default() };
-        let read = Indexed { store, beside: Arc::new(Mutex::new(beside)) };
-        let keeper =
-            Self { writer, read: read.clone(), listed: HashMap::new(), began: Instant::now(), first_is_news };
+        let (listed_once, listed) = watch::channel(false);
+        let read = Indexed { store, listed, beside: Arc::new(Mutex::new(beside)) };
+        let keeper = Self {
+            writer,
+            listed_once,
+            read: read.clone(),
+            listed: HashMap::new(),
+            began: Instant::now(),
+            first_is_news,
+        };
         (read, keeper)
     }
 
@@ -167,6 +183,12 @@ impl<K: Stored> Keeper<K> {
     /// Keeps what an event is about, and gives what has changed by it.
     pub(super) fn apply(&mut self, event: Event<Guarded<K>>) -> Vec<Change<K>> {
         match event {
+            // A real API server has none.
+            Event::InitApply(object) | Event::Apply(object) | Event::Delete(object)
+                if object.meta().name.is_none() =>
+            {
+                Vec::new()
+            }
             Event::Init => {
                 (self.listed, self.began) = (HashMap::new(), Instant::now());
                 self.writer.apply_watcher_event(&Event::Init);
@@ -183,20 +205,20 @@ impl<K: Stored> Keeper<K> {
                 let admitted = K::admit(&mut object);
                 let key = ObjectRef::from_obj(&object);
                 let old = self.read.store.get(&key);
-                let is_ours = {
-                    let own = &mut locked(&self.read.beside).own;
-                    let is_ours = own.is_ours(&object);
-                    own.came(&object, false);
-                    is_ours
-                };
-                let kept = admitted && (old.is_some() || self.has_room(&object));
-                self.set(&key, old, kept.then_some(object), is_ours)
+                let is_ours = locked(&self.read.beside).own.is_ours(&object);
+                let is_known = old.as_ref().is_some_and(|old| first_key(old) == first_key(&object));
+                let kept = admitted && (is_known || is_ours || self.has_room(&object));
+                let changes = self.set(&key, old, kept.then(|| object.clone()), is_ours);
+                // After that: a reader in between must not miss both.
+                locked(&self.read.beside).own.came(&object, false);
+                changes
             }
             Event::Delete(object) => {
                 let key = ObjectRef::from_obj(&object);
                 let old = self.read.store.get(&key);
+                let changes = self.set(&key, old, None, false);
                 locked(&self.read.beside).own.came(&object, true);
-                self.set(&key, old, None, false)
+                changes
             }
         }
     }
@@ -248,6 +270,7 @@ impl<K: Stored> Keeper<K> {
             }
         }
         drop(beside);
+        self.listed_once.send_replace(true);
         if !std::mem::replace(&mut self.first_is_news, true) {
             return Vec::new();
         }
@@ -257,14 +280,16 @@ impl<K: Stored> Keeper<K> {
     }
 
     fn has_room_in_list(&mut self, object: &Guarded<K>) -> bool {
-        let Some(first) = keys(object).into_iter().next() else { return true };
+        let Some(first) = first_key(object) else { return true };
+        let known = self.read.store.get(&ObjectRef::from_obj(object));
+        let is_known = known.is_some_and(|known| first_key(&known).as_ref() == Some(&first));
         let count = self.listed.entry(first).or_default();
         *count += 1;
-        is_below(*count, object)
+        is_known || is_below(*count, object)
     }
 
     fn has_room(&self, object: &Guarded<K>) -> bool {
-        let Some(first) = keys(object).into_iter().next() else { return true };
+        let Some(first) = first_key(object) else { return true };
         let beside = locked(&self.read.beside);
         is_below(beside.index.get(&first).map_or(0, HashSet::len) + 1, object)
     }
@@ -277,6 +302,10 @@ fn is_below<K: Stored>(count: usize, object: &Guarded<K>) -> bool {
         warn!(%kind, namespace, name = object.name_any(), "left out: there are too many of one owner");
     }
     count <= K::MOST
+}
+
+fn first_key<K: Stored>(object: &Guarded<K>) -> Option<K::Key> {
+    keys(object).into_iter().next()
 }
 
 fn keys<K: Stored>(object: &Guarded<K>) -> Vec<K::Key> {

@@ -94,6 +94,7 @@ impl Stored for Job {
         let Some(job) = readable(object) else { return false };
         if let Some(pod) = job.spec.as_mut().and_then(|spec| spec.template.spec.as_mut()) {
             pod.containers.retain(|container| container.name == job::CONTAINER);
+            pod.volumes.iter_mut().for_each(|volumes| volumes.retain(|volume| volume.name == job::VOLUME));
             for container in &mut pod.containers {
                 container.args = container.args.as_deref().map(verdict::read_arguments);
             }
@@ -150,11 +151,13 @@ fn is_small<K: Stored + Serialize>(object: &K) -> bool {
 pub fn owner(job: &Job) -> Option<&OwnerReference> {
     job.owner_references().iter().find(|owner| {
         let group = owner.api_version.split('/').next();
-        group == Some(api::GROUP) && owner.kind == ModelCache::kind(&())
+        let is_controller = owner.controller == Some(true);
+        is_controller && group == Some(api::GROUP) && owner.kind == ModelCache::kind(&())
     })
 }
 
 /// The Job that a pod says it is of.
 fn job_of(pod: &Pod) -> Option<&OwnerReference> {
-    pod.owner_references().iter().find(|owner| owner.api_version == "batch/v1" && owner.kind == "Job")
+    let is_job = |owner: &&OwnerReference| owner.api_version == "batch/v1" && owner.kind == "Job";
+    pod.owner_references().iter().filter(|owner| owner.controller == Some(true)).find(is_job)
 }

@@ -16,6 +16,7 @@ mod indexed;
 mod kinds;
 mod own;
 mod secrets;
+mod turns;
 pub mod wakes;
 
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use kube::ResourceExt as _;
 pub use indexed::{Indexed, Keeper};
 use kinds::{CacheKey, JobKey};
 pub use secrets::{Listed, Secrets};
+use turns::Turns;
 
 use super::{listing::ObserveError, neighbour};
 use crate::api::ModelCache;
@@ -46,6 +48,8 @@ pub struct Stores {
     pub pods: Indexed<Pod>,
     /// What was read of Secrets.
     pub secrets: Secrets,
+    /// Who makes a Job for a claim.
+    pub turns: Turns,
 }
 
 /// The sides that the watches write, one for each.
@@ -77,18 +81,16 @@ impl Stores {
             pods: keep_pods,
             secrets: listed,
         };
-        (Self { caches, claims, jobs, pods, secrets }, keepers)
+        (Self { caches, claims, jobs, pods, secrets, turns: Turns::default() }, keepers)
     }
 
     /// Waits until each kind was listed once. Says whether that has come: it does not where the watches end before.
     pub async fn ready(&self) -> bool {
-        let stores = futures::try_join!(
-            self.caches.store().wait_until_ready(),
-            self.claims.store().wait_until_ready(),
-            self.jobs.store().wait_until_ready(),
-            self.pods.store().wait_until_ready(),
-        );
-        stores.is_ok() && self.secrets.ready().await
+        self.caches.ready().await
+            && self.claims.ready().await
+            && self.jobs.ready().await
+            && self.pods.ready().await
+            && self.secrets.ready().await
     }
 
     /// The claim of a name.

@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use futures::{Stream, StreamExt as _};
+use futures::{Stream, StreamExt as _, stream};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{ResourceExt as _, runtime::watcher::Event};
 use tokio::sync::watch;
@@ -97,41 +97,42 @@ impl Listed {
         self.listed.send_replace(true);
     }
 
-    /// The Secrets that have changed since they were listed first: what refers to them is reconciled after that.
+    /// Namespace and name of the Secrets that have changed since they were listed first: what refers to them is reconciled after that.
     pub fn changed(
         self,
         events: impl Stream<Item = Event<Metadata<Secret>>> + Send,
-    ) -> impl Stream<Item = Metadata<Secret>> + Send {
+    ) -> impl Stream<Item = Name> + Send {
         let mut in_list = HashSet::new();
-        events.filter_map(move |event| {
+        events.flat_map(move |event| {
             let is_first = !*self.listed.borrow();
             let mut known = locked(&self.known);
-            std::future::ready(match event {
+            stream::iter(match event {
                 Event::Init => {
                     in_list.clear();
-                    None
+                    Vec::new()
                 }
                 Event::InitApply(secret) => {
                     in_list.insert(name(&secret));
                     known.set(name(&secret), secret.resource_version());
-                    (!is_first).then_some(secret)
+                    if is_first { Vec::new() } else { vec![name(&secret)] }
                 }
                 Event::InitDone => {
                     let gone = known.versions.keys().filter(|name| !in_list.contains(*name));
-                    for name in gone.cloned().collect::<Vec<_>>() {
-                        known.set(name, None);
+                    let gone: Vec<_> = gone.cloned().collect();
+                    for name in &gone {
+                        known.set(name.clone(), None);
                     }
                     in_list = HashSet::new();
                     self.listed.send_replace(true);
-                    None
+                    gone
                 }
                 Event::Apply(secret) => {
                     known.set(name(&secret), secret.resource_version());
-                    Some(secret)
+                    vec![name(&secret)]
                 }
                 Event::Delete(secret) => {
                     known.set(name(&secret), None);
-                    Some(secret)
+                    vec![name(&secret)]
                 }
             })
         })
@@ -144,7 +145,6 @@ fn name(secret: &impl kube::ResourceExt) -> Name {
 
 #[cfg(test)]
 mod tests {
-    use futures::stream;
     use pretty_assertions::assert_eq;
     use serde_json::json;
 
@@ -198,7 +198,7 @@ mod tests {
         // Another list: of the same version, of a later one, and without it.
         assert_eq!(known_after(then(first()), 3, "1").await, (true, 1));
         assert_eq!(known_after(then(vec![Event::Init, Event::InitApply(at("2"))]), 3, "1").await, (false, 1));
-        assert_eq!(known_after(then(vec![Event::Init, Event::InitDone]), 3, "1").await, (false, 0));
+        assert_eq!(known_after(then(vec![Event::Init, Event::InitDone]), 3, "1").await, (false, 1));
     }
 
     #[tokio::test]

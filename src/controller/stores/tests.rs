@@ -71,6 +71,7 @@ fn job(name: &str, owner: &str, version: u32) -> Value {
             "labels": { api::LABEL_CLAIM_UID: "claim-uid", api::LABEL_MANAGED_BY: "modelcache" },
             "ownerReferences": [{
                 "apiVersion": "modelcache.internal/v1alpha1", "kind": "ModelCache", "name": owner, "uid": format!("{owner}-uid"),
+                "controller": true,
             }],
         },
         "spec": { "template": { "spec": {
@@ -85,7 +86,9 @@ fn pod(name: &str, job: &str) -> Value {
         "metadata": {
             "name": name, "namespace": "team", "uid": format!("{name}-uid"), "resourceVersion": "1",
             "creationTimestamp": "2026-01-01T12:00:00Z",
-            "ownerReferences": [{ "apiVersion": "batch/v1", "kind": "Job", "name": job, "uid": format!("{job}-uid") }],
+            "ownerReferences": [{
+                "apiVersion": "batch/v1", "kind": "Job", "name": job, "uid": format!("{job}-uid"), "controller": true,
+            }],
         },
         "status": { "phase": "Running" },
     })
@@ -124,6 +127,30 @@ fn nothing_is_read_before_all_kinds_are_listed() {
     assert_eq!(is_ready(), Some(true));
 }
 
+#[tokio::test]
+async fn all_who_wait_for_the_lists_are_woken() {
+    let World { stores, keepers } = World::empty();
+    let Keepers { mut caches, mut claims, mut jobs, mut pods, secrets } = keepers;
+    let waiting: Vec<_> = (0..3)
+        .map(|_| {
+            let stores = stores.clone();
+            tokio::spawn(async move { stores.ready().await })
+        })
+        .collect();
+    // Each of them waits before anything is listed.
+    tokio::task::yield_now().await;
+    changes(&mut caches, listed([]));
+    tokio::task::yield_now().await;
+    changes(&mut claims, listed([]));
+    changes(&mut jobs, listed([]));
+    changes(&mut pods, listed([]));
+    secrets.are_not_watched();
+    for one in waiting {
+        let woken = tokio::time::timeout(std::time::Duration::from_secs(10), one).await;
+        assert!(woken.expect("it was not woken").unwrap());
+    }
+}
+
 #[test]
 fn jobs_are_found_by_owner_and_by_claim_and_by_nothing_else() {
     let World { stores, keepers } = World::empty();
@@ -160,6 +187,7 @@ fn forged_jobs_are_refused_and_never_fill_the_memory() {
             with("/metadata/ownerReferences", json!([])),
             with("/metadata/ownerReferences/0/kind", json!("Deployment")),
             with("/metadata/ownerReferences/0/apiVersion", json!("apps/v1")),
+            with("/metadata/ownerReferences/0/controller", json!(false)),
             with("/spec/template/spec/containers", json!("none")),
             with(
                 "/spec/template/spec/containers/0/args/4",
@@ -175,6 +203,16 @@ fn forged_jobs_are_refused_and_never_fill_the_memory() {
     assert_eq!((stores.jobs_of(&cache("a")).len(), stores.jobs.store().len()), (16, 16));
     changes(&mut keeper, vec![Event::Apply(parse(&job("other", "b", 1)))]);
     assert_eq!(found(&stores.jobs_of(&cache("b"))), ["other"], "nobody else has less room");
+
+    changes(&mut keeper, vec![Event::Apply(parse(&job("moved", "nobody", 1)))]);
+    changes(&mut keeper, vec![Event::Apply(parse(&job("moved", "a", 2)))]);
+    assert_eq!(stores.jobs_of(&cache("a")).len(), 16, "one that was another's is counted");
+    let has_ours = || found(&stores.jobs_of(&cache("a"))).contains(&"ours".to_owned());
+    stores.jobs.wrote(parse(&job("ours", "a", 200)));
+    changes(&mut keeper, vec![Event::Apply(parse(&job("ours", "a", 200)))]);
+    assert!(has_ours(), "what we have made is kept");
+    changes(&mut keeper, listed(many().chain([parse(&job("ours", "a", 201))])));
+    assert!(has_ours(), "and stays after another list");
 }
 
 #[test]
@@ -187,6 +225,8 @@ fn of_a_job_is_kept_what_is_read() {
     let container = &mut raw["spec"]["template"]["spec"]["containers"];
     container[0]["env"] = json!([{ "name": "SSL_CERT_FILE", "value": "x".repeat(1_000) }]);
     container.as_array_mut().unwrap().push(json!({ "name": "sidecar", "args": ["x"] }));
+    let volumes = raw["spec"]["template"]["spec"]["volumes"].as_array_mut().unwrap();
+    volumes.push(json!({ "name": "more", "persistentVolumeClaim": { "claimName": "models" } }));
     raw["metadata"]["managedFields"] = json!([{ "manager": "modelcache-job" }]);
     let mut expected = kept;
     expected["spec"]["template"]["spec"]["containers"][0]["args"] =
@@ -265,7 +305,6 @@ fn a_modelcache_is_woken_by_what_it_reads_and_not_by_its_own_words() {
         &|cache: &mut ModelCache| cache.metadata.generation = Some(2),
         &|cache: &mut ModelCache| cache.metadata.uid = Some("another".to_owned()),
         &|cache: &mut ModelCache| cache.metadata.deletion_timestamp = Some(Time(at(1))),
-        &|cache: &mut ModelCache| cache.metadata.finalizers = Some(vec!["x".to_owned()]),
         &|cache: &mut ModelCache| {
             cache.annotations_mut().insert(api::ANNOTATION_RECONCILE_AT.to_owned(), "now".to_owned());
         },
@@ -275,6 +314,17 @@ fn a_modelcache_is_woken_by_what_it_reads_and_not_by_its_own_words() {
     {
         assert!(woken_by(true, edit));
     }
+    // Another operator's time of the next attempt.
+    let with_words = |version: &str, words: &str| {
+        let mut told = (*fixtures::downloaded().0.cache).clone();
+        (told.metadata.name, told.metadata.uid) = (Some("a".to_owned()), Some("a-uid".to_owned()));
+        told.metadata.resource_version = Some(version.to_owned());
+        words.clone_into(&mut told.status.as_mut().unwrap().conditions[0].message);
+        vec![Event::Apply(told.into())]
+    };
+    changes(&mut keeper, with_words("3", "The next attempt is at 12:00:00."));
+    let change = changes(&mut keeper, with_words("4", "The next attempt is at 12:00:05."));
+    assert_eq!(names(wakes::of_cache(&stores, &change[0])), [] as [&str; 0]);
     let gone = changes(&mut keeper, vec![Event::Delete(cache("a").into())]);
     assert_eq!(names(wakes::of_cache(&stores, &gone[0])), ["a"]);
 }
@@ -354,6 +404,6 @@ async fn claims_jobs_pods_and_secrets_wake_those_that_read_them() {
     };
     let events = [Event::Init, Event::InitApply(secret("1")), Event::InitDone, Event::Apply(secret("2"))];
     let changed: Vec<_> = secrets.changed(stream::iter(events)).collect().await;
-    assert_eq!(changed.iter().map(|it| it.resource_version().unwrap()).collect::<Vec<_>>(), ["2"]);
+    assert_eq!(changed, [("team".to_owned(), "hf".to_owned())]);
     assert_eq!(names(wakes::of_secret(&stores, &changed[0])), ["a", "b"]);
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::{
     batch::v1::Job,
-    core::v1::{PersistentVolumeClaim, Pod, Secret},
+    core::v1::{PersistentVolumeClaim, Pod},
 };
 use kube::{Resource as _, ResourceExt as _, runtime::reflector::ObjectRef};
 
@@ -16,11 +16,7 @@ use super::{
 };
 use crate::{
     api::{ModelCache, ModelCacheStatus},
-    controller::{
-        attempt,
-        neighbour::Neighbour,
-        watcher::{Guarded, Metadata},
-    },
+    controller::{attempt, job, neighbour::Neighbour, watcher::Guarded},
 };
 
 type Woken = Vec<ObjectRef<Guarded<ModelCache>>>;
@@ -51,13 +47,18 @@ fn concerns_itself(change: &Change<ModelCache>) -> bool {
         && before.generation == after.generation
         && before.labels == after.labels
         && before.annotations == after.annotations
-        && before.finalizers == after.finalizers
         && before.deletion_timestamp == after.deletion_timestamp;
+    // Two operators at one time have their own times of the next attempt in their messages: neither is wrong.
+    let status = |cache: &ModelCache| {
+        let mut status = cache.status.clone().unwrap_or_default();
+        status.progress = None;
+        status.conditions.iter_mut().for_each(|condition| condition.message.clear());
+        status
+    };
     let same_status = |old: &ModelCache, new: &ModelCache| {
-        let status = |cache: &ModelCache| cache.status.clone().unwrap_or_default();
-        let (old, new) = (status(old), ModelCacheStatus { progress: None, ..status(new) });
+        let (old, new): (ModelCacheStatus, _) = (status(old), status(new));
         let recorded = old.cached == new.cached && old.resolved == new.resolved;
-        recorded && (change.is_ours || ModelCacheStatus { progress: None, ..old } == new)
+        recorded && (change.is_ours || old == new)
     };
     let rest = match (old.get(), new.get()) {
         (Ok(old), Ok(new)) => same_status(old, new),
@@ -96,8 +97,8 @@ pub fn of_job(stores: &Stores, change: &Change<Job>) -> Woken {
     let new = change.new.as_ref().and_then(|job| job.parsed());
     if let Some(job) = change.states().next().filter(|_| new.is_none_or(|job| !attempt::is_active(job))) {
         let namespace = job.namespace().unwrap_or_default();
-        let claims = claims(job).map(|claim| CacheKey::Claim(namespace.clone(), claim.to_owned()));
-        let waiting = claims.flat_map(|claim| stores.caches.under(&claim));
+        let claim = claim(job).map(|claim| CacheKey::Claim(namespace, claim.to_owned()));
+        let waiting = claim.into_iter().flat_map(|claim| stores.caches.under(&claim));
         woken
             .extend(waiting.filter(|cache| !cache.is_ready() && !cache.spec.suspend).map(|cache| to(&cache)));
     }
@@ -119,8 +120,8 @@ pub fn of_pod(stores: &Stores, change: &Change<Pod>) -> Woken {
 }
 
 /// Those that use the Secret.
-pub fn of_secret(stores: &Stores, secret: &Metadata<Secret>) -> Woken {
-    let key = CacheKey::Secret(secret.namespace().unwrap_or_default(), secret.name_any());
+pub fn of_secret(stores: &Stores, (namespace, name): &(String, String)) -> Woken {
+    let key = CacheKey::Secret(namespace.clone(), name.clone());
     stores.caches.under(&key).iter().map(|cache| to(cache)).collect()
 }
 
@@ -128,11 +129,11 @@ fn of_owner(job: &Job) -> Option<ObjectRef<Guarded<ModelCache>>> {
     Some(ObjectRef::new(&kinds::owner(job)?.name).within(&job.namespace()?))
 }
 
-/// The claims that a Job mounts.
-fn claims(job: &Job) -> impl Iterator<Item = &str> {
-    let pod = job.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
-    let volumes = pod.and_then(|pod| pod.volumes.as_ref()).into_iter().flatten();
-    volumes.filter_map(|volume| Some(&*volume.persistent_volume_claim.as_ref()?.claim_name))
+/// The claim that a Job writes to.
+fn claim(job: &Job) -> Option<&str> {
+    let volumes = job.spec.as_ref()?.template.spec.as_ref()?.volumes.as_ref()?;
+    let ours = volumes.iter().find(|volume| volume.name == job::VOLUME)?;
+    Some(&ours.persistent_volume_claim.as_ref()?.claim_name)
 }
 
 fn to(cache: &ModelCache) -> ObjectRef<Guarded<ModelCache>> {

@@ -1,14 +1,18 @@
-//! Which fields of an object are kept while it is read. What is skipped never takes memory, however large it is.
+//! Which fields of an object are kept while it is read. What is skipped never takes memory, however large it is, and of a list no more
+//! is kept than anything of ours has: short texts take many times their length.
 
 use std::{borrow::Cow, fmt};
 
 use serde::{
-    Deserialize, Deserializer,
+    Deserializer,
     de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::{Map, Value};
 
 use crate::api;
+
+/// Items of one list that are kept. The longest one of ours has each pattern as an argument of a Job, some hundred.
+const MOST: usize = 1_000;
 
 /// What is kept of a value.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +39,6 @@ pub const METADATA: Keep = Fields(&[
     ("labels", Ours),
     ("annotations", Ours),
     ("ownerReferences", All),
-    ("finalizers", All),
 ]);
 
 pub const MODEL_CACHE: Keep =
@@ -125,10 +128,7 @@ impl<'de> DeserializeSeed<'de> for Keep {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        match self {
-            All => Value::deserialize(deserializer),
-            Ours | Fields(_) => deserializer.deserialize_any(self),
-        }
+        deserializer.deserialize_any(self)
     }
 }
 
@@ -157,9 +157,11 @@ impl<'de> Visitor<'de> for Keep {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut kept = Vec::new();
-        while let Some(item) = items.next_element_seed(self)? {
+        while kept.len() < MOST {
+            let Some(item) = items.next_element_seed(self)? else { return Ok(Value::Array(kept)) };
             kept.push(item);
         }
+        while items.next_element::<IgnoredAny>()?.is_some() {}
         Ok(Value::Array(kept))
     }
 
@@ -221,6 +223,15 @@ mod tests {
         raw["status"]["containerStatuses"][0]["imageID"] = large.clone();
         raw["status"]["initContainerStatuses"] = json!([large]);
         assert_eq!(read(POD, &raw), kept);
+    }
+
+    #[test]
+    fn of_a_long_list_is_kept_no_more_than_ours_have() {
+        let raw =
+            json!({ "spec": { "schedulingGates": vec![json!({ "name": "a" }); 5_000], "nodeName": "b" } });
+        let read = read(POD, &raw);
+        let kept = read["spec"]["schedulingGates"].as_array().unwrap().len();
+        assert_eq!((kept, &read["spec"]["nodeName"]), (MOST, &json!("b")));
     }
 
     #[test]
