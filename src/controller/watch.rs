@@ -111,7 +111,7 @@ pub async fn run(
                 () = area.opens(&context.client, context.secrets, &context.contacts) => {}
                 () = stop.clone() => return,
             }
-            let known = context.stores.caches.store().clone();
+            let known = context.stores.caches.clone();
             tokio::join!(
                 caches_of(&area, keepers, &context, stop.clone()),
                 pods::run(&area, &waiting_pods, stop.clone()),

@@ -21,6 +21,7 @@ use crate::{
     controller::{
         area::Area,
         listing,
+        stores::Indexed,
         watch::Stop,
         watcher::{Guarded, ListingError},
     },
@@ -35,16 +36,16 @@ const PAUSE: Duration = Duration::from_secs(300);
 const TOLD: usize = 100;
 
 /// Looks for such pods of an area until the end.
-pub async fn run(area: &Area, known: Store<Guarded<ModelCache>>, context: &Context, stop: Stop) {
+pub async fn run(area: &Area, known: Indexed<ModelCache>, context: &Context, stop: Stop) {
     let look = async {
-        // By hand a pod may have the claim: which one that is, the ModelCache says. The store fails with its writer only.
-        if known.wait_until_ready().await.is_err() {
+        // By hand a pod may have the claim: which one that is, the ModelCache says.
+        if !known.ready().await {
             return;
         }
         let mut told = HashSet::new();
         let mut count = 0;
         loop {
-            match find(area, &known, context).await {
+            match find(area, known.store(), context).await {
                 Ok(found) => {
                     context.metrics.pods_without_model(count, found.len());
                     count = found.len();
