@@ -49,7 +49,7 @@ pub async fn observe(
     let active = attempts.last().filter(|attempt| attempt::is_active(&attempt.job));
     let running = active.and_then(|attempt| attempt.pod.as_ref().filter(|pod| runs(pod)));
     // Two Jobs on a volume that attaches to one node could keep the second waiting.
-    let busy = one_node(claim.as_ref()).and_then(|claim| at_work(stores, claim, &cache));
+    let busy = on_one_node(claim.as_ref()).and_then(|claim| at_work(stores, claim, &cache));
     let progress = match running {
         Some(pod) => read_progress(client, &namespace, pod).await,
         None => None,
@@ -80,11 +80,7 @@ pub async fn with_users(
 }
 
 /// The claim, where its volume attaches to one node.
-pub fn on_one_node(seen: &Observation) -> Option<&PersistentVolumeClaim> {
-    one_node(seen.claim.as_ref())
-}
-
-fn one_node(claim: Option<&PersistentVolumeClaim>) -> Option<&PersistentVolumeClaim> {
+pub fn on_one_node(claim: Option<&PersistentVolumeClaim>) -> Option<&PersistentVolumeClaim> {
     claim.filter(|claim| !claim::is_shared(claim))
 }
 

@@ -111,7 +111,7 @@ async fn bring_about(
     let mut turn = None;
     if plan.job().is_some() || observe::waits_to_run(&seen) {
         seen = observe::with_users(client, stores, seen).await?;
-        if let Some(claim) = observe::on_one_node(&seen) {
+        if let Some(claim) = observe::on_one_node(seen.claim.as_ref()) {
             let Some(taken) = stores.turns.take(&claim.uid().unwrap_or_default()) else {
                 return Ok(Action::requeue(TURN));
             };

@@ -6,7 +6,7 @@ use standin_hub::{Class, Fault, Harm};
 
 use crate::{
     audit::Audit,
-    cluster::{eventually, leave_to_replace_the_operator, one_operator},
+    cluster::{Team, eventually, leave_to_replace_the_operator, one_operator},
     measured::measured,
     world::{TOKEN, hub, model, spec, team},
 };
@@ -15,6 +15,12 @@ use crate::{
 const MOST_A_MINUTE: f64 = 20.0;
 /// Of a Ready object, when the operator starts.
 const MOST_AT_START: usize = 2;
+
+/// Waits until nothing is left to be written about a ModelCache.
+async fn at_rest(team: &Team, name: &str) {
+    team.ready(name).await;
+    team.until(name, "at rest", |cache| cache.status.as_ref().is_some_and(|it| it.progress.is_none())).await;
+}
 
 #[tokio::test]
 #[ignore = "needs a cluster: make test"]
@@ -28,9 +34,7 @@ async fn a_running_download_costs_at_most_20_requests_a_minute_and_a_ready_one_n
         hub().add(model(repo));
     }
     idle.cache("ready", spec(&ready)).await;
-    idle.ready("ready").await;
-    idle.until("ready", "at rest", |cache| cache.status.as_ref().is_some_and(|it| it.progress.is_none()))
-        .await;
+    at_rest(&idle, "ready").await;
 
     // One file of 3 MiB that takes 77 seconds.
     hub().fault(Fault::new(Harm::Slow(40 << 10)).on(Class::Cdn).path(&slow));
@@ -65,10 +69,7 @@ async fn a_restart_costs_at_most_2_requests_a_ready_object_and_writes_nothing() 
         team.cache(&format!("ready-{number}"), spec(repo)).await;
     }
     for number in 0..OBJECTS {
-        let name = format!("ready-{number}");
-        team.ready(&name).await;
-        team.until(&name, "at rest", |cache| cache.status.as_ref().is_some_and(|it| it.progress.is_none()))
-            .await;
+        at_rest(&team, &format!("ready-{number}")).await;
     }
     let audit = Audit::of(&team.namespace);
     let (before, asked) = (audit.requests(), hub().requests().len());

@@ -21,7 +21,7 @@ use crate::{
     reason::Reason,
 };
 
-/// How often a running download's progress is read. Each time costs three requests: for the Secret, the log and the status.
+/// How often a running download's progress is read. Each time costs two requests: for the log and the status.
 const WHILE_RUNNING: Duration = Duration::from_secs(12);
 /// How often it is read at first, and for how long: a person waits for the first sign of it, and most are small.
 const AT_FIRST: Duration = Duration::from_secs(4);

@@ -82,6 +82,14 @@ struct Beside<K: Stored> {
     own: Own<Guarded<K>>,
 }
 
+impl<K: Stored> Beside<K> {
+    fn enter(&mut self, key: &ObjectRef<Guarded<K>>, object: &Guarded<K>) {
+        for under in keys(object) {
+            self.index.entry(under).or_default().insert(key.clone());
+        }
+    }
+}
+
 impl<K: Stored> Clone for Indexed<K> {
     fn clone(&self) -> Self {
         Self { store: self.store.clone(), listed: self.listed.clone(), beside: self.beside.clone() }
@@ -241,8 +249,8 @@ impl<K: Stored> Keeper<K> {
                 }
             }
         }
-        for under in new.iter().flat_map(keys) {
-            beside.index.entry(under).or_default().insert(key.clone());
+        if let Some(new) = &new {
+            beside.enter(key, new);
         }
         match (&old, &new) {
             (_, Some(new)) => self.writer.apply_watcher_event(&Event::Apply(new.clone())),
@@ -265,9 +273,7 @@ impl<K: Stored> Keeper<K> {
         let new = by_ref(&self.read.store);
         beside.index = HashMap::new();
         for (key, object) in &new {
-            for under in keys(object) {
-                beside.index.entry(under).or_default().insert(key.clone());
-            }
+            beside.enter(key, object);
         }
         drop(beside);
         self.listed_once.send_replace(true);

@@ -40,8 +40,8 @@ pub struct Listed {
 #[derive(Debug, Default)]
 struct Known {
     versions: HashMap<Name, String>,
-    /// The version that was read, and what it has under each key that was asked for.
-    read: HashMap<Name, (String, HashMap<String, SecretState>)>,
+    /// What these versions have under each key that was asked for.
+    read: HashMap<Name, HashMap<String, SecretState>>,
 }
 
 impl Known {
@@ -73,7 +73,7 @@ impl Secrets {
     /// What a Secret has under a key, where its current version was read.
     pub fn get(&self, namespace: &str, name: &str, key: &str) -> Option<SecretState> {
         let known = locked(&self.known);
-        known.read.get(&(namespace.to_owned(), name.to_owned()))?.1.get(key).cloned()
+        known.read.get(&(namespace.to_owned(), name.to_owned()))?.get(key).cloned()
     }
 
     /// Takes in what a version of a Secret has under a key.
@@ -83,7 +83,7 @@ impl Secrets {
         if known.versions.get(&name) != Some(&version) {
             return;
         }
-        let (_, states) = known.read.entry(name).or_insert_with(|| (version, HashMap::new()));
+        let states = known.read.entry(name).or_default();
         if states.len() == MOST {
             states.clear();
         }

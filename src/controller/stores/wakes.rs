@@ -15,7 +15,7 @@ use super::{
     kinds::{self, CacheKey},
 };
 use crate::{
-    api::{ModelCache, ModelCacheStatus},
+    api::ModelCache,
     controller::{attempt, job, neighbour::Neighbour, watcher::Guarded},
 };
 
@@ -56,7 +56,7 @@ fn concerns_itself(change: &Change<ModelCache>) -> bool {
         status
     };
     let same_status = |old: &ModelCache, new: &ModelCache| {
-        let (old, new): (ModelCacheStatus, _) = (status(old), status(new));
+        let (old, new) = (status(old), status(new));
         let recorded = old.cached == new.cached && old.resolved == new.resolved;
         recorded && (change.is_ours || old == new)
     };
