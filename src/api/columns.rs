@@ -19,7 +19,13 @@ const COLUMNS: [Column; 14] = [
     ("Commit", "string", ".status.resolved.shortCommit", false, "The commit that the revision is pinned at"),
     ("Size", "string", ".status.resolved.size", false, "The size of the files"),
     ("Progress", "integer", ".status.progress.percent", false, "Percent of the bytes that are on the volume"),
-    ("Claim", "string", ".status.cached.claimName", false, "The claim to mount, once the model is on it"),
+    (
+        "Claim",
+        "string",
+        ".status.snapshots[0].claimName",
+        false,
+        "The claim to mount, once the model is on it",
+    ),
     (
         "Token",
         "string",

@@ -18,7 +18,9 @@ pub use interval::Interval;
 pub use job::{JobTemplate, LogLevel};
 pub use source::{Source, SourceType, TokenSecretRef};
 pub use spec::{ModelCache, ModelCacheSpec};
-pub use status::{Cached, Furthest, Latest, ModelCacheStatus, Progress, Resolved};
+pub use status::{
+    CachedSnapshot, CurrentPatterns, Furthest, Kept, Latest, ModelCacheStatus, Progress, Resolved,
+};
 pub use storage::{AccessMode, ClaimTemplate, Storage};
 
 /// The API group; also the prefix of all our labels, annotations and finalizers.
@@ -33,11 +35,11 @@ pub const LABEL_NAME: &str = "modelcache.internal/name";
 /// Label on a Job: the UID of the claim that it writes to, so that the Jobs of a shared claim find each other.
 pub const LABEL_CLAIM_UID: &str = "modelcache.internal/claim-uid";
 
-/// Label on a Job: how many were made before it for the same inputs.
+/// Label on a Job: its number among the attempts at the same task, from 1.
 pub const LABEL_ATTEMPT: &str = "modelcache.internal/attempt";
 
-/// Label on a Job: the hash of what it is to put on the volume.
-pub const LABEL_INPUTS: &str = "modelcache.internal/inputs";
+/// Label on a Job: the hash of its task, which is a fill, an update of refs or an inspection.
+pub const LABEL_TASK: &str = "modelcache.internal/task";
 
 /// Annotation on a Job: the version of the Secret that its token was from.
 pub const ANNOTATION_SECRET_VERSION: &str = "modelcache.internal/secret-version";

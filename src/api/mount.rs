@@ -105,8 +105,7 @@ impl ModelCache {
     /// no pod waiting, also where no operator runs.
     #[must_use]
     pub fn is_loadable(&self) -> bool {
-        let cached = self.status.as_ref().and_then(|status| status.cached.as_ref());
-        self.is_ready() || cached.is_some_and(|cached| cached.holds(&self.spec.source))
+        self.is_ready() || self.status.as_ref().is_some_and(|status| status.holds(&self.spec.source))
     }
 
     /// Whether the data for the spec as it is now are complete and verified.

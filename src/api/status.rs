@@ -23,11 +23,16 @@ pub struct ModelCacheStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolved: Option<Resolved>,
 
-    /// What is complete and verified on the volume.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cached: Option<Cached>,
+    /// The complete snapshots that were put on the volume, each file verified, the current one first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub snapshots: Vec<CachedSnapshot>,
 
-    /// The newest commit of the revision; of the first alias, if the revision is a commit. If it differs from the one in `cached`, an update is available.
+    /// What the current snapshot was downloaded with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub current_patterns: Option<CurrentPatterns>,
+
+    /// The newest commit of the revision; of the first alias, if the revision is a commit. If it differs from that of the first of `snapshots`, an update is available.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latest: Option<Latest>,
 
@@ -42,6 +47,25 @@ pub struct ModelCacheStatus {
     /// The value of the annotation `modelcache.internal/reconcile-at` that was last acted upon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
+}
+
+impl ModelCacheStatus {
+    /// The snapshot that pods load, if there is one.
+    #[must_use]
+    pub fn current(&self) -> Option<&CachedSnapshot> {
+        self.snapshots.first().filter(|first| first.kept == Kept::Current)
+    }
+
+    /// Whether nothing can be missing of what the source asks for: the same revision, and no more of its files. Whether
+    /// further patterns select further files, only the Hub can tell.
+    #[must_use]
+    pub fn holds(&self, source: &Source) -> bool {
+        let Some(CurrentPatterns { include, exclude }) = &self.current_patterns else { return false };
+        let all = |some: &[String], of: &[String]| some.iter().all(|pattern| of.contains(pattern));
+        self.current().is_some_and(|current| current.revision == source.revision)
+            && (include.is_empty() || (!source.include.is_empty() && all(&source.include, include)))
+            && all(exclude, &source.exclude)
+    }
 }
 
 /// What a source stands for on the Hub.
@@ -75,10 +99,10 @@ pub struct Resolved {
     pub size: String,
 }
 
-/// What is complete and verified on a volume.
+/// A complete snapshot on a volume, with every file verified.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Cached {
+pub struct CachedSnapshot {
     /// The commit of the files.
     pub commit: String,
 
@@ -86,7 +110,15 @@ pub struct Cached {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub short_commit: String,
 
-    /// The claim that holds them: mount this one.
+    /// Why it is kept: `Current`, pods load it; `Previous`, pods loaded it before, and nothing has removed it.
+    pub kept: Kept,
+
+    /// The branches and tags that name it on the volume.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10), inner(length(max = 200)))]
+    pub refs: Vec<String>,
+
+    /// The claim that holds it: mount this one.
     pub claim_name: String,
 
     /// The UID of that claim: another claim of the same name holds nothing.
@@ -105,22 +137,16 @@ pub struct Cached {
     #[schemars(length(max = 8), inner(length(max = 96), regex(pattern = r"^[ -~]*$")))]
     pub names: Vec<String>,
 
-    /// Hash of all that decides what lies on the volume; part of the name of the Job that put it there.
-    pub inputs_hash: String,
+    /// Hash of all that decides which bytes it has: repo, commit, patterns and volume.
+    pub fill_hash: String,
 
     /// The revision that was asked for.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub revision: String,
 
-    /// The patterns of the files that were asked for.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64), inner(length(max = 256)))]
-    pub include: Vec<String>,
-
-    /// The patterns of the files that were left out.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64), inner(length(max = 256)))]
-    pub exclude: Vec<String>,
+    /// How many files it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<i64>,
 
     /// How many bytes the files have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -131,24 +157,34 @@ pub struct Cached {
     pub verified_at: Option<Time>,
 }
 
-impl Cached {
-    /// The same, as what was brought for this source.
-    #[must_use]
-    pub fn of(self, source: &Source) -> Self {
-        let Source { revision, include, exclude, .. } = source.clone();
-        Self { revision, include, exclude, ..self }
-    }
+/// The patterns that the current snapshot was downloaded with: a spec that asks for no more of its files is complete.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CurrentPatterns {
+    /// Of the files that were asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 256)))]
+    pub include: Vec<String>,
 
-    /// Whether nothing can be missing of what the source asks for: the same revision, and no more of its files. Whether
-    /// further patterns select further files, only the Hub can tell.
-    #[must_use]
-    pub fn holds(&self, source: &Source) -> bool {
-        let all = |some: &[String], of: &[String]| some.iter().all(|pattern| of.contains(pattern));
-        self.revision == source.revision
-            && (self.include.is_empty()
-                || (!source.include.is_empty() && all(&source.include, &self.include)))
-            && all(&self.exclude, &source.exclude)
+    /// Of the files that were left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 256)))]
+    pub exclude: Vec<String>,
+}
+
+impl From<&Source> for CurrentPatterns {
+    fn from(source: &Source) -> Self {
+        Self { include: source.include.clone(), exclude: source.exclude.clone() }
     }
+}
+
+/// Why a snapshot is kept on its volume.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Kept {
+    /// Pods load it: its refs name it.
+    #[default]
+    Current,
+    /// Pods loaded it before, and nothing has removed it.
+    Previous,
 }
 
 /// The newest commit of a revision.
@@ -231,8 +267,14 @@ mod tests {
             (&some, source("main", &["*.json"], &[]), false),
             (&some, source("main", &[], &["original/*"]), false),
         ] {
-            assert_eq!(Cached::default().of(cached).holds(&asked), expected, "{cached:?} {asked:?}");
+            let revision = cached.revision.clone();
+            let status = ModelCacheStatus {
+                snapshots: vec![CachedSnapshot { revision, ..CachedSnapshot::default() }],
+                current_patterns: Some(CurrentPatterns::from(cached)),
+                ..ModelCacheStatus::default()
+            };
+            assert_eq!(status.holds(&asked), expected, "{cached:?} {asked:?}");
         }
-        assert!(!Cached::default().holds(&all), "what an older operator wrote says nothing");
+        assert!(!ModelCacheStatus::default().holds(&all), "nothing is there");
     }
 }

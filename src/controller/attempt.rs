@@ -9,7 +9,6 @@ use kube::ResourceExt;
 
 use super::{
     complaint::Complaint,
-    inputs::Inputs,
     job,
     patience::{self, Help},
     standstill::{Point, Step},
@@ -88,10 +87,10 @@ impl Attempt {
         Obsolete { name: self.job.name_any(), uid: self.job.uid() }
     }
 
-    /// Whether it is an attempt at these inputs.
+    /// Whether it is an attempt at what this hash stands for.
     #[must_use]
-    pub fn is_at(&self, inputs: &Inputs) -> bool {
-        self.job.labels().get(api::LABEL_INPUTS).map(String::as_str) == Some(inputs.hash())
+    pub fn is_at(&self, task: &str) -> bool {
+        self.job.labels().get(api::LABEL_TASK).is_some_and(|label| label == task)
     }
 
     /// Whether its Job would be created differently today.

@@ -6,7 +6,6 @@ use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::ResourceExt;
 
 use super::{backoff, claim, messages::Blocked, observation::Observation, plan::Plan};
-use crate::api::Cached;
 
 /// Whether the answer depends on the pods that use the claim. `filled` is whether a model of ours is on it already.
 #[must_use]
@@ -16,11 +15,7 @@ pub fn depends_on_pods(claim: &PersistentVolumeClaim, filled: bool) -> bool {
 
 /// The plan that waits for consent, where the claim needs one and has none. A Job that is at work already goes on.
 #[must_use]
-pub fn missing(
-    observation: &Observation,
-    claim: &PersistentVolumeClaim,
-    cached: Option<&Cached>,
-) -> Option<Plan> {
+pub fn missing(observation: &Observation, claim: &PersistentVolumeClaim) -> Option<Plan> {
     let writer = match (claim::allows_writes(claim), &observation.writer) {
         (Some(false), _) => None,
         (None, Some(pod)) if !claim::is_made_by_operator(claim) => Some(&**pod),
@@ -29,7 +24,7 @@ pub fn missing(
     let (name, namespace) = (claim.name_any(), observation.cache.namespace().unwrap_or_default());
     let in_use = Blocked::ClaimInUse { claim: &name, namespace: &namespace, writer };
     // The annotation is watched; that a pod has ended is not, and it takes a list of all of them.
-    Some(Plan::blocked(&in_use, cached.cloned()).requeue_after(backoff::IN_USE))
+    Some(Plan::blocked(&in_use).requeue_after(backoff::IN_USE))
 }
 
 #[cfg(test)]

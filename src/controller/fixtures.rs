@@ -22,12 +22,13 @@ use super::{
     observation::{Observation, SecretState},
     patience::Help,
     plan::{Action, Outcome, Plan},
+    planner,
     source::Wanted,
-    stages::{self, Input},
+    stages::input::Input,
     status,
 };
 use crate::{
-    api::{Cached, ModelCache, ModelCacheSpec, Source, TokenSecretRef},
+    api::{CachedSnapshot, ModelCache, ModelCacheSpec, Source, TokenSecretRef},
     fetch::Report,
     hub::Endpoint,
     reason::{Reason, Topic, Verdict},
@@ -116,7 +117,7 @@ pub fn bound_claim(cache: &ModelCache) -> PersistentVolumeClaim {
 
 /// What is planned for what is observed.
 pub fn plan(observation: &Observation, access: &AccessReport, now: Timestamp) -> Plan {
-    stages::plan(&Input { observation, access, image: "image", now })
+    planner::plan(&Input { observation, access, image: "image", now })
 }
 
 /// A plan, with its actions by their kind.
@@ -127,14 +128,14 @@ pub struct Planned {
     pub obsolete: Vec<String>,
     pub downloaded: Verdict,
     pub help: Help,
-    pub cached: Option<Cached>,
+    pub snapshots: Vec<CachedSnapshot>,
     pub requeue: Option<Duration>,
 }
 
 /// What an operator of this image plans for what is observed.
 pub fn planned(observation: &Observation, access: &AccessReport, image: &str, now: Timestamp) -> Planned {
-    let Plan { actions, outcome, requeue } = stages::plan(&Input { observation, access, image, now });
-    let Outcome { downloaded, help, cached, .. } = outcome;
+    let Plan { actions, outcome, requeue } = planner::plan(&Input { observation, access, image, now });
+    let Outcome { downloaded, help, snapshots, .. } = outcome;
     let (mut claim, mut job, mut obsolete) = (None, None, Vec::new());
     for action in actions {
         match action {
@@ -143,7 +144,7 @@ pub fn planned(observation: &Observation, access: &AccessReport, image: &str, no
             Action::DeleteJob(job) => obsolete.push(job.name),
         }
     }
-    Planned { claim, job, obsolete, downloaded, help, cached, requeue }
+    Planned { claim, job, obsolete, downloaded, help, snapshots, requeue }
 }
 
 /// The Job that would be made for what is seen.

@@ -19,7 +19,7 @@ use k8s_openapi::{
 use kube::{Resource, ResourceExt};
 
 use super::{
-    inputs::{Inputs, short_hash},
+    fill::{Target, job_name, short_hash},
     placement::Place,
 };
 use crate::{
@@ -40,6 +40,10 @@ const TOKEN_MOUNT: &str = "/var/run/secrets/modelcache.internal";
 const DEADLINE: i64 = 6 * 3600;
 /// Taken for the size of files that nobody has listed: more than the Hub's largest repos have.
 const UNKNOWN_SIZE: u64 = 4 << 40;
+/// Refs of a Job: the revision, eight aliases and `main`.
+pub(super) const MOST_REFS: usize = 10;
+/// The option that names a ref.
+pub(super) const ALIAS: &str = "--alias=";
 const TERMINATION_LOG: &str = "/dev/termination-log";
 
 /// What a Job is made from, all of it settled before.
@@ -47,8 +51,12 @@ const TERMINATION_LOG: &str = "/dev/termination-log";
 pub struct JobParams<'a> {
     /// The resource that wants the data; it owns the Job.
     pub cache: &'a ModelCache,
-    /// What is to lie on the volume.
-    pub inputs: &'a Inputs,
+    /// Which files of which repo on the volume.
+    pub target: &'a Target,
+    /// The hash that stands for what the Job does.
+    pub task: &'a str,
+    /// The refs that name the snapshot when the Job is done. Only a Job's end depends on them, and none is made again for them.
+    pub refs: &'a [Revision],
     /// The claim to fill.
     pub claim_name: &'a str,
     /// Counts from 1.
@@ -63,9 +71,6 @@ pub struct JobParams<'a> {
     pub kind: JobKind<'a>,
     /// The bytes of all files, where they are known: they decide how long it may take.
     pub bytes: Option<u64>,
-    /// The commit, which has no other name, is to be found as `main`. No part of the inputs: whether it is changes with others,
-    /// and not what is complete.
-    pub as_main: bool,
 }
 
 /// What a Job does on the claim.
@@ -73,6 +78,8 @@ pub struct JobParams<'a> {
 pub enum JobKind<'a> {
     /// Downloads a commit from this Hub.
     Fetch(&'a Commit, &'a Endpoint),
+    /// Makes the refs name a commit that is complete on the volume, or reports that it is not. Asks no Hub.
+    UpdateRefs(&'a Commit),
     /// Reports which commit a revision stands for on the volume, and whether it is complete there. Asks no Hub.
     Inspect(&'a Revision),
 }
@@ -87,7 +94,7 @@ impl JobParams<'_> {
 /// The Job of an attempt. Its name is the same for the same parameters, so that creating it twice creates one.
 #[must_use]
 pub fn build(params: JobParams<'_>) -> Job {
-    let JobParams { cache, inputs, attempt, .. } = params;
+    let JobParams { cache, task, attempt, .. } = params;
     let labels = beside(labels(params), &cache.spec.job.labels);
     let mut template = PodTemplateSpec {
         metadata: Some(ObjectMeta {
@@ -111,7 +118,7 @@ pub fn build(params: JobParams<'_>) -> Job {
     }
     Job {
         metadata: ObjectMeta {
-            name: Some(inputs.job_name(cache, attempt)),
+            name: Some(job_name(cache, task, attempt)),
             namespace: cache.namespace(),
             labels: Some(labels),
             annotations: Some(beside(ours, &cache.spec.job.annotations)),
@@ -137,7 +144,7 @@ pub fn build(params: JobParams<'_>) -> Job {
 fn deadline(params: JobParams<'_>) -> i64 {
     let (bytes, wait) = match params.kind {
         JobKind::Fetch(_, endpoint) => (params.bytes.unwrap_or(UNKNOWN_SIZE), endpoint.timeouts().longest()),
-        JobKind::Inspect(_) => (0, Duration::ZERO),
+        JobKind::UpdateRefs(_) | JobKind::Inspect(_) => (0, Duration::ZERO),
     };
     let seconds = (bytes >> 20).saturating_add(wait.as_secs());
     i64::try_from(seconds).map_or(i64::MAX, |seconds| seconds.saturating_add(DEADLINE))
@@ -165,10 +172,10 @@ fn labels(params: JobParams<'_>) -> BTreeMap<String, String> {
     let mut labels = BTreeMap::from([
         (api::LABEL_MANAGED_BY.to_owned(), api::MANAGED_BY.to_owned()),
         (api::LABEL_NAME.to_owned(), params.cache.name_any()),
-        (api::LABEL_INPUTS.to_owned(), params.inputs.hash().to_owned()),
+        (api::LABEL_TASK.to_owned(), params.task.to_owned()),
         (api::LABEL_ATTEMPT.to_owned(), params.attempt.to_string()),
     ]);
-    labels.insert(api::LABEL_CLAIM_UID.to_owned(), params.inputs.claim_uid.clone());
+    labels.insert(api::LABEL_CLAIM_UID.to_owned(), params.target.claim_uid.clone());
     labels
 }
 
@@ -231,7 +238,7 @@ fn container(params: JobParams<'_>) -> Container {
         name: VOLUME.to_owned(),
         mount_path: CACHE_MOUNT.to_owned(),
         // The Job sees its own folder of a volume that others use too, and nothing beside it.
-        sub_path: params.inputs.sub_path.clone(),
+        sub_path: params.target.sub_path.clone(),
         ..Default::default()
     }];
     if params.with_token() {
@@ -269,9 +276,22 @@ fn literal(text: &str) -> String {
 }
 
 /// The text that was made a literal.
-#[must_use]
-pub fn written(literal: &str) -> String {
+fn written(literal: &str) -> String {
     literal.replace("$$", "$")
+}
+
+/// The arguments of a Job's container, as the program gets them.
+pub fn arguments_of(job: &Job) -> Option<impl Iterator<Item = String>> {
+    let pod = job.spec.as_ref()?.template.spec.as_ref()?;
+    let container = pod.containers.iter().find(|container| container.name == CONTAINER)?;
+    Some(container.args.iter().flatten().map(|text| written(text)))
+}
+
+/// The refs that name the snapshot once the Job has succeeded.
+#[must_use]
+pub fn refs_of(job: &Job) -> Vec<String> {
+    let refs = arguments_of(job).into_iter().flatten();
+    refs.filter_map(|text| text.strip_prefix(ALIAS).map(ToOwned::to_owned)).take(MOST_REFS).collect()
 }
 
 /// The variables of the program: all of them are ours, with plain values.
@@ -279,7 +299,7 @@ fn env(params: JobParams<'_>) -> Vec<EnvVar> {
     let level = params.cache.spec.job.log_level.map(|level| variable(logs::VARIABLE, level.as_str()));
     let task = match params.kind {
         JobKind::Fetch(_, endpoint) => way(endpoint),
-        JobKind::Inspect(_) => vec![variable("HF_HUB_OFFLINE", "1")],
+        JobKind::UpdateRefs(_) | JobKind::Inspect(_) => vec![variable("HF_HUB_OFFLINE", "1")],
     };
     level.into_iter().chain(task).collect()
 }
@@ -302,18 +322,18 @@ fn variable(name: &str, value: &str) -> EnvVar {
 
 /// The command line is public (`kubectl describe`), so it names the token's file and never the token.
 fn arguments(params: JobParams<'_>) -> Vec<String> {
-    let Inputs { repo, refs, patterns, .. } = params.inputs;
+    let Target { repo, patterns, .. } = params.target;
     let mut args = vec!["fetch".to_owned(), repo.id.to_string(), format!("--type={}", repo.kind)];
     match params.kind {
         JobKind::Fetch(commit, endpoint) => {
             args.extend([format!("--revision={commit}"), format!("--endpoint={endpoint}")]);
         }
+        JobKind::UpdateRefs(commit) => args.push(format!("--revision={commit}")),
         JobKind::Inspect(revision) => args.push(format!("--revision={revision}")),
     }
     args.extend([format!("--report={TERMINATION_LOG}"), "--output=json".to_owned()]);
     args.push(format!("--cache-dir={CACHE_MOUNT}"));
-    args.extend(refs.iter().map(|name| format!("--alias={name}")));
-    args.extend(params.as_main.then(|| format!("--alias={}", Revision::DEFAULT)));
+    args.extend(params.refs.iter().map(|name| format!("{ALIAS}{name}")));
     args.extend(patterns.include().map(|pattern| format!("--include={pattern}")));
     args.extend(patterns.exclude().map(|pattern| format!("--exclude={pattern}")));
     if params.with_token() {

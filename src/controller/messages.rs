@@ -41,6 +41,8 @@ pub enum Blocked<'a> {
     InspectionCreated { job: &'a str },
     /// A Job inspects the claim.
     Inspecting { job: &'a str, claim: &'a str },
+    /// A Job makes the refs name a snapshot that is on the claim.
+    UpdatingRefs { job: &'a str, claim: &'a str, commit: &'a str },
     /// A Job downloads; `of` is how many files and bytes, where that is known.
     Downloading { job: &'a str, of: Option<(u64, u64)>, claim: &'a str },
 }
@@ -72,7 +74,8 @@ impl Blocked<'_> {
             Self::ClaimBusy { .. }
             | Self::JobCreated { .. }
             | Self::InspectionCreated { .. }
-            | Self::Inspecting { .. } => Reason::JobPending,
+            | Self::Inspecting { .. }
+            | Self::UpdatingRefs { .. } => Reason::JobPending,
             Self::RefConflict { .. } => Reason::RefConflict,
             Self::Downloading { .. } => Reason::Downloading,
         }
@@ -160,6 +163,9 @@ impl fmt::Display for Blocked<'_> {
             }
             Self::Inspecting { job, claim } => {
                 write!(f, "The Job {job} looks at what is on the claim {claim} from before.")
+            }
+            Self::UpdatingRefs { job, claim, commit } => {
+                write!(f, "The Job {job} makes commit {commit} on the claim {claim} the current one.")
             }
             Self::Downloading { job, of, claim } => {
                 write!(f, "The Job {job} downloads")?;

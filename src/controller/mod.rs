@@ -14,11 +14,11 @@ mod consent;
 mod error;
 mod events;
 mod failures;
+pub mod fill;
 #[cfg(test)]
 mod fixtures;
 #[cfg(test)]
 mod incidents;
-pub mod inputs;
 pub mod job;
 mod listing;
 mod messages;
@@ -29,6 +29,7 @@ mod patience;
 mod pin;
 pub mod placement;
 mod plan;
+mod planner;
 mod pods;
 mod prober;
 mod progress;
@@ -37,6 +38,7 @@ mod recorder;
 mod remarks;
 mod said;
 mod secrets;
+mod snapshots;
 mod source;
 mod stages;
 mod standstill;

@@ -50,13 +50,13 @@ impl Neighbour {
         let commit = status
             .and_then(|status| Some(status.resolved.as_ref()?.commit.clone()))
             .filter(|commit| !commit.is_empty());
-        let cached = status.and_then(|status| Some(&status.cached.as_ref()?.commit));
+        let current = status.and_then(|status| Some(&status.current()?.commit));
         let needs_help = condition::find(other.conditions(), Topic::Stalled).is_some();
         Self {
             name: other.name_any(),
             created: other.creation_timestamp().map(|time| time.0),
             refs: refs(other),
-            holds: cached.is_some() && cached == commit.as_ref(),
+            holds: current.is_some() && current == commit.as_ref(),
             is_coming: !needs_help && !other.spec.suspend,
             commit,
         }

@@ -193,8 +193,8 @@ async fn users(
 /// Whether a ModelCache has a model on the claim: once it was taken, it stays so.
 fn is_filled(stores: &Stores, cache: &ModelCache, claim: &PersistentVolumeClaim) -> bool {
     let holds = |other: &ModelCache| {
-        let cached = other.status.as_ref().and_then(|status| status.cached.as_ref());
-        cached.is_some_and(|cached| Some(&cached.claim_uid) == claim.metadata.uid.as_ref())
+        let mut snapshots = other.status.iter().flat_map(|status| &status.snapshots);
+        snapshots.any(|snapshot| Some(&snapshot.claim_uid) == claim.metadata.uid.as_ref())
     };
     holds(cache) || stores.caches_on(claim).iter().any(|other| holds(other))
 }

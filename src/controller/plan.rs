@@ -13,14 +13,14 @@ use super::{
     standstill::Point,
 };
 use crate::{
-    api::Cached,
+    api::{CachedSnapshot, Kept},
     reason::{Reason, Topic, Verdict},
 };
 
 /// A change in the cluster.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// Deletes a Job of other inputs, of an earlier attempt, or one that was finished and recorded long ago.
+    /// Deletes a Job of another task, of an earlier attempt, or one that was finished and recorded long ago.
     DeleteJob(Obsolete),
     /// Creates the claim.
     CreateClaim(Box<PersistentVolumeClaim>),
@@ -50,8 +50,8 @@ pub struct Outcome {
     pub point: Point,
     /// Whether the user has corrected what the last attempt ended for.
     pub corrected: bool,
-    /// What is complete on the volume.
-    pub cached: Option<Cached>,
+    /// What is complete on the volume, the current snapshot first.
+    pub snapshots: Vec<CachedSnapshot>,
     /// Where the commit comes from.
     pub pin: Pin,
 }
@@ -74,13 +74,13 @@ pub struct Refusal {
 impl Plan {
     /// Does nothing; the condition Downloaded is this.
     #[must_use]
-    pub const fn report(downloaded: Verdict, cached: Option<Cached>) -> Self {
+    pub const fn report(downloaded: Verdict) -> Self {
         let outcome = Outcome {
             help: patience::help(downloaded.reason),
             point: Point::of(downloaded.reason),
             corrected: false,
             downloaded,
-            cached,
+            snapshots: Vec::new(),
             pin: Pin::FromHub,
         };
         Self { actions: Vec::new(), outcome, requeue: None }
@@ -88,21 +88,21 @@ impl Plan {
 
     /// Does nothing before something else has happened; watches see that.
     #[must_use]
-    pub fn blocked(by: &Blocked<'_>, cached: Option<Cached>) -> Self {
-        Self::report(Verdict::no(Topic::Downloaded, by.reason(), by.to_string()), cached)
+    pub fn blocked(by: &Blocked<'_>) -> Self {
+        Self::report(Verdict::no(Topic::Downloaded, by.reason(), by.to_string()))
     }
 
     /// Does nothing before something else has happened; checked again without an event, too.
     #[must_use]
-    pub fn waits(by: &Blocked<'_>, cached: Option<Cached>) -> Self {
-        Self::blocked(by, cached).requeue_after(backoff::WAITING)
+    pub fn waits(by: &Blocked<'_>) -> Self {
+        Self::blocked(by).requeue_after(backoff::WAITING)
     }
 
     /// Waits for an attempt, which is at this state.
     #[must_use]
-    pub fn waits_for_attempt(reason: Reason, message: impl Into<String>, cached: Option<Cached>) -> Self {
+    pub fn waits_for_attempt(reason: Reason, message: impl Into<String>) -> Self {
         let downloaded = Verdict::no(Topic::Downloaded, reason, message);
-        Self::report(downloaded, cached).requeue_after(backoff::WAITING)
+        Self::report(downloaded).requeue_after(backoff::WAITING)
     }
 
     /// The same, reconciled again after this time.
@@ -123,6 +123,15 @@ impl Plan {
     #[must_use]
     pub const fn at(mut self, point: Point) -> Self {
         self.outcome.point = point;
+        self
+    }
+
+    /// The same, with these snapshots on the volume, unless the plan has recorded others.
+    #[must_use]
+    pub fn keeping(mut self, snapshots: Vec<CachedSnapshot>) -> Self {
+        if self.outcome.snapshots.is_empty() {
+            self.outcome.snapshots = snapshots;
+        }
         self
     }
 
@@ -169,6 +178,14 @@ impl Plan {
             outcome.help = help;
         }
         Applied(outcome)
+    }
+}
+
+impl Outcome {
+    /// The snapshot that pods load, if there is one.
+    #[must_use]
+    pub fn current(&self) -> Option<&CachedSnapshot> {
+        self.snapshots.first().filter(|first| first.kept == Kept::Current)
     }
 }
 

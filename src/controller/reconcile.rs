@@ -17,10 +17,11 @@ use super::{
     observation::Observation,
     observe,
     plan::Applied,
+    planner,
     prober::{Prober, Report},
     recorder::Recorder,
     secrets::Secrets,
-    stages::{self, Input},
+    stages::input::Input,
     standstill, status,
     stores::Stores,
     unreadable,
@@ -107,7 +108,7 @@ async fn bring_about(
 ) -> Result<Action, ReconcileError> {
     let Context { client, stores, image, .. } = context;
     let now = Timestamp::now();
-    let mut plan = stages::plan(&Input { observation: &seen, access, image, now });
+    let mut plan = planner::plan(&Input { observation: &seen, access, image, now });
     let mut turn = None;
     if plan.job().is_some() || observe::waits_to_run(&seen) {
         seen = observe::with_users(client, stores, seen).await?;
@@ -118,7 +119,7 @@ async fn bring_about(
             turn = Some(taken);
             seen.busy = observe::at_work(stores, claim, &seen.cache);
         }
-        plan = stages::plan(&Input { observation: &seen, access, image, now });
+        plan = planner::plan(&Input { observation: &seen, access, image, now });
     }
     let cache = &seen.cache;
     let requeue = plan.requeue;

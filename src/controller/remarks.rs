@@ -30,7 +30,7 @@ fn own_name(cache: &ModelCache, applied: &Applied, own: &str) -> Option<String> 
     if own.is_empty() || own == asked {
         return None;
     }
-    let both = applied.cached.as_ref().is_some_and(|cached| cached.names.iter().any(|name| name == own));
+    let both = applied.current().is_some_and(|snapshot| snapshot.names.iter().any(|name| name == own));
     Some(if both {
         format!("The Hub calls the repo {own}: programs find it under both names.")
     } else {

@@ -11,7 +11,7 @@ use super::{
     standstill::{Judged, judge},
 };
 use crate::{
-    api::{Cached, Furthest, Latest, ModelCache, ModelCacheStatus, condition},
+    api::{CachedSnapshot, CurrentPatterns, Furthest, Latest, ModelCache, ModelCacheStatus, condition},
     reason::{Answer, Reason, Topic, Verdict},
 };
 
@@ -29,7 +29,7 @@ pub fn build_status(
     let snapshot = applied.pin.snapshot(from_hub);
     let resolved = applied.pin.resolved(cache, &old, from_hub);
     let latest = latest(cache, &old, snapshot, now);
-    let update = update(cache, applied.cached.as_ref(), latest.as_ref());
+    let update = update(cache, applied.current(), latest.as_ref());
     let remarks = remarks::all(cache, access, applied, resolved.as_ref(), update.as_ref());
     let (mut verdicts, furthest) = verdicts(cache, &old, access, applied, &remarks, now);
     verdicts.extend(update);
@@ -37,7 +37,8 @@ pub fn build_status(
         observed_generation: Some(generation),
         conditions: condition::conditions(&old.conditions, &verdicts, generation, now),
         resolved,
-        cached: applied.cached.clone(),
+        snapshots: applied.snapshots.clone(),
+        current_patterns: current_patterns(cache, &old, applied),
         latest,
         progress: None,
         furthest,
@@ -56,7 +57,7 @@ fn verdicts(
 ) -> (Vec<Verdict>, Option<Furthest>) {
     let mut all = access.conditions().map(Clone::clone).to_vec();
     all.push(applied.downloaded.clone());
-    all.push(available(applied.cached.as_ref()));
+    all.push(available(applied.current()));
     let Some((obstacle, help)) = obstacle(access, applied) else {
         let message = format!("{}{remarks}", applied.downloaded.message);
         all.push(Verdict::yes(Topic::Ready, Reason::Ready, message));
@@ -76,12 +77,12 @@ fn verdicts(
 }
 
 /// Whether pods can start: by what is on the volume alone. An earlier snapshot serves them while the next one is on its way.
-fn available(cached: Option<&Cached>) -> Verdict {
-    let Some(cached) = cached else {
+fn available(current: Option<&CachedSnapshot>) -> Verdict {
+    let Some(current) = current else {
         let message = "No complete snapshot is on the volume. Ready says why.";
         return Verdict::no(Topic::Available, Reason::NoSnapshot, message);
     };
-    let Cached { short_commit, revision, claim_name, .. } = cached;
+    let CachedSnapshot { short_commit, revision, claim_name, .. } = current;
     let message = format!("Commit {short_commit} ({revision}) can be loaded from the claim {claim_name}.");
     Verdict::yes(Topic::Available, Reason::Available, message)
 }
@@ -104,10 +105,23 @@ pub fn obstacle<'a>(access: &'a AccessReport, applied: &'a Applied) -> Option<(&
     Some((first, if is_of_hub { patience::help(first.reason) } else { applied.help }))
 }
 
+/// They change with the snapshot, and when the spec asks for less than it has.
+fn current_patterns(
+    cache: &ModelCache,
+    old: &ModelCacheStatus,
+    applied: &Applied,
+) -> Option<CurrentPatterns> {
+    applied.current()?;
+    if applied.downloaded.holds() {
+        return Some(CurrentPatterns::from(&cache.spec.source));
+    }
+    old.current_patterns.clone()
+}
+
 /// A branch that has moved on since it was pinned. Told, never followed: all replicas run the same bytes until a person says so.
-fn update(cache: &ModelCache, cached: Option<&Cached>, latest: Option<&Latest>) -> Option<Verdict> {
-    let (cached, latest) = (cached?, latest?);
-    if cached.commit == latest.commit {
+fn update(cache: &ModelCache, current: Option<&CachedSnapshot>, latest: Option<&Latest>) -> Option<Verdict> {
+    let (current, latest) = (current?, latest?);
+    if current.commit == latest.commit {
         return None;
     }
     let source = &cache.spec.source;
@@ -121,7 +135,7 @@ fn update(cache: &ModelCache, cached: Option<&Cached>, latest: Option<&Latest>) 
     };
     let message = format!(
         "{branch} is now at commit {}; this cache stays at {}. {remedy}",
-        latest.commit, cached.short_commit
+        latest.commit, current.short_commit
     );
     Some(Verdict::yes(Topic::UpdateAvailable, Reason::NewCommit, message))
 }

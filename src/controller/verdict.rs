@@ -30,7 +30,8 @@ const OPTIONS: [&str; 2] = ["--type=", "--revision="];
 pub fn read_arguments(all: &[String]) -> Vec<String> {
     let options =
         OPTIONS.iter().filter_map(|option| all.iter().skip(2).find(|text| text.starts_with(option)));
-    all.iter().take(2).chain(options).cloned().collect()
+    let refs = all.iter().filter(|text| text.starts_with(job::ALIAS)).take(job::MOST_REFS);
+    all.iter().take(2).chain(options).chain(refs).cloned().collect()
 }
 
 /// What a Job was to do, from its own arguments.
@@ -43,9 +44,7 @@ struct Order {
 impl Order {
     /// The Job's arguments are written once, when it is made, and no status or annotation changes them.
     fn of(job: &Job) -> Option<Self> {
-        let pod = job.spec.as_ref()?.template.spec.as_ref()?;
-        let container = pod.containers.iter().find(|container| container.name == job::CONTAINER)?;
-        let arguments: Vec<String> = container.args.iter().flatten().map(|text| job::written(text)).collect();
+        let arguments: Vec<String> = job::arguments_of(job)?.collect();
         let option = |name: &str| arguments.iter().find_map(|text| text.strip_prefix(name));
         let kinds = [RepoType::Model, RepoType::Dataset, RepoType::Space];
         let [kind, revision] = OPTIONS;

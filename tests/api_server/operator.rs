@@ -13,7 +13,7 @@ use modelcache::{
     api::ModelCache,
     controller::{
         claim,
-        inputs::Inputs,
+        fill::{Fill, Target},
         job::{self, JobKind, JobParams},
         placement::Place,
     },
@@ -48,18 +48,20 @@ fn built(cache: &ModelCache, kind: impl Fn(&Commit, &Endpoint, &JobParams<'_>) -
     let repo = Repo { kind: modelcache::hub::RepoType::Model, id: source.repo.parse().unwrap() };
     let commit: Commit = "0123456789abcdef0123456789abcdef01234567".parse().unwrap();
     let endpoint: Endpoint = "https://huggingface.co".parse().unwrap();
-    let inputs = Inputs::new(
+    let target = Target {
         repo,
-        Some(commit.clone()),
-        vec![source.revision.parse().unwrap()],
-        Patterns::parse(&source.include, &source.exclude).unwrap(),
-        "0d1fd09a-1a2b-4c3d-8e4f-000000000000".to_owned(),
-        cache.folder().map(ToOwned::to_owned),
-    );
+        patterns: Patterns::parse(&source.include, &source.exclude).unwrap(),
+        claim_uid: "0d1fd09a-1a2b-4c3d-8e4f-000000000000".to_owned(),
+        sub_path: cache.folder().map(ToOwned::to_owned),
+    };
+    let fill = Fill::new(target, commit.clone());
+    let refs = [source.revision.parse().unwrap(), "main".parse().unwrap()];
     let place = Place { node: "node".to_owned(), tolerations: Vec::new() };
     let order = JobParams {
         cache,
-        inputs: &inputs,
+        target: &fill.target,
+        task: fill.hash(),
+        refs: &refs,
         claim_name: &cache.claim_name(),
         attempt: 1,
         secret_version: Some("uid/7"),
@@ -67,7 +69,6 @@ fn built(cache: &ModelCache, kind: impl Fn(&Commit, &Endpoint, &JobParams<'_>) -
         place: Some(&place),
         kind: JobKind::Fetch(&commit, &endpoint),
         bytes: Some(1),
-        as_main: true,
     };
     serde_json::to_value(kind(&commit, &endpoint, &order)).unwrap()
 }

@@ -7,7 +7,7 @@ use kube::{
     Api, Error,
     api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
 };
-use modelcache::api::Cached;
+use modelcache::api::{CachedSnapshot, CurrentPatterns};
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
 
@@ -294,16 +294,18 @@ async fn a_change_that_needs_no_further_file_closes_no_gate() {
     let server = Server::new().await;
     let first = json!({ "source": { "include": ["*.json", "*.txt"], "exclude": ["original/*"] } });
     server.known("llama", &first).await;
-    let cached = Cached {
+    let current = CachedSnapshot {
         commit: "f".repeat(40),
         claim_name: "llama".to_owned(),
         claim_uid: "uid".to_owned(),
         path: "models--org--name".to_owned(),
-        inputs_hash: "0".to_owned(),
-        ..Cached::default()
+        fill_hash: "0".to_owned(),
+        revision: "main".to_owned(),
+        ..CachedSnapshot::default()
     };
-    let cached = cached.of(&server.typed().get("llama").await.unwrap().spec.source);
-    server.apply_status("test", "llama", &json!({ "conditions": [], "cached": cached })).await;
+    let patterns = CurrentPatterns::from(&server.typed().get("llama").await.unwrap().spec.source);
+    let status = json!({ "conditions": [], "snapshots": [current], "currentPatterns": patterns });
+    server.apply_status("test", "llama", &status).await;
     let asks = pod(&json!({}));
     server.admit_so(&asks, |made| made.gates.is_empty()).await;
     // By turns, so that each answer is about the change before it.

@@ -8,7 +8,7 @@ use kube::{
     api::{Patch, PatchParams},
 };
 use modelcache::{
-    api::{self, Cached, ModelCacheStatus, Progress, Resolved, condition},
+    api::{self, CachedSnapshot, ModelCacheStatus, Progress, Resolved, condition},
     reason::{Reason, Topic, Verdict},
 };
 use pretty_assertions::assert_eq;
@@ -97,7 +97,7 @@ async fn the_table_alone_tells_the_story() {
             size: "25.1Gi".to_owned(),
             ..Resolved::default()
         }),
-        cached: Some(Cached { claim_name: "models".to_owned(), ..Cached::default() }),
+        snapshots: vec![CachedSnapshot { claim_name: "models".to_owned(), ..CachedSnapshot::default() }],
         progress: Some(Progress { percent: 40, ..Progress::default() }),
         ..ModelCacheStatus::default()
     };

@@ -148,7 +148,7 @@ async fn data_survive_whatever_becomes_of_the_release() {
     wait_ready(NAMESPACE);
     pod("first", NAMESPACE).unwrap();
     kubectl(&format!("wait -n {NAMESPACE} --for=condition=Ready pod/first --timeout=3m")).unwrap();
-    let (commit, loaded) = (field(".status.cached.commit"), downloads(&hub));
+    let (commit, loaded) = (field(".status.snapshots[0].commit"), downloads(&hub));
     assert!(loaded > 0);
 
     people_have_the_rights_of_their_roles().await;
@@ -162,7 +162,7 @@ async fn data_survive_whatever_becomes_of_the_release() {
 
     // Uninstalled: the definition, the resource, its pod and its data stay.
     helm(&format!("uninstall modelcache {SYSTEM} --wait")).unwrap();
-    assert_eq!(field(".status.cached.commit"), commit);
+    assert_eq!(field(".status.snapshots[0].commit"), commit);
     kubectl(&format!("get pvc life -n {NAMESPACE}")).unwrap();
     kubectl(&format!("wait -n {NAMESPACE} --for=condition=Ready pod/first --timeout=10s")).unwrap();
 
@@ -173,7 +173,7 @@ async fn data_survive_whatever_becomes_of_the_release() {
     install(&hub, "");
     apply_cache(NAMESPACE);
     wait_ready(NAMESPACE);
-    assert_eq!(field(".status.cached.commit"), commit);
+    assert_eq!(field(".status.snapshots[0].commit"), commit);
     assert_eq!(field(".status.conditions[?(@.type==\"Authorized\")].reason"), "HubUnreachable");
 
     // Who does not want to keep the definition says so.

@@ -70,6 +70,6 @@ async fn preflight_and_job_go_to_the_endpoint_through_its_proxy_with_its_authori
     eventually("a look by the next operator", || async { (looks() > 0).then_some(()) }).await;
     let jobs = team.api::<Job>().list(&ListParams::default()).await.unwrap().items;
     assert_eq!(jobs.iter().map(|job| job.metadata.name.clone()).collect::<Vec<_>>(), [name]);
-    assert_eq!(team.get("behind").await.status.unwrap().cached, ready.status.unwrap().cached);
+    assert_eq!(team.get("behind").await.status.unwrap().snapshots, ready.status.unwrap().snapshots);
     operator.stop();
 }

@@ -3,7 +3,7 @@
 use k8s_openapi::api::{batch::v1::Job, core::v1::Event};
 use kube::{ResourceExt, api::ListParams};
 use modelcache::{
-    api::{Cached, ModelCache, condition},
+    api::{CachedSnapshot, ModelCache, condition},
     reason::Topic,
 };
 use pretty_assertions::assert_eq;
@@ -39,8 +39,8 @@ fn looks(hub: &StandinHub, repo: &str) -> Vec<(u64, u16)> {
     all.iter().map(|it| (it.millis, it.status)).collect()
 }
 
-fn cached(cache: &ModelCache) -> Cached {
-    cache.status.clone().unwrap().cached.unwrap()
+fn current(cache: &ModelCache) -> CachedSnapshot {
+    cache.status.clone().unwrap().current().cloned().unwrap()
 }
 
 /// Status and reason of a topic.
@@ -54,7 +54,7 @@ async fn until_told(team: &Team, before: &ModelCache, topic: Topic, word: &str) 
     let name = before.name_any();
     let cache = team.until(&name, word, |cache| reason(cache, topic) == word).await;
     assert!(holds(&cache, Topic::Ready), "{}", show(&cache));
-    assert_eq!(cached(&cache), cached(before));
+    assert_eq!(current(&cache), current(before));
     cache
 }
 

@@ -55,7 +55,7 @@ async fn files_that_are_brought_later_are_found_when_a_person_asks() {
     team.change("air-gap", ask).await;
     let cache = team.ready("air-gap").await;
     let status = cache.status.clone().unwrap();
-    assert_eq!(status.cached.unwrap().commit, hub().commit("acme/air-gap", "main"), "{}", show(&cache));
+    assert_eq!(status.current().unwrap().commit, hub().commit("acme/air-gap", "main"), "{}", show(&cache));
     let code = "import os; os.environ['HF_HUB_CACHE'] = '/models/hub'\n".to_owned() + &load("acme/air-gap");
     let files = FILES.replace(", ('onnx/config.json', 16)", "");
     assert_eq!(team.python("models", &code).await.trim(), files);

@@ -44,7 +44,7 @@ async fn one_yaml_fills_a_volume_and_a_pod_loads_the_gated_model_offline() {
     team.cache("first.light", spec("acme/first-light")).await;
     let cache = team.ready("first.light").await;
     let status = cache.status.clone().unwrap();
-    let (resolved, cached) = (status.resolved.unwrap(), status.cached.unwrap());
+    let (resolved, cached) = (status.resolved.clone().unwrap(), status.current().cloned().unwrap());
     let commit = hub().commit("acme/first-light", "main");
     assert_eq!((resolved.commit.as_str(), resolved.files), (commit.as_str(), 3));
     assert_eq!(cached.path, format!("models--acme--first-light/snapshots/{commit}"));
@@ -76,7 +76,7 @@ async fn a_repo_that_is_asked_for_in_another_case_or_by_a_former_name_loads_by_b
         let cache = team.ready(name).await;
         let status = cache.status.clone().unwrap();
         assert_eq!(
-            (status.resolved.unwrap().repo, status.cached.unwrap().names),
+            (status.resolved.clone().unwrap().repo, status.current().unwrap().names.clone()),
             (own.to_owned(), vec![own.to_owned()])
         );
         let ready = message(&cache, Topic::Ready);
@@ -203,7 +203,7 @@ async fn a_download_shows_its_progress_and_survives_its_pod_and_the_operator() {
         pods.delete(&pod.name_any(), &kube::api::DeleteParams::default()).await.unwrap();
     }
     let cache = team.ready("progress").await;
-    assert_eq!(cache.status.unwrap().cached.unwrap().bytes, Some(i64::try_from(size).unwrap() + 2));
+    assert_eq!(cache.status.unwrap().current().unwrap().bytes, Some(i64::try_from(size).unwrap() + 2));
 }
 
 #[tokio::test]
@@ -248,12 +248,12 @@ async fn a_claim_that_is_deleted_goes_and_is_filled_again() {
     let (_cluster, team) = team("again").await;
     hub().add(model("acme/again"));
     team.cache("again", spec("acme/again")).await;
-    let before = team.ready("again").await.status.unwrap().cached.unwrap().claim_uid;
+    let before = team.ready("again").await.status.unwrap().current().unwrap().claim_uid.clone();
     let claims = team.api::<PersistentVolumeClaim>();
     claims.delete("again", &kube::api::DeleteParams::default()).await.unwrap();
     let cache = team
         .until("again", "Ready on another claim", |cache| {
-            let uid = cache.status.as_ref().and_then(|it| it.cached.as_ref()).map(|it| it.claim_uid.clone());
+            let uid = cache.status.as_ref().and_then(|it| it.current()).map(|it| it.claim_uid.clone());
             uid.is_some_and(|uid| uid != before)
         })
         .await;
@@ -266,7 +266,7 @@ async fn a_modelcache_that_is_made_again_is_ready_at_its_old_commit_without_the_
     let (_cluster, team) = team("remade").await;
     hub().add(model("acme/remade"));
     team.cache("remade", spec("acme/remade")).await;
-    let old = team.ready("remade").await.status.unwrap().cached.unwrap().commit;
+    let old = team.ready("remade").await.status.unwrap().current().unwrap().commit.clone();
     let api = team.api::<ModelCache>();
     api.delete("remade", &kube::api::DeleteParams::default()).await.unwrap();
     eventually("the ModelCache to be gone", || async {
@@ -289,7 +289,7 @@ async fn a_modelcache_that_is_made_again_is_ready_at_its_old_commit_without_the_
     assert!(before > 0);
     team.cache("remade", spec("acme/remade")).await;
     let cache = team.ready("remade").await;
-    assert_eq!(cache.status.as_ref().unwrap().cached.as_ref().unwrap().commit, old, "{}", show(&cache));
+    assert_eq!(cache.status.as_ref().unwrap().current().unwrap().commit, old, "{}", show(&cache));
     assert_eq!(reason(&cache, Topic::Authorized), "HubUnreachable", "{}", show(&cache));
     assert_eq!(served(), before, "what is on the claim is not downloaded again");
     // Once the Hub is back, the newer commit is told and not followed.
@@ -297,7 +297,7 @@ async fn a_modelcache_that_is_made_again_is_ready_at_its_old_commit_without_the_
     let cache =
         team.until("remade", "told of the newer commit", |cache| holds(cache, Topic::UpdateAvailable)).await;
     assert!(message(&cache, Topic::UpdateAvailable).contains(&new), "{}", show(&cache));
-    assert_eq!(cache.status.unwrap().cached.unwrap().commit, old);
+    assert_eq!(cache.status.unwrap().current().unwrap().commit, old);
 }
 
 #[tokio::test]

@@ -136,7 +136,7 @@ async fn two_models_come_onto_the_claim_of_the_guide() {
         object["metadata"].as_object_mut().unwrap().remove("namespace");
     }
     for cache in both_ready(&team, "our-org", objects).await {
-        let cached = cache.status.as_ref().unwrap().cached.as_ref().unwrap();
+        let cached = cache.status.as_ref().unwrap().current().unwrap();
         assert_eq!(cached.claim_name, "models", "{}", show(&cache));
         let folder = format!("hub/models--our-org--{}/", cache.name_any());
         assert!(cached.path.starts_with(&folder), "{}", show(&cache));

@@ -19,7 +19,7 @@ async fn loaded(team: &Team) -> String {
 
 async fn moved_to(team: &Team, commit: &str) {
     team.change("update", json!({ "spec": { "source": { "revision": commit, "aliases": ["main"] } } })).await;
-    let cached = |cache: &ModelCache| Some(cache.status.as_ref()?.cached.as_ref()?.commit.clone());
+    let cached = |cache: &ModelCache| Some(cache.status.as_ref()?.current()?.commit.clone());
     team.until("update", "at the commit", |cache| cached(cache).as_deref() == Some(commit)).await;
     team.ready("update").await;
 }

@@ -80,10 +80,8 @@ async fn upgrade(cluster: &Cluster, team: &Team, leave: &Leave, version: &Path) 
         let known: BTreeSet<_> = since(old).into_iter().map(|it| it.0).collect();
         let kept: BTreeSet<_> = since(&cache).into_iter().filter(|it| known.contains(it.0)).collect();
         assert_eq!(kept, since(old), "{}", show(&cache));
-        let cached = |cache: &ModelCache| cache.status.as_ref().unwrap().cached.clone();
-        // The same, with what it was brought for.
-        let expected = cached(old).map(|it| it.of(&old.spec.source));
-        assert_eq!(cached(&cache), expected, "{}", show(&cache));
+        let snapshots = |cache: &ModelCache| cache.status.as_ref().unwrap().snapshots.clone();
+        assert_eq!(snapshots(&cache), snapshots(old), "{}", show(&cache));
     }
     assert!(self::jobs(team).await.iter().all(|job| jobs.contains(job)), "no Job was made");
     // A Job that ended long ago goes, whoever made it.

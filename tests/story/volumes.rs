@@ -120,8 +120,7 @@ async fn a_local_volume_of_root_is_written_through_its_fs_group() {
     let source = json!({ "local": { "path": path }, "nodeAffinity": node_affinity(&node) });
     cache_on_disk(&team, "local", "acme/local", source).await;
     let cache = team.ready("local").await;
-    let snapshot =
-        Path::new(path).join(cache.status.as_ref().unwrap().cached.as_ref().unwrap().path.as_str());
+    let snapshot = Path::new(path).join(cache.status.as_ref().unwrap().current().unwrap().path.as_str());
     let file = fs::metadata(snapshot.join("config.json"))
         .unwrap_or_else(|error| panic!("{error}: {}", show(&cache)));
     assert_eq!((file.gid(), file.mode() & 0o444), (65532, 0o444), "any user can read it");

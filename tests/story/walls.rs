@@ -64,7 +64,7 @@ async fn a_text_of_the_spec_reaches_the_volume_as_it_was_written() {
     team.cache("signs", with(spec("acme/signs"), more)).await;
     let cache = team.ready("signs").await;
 
-    let cached = cache.status.as_ref().unwrap().cached.as_ref().unwrap();
+    let cached = cache.status.as_ref().unwrap().current().unwrap();
     let files: BTreeSet<_> = SIGNS.iter().map(|sign| format!("a{sign}.json")).collect();
     assert_eq!(names(&folder.path().join(&cached.path)), files, "{}", show(&cache));
     let refs: BTreeSet<_> = SIGNS.iter().map(|sign| format!("alias{sign}")).chain([tag("$(PATH)")]).collect();
@@ -140,7 +140,7 @@ async fn a_folder_that_is_missing_is_made_and_is_all_that_the_job_sees() {
     symlink("/etc", with_group.path().join("models--acme--own-folder")).unwrap();
     team.cache("own", with(spec("acme/own-folder"), storage("teams/own"))).await;
     let cache = team.ready("own").await;
-    let cached = cache.status.as_ref().unwrap().cached.as_ref().unwrap();
+    let cached = cache.status.as_ref().unwrap().current().unwrap();
     assert!(cached.path.starts_with("teams/own/models--acme--own-folder/snapshots/"), "{}", cached.path);
     assert!(with_group.path().join(&cached.path).join("config.json").is_file());
     let job = team.api::<Job>().list(&ListParams::default()).await.unwrap().items.remove(0);
@@ -171,7 +171,7 @@ async fn a_folder_of_root_is_told_and_mending_it_is_enough() {
     assert_eq!(names(&made), BTreeSet::new());
     chown(&made, Some(65532), Some(65532)).unwrap();
     let cache = team.ready("own").await;
-    let cached = cache.status.as_ref().unwrap().cached.as_ref().unwrap();
+    let cached = cache.status.as_ref().unwrap().current().unwrap();
     assert!(folder.path().join(&cached.path).join("config.json").is_file());
     drop_disk(&team, "disk").await;
 }

@@ -51,7 +51,7 @@ async fn every_field_has_a_section_that_describes_it() {
         "spec.source.repo",
         "spec.storage.claim.accessModes",
         "spec.job.tolerations[].key",
-        "status.cached.commit",
+        "status.snapshots[].commit",
     ] {
         let documented = !field.starts_with("spec.job.tolerations");
         assert_eq!(kept.contains(&format!("\n### {field}\n")), documented, "{field}");

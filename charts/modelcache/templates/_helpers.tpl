@@ -128,11 +128,12 @@ has(params.status) && ((has(params.status.conditions) && params.status.condition
     && it.status == 'True') && object.metadata.?annotations[?'modelcache.internal/wait-for'].orValue('') != 'Ready')
   || (has(params.status.conditions) && params.status.conditions.exists(it, it.type == 'Ready'
     && it.status == 'True' && it.observedGeneration == params.metadata.generation))
-  || (has(params.status.cached) && params.status.cached.?revision.orValue('') == params.spec.source.revision
-    && (params.status.cached.?include.orValue([]).size() == 0
+  || (params.status.?snapshots.orValue([]).size() > 0 && params.status.snapshots[0].kept == 'Current'
+    && params.status.snapshots[0].?revision.orValue('') == params.spec.source.revision
+    && has(params.status.currentPatterns) && (params.status.currentPatterns.?include.orValue([]).size() == 0
       || (params.spec.source.?include.orValue([]).size() > 0
-        && params.spec.source.include.all(it, it in params.status.cached.include)))
-    && params.status.cached.?exclude.orValue([]).all(it, it in params.spec.source.?exclude.orValue([]))))
+        && params.spec.source.include.all(it, it in params.status.currentPatterns.include)))
+    && params.status.currentPatterns.?exclude.orValue([]).all(it, it in params.spec.source.?exclude.orValue([]))))
 {{- end }}
 
 {{/* CEL on a mount, by the name of its variable: where it is. A path may have a slash at its end, or none at its beginning. */}}

@@ -6,20 +6,19 @@ use pretty_assertions::assert_eq;
 use serde_json::json;
 
 use super::*;
-use crate::controller::fixtures::{COMMIT, cache, endpoint, with_token};
+use crate::controller::{
+    fill::Fill,
+    fixtures::{COMMIT, cache, endpoint, with_token},
+};
 
-fn inputs() -> Inputs {
-    let repo = crate::hub::Repo { kind: crate::hub::RepoType::Model, id: "acme/tiny".parse().unwrap() };
-    let patterns = crate::hub::Patterns::parse(["*.json"], ["original/*"]).unwrap();
-    let refs = vec!["main".parse().unwrap(), "latest".parse().unwrap()];
-    Inputs::new(
-        repo,
-        Some(COMMIT.parse().unwrap()),
-        refs,
-        patterns,
-        "claim-uid".to_owned(),
-        Some("hub".to_owned()),
-    )
+fn fill() -> Fill {
+    let target = Target {
+        repo: crate::hub::Repo { kind: crate::hub::RepoType::Model, id: "acme/tiny".parse().unwrap() },
+        patterns: crate::hub::Patterns::parse(["*.json"], ["original/*"]).unwrap(),
+        claim_uid: "claim-uid".to_owned(),
+        sub_path: Some("hub".to_owned()),
+    };
+    Fill::new(target, COMMIT.parse().unwrap())
 }
 
 fn built(cache: &ModelCache) -> serde_json::Value {
@@ -27,19 +26,20 @@ fn built(cache: &ModelCache) -> serde_json::Value {
 }
 
 fn built_at(cache: &ModelCache, endpoint: &Endpoint) -> serde_json::Value {
-    let commit: Commit = COMMIT.parse().unwrap();
-    let inputs = inputs();
+    let fill = fill();
+    let refs = ["latest", "main"].map(|name| name.parse().unwrap());
     let job = build(JobParams {
         cache,
-        inputs: &inputs,
+        target: &fill.target,
+        task: fill.hash(),
+        refs: &refs,
         claim_name: "models",
         attempt: 2,
         secret_version: Some("uid/7"),
         image: "modelcache:1",
         place: None,
-        kind: JobKind::Fetch(&commit, endpoint),
+        kind: JobKind::Fetch(&fill.commit, endpoint),
         bytes: Some(100 << 20),
-        as_main: false,
     });
     serde_json::to_value(job).unwrap()
 }
@@ -47,11 +47,11 @@ fn built_at(cache: &ModelCache, endpoint: &Endpoint) -> serde_json::Value {
 /// Every field that we set, so that none changes without notice.
 #[test]
 fn a_job_as_a_whole() {
-    let hash = inputs().hash().to_owned();
+    let hash = fill().hash().to_owned();
     let labels = json!({
         "app.kubernetes.io/managed-by": "modelcache",
         "modelcache.internal/name": "tiny",
-        "modelcache.internal/inputs": hash,
+        "modelcache.internal/task": hash,
         "modelcache.internal/attempt": "2",
         "modelcache.internal/claim-uid": "claim-uid",
     });
@@ -59,7 +59,7 @@ fn a_job_as_a_whole() {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
-            "name": inputs().job_name(&cache(), 2),
+            "name": job_name(&cache(), fill().hash(), 2),
             "namespace": "team",
             "labels": labels,
             "annotations": {
@@ -193,7 +193,7 @@ fn the_way_to_the_endpoint_is_in_variables_and_changes_no_name() {
     let deadline = |job: &serde_json::Value| job["spec"]["activeDeadlineSeconds"].as_i64();
     assert_eq!(deadline(&job), deadline(&plain).map(|seconds| seconds + 600));
     assert_eq!(job["metadata"]["name"], plain["metadata"]["name"]);
-    assert_eq!(job["metadata"]["labels"], plain["metadata"]["labels"], "the hash of the inputs among them");
+    assert_eq!(job["metadata"]["labels"], plain["metadata"]["labels"], "the hash of the task among them");
     // A Job that cannot start the old way is made again.
     let template = |job: &serde_json::Value| job["metadata"]["annotations"][api::ANNOTATION_TEMPLATE].clone();
     assert_ne!(template(&job), template(&plain));

@@ -260,7 +260,7 @@ async fn what_a_job_has_ended_for_is_asked_where_the_watch_of_pods_is_late() {
     let (asked, _) = world.look().await;
     assert_eq!(asked, ["GET secrets/hf", "GET pods of tiny", "PATCH modelcaches/tiny/status"]);
     let status = locked(&world.server.cache)["status"].clone();
-    assert_eq!(status["cached"]["commit"], COMMIT);
+    assert_eq!(status["snapshots"][0]["commit"], COMMIT);
     assert_eq!(world.look().await.0, ["GET secrets/hf"], "it is recorded");
 }
 
@@ -270,7 +270,7 @@ async fn jobs_are_deleted_by_their_uid() {
     let mut old = job(&seen);
     old.metadata.name = Some("tiny-old".to_owned());
     old.metadata.uid = Some("old-uid".to_owned());
-    old.metadata.labels.as_mut().unwrap().insert(api::LABEL_INPUTS.to_owned(), "others".to_owned());
+    old.metadata.labels.as_mut().unwrap().insert(api::LABEL_TASK.to_owned(), "others".to_owned());
     seen.attempts = vec![ended(old, "Failed", None, Timestamp::now())];
     let world = World::new(seen, Vec::new()).await;
     let (asked, _) = world.look().await;

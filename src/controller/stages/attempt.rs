@@ -6,8 +6,8 @@ use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
 
 use super::{
-    cached,
-    input::{Fill, Stage},
+    complete,
+    input::{Stage, Task, Work},
 };
 use crate::{
     api,
@@ -37,47 +37,53 @@ pub(super) struct Next {
     pub corrected: bool,
 }
 
-pub(super) fn stage(fill: &Fill<'_>) -> Stage<Next> {
-    let Some(last) = fill.on.last_attempt(&fill.inputs) else {
+pub(super) fn stage(work: &Work<'_>, task: Task) -> Stage<Next> {
+    let Some(last) = work.last_attempt(task) else {
         return ControlFlow::Continue(Next { number: 1, replaces: None, corrected: false });
     };
-    let observation = fill.on.input.observation;
+    let observation = work.on.input.observation;
     let (number, name) = (last.number(), last.job.name_any());
-    let point = last.point(bytes(fill));
-    let waits = |reason, message: String| Plan::waits_for_attempt(reason, message, fill.on.cached.clone());
+    let point = last.point(bytes(work));
+    let replaced =
+        Next { number: number.saturating_add(1), replaces: Some(last.obsolete()), corrected: false };
     ControlFlow::Break(match last.state() {
         // What keeps a pod from running is often fixed in the spec or by another image.
-        AttemptState::Pending { .. } if is_outdated(fill, last) || is_elsewhere(fill, last) => {
-            return ControlFlow::Continue(Next {
-                number: number.saturating_add(1),
-                replaces: Some(last.obsolete()),
-                corrected: false,
-            });
+        AttemptState::Pending { .. } if is_outdated(work, task, last) || is_elsewhere(work, task, last) => {
+            return ControlFlow::Continue(replaced);
         }
         AttemptState::Pending { reason: Reason::JobPending, message, .. }
-            if claim::phase(fill.on.claim) == "Pending" && last.pod.is_some() =>
+            if claim::phase(work.on.claim) == "Pending" && last.pod.is_some() =>
         {
             let said = observation.claim_said.as_ref();
             let (message, help) = claim::trouble::pending(&observation.cache, said, &message);
             // The pod has got as far as its Job, and no further before there is a volume.
-            waits(Reason::ClaimPending, message).ended_by(help).at(Point { step: Step::Job, ..point })
+            Plan::waits_for_attempt(Reason::ClaimPending, message)
+                .ended_by(help)
+                .at(Point { step: Step::Job, ..point })
         }
-        AttemptState::Pending { reason, message, help } => waits(reason, message).ended_by(help).at(point),
+        AttemptState::Pending { reason, message, help } => {
+            Plan::waits_for_attempt(reason, message).ended_by(help).at(point)
+        }
+        AttemptState::Running if task == Task::UpdateRefs => {
+            let (claim, commit) = (work.on.claim.name_any(), work.fill.commit.short());
+            Plan::waits(&Blocked::UpdatingRefs { job: &name, claim: &claim, commit }).at(point)
+        }
         AttemptState::Running => {
-            let of = fill.on.input.access.snapshot.as_ref().map(|snapshot| (snapshot.files, snapshot.bytes));
-            let downloading = Blocked::Downloading { job: &name, of, claim: &fill.on.claim.name_any() };
-            let runs = point.since.map_or(FIRST, |since| backoff::elapsed(since, fill.on.input.now));
+            let of = work.on.input.access.snapshot.as_ref().map(|snapshot| (snapshot.files, snapshot.bytes));
+            let downloading = Blocked::Downloading { job: &name, of, claim: &work.on.claim.name_any() };
+            let runs = point.since.map_or(FIRST, |since| backoff::elapsed(since, work.on.input.now));
             let pause = if runs < FIRST { AT_FIRST } else { WHILE_RUNNING };
-            Plan::blocked(&downloading, fill.on.cached.clone()).at(point).requeue_after(pause)
+            Plan::blocked(&downloading).at(point).requeue_after(pause)
         }
-        AttemptState::Succeeded(report) => cached::record(&fill.on, &fill.commit, &fill.inputs, report),
+        AttemptState::Succeeded(_) if work.lost => return ControlFlow::Continue(replaced),
+        AttemptState::Succeeded(report) => complete::record(&work.on, &work.fill, &last.job, report),
         AttemptState::Failed { reason, message, at, retry_after } => {
             let pause = backoff::attempt(reason, number, retry_after, &name);
-            let waited = backoff::elapsed(at, fill.on.input.now);
+            let waited = backoff::elapsed(at, work.on.input.now);
             // What the user has done may have fixed it. The Hub's own wish to wait is kept all the same.
-            let corrected = token_changed(fill, last)
+            let corrected = token_changed(work, last)
                 || (retry_after.is_none()
-                    && (is_outdated(fill, last) || last.reconcile_requested_since(&observation.cache)));
+                    && (is_outdated(work, task, last) || last.reconcile_requested_since(&observation.cache)));
             if waited >= pause || corrected || observation.cache.spec.suspend {
                 return ControlFlow::Continue(Next {
                     number: number.saturating_add(1),
@@ -85,40 +91,40 @@ pub(super) fn stage(fill: &Fill<'_>) -> Stage<Next> {
                     corrected,
                 });
             }
-            let message = claim::trouble::of_attempt(fill.on.claim, reason, message);
+            let message = claim::trouble::of_attempt(work.on.claim, reason, message);
             let message = backoff::with_time(message, reason, backoff::after(at, pause));
-            waits(reason, message).at(point).requeue_after(pause.saturating_sub(waited))
+            Plan::waits_for_attempt(reason, message).at(point).requeue_after(pause.saturating_sub(waited))
         }
     })
 }
 
 /// The bytes on the volume, as the log of the last attempt reports them, or reported them as long as it ran.
-fn bytes(fill: &Fill<'_>) -> Option<i64> {
-    let observation = fill.on.input.observation;
+fn bytes(work: &Work<'_>) -> Option<i64> {
+    let observation = work.on.input.observation;
     let last = || observation.cache.status.as_ref()?.progress.as_ref();
     observation.progress.as_ref().or_else(last).map(|progress| progress.downloaded_bytes)
 }
 
 /// A refused token need not wait for the timer once the Secret has another one.
-fn token_changed(fill: &Fill<'_>, last: &Attempt) -> bool {
+fn token_changed(work: &Work<'_>, last: &Attempt) -> bool {
     let then = last.job.annotations().get(api::ANNOTATION_SECRET_VERSION).map(String::as_str);
-    last.was_denied() && fill.on.input.observation.secret.version() != then
+    last.was_denied() && work.on.input.observation.secret.version() != then
 }
 
 /// Whether the Job would be created differently today. A spec that is suspended, or that may not be read now, creates none.
-fn is_outdated(fill: &Fill<'_>, last: &Attempt) -> bool {
-    fill.job(last.number()).is_some_and(|today| last.is_outdated(&today))
+fn is_outdated(work: &Work<'_>, task: Task, last: &Attempt) -> bool {
+    work.job(task, last.number()).is_some_and(|today| last.is_outdated(&today))
 }
 
 /// Whether the Job waits for another node than the one where the claim is in use now.
-fn is_elsewhere(fill: &Fill<'_>, last: &Attempt) -> bool {
+fn is_elsewhere(work: &Work<'_>, task: Task, last: &Attempt) -> bool {
     let node = last.pod.as_ref().and_then(|pod| pod.spec.as_ref()?.node_name.as_deref());
-    let moved = match (&fill.on.input.observation.place, node) {
+    let moved = match (&work.on.input.observation.place, node) {
         (Some(place), Some(node)) => place.node != node,
         (_, None) => true,
         // Whoever used the claim has gone meanwhile: the pod is about to start.
         (None, Some(_)) => false,
     };
     let bound = |job: &Job| job.spec.as_ref().and_then(|spec| spec.template.spec.as_ref()?.affinity.clone());
-    moved && fill.job(last.number()).is_some_and(|today| bound(&today) != bound(&last.job))
+    moved && work.job(task, last.number()).is_some_and(|today| bound(&today) != bound(&last.job))
 }

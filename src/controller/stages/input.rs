@@ -6,25 +6,25 @@ use jiff::Timestamp;
 use k8s_openapi::api::{batch::v1::Job, core::v1::PersistentVolumeClaim};
 use kube::ResourceExt;
 
+use super::loss;
 use crate::{
-    api::Cached,
+    api::{CachedSnapshot, Kept},
     controller::{
         access::AccessReport,
         attempt::Attempt,
-        inputs::Inputs,
+        fill::{Fill, Target},
         job::{self, JobKind},
         messages::Blocked,
-        neighbour,
         observation::Observation,
         plan::Plan,
         source::Wanted,
     },
-    hub::Commit,
+    hub::Revision,
     reason::Topic,
 };
 
-/// How often a claim that another Job uses is checked. The watch tells that the Job has ended; that its pod cannot start, time does.
-pub(super) const WHILE_BUSY: Duration = Duration::from_secs(30);
+/// How often a claim that another Job uses is checked. The watch reports that the Job has ended; that its pod cannot start, time does.
+pub const WHILE_BUSY: Duration = Duration::from_secs(30);
 
 /// All that a decision depends on.
 #[derive(Clone, Copy)]
@@ -40,66 +40,122 @@ pub struct Input<'a> {
 }
 
 /// Go on, or end the chain with a plan.
-pub(super) type Stage<T> = ControlFlow<Plan, T>;
+pub type Stage<T> = ControlFlow<Plan, T>;
 
 /// A claim that can be filled, what is to be on it, and what is known to be.
-pub(super) struct OnClaim<'a> {
+pub struct OnClaim<'a> {
     pub input: &'a Input<'a>,
     pub claim: &'a PersistentVolumeClaim,
     pub source: &'a Wanted,
-    pub cached: Option<Cached>,
+    pub target: Target,
+    /// The refs that are to name the snapshot, sorted.
+    pub refs: Vec<Revision>,
+    /// What is complete, the current snapshot first.
+    pub known: Vec<CachedSnapshot>,
 }
 
-/// The same, once the commit is known.
-pub(super) struct Fill<'a> {
+/// A fill, and what there is to do for it.
+pub struct Work<'a> {
     pub on: OnClaim<'a>,
-    pub commit: Commit,
-    pub inputs: Inputs,
+    pub fill: Fill,
+    /// Whether a Job has found that its snapshot is not complete any more. Then it is not among those that are known.
+    pub lost: bool,
+}
+
+/// What a Job can do for a fill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// Download what is missing, and make the refs name it.
+    Fetch,
+    /// Make the refs name what is complete.
+    UpdateRefs,
 }
 
 /// The first of the earlier conditions that is missing says what the download waits for, unless it is suspended.
-pub(super) fn not_checked(input: &Input<'_>, cached: Option<Cached>) -> Plan {
+pub fn not_checked(input: &Input<'_>) -> Plan {
     if input.observation.cache.spec.suspend {
-        return Plan::blocked(&Blocked::Suspended, cached);
+        return Plan::blocked(&Blocked::Suspended);
     }
     let waits_for = input.access.first_unmet().map_or(Topic::Resolved, |verdict| verdict.topic);
-    Plan::blocked(&Blocked::NotChecked { waits_for }, cached)
+    Plan::blocked(&Blocked::NotChecked { waits_for })
 }
 
 impl OnClaim<'_> {
-    /// What decides which bytes are on the claim.
-    pub fn inputs(&self, commit: Option<Commit>) -> Inputs {
-        let folder = self.input.observation.cache.folder().map(ToOwned::to_owned);
-        let uid = self.claim.metadata.uid.clone().unwrap_or_default();
-        let Wanted { repo, patterns, .. } = self.source;
-        Inputs::new(repo.clone(), commit, self.source.refs(), patterns.clone(), uid, folder)
+    /// The newest attempt at what this hash stands for.
+    pub fn last_attempt(&self, task: &str) -> Option<&Attempt> {
+        self.input.observation.attempts.iter().rfind(|attempt| attempt.is_at(task))
     }
 
-    /// The newest attempt at these inputs.
-    pub fn last_attempt(&self, inputs: &Inputs) -> Option<&Attempt> {
-        self.input.observation.attempts.iter().rfind(|attempt| attempt.is_at(inputs))
+    /// Whether a ref is to name the snapshot.
+    pub fn wants_ref(&self, name: &str) -> bool {
+        self.refs.iter().any(|wanted| wanted.as_str() == name)
     }
 }
 
-impl Fill<'_> {
+impl<'a> Work<'a> {
+    /// What there is to do for a fill of the claim.
+    pub fn new(on: OnClaim<'a>, fill: Fill) -> Self {
+        let mut work = Self { on, fill, lost: false };
+        let (update, fetch) = (work.last_attempt(Task::UpdateRefs), work.last_attempt(Task::Fetch));
+        if loss::is_lost(update, fetch) {
+            work.lost = true;
+            work.on.known.retain(|snapshot| snapshot.fill_hash != work.fill.hash());
+        }
+        work
+    }
+
+    /// The hash of a task, as on the label of its Jobs.
+    pub fn hash(&self, task: Task) -> String {
+        match task {
+            Task::Fetch => self.fill.hash().to_owned(),
+            Task::UpdateRefs => self.fill.refs_hash(&self.on.refs),
+        }
+    }
+
+    /// The newest attempt at a task.
+    pub fn last_attempt(&self, task: Task) -> Option<&Attempt> {
+        self.on.last_attempt(&self.hash(task))
+    }
+
+    /// The snapshot of the fill, once it is complete.
+    pub fn snapshot(&self) -> Option<&CachedSnapshot> {
+        self.on.known.iter().find(|snapshot| snapshot.fill_hash == self.fill.hash())
+    }
+
+    /// The same, once it is the current one and all its refs name it.
+    pub fn current(&self) -> Option<&CachedSnapshot> {
+        let current = self.snapshot().filter(|snapshot| snapshot.kept == Kept::Current)?;
+        let named = |name: &Revision| current.refs.iter().any(|known| known == name.as_str());
+        self.on.refs.iter().all(named).then_some(current)
+    }
+
     /// The Job of an attempt; none while nothing may be created.
-    pub fn job(&self, attempt: u32) -> Option<Job> {
-        let input = self.on.input;
-        let observation = input.observation;
-        if observation.cache.spec.suspend || !input.access.granted() {
+    pub fn job(&self, task: Task, attempt: u32) -> Option<Job> {
+        let Input { observation, access, image, .. } = *self.on.input;
+        if observation.cache.spec.suspend {
             return None;
         }
+        let (kind, secret_version, bytes) = match task {
+            Task::Fetch if !access.granted() => return None,
+            Task::Fetch => (
+                JobKind::Fetch(&self.fill.commit, access.endpoint.as_ref()?),
+                observation.secret.version(),
+                access.snapshot.as_ref().map(|snapshot| snapshot.bytes),
+            ),
+            Task::UpdateRefs => (JobKind::UpdateRefs(&self.fill.commit), None, None),
+        };
         Some(job::build(job::JobParams {
             cache: &observation.cache,
-            inputs: &self.inputs,
+            target: &self.fill.target,
+            task: &self.hash(task),
+            refs: &self.on.refs,
             claim_name: &self.on.claim.name_any(),
             attempt,
-            secret_version: observation.secret.version(),
-            image: input.image,
+            secret_version,
+            image,
             place: observation.place.as_ref(),
-            kind: JobKind::Fetch(&self.commit, input.access.endpoint.as_ref()?),
-            bytes: input.access.snapshot.as_ref().map(|snapshot| snapshot.bytes),
-            as_main: neighbour::takes_main(&observation.cache, &observation.neighbours),
+            kind,
+            bytes,
         }))
     }
 }

@@ -6,7 +6,7 @@ use kube::ResourceExt;
 
 use super::{
     attempt::Next,
-    input::{Fill, Stage, WHILE_BUSY, not_checked},
+    input::{Stage, Task, WHILE_BUSY, Work, not_checked},
 };
 use crate::{
     controller::{
@@ -20,18 +20,19 @@ use crate::{
     reason::Reason,
 };
 
-pub(super) fn stage(fill: &Fill<'_>, next: Next) -> Stage<Infallible> {
-    let input = fill.on.input;
-    let cached = || fill.on.cached.clone();
-    let Some(job) = fill.job(next.number) else {
-        return ControlFlow::Break(not_checked(input, cached()));
+pub(super) fn stage(work: &Work<'_>, task: Task, next: Next) -> Stage<Infallible> {
+    let input = work.on.input;
+    let Some(job) = work.job(task, next.number) else {
+        return ControlFlow::Break(not_checked(input));
     };
-    consent(fill)?;
-    room(fill)?;
-    refs(fill)?;
-    turn(fill)?;
+    consent(work)?;
+    if task == Task::Fetch {
+        room(work)?;
+    }
+    refs(work)?;
+    turn(work)?;
     let begins = Point { since: Some(input.now), ..Point::of(Reason::JobPending) };
-    let mut plan = Plan::waits(&Blocked::JobCreated { job: &job.name_any() }, cached())
+    let mut plan = Plan::waits(&Blocked::JobCreated { job: &job.name_any() })
         .at(begins)
         .and(Action::CreateJob(Box::new(job)))
         .after_deleting(next.replaces);
@@ -39,28 +40,28 @@ pub(super) fn stage(fill: &Fill<'_>, next: Next) -> Stage<Infallible> {
     ControlFlow::Break(plan)
 }
 
-fn consent(fill: &Fill<'_>) -> Stage<()> {
-    match consent::missing(fill.on.input.observation, fill.on.claim, fill.on.cached.as_ref()) {
+fn consent(work: &Work<'_>) -> Stage<()> {
+    match consent::missing(work.on.input.observation, work.on.claim) {
         Some(plan) => ControlFlow::Break(plan),
         None => ControlFlow::Continue(()),
     }
 }
 
-fn room(fill: &Fill<'_>) -> Stage<()> {
-    let claim = fill.on.claim;
-    let wanted = fill.on.input.access.snapshot.as_ref().map_or(0, |snapshot| snapshot.bytes);
+fn room(work: &Work<'_>) -> Stage<()> {
+    let claim = work.on.claim;
+    let wanted = work.on.input.access.snapshot.as_ref().map_or(0, |snapshot| snapshot.bytes);
     let Some(size) = claim::capacity(claim).filter(|size| *size < wanted) else {
         return ControlFlow::Continue(());
     };
     let grow = Grow::Claim(claim::trouble::grow(claim));
     let small = Blocked::ClaimTooSmall { claim: &claim.name_any(), size, wanted, grow };
-    ControlFlow::Break(Plan::blocked(&small, fill.on.cached.clone()))
+    ControlFlow::Break(Plan::blocked(&small))
 }
 
-fn refs(fill: &Fill<'_>) -> Stage<()> {
-    let observation = fill.on.input.observation;
+fn refs(work: &Work<'_>) -> Stage<()> {
+    let observation = work.on.input.observation;
     let neighbours = &observation.neighbours;
-    let Some((other, name)) = neighbour::conflict(&observation.cache, fill.commit.as_str(), neighbours)
+    let Some((other, name)) = neighbour::conflict(&observation.cache, work.fill.commit.as_str(), neighbours)
     else {
         return ControlFlow::Continue(());
     };
@@ -71,12 +72,12 @@ fn refs(fill: &Fill<'_>) -> Stage<()> {
         commit: other.commit.as_deref().unwrap_or_default(),
         is_alias: observation.cache.spec.source.aliases.contains(&name),
     };
-    ControlFlow::Break(Plan::waits(&conflict, fill.on.cached.clone()))
+    ControlFlow::Break(Plan::waits(&conflict))
 }
 
-fn turn(fill: &Fill<'_>) -> Stage<()> {
-    let Some(job) = &fill.on.input.observation.busy else { return ControlFlow::Continue(()) };
+fn turn(work: &Work<'_>) -> Stage<()> {
+    let Some(job) = &work.on.input.observation.busy else { return ControlFlow::Continue(()) };
     // The other one has its own bounds.
-    let busy = Plan::waits(&Blocked::ClaimBusy { job, only_reads: false }, fill.on.cached.clone());
+    let busy = Plan::waits(&Blocked::ClaimBusy { job, only_reads: false });
     ControlFlow::Break(busy.ended_by(Help::Itself).requeue_after(WHILE_BUSY))
 }

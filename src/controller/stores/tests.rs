@@ -9,7 +9,7 @@ use super::{
     *,
 };
 use crate::{
-    api::{self, Cached, Progress, Resolved},
+    api::{self, CachedSnapshot, Progress, Resolved},
     controller::{
         fixtures::{self, at, with_token},
         watcher::{Guarded, Metadata},
@@ -230,7 +230,7 @@ fn of_a_job_is_kept_what_is_read() {
     raw["metadata"]["managedFields"] = json!([{ "manager": "modelcache-job" }]);
     let mut expected = kept;
     expected["spec"]["template"]["spec"]["containers"][0]["args"] =
-        json!(["fetch", "acme/tiny", "--type=model", "--revision=main"]);
+        json!(["fetch", "acme/tiny", "--type=model", "--revision=main", "--alias=x"]);
     changes(&mut keeper, vec![Event::Apply(parse(&raw))]);
     let expected: Job = serde_json::from_value(expected).unwrap();
     assert_eq!(*stores.jobs_of(&cache("a"))[0], expected);
@@ -308,7 +308,7 @@ fn a_modelcache_is_woken_by_what_it_reads_and_not_by_its_own_words() {
         &|cache: &mut ModelCache| {
             cache.annotations_mut().insert(api::ANNOTATION_RECONCILE_AT.to_owned(), "now".to_owned());
         },
-        &|cache: &mut ModelCache| status(cache, &|status| status.cached = Some(Cached::default())),
+        &|cache: &mut ModelCache| status(cache, &|status| status.snapshots = vec![CachedSnapshot::default()]),
         &|cache: &mut ModelCache| status(cache, &|status| status.resolved = Some(Resolved::default())),
     ] as [&dyn Fn(&mut ModelCache); _]
     {

@@ -57,7 +57,7 @@ fn concerns_itself(change: &Change<ModelCache>) -> bool {
     };
     let same_status = |old: &ModelCache, new: &ModelCache| {
         let (old, new) = (status(old), status(new));
-        let recorded = old.cached == new.cached && old.resolved == new.resolved;
+        let recorded = old.snapshots == new.snapshots && old.resolved == new.resolved;
         recorded && (change.is_ours || old == new)
     };
     let rest = match (old.get(), new.get()) {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use fastrand::Rng;
 use pretty_assertions::assert_eq;
 
-use super::{COMMIT, Commit, Endpoint, Inputs, JobKind, JobParams, Revision, build, cache, endpoint};
+use super::{COMMIT, Commit, Endpoint, JobKind, JobParams, Revision, Target, build, cache, endpoint};
 use crate::{
     api::LogLevel,
     chance,
@@ -136,20 +136,17 @@ fn endpoint_of(chance: &mut Rng) -> Endpoint {
 fn no_text_of_a_spec_means_anything_to_the_kubelet() {
     let mut chance = chance::chance("expansion");
     let commit: Commit = COMMIT.parse().unwrap();
+    let repo = Repo { kind: RepoType::Model, id: "acme/tiny".parse().unwrap() };
     let mut with_a_sign = 0;
     for _ in 0..CASES {
         let (include, exclude) = (texts(&mut chance), texts(&mut chance));
-        let mut refs: Vec<Revision> = several(&mut chance);
-        let inputs = Inputs::new(
-            Repo { kind: RepoType::Model, id: "acme/tiny".parse().unwrap() },
-            Some(commit.clone()),
-            refs.clone(),
-            Patterns::parse(&include, &exclude).unwrap(),
-            "claim-uid".to_owned(),
-            None,
-        );
-        refs.sort();
-        refs.dedup();
+        let refs: Vec<Revision> = several(&mut chance);
+        let target = Target {
+            repo: repo.clone(),
+            patterns: Patterns::parse(&include, &exclude).unwrap(),
+            claim_uid: "claim-uid".to_owned(),
+            sub_path: None,
+        };
         let endpoint = endpoint_of(&mut chance);
         let revision = parsed::<Revision>(&mut chance, 6).unwrap_or_default();
         let fetches = chance.bool();
@@ -157,7 +154,9 @@ fn no_text_of_a_spec_means_anything_to_the_kubelet() {
         cache.spec.job.log_level = chance.bool().then_some(LogLevel::Debug);
         let job = build(JobParams {
             cache: &cache,
-            inputs: &inputs,
+            target: &target,
+            task: "0123456789",
+            refs: &refs,
             claim_name: "models",
             attempt: 1,
             secret_version: None,
@@ -165,7 +164,6 @@ fn no_text_of_a_spec_means_anything_to_the_kubelet() {
             place: None,
             kind: if fetches { JobKind::Fetch(&commit, &endpoint) } else { JobKind::Inspect(&revision) },
             bytes: None,
-            as_main: true,
         });
         let container = job.spec.unwrap().template.spec.unwrap().containers.remove(0);
 
@@ -194,7 +192,6 @@ fn no_text_of_a_spec_means_anything_to_the_kubelet() {
             ["--report=/dev/termination-log", "--output=json", "--cache-dir=/cache"].map(str::to_owned),
         );
         wanted.extend(refs.iter().map(|name| format!("--alias={name}")));
-        wanted.push("--alias=main".to_owned());
         wanted.extend(include.iter().map(|text| format!("--include={text}")));
         wanted.extend(exclude.iter().map(|text| format!("--exclude={text}")));
         if fetches {

@@ -1,14 +1,13 @@
 //! The stages in random histories of cluster, Hub and clock. After every event the operator reconciles until nothing changes, and
 //! what must always be so is checked. `MODELCACHE_TEST_SEED` plays a history again.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use k8s_openapi::{api::core::v1::PersistentVolumeClaim, apimachinery::pkg::apis::meta::v1::Time};
 use kube::ResourceExt;
 
-use super::Input;
 use crate::{
-    api::{self, ModelCacheStatus, condition},
+    api::{self, CachedSnapshot, Kept, ModelCacheStatus, condition},
     chance::chance,
     controller::{
         access::AccessReport,
@@ -17,7 +16,9 @@ use crate::{
         fixtures::{COMMIT, at, bound_claim, cache, ended, granted, refused, report, running, seen},
         observation::Observation,
         plan::{Action, Plan},
-        stages, status,
+        planner,
+        stages::input::Input,
+        status,
     },
     hub::Commit,
     reason::{Reason, Topic},
@@ -58,14 +59,14 @@ impl World {
 
     fn plan(&self) -> Plan {
         let Self { observation, access, .. } = self;
-        stages::plan(&Input { observation, access, image: "image", now: at(self.now) })
+        planner::plan(&Input { observation, access, image: "image", now: at(self.now) })
     }
 
     /// What the Hub says of the spec as it is now.
     fn hub(&mut self, refusal: Option<Reason>) {
         let cache = &self.observation.cache;
         self.access = refusal.map_or_else(|| granted(cache), |reason| refused(cache, reason));
-        if cache.spec.source.revision == "v2"
+        if ["v2", OTHER].contains(&cache.spec.source.revision.as_str())
             && let Some(snapshot) = &mut self.access.snapshot
         {
             snapshot.commit = OTHER.parse().unwrap();
@@ -101,7 +102,7 @@ impl World {
     }
 
     fn event(&mut self, chance: &mut fastrand::Rng) {
-        let event = chance.u8(..14);
+        let event = chance.u8(..17);
         self.history.push(format!("{}s: {event}", self.now));
         match event {
             0 => self.hub(None),
@@ -120,6 +121,14 @@ impl World {
             }
             11 => self.change_spec(|spec| spec.suspend = !spec.suspend),
             12 => self.change_spec(|spec| spec.source.include = vec![format!("*.{}", chance.u8(..3))]),
+            13 => self.change_spec(|spec| {
+                spec.source.aliases = if chance.bool() { vec!["stable".to_owned()] } else { Vec::new() };
+            }),
+            14 => {
+                let commit = if chance.bool() { COMMIT } else { OTHER };
+                self.change_spec(|spec| spec.source.revision = commit.to_owned());
+            }
+            15 => self.ends("HubUnreachable"),
             _ => {
                 // The claim is deleted, or deleted and made by hand.
                 self.observation.claim = None;
@@ -184,9 +193,15 @@ impl World {
             u8::from(!ready),
             "{history:?}"
         );
-        let cached = self.status().cached;
-        assert_eq!(available, cached.is_some(), "{history:?}");
-        assert!(cached.is_none_or(|cached| Some(cached.claim_uid) == self.claim_uid()), "{history:?}");
+        let snapshots = self.status().snapshots;
+        assert_eq!(available, self.status().current().is_some(), "{history:?}");
+        let here = |snapshot: &CachedSnapshot| Some(&snapshot.claim_uid) == self.claim_uid().as_ref();
+        assert!(snapshots.iter().all(here), "{history:?}");
+        let kept: Vec<_> = snapshots.iter().map(|snapshot| snapshot.kept).collect();
+        assert!(kept.iter().skip(1).all(|kept| *kept == Kept::Previous), "{history:?}");
+        let named = snapshots.iter().flat_map(|snapshot| &snapshot.refs);
+        let names: BTreeSet<_> = named.clone().collect();
+        assert_eq!(names.len(), named.count(), "a ref names one snapshot: {history:?}");
     }
 }
 

@@ -9,22 +9,21 @@ use jiff::Timestamp;
 use k8s_openapi::{api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::Time};
 use kube::ResourceExt;
 
-use super::{
-    cached,
-    input::{OnClaim, Stage, WHILE_BUSY},
-};
 use crate::{
     controller::{
         access::{AccessReport, Snapshot},
         attempt::{Attempt, AttemptState},
         backoff, claim, consent,
-        inputs::Inputs,
+        fill::Fill,
         job::{self, JobKind},
         messages::Blocked,
-        neighbour,
         patience::Help,
         pin::{self, Pin},
         plan::{Action, Plan},
+        stages::{
+            complete,
+            input::{OnClaim, Stage, WHILE_BUSY},
+        },
     },
     fetch::Report,
     hub::Commit,
@@ -34,49 +33,57 @@ use crate::{
 /// Ends the chain while the volume is inspected, and once it has answered. Goes on where there is nothing to find, or where nothing
 /// was found: then the Hub's answer counts.
 pub(super) fn stage(on: &OnClaim<'_>) -> Stage<()> {
+    let task = on.target.inspection_hash(&on.source.revision, &on.refs);
+    inspection(on, &task).map_break(|plan| {
+        // Of another revision, or a download that came to nothing before the spec was changed.
+        let others = on.input.observation.attempts.iter().filter(|other| !other.is_at(&task));
+        plan.after_deleting(others.map(Attempt::obsolete))
+    })
+}
+
+fn inspection(on: &OnClaim<'_>, task: &str) -> Stage<()> {
     let may_hold_something = is_older_than_us(on) || is_out_of_reach(on.input.access);
     let observation = on.input.observation;
-    if observation.cache.spec.suspend || on.cached.is_some() || !is_undecided(on) || !may_hold_something {
+    if observation.cache.spec.suspend || !on.known.is_empty() || !is_undecided(on) || !may_hold_something {
         return ControlFlow::Continue(());
     }
-    let inputs = inputs(on);
-    let (number, replaces) = match on.last_attempt(&inputs) {
+    let (number, replaces) = match on.last_attempt(task) {
         None => (1, None),
-        Some(last) => match last_inspection(on, &inputs, last)? {
+        Some(last) => match last_inspection(on, task, last)? {
             Some(number) => (number, Some(last.obsolete())),
             None => return ControlFlow::Continue(()),
         },
     };
-    if let Some(plan) = consent::missing(observation, on.claim, None) {
+    if let Some(plan) = consent::missing(observation, on.claim) {
         return undecided(plan);
     }
     if let Some(job) = &observation.busy {
-        let busy = Plan::waits(&Blocked::ClaimBusy { job, only_reads: true }, None);
+        let busy = Plan::waits(&Blocked::ClaimBusy { job, only_reads: true });
         return undecided(busy.ended_by(Help::Itself).requeue_after(WHILE_BUSY));
     }
-    let job = build(on, &inputs, number);
-    let created = Plan::waits(&Blocked::InspectionCreated { job: &job.name_any() }, None);
+    let job = build(on, task, number);
+    let created = Plan::waits(&Blocked::InspectionCreated { job: &job.name_any() });
     undecided(created.and(Action::CreateJob(Box::new(job))).after_deleting(replaces))
 }
 
 /// The number of the inspection that follows the last one; none where its answer is that there is nothing.
-fn last_inspection(on: &OnClaim<'_>, inputs: &Inputs, last: &Attempt) -> Stage<Option<u32>> {
+fn last_inspection(on: &OnClaim<'_>, task: &str, last: &Attempt) -> Stage<Option<u32>> {
     let next = ControlFlow::Continue(Some(last.number().saturating_add(1)));
     match last.state() {
-        AttemptState::Succeeded(report) => match found(on, report) {
+        AttemptState::Succeeded(report) => match found(on, &last.job, report) {
             Some(plan) => ControlFlow::Break(plan),
             None => ControlFlow::Continue(None),
         },
         AttemptState::Failed { at, .. } if is_out_of_reach(on.input.access) && is_due(on, last, at) => next,
         // Nothing complete is there, or it is not known: a download finds what can be used.
         AttemptState::Failed { .. } => ControlFlow::Continue(None),
-        AttemptState::Pending { .. } if last.is_outdated(&build(on, inputs, last.number())) => next,
+        AttemptState::Pending { .. } if last.is_outdated(&build(on, task, last.number())) => next,
         AttemptState::Pending { reason, message, help } => {
-            undecided(Plan::waits_for_attempt(reason, message, None).ended_by(help).at(last.point(None)))
+            undecided(Plan::waits_for_attempt(reason, message).ended_by(help).at(last.point(None)))
         }
         AttemptState::Running => {
             let (job, claim) = (last.job.name_any(), on.claim.name_any());
-            let inspecting = Plan::waits(&Blocked::Inspecting { job: &job, claim: &claim }, None);
+            let inspecting = Plan::waits(&Blocked::Inspecting { job: &job, claim: &claim });
             // To compare what is there takes as long as it takes; the Job has a deadline.
             undecided(inspecting.ended_by(Help::Itself))
         }
@@ -88,18 +95,13 @@ fn undecided<T>(plan: Plan) -> Stage<T> {
     ControlFlow::Break(plan.pinned(Pin::Undecided))
 }
 
-/// What the answer depends on. The revision is among the refs, also where it is a commit and no ref.
-fn inputs(on: &OnClaim<'_>) -> Inputs {
-    let of_none = on.inputs(None);
-    let refs = of_none.refs.into_iter().chain([on.source.revision.clone()]).collect();
-    Inputs::new(of_none.repo, None, refs, of_none.patterns, of_none.claim_uid, of_none.sub_path)
-}
-
-fn build(on: &OnClaim<'_>, inputs: &Inputs, attempt: u32) -> Job {
+fn build(on: &OnClaim<'_>, task: &str, attempt: u32) -> Job {
     let observation = on.input.observation;
     job::build(job::JobParams {
         cache: &observation.cache,
-        inputs,
+        target: &on.target,
+        task,
+        refs: &on.refs,
         claim_name: &on.claim.name_any(),
         attempt,
         secret_version: None,
@@ -107,17 +109,16 @@ fn build(on: &OnClaim<'_>, inputs: &Inputs, attempt: u32) -> Job {
         place: observation.place.as_ref(),
         kind: JobKind::Inspect(&on.source.revision),
         bytes: None,
-        as_main: neighbour::takes_main(&observation.cache, &observation.neighbours),
     })
 }
 
-fn found(on: &OnClaim<'_>, report: Report) -> Option<Plan> {
+fn found(on: &OnClaim<'_>, job: &Job, report: Report) -> Option<Plan> {
     let commit: Commit = report.commit.as_deref()?.parse().ok()?;
     let (files, bytes) = (report.files, report.bytes);
     let from_hub = on.input.access.snapshot.as_ref();
     let repo = from_hub.and_then(|snapshot| snapshot.repo.clone());
     let latest = from_hub.map_or_else(|| Some(commit.clone()), |snapshot| snapshot.latest.clone());
-    let plan = cached::record(on, &commit, &on.inputs(Some(commit.clone())), report);
+    let plan = complete::record(on, &Fill::new(on.target.clone(), commit.clone()), job, report);
     Some(plan.pinned(Pin::FromVolume(Snapshot { repo, commit, files, bytes, latest })))
 }
 
@@ -158,8 +159,7 @@ mod tests {
         controller::fixtures::{
             self, Planned, at, bound, cache, ended, looked, next_job, planned, refused, report, running,
         },
-        controller::{observation::Observation, source::Wanted, stages::Input},
-        hub::Patterns,
+        controller::observation::Observation,
     };
     use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 
@@ -221,11 +221,12 @@ mod tests {
             let status = seen.cache.status.clone().unwrap();
             assert_eq!(status.resolved.unwrap().commit, OLD);
             assert_eq!(status.latest.unwrap().commit, newest);
-            let cached = status.cached.unwrap();
-            assert_eq!((cached.commit.as_str(), cached.claim_uid.as_str()), (OLD, "claim-uid"));
+            let found = status.snapshots;
+            assert_eq!((found[0].commit.as_str(), found[0].claim_uid.as_str()), (OLD, "claim-uid"));
+            assert_eq!(found[0].refs, ["main"]);
             // It stays so, and the Job that told it is needed no more.
             let after = plan(&seen, &checked);
-            assert_eq!((after.cached, after.downloaded.reason), (Some(cached), Reason::Verified));
+            assert_eq!((after.snapshots, after.downloaded.reason), (found, Reason::Verified));
             assert_eq!((after.job, after.obsolete.len()), (None, 1));
         }
     }
@@ -296,28 +297,5 @@ mod tests {
         seen.busy = Some("other-job".to_owned());
         let waits = planned(&seen, &away, "image", at(50 + 3600));
         assert_eq!((waits.job, waits.obsolete.len(), waits.downloaded.reason), (None, 0, Reason::JobPending));
-    }
-
-    #[test]
-    fn the_question_depends_on_all_that_its_answer_does() {
-        let (seen, checked) = again();
-        let wanted = checked.wanted.clone().unwrap();
-        let claim = seen.claim.clone().unwrap();
-        let input = Input { observation: &seen, access: &checked, image: "image", now: at(20) };
-        let on = |source: &Wanted, commit: Option<Commit>| {
-            let on = OnClaim { input: &input, claim: &claim, source, cached: None };
-            commit.map_or_else(|| inputs(&on), |commit| on.inputs(Some(commit))).hash().to_owned()
-        };
-        let hash = |source: &Wanted| on(source, None);
-        let other =
-            Wanted { patterns: Patterns::parse(["*.json"], [] as [&str; 0]).unwrap(), ..wanted.clone() };
-        assert_ne!(hash(&wanted), hash(&other));
-        for revision in ["v2", OLD, fixtures::COMMIT] {
-            let other = Wanted { revision: revision.parse().unwrap(), ..wanted.clone() };
-            assert_ne!(hash(&wanted), hash(&other));
-            let commit = other.revision.as_commit().unwrap_or_else(|| fixtures::COMMIT.parse().unwrap());
-            let fetch = on(&other, Some(commit));
-            assert_ne!(fetch, hash(&other), "a download is another question");
-        }
     }
 }

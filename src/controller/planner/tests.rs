@@ -133,7 +133,7 @@ fn the_name_of_a_job_depends_on_what_it_downloads_and_on_nothing_else() {
     assert_ne!(first, name(&seen, "one"));
     let mut long = (*seen.cache).clone();
     long.metadata.name = Some(format!("{}.x", "a".repeat(61)));
-    let inputs = next_job(&seen, &checked, at(0)).labels()[api::LABEL_INPUTS].clone();
+    let inputs = next_job(&seen, &checked, at(0)).labels()[api::LABEL_TASK].clone();
     assert_eq!(inputs.len(), 10);
     seen.claim = Some(bound_claim(&long));
     seen.cache = Arc::new(long);
@@ -152,9 +152,10 @@ fn a_download_ends_ready_and_then_nothing_is_left_to_do() {
     let seen = looked(seen, &checked, at(10));
     let status = seen.cache.status.clone().unwrap();
     assert!(condition::holds(&status.conditions, Topic::Ready));
-    let cached = status.cached.clone().unwrap();
-    assert_eq!(cached.path, format!("models--acme--tiny/snapshots/{COMMIT}"));
-    assert_eq!(cached.claim_uid, "claim-uid");
+    let current = status.current().unwrap();
+    assert_eq!(current.path, format!("models--acme--tiny/snapshots/{COMMIT}"));
+    assert_eq!(current.claim_uid, "claim-uid");
+    assert_eq!((current.refs.as_slice(), current.files), (&["main".to_owned()][..], Some(3)));
 
     let again = looked(seen.clone(), &checked, at(500));
     assert_eq!(again.cache.status, Some(status), "a second look on the same state writes nothing");
@@ -180,7 +181,7 @@ fn ready_follows_the_data_and_not_the_token() {
     seen.claim = Some(other);
     let status = looked(seen, &revoked, at(70)).cache.status.clone().unwrap();
     assert!(!condition::holds(&status.conditions, Topic::Ready), "a claim made again holds nothing");
-    assert_eq!(status.cached, None);
+    assert_eq!(status.snapshots, []);
 }
 
 #[test]
@@ -583,7 +584,7 @@ fn a_branch_that_moved_on_is_told_and_not_followed() {
     let after = looked(seen, &checked, at(20)).cache.status.clone().unwrap();
     assert!(condition::holds(&after.conditions, Topic::UpdateAvailable));
     assert!(condition::holds(&after.conditions, Topic::Ready));
-    assert_eq!(after.cached, before.cached);
+    assert_eq!(after.snapshots, before.snapshots);
 }
 
 #[test]
@@ -609,7 +610,7 @@ fn a_report_that_is_not_the_jobs_own_counts_for_nothing() {
         let plan = planned(&seen, &checked, IMAGE, at(11));
         assert_eq!(plan.downloaded.reason, Reason::DownloadFailed, "{}", plan.downloaded.message);
         assert!(plan.downloaded.message.contains(said), "{}", plan.downloaded.message);
-        assert_eq!(plan.cached, None);
+        assert_eq!(plan.snapshots, []);
         assert!(plan.requeue.is_some(), "it is run again");
         assert_eq!(next_job(&seen, &checked, at(100)).labels()[api::LABEL_ATTEMPT], "2");
     }
@@ -626,7 +627,7 @@ fn a_time_that_cannot_be_is_not_believed() {
         let told = report("Verified").replace("2026-01-01T12:00:09Z", time);
         seen.attempts = vec![ended(job.clone(), "Complete", Some(&told), at(10))];
         let plan = planned(&seen, &checked, IMAGE, at(11));
-        assert_eq!(plan.cached.unwrap().verified_at.unwrap().0, believed);
+        assert_eq!(plan.snapshots[0].verified_at.as_ref().unwrap().0, believed);
     }
 }
 
@@ -789,4 +790,106 @@ fn the_first_progress_comes_soon_and_the_rest_costs_little() {
     seen.attempts = vec![attempt];
     let pause = |now| planned(&seen, &checked, IMAGE, at(now)).requeue.unwrap().as_secs();
     assert_eq!([0, 9, 10, 3600].map(pause), [4, 4, 12, 12]);
+}
+
+/// The download of `v2`, at another commit, after that of `main`.
+fn moved_on() -> (observation::Observation, access::AccessReport) {
+    let (mut seen, mut checked) = downloaded();
+    asks_for(&mut seen, "v2");
+    checked.wanted = Some(source::Wanted::parse(&seen.cache.spec).unwrap());
+    checked.snapshot.as_mut().unwrap().commit = OTHER.parse().unwrap();
+    let job = next_job(&seen, &checked, at(20));
+    seen.attempts = vec![ended(job, "Complete", Some(&report("Verified").replace(COMMIT, OTHER)), at(30))];
+    (looked(seen, &checked, at(30)), checked)
+}
+
+const OTHER: &str = "89abcdef0123456789abcdef0123456789abcdef";
+
+fn asks_for(seen: &mut observation::Observation, revision: &str) {
+    let cache = Arc::make_mut(&mut seen.cache);
+    cache.spec.source.revision = revision.to_owned();
+    cache.metadata.generation = cache.metadata.generation.map(|generation| generation + 1);
+}
+
+/// The commits on the volume, with the refs that name them.
+fn listed(seen: &observation::Observation) -> Vec<(String, api::Kept, Vec<String>)> {
+    let all = &seen.cache.status.as_ref().unwrap().snapshots;
+    all.iter().map(|it| (it.commit.clone(), it.kept, it.refs.clone())).collect()
+}
+
+fn refs(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+fn arguments(job: &k8s_openapi::api::batch::v1::Job) -> Vec<String> {
+    job.spec.clone().unwrap().template.spec.unwrap().containers[0].args.clone().unwrap()
+}
+
+#[test]
+fn the_way_back_takes_no_download_and_no_hub() {
+    let (mut seen, _) = moved_on();
+    let (first, second) = (COMMIT.to_owned(), OTHER.to_owned());
+    let expected = [
+        (second.clone(), api::Kept::Current, refs(&["v2"])),
+        (first.clone(), api::Kept::Previous, refs(&["main"])),
+    ];
+    assert_eq!(listed(&seen), expected);
+
+    asks_for(&mut seen, COMMIT);
+    let away = refused(&seen.cache, Reason::HubUnreachable);
+    let job = next_job(&seen, &away, at(40));
+    let asked = arguments(&job);
+    assert!(asked.contains(&format!("--revision={COMMIT}")) && asked.contains(&"--alias=main".to_owned()));
+    assert!(!asked.iter().any(|it| it.starts_with("--endpoint") || it.starts_with("--token")), "{asked:?}");
+    seen.attempts = vec![running(job.clone())];
+    let waits = planned(&seen, &away, IMAGE, at(41)).downloaded;
+    assert!(waits.message.ends_with("makes commit 0123456 on the claim tiny the current one."), "{waits:?}");
+    let told = looked(seen.clone(), &away, at(41));
+    assert!(condition::holds(told.cache.conditions(), Topic::Available), "pods start with what is there");
+
+    seen.attempts = vec![ended(job, "Complete", Some(&report("Verified")), at(42))];
+    let seen = looked(seen, &away, at(42));
+    assert!(condition::holds(seen.cache.conditions(), Topic::Ready));
+    let expected =
+        [(first, api::Kept::Current, refs(&["main"])), (second, api::Kept::Previous, refs(&["v2"]))];
+    assert_eq!(listed(&seen), expected);
+    assert_eq!(seen.cache.status.as_ref().unwrap().resolved.as_ref().unwrap().files, 3);
+}
+
+#[test]
+fn an_alias_that_is_added_downloads_nothing() {
+    let (mut seen, mut checked) = downloaded();
+    Arc::make_mut(&mut seen.cache).spec.source.aliases = vec!["stable".to_owned()];
+    checked.wanted = Some(source::Wanted::parse(&seen.cache.spec).unwrap());
+    let job = next_job(&seen, &refused(&seen.cache, Reason::TermsNotAccepted), at(20));
+    assert!(arguments(&job).contains(&"--alias=stable".to_owned()));
+    seen.attempts.push(ended(job, "Complete", Some(&report("Verified")), at(21)));
+    let seen = looked(seen, &checked, at(21));
+    assert_eq!(listed(&seen), [(COMMIT.to_owned(), api::Kept::Current, refs(&["main", "stable"]))]);
+    let plan = planned(&seen, &checked, IMAGE, at(22));
+    assert_eq!((plan.job, plan.obsolete), (None, vec![]), "both Jobs stay for an hour");
+    assert_eq!(planned(&seen, &checked, IMAGE, at(4000)).obsolete.len(), 2);
+}
+
+#[test]
+fn what_has_gone_from_the_volume_meanwhile_is_downloaded_again() {
+    let (mut seen, mut checked) = moved_on();
+    asks_for(&mut seen, COMMIT);
+    checked.wanted = Some(source::Wanted::parse(&seen.cache.spec).unwrap());
+    checked.snapshot.as_mut().unwrap().commit = COMMIT.parse().unwrap();
+    let job = next_job(&seen, &checked, at(40));
+    let gone = report("HubUnreachable").replace(&format!(r#""commit":"{COMMIT}","#), "");
+    seen.attempts = vec![ended(job, "Failed", Some(&gone), at(41))];
+    let fetch = next_job(&seen, &checked, at(41));
+    assert!(arguments(&fetch).contains(&"--endpoint=https://huggingface.co".to_owned()));
+    let mut seen = looked(seen, &checked, at(41));
+    assert_eq!(listed(&seen), [(OTHER.to_owned(), api::Kept::Current, refs(&["v2"]))]);
+
+    let mut fetch = ended(fetch, "Complete", Some(&report("Verified")), at(50));
+    fetch.job.metadata.creation_timestamp =
+        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(41)));
+    seen.attempts.push(fetch);
+    let seen = looked(seen, &checked, at(50));
+    assert!(condition::holds(seen.cache.conditions(), Topic::Ready));
+    assert_eq!(planned(&seen, &checked, IMAGE, at(51)).job, None);
 }
