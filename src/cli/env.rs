@@ -7,15 +7,32 @@ mod official;
 
 use std::{collections::HashMap, ffi::OsString, path::PathBuf};
 
+use secrecy::{ExposeSecret as _, SecretString};
+
 use crate::hub::{CaBundle, CaBundleError, Endpoint, Timeout, TimeoutError, Timeouts, TokenSource};
 
+/// The variables that hold a token; the first that is not empty counts.
+const TOKENS: [&str; 2] = ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"];
+
 /// Environment variables.
-#[derive(Debug)]
-pub(super) struct Env(HashMap<String, String>);
+#[derive(Debug, Default)]
+pub(super) struct Env {
+    /// All but those with a token.
+    variables: HashMap<String, String>,
+    /// In the order of [`TOKENS`].
+    tokens: [Option<SecretString>; 2],
+}
 
 impl FromIterator<(String, String)> for Env {
     fn from_iter<I: IntoIterator<Item = (String, String)>>(variables: I) -> Self {
-        Self(variables.into_iter().collect())
+        let mut env = Self::default();
+        for (name, value) in variables {
+            match TOKENS.iter().position(|token| *token == name) {
+                Some(at) => env.tokens[at] = Some(value.into()),
+                None => _ = env.variables.insert(name, value),
+            }
+        }
+        env
     }
 }
 
@@ -29,7 +46,7 @@ impl Env {
 
     /// A variable. An empty one counts as none.
     fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+        self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
     /// A path in which `~` stands for the home folder, and `$NAME` or `${NAME}` for a variable.
@@ -43,7 +60,7 @@ impl Env {
         self.with_variables(if home.is_empty() { "/" } else { &home })
     }
 
-    /// Replaces the variables that there are, those of others stay as they are written.
+    /// Replaces the variables that there are, those of others stay as they are written. A token is no part of a path.
     fn with_variables(&self, text: &str) -> String {
         let mut result = String::new();
         let mut rest = text;
@@ -54,7 +71,7 @@ impl Env {
             let braced = after.strip_prefix('{').and_then(|inner| inner.split_once('}'));
             let plain = &after[..after.find(|c| !word(c)).unwrap_or(after.len())];
             let (name, length) = braced.map_or((plain, plain.len()), |(name, _)| (name, name.len() + 2));
-            match self.0.get(name) {
+            match self.variables.get(name) {
                 Some(value) => result.push_str(value),
                 None => result.push_str(&rest[at..=at + length]),
             }
@@ -78,7 +95,8 @@ impl Env {
 
     /// The token. A file of which nobody has spoken may be missing.
     pub(super) fn token(&self) -> TokenSource {
-        let fixed = self.get("HF_TOKEN").or_else(|| self.get("HUGGING_FACE_HUB_TOKEN"));
+        let mut given = self.tokens.iter().flatten().map(SecretString::expose_secret);
+        let fixed = given.find(|token| !token.is_empty());
         // The Hub's libraries take white space for no token, too.
         if let Some(token) = fixed.filter(|token| !token.trim().is_empty()) {
             return TokenSource::fixed(token);
@@ -171,6 +189,17 @@ mod tests {
         std::fs::write(&file, "hf_c").unwrap();
         assert_eq!(token(&[("HF_TOKEN_PATH", path)]), TokenSource::File(file.clone()));
         assert_eq!(token(&[("HF_HOME", home)]), TokenSource::File(file));
+    }
+
+    #[test]
+    fn nothing_prints_the_token() {
+        let env = with(&[
+            ("HF_TOKEN", "hf_secret"),
+            ("HUGGING_FACE_HUB_TOKEN", "hf_secret"),
+            ("HOME", "/home/ann"),
+        ]);
+        let shown = format!("{env:?}");
+        assert!(shown.contains("/home/ann") && !shown.contains("hf_secret"), "{shown}");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::{fmt, io, path::PathBuf, str::FromStr};
 
 use reqwest::header::HeaderValue;
+use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
@@ -18,9 +19,9 @@ const MAX_LENGTH: usize = 8 * 1024;
 /// With all the white space that may stand around it.
 const MAX_FILE: u64 = 64 * 1024;
 
-/// A token that may be sent: visible ASCII, neither empty nor endless.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Token(String);
+/// A token that may be sent: visible ASCII, neither empty nor endless. Its memory is wiped when it is dropped.
+#[derive(Clone)]
+pub struct Token(SecretString);
 
 impl Token {
     /// Takes a token as people store it: white space around it, such as an editor's last newline, is dropped.
@@ -39,14 +40,15 @@ impl Token {
         if !text.bytes().all(|b| b.is_ascii_graphic()) {
             return refuse("it has characters other than visible ASCII");
         }
-        Ok(Self(text.to_owned()))
+        Ok(Self(text.into()))
     }
 
     /// The value of the `Authorization` header, marked so that no log prints it.
     #[must_use]
     pub fn header(&self) -> HeaderValue {
         // Visible ASCII is always a header value, so the fallback is never taken.
-        let mut value = HeaderValue::from_str(&format!("Bearer {}", self.0))
+        let text = SecretString::from(format!("Bearer {}", self.expose()));
+        let mut value = HeaderValue::from_str(text.expose_secret())
             .unwrap_or_else(|_| HeaderValue::from_static("Bearer"));
         value.set_sensitive(true);
         value
@@ -55,19 +57,19 @@ impl Token {
     /// Tells it from other tokens.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
-        Fingerprint(Sha256::digest(&self.0).into())
+        Fingerprint(Sha256::digest(self.expose()).into())
     }
 
     /// Whether it was made for one run of a pipeline or one login: `whoami-v2` is not known to accept all of these.
     #[must_use]
     pub(super) fn is_short_lived(&self) -> bool {
-        self.0.starts_with("hf_jwt_") || self.0.starts_with("hf_oauth_")
+        self.expose().starts_with("hf_jwt_") || self.expose().starts_with("hf_oauth_")
     }
 
     /// What it looks like, if that is a usual mistake. It may still be a token: those of mirrors have any form.
     #[must_use]
     pub(super) fn slip(&self) -> Option<Slip> {
-        let text = self.0.as_str();
+        let text = self.expose();
         let within = |mark: char| text.len() > 1 && text.starts_with(mark) && text.ends_with(mark);
         Some(if within('"') || within('\'') || within('`') {
             Slip::Quotes
@@ -90,18 +92,30 @@ impl Token {
 
     /// User name and password, where it is a login at a mirror. The Hub's own tokens have no colon.
     pub(super) fn login(&self) -> Option<(&str, &str)> {
-        self.0.split_once(':')
+        self.expose().split_once(':')
     }
 
     /// A text that may repeat the token, or a login's password alone, without it.
     pub(super) fn mask(&self, text: &str) -> String {
         let password = self.login().map(|(_, password)| password);
-        let secrets = [self.0.as_str()].into_iter().chain(password);
+        let secrets = [self.expose()].into_iter().chain(password);
         secrets
             .filter(|secret| secret.len() >= MIN_MASKED)
             .fold(text.to_owned(), |text, secret| text.replace(secret, "…"))
     }
+
+    fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
 }
+
+impl PartialEq for Token {
+    fn eq(&self, other: &Self) -> bool {
+        self.expose() == other.expose()
+    }
+}
+
+impl Eq for Token {}
 
 /// Stands for a token where many are told apart, so that the token itself need not be kept.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -212,7 +226,7 @@ impl TokenSource {
             Self::Fixed(token) => Ok(Some(token.clone())),
             Self::Malformed(error) => Err(error.clone()),
             Self::File(path) => match files::read_given(path, MAX_FILE).and_then(files::text) {
-                Ok(text) => Token::parse(&text).map(Some),
+                Ok(text) => Token::parse(SecretString::from(text).expose_secret()).map(Some),
                 Err(Unread::NoText) => Err(TokenError::Malformed { why: "it is not text" }),
                 Err(Unread::Large(_)) => Err(TokenError::Malformed { why: "its file is longer than 64 KiB" }),
                 Err(Unread::Kind(_)) => Err(TokenError::Malformed { why: "what holds it is no file" }),

@@ -8,6 +8,7 @@ use std::{
 
 use jiff::Timestamp;
 use reqwest::header::{HeaderMap, HeaderValue, USER_AGENT};
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use url::Url;
 use xet::{XetError, xet_session::XetDownloadStreamGroup};
@@ -32,7 +33,7 @@ const AT_MOST: Duration = Duration::from_secs(24 * 3600);
 /// What the Hub gives: where the store is, and a token for it.
 pub(super) struct XetAccess {
     /// The token of the store.
-    pub token: String,
+    pub token: SecretString,
     /// When it ends, in seconds of Unix time.
     pub ends: i64,
     /// Where the store is.
@@ -58,7 +59,7 @@ impl XetAccess {
         let store = Url::parse(&wire.cas_url).ok();
         let store = store.filter(|url| url.has_host() && matches!(url.scheme(), "https" | "http"));
         let store = store.ok_or_else(|| wrong("the address of its Xet store is not one"))?;
-        Ok(Self { token: wire.access_token, ends: wire.exp, store })
+        Ok(Self { token: wire.access_token.into(), ends: wire.exp, store })
     }
 
     pub(super) fn host(&self) -> &str {
@@ -115,7 +116,7 @@ impl ReadGrant {
             .new_download_stream_group()?
             .with_endpoint(access.store.as_str().trim_end_matches('/'))
             // Without an end: the official client must not judge by a clock that may be wrong, and cannot renew it.
-            .with_token_info(&access.token, u64::MAX)
+            .with_token_info(access.token.expose_secret(), u64::MAX)
             .with_custom_headers(HeaderMap::from_iter([(USER_AGENT, agent)]));
         let group = runtime.run(group.build()).await?;
         Ok(Self { group, host: host_of(&access.store), stale_from })
@@ -139,7 +140,7 @@ mod tests {
     #[test]
     fn a_store_without_tls_is_for_a_hub_without_tls() {
         let allowed = |hub: &str, store: &str| {
-            let access = XetAccess { token: "secret".to_owned(), ends: 0, store: store.parse().unwrap() };
+            let access = XetAccess { token: "secret".into(), ends: 0, store: store.parse().unwrap() };
             assert!(!format!("{access:?}").contains("secret"));
             as_safe_as(&hub.parse().unwrap(), access).is_ok()
         };
@@ -164,7 +165,7 @@ mod tests {
             )
         };
         let access = answer("ey.a-b_c", "https://cas.example/x").unwrap();
-        assert_eq!((access.token.as_str(), access.ends), ("ey.a-b_c", 1_700_000_000));
+        assert_eq!((access.token.expose_secret(), access.ends), ("ey.a-b_c", 1_700_000_000));
         assert_eq!(access.store.as_str(), "https://cas.example/x");
         for (token, store) in [
             ("", "https://cas.example"),
