@@ -2,11 +2,11 @@
 
 use std::fmt;
 
+use modelcache_wire::{EntryKind, Gated, RepoInfo, TreeEntry, WhoAmI};
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeOwned, IgnoredAny, SeqAccess, Visitor},
 };
-use serde_json::Value;
 
 use super::{Commit, Digest, NameError, Refusal, RepoFile, RepoId, RepoPath, error::HubError};
 
@@ -81,127 +81,76 @@ pub(super) fn access(body: &[u8]) -> Result<(), InvalidResponse> {
 }
 
 pub(super) fn identity(body: &[u8]) -> Result<Identity, InvalidResponse> {
-    let value: Value = json(body)?;
-    let name = value.get("name").and_then(Value::as_str);
-    let name =
-        name.ok_or_else(|| InvalidResponse::Wrong("whoami-v2 names no account".to_owned()))?.to_owned();
-    let can_read_gated =
-        value.pointer("/auth/accessToken/fineGrained/canReadGatedRepos").and_then(Value::as_bool);
-    Ok(Identity { name, can_read_gated })
+    let WhoAmI { name, auth } = json(body)?;
+    let name = name.ok_or_else(|| InvalidResponse::Wrong("whoami-v2 names no account".to_owned()))?;
+    let permissions = auth.and_then(|auth| auth.access_token?.fine_grained);
+    Ok(Identity { name, can_read_gated: permissions.and_then(|may| may.can_read_gated_repos) })
 }
 
 pub(super) fn revision(body: &[u8]) -> Result<RevisionInfo, InvalidResponse> {
-    #[derive(Deserialize)]
-    struct Wire {
-        sha: String,
-        #[serde(default)]
-        id: Value,
-        #[serde(default)]
-        private: bool,
-        #[serde(default)]
-        gated: Value,
-        #[serde(default)]
-        disabled: Option<bool>,
-        // Only counted: there may be very many.
-        #[serde(default, deserialize_with = "count")]
-        siblings: Option<usize>,
-    }
-    let wire: Wire = json(body)?;
+    let info: RepoInfo<Count> = json(body)?;
     Ok(RevisionInfo {
-        repo: wire.id.as_str().and_then(|id| id.parse().ok()),
-        commit: wire.sha.parse().map_err(|error: NameError| InvalidResponse::Wrong(error.to_string()))?,
-        private: wire.private,
-        // `false`, "auto" or "manual".
-        gated: !matches!(wire.gated, Value::Null | Value::Bool(false)),
-        disabled: wire.disabled.unwrap_or_default(),
+        repo: info.id.and_then(|id| id.parse().ok()),
+        commit: info.sha.parse().map_err(|error: NameError| InvalidResponse::Wrong(error.to_string()))?,
+        private: info.private,
+        gated: info.gated != Gated::No,
+        disabled: info.disabled.unwrap_or_default(),
         // A mirror that knows of none does not say that there are none.
-        files: wire.siblings.filter(|files| *files > 0),
+        files: info.siblings.map(|Count(files)| files).filter(|files| *files > 0),
     })
 }
 
-/// The length of a list, or none where `null` stands in its place.
-fn count<'de, D: Deserializer<'de>>(list: D) -> Result<Option<usize>, D::Error> {
-    struct Count;
-    impl<'de> Visitor<'de> for Count {
-        type Value = Option<usize>;
+/// The length of a list that is only counted: it may be very long.
+struct Count(usize);
 
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a list")
-        }
+impl<'de> Deserialize<'de> for Count {
+    fn deserialize<D: Deserializer<'de>>(list: D) -> Result<Self, D::Error> {
+        struct Counter;
+        impl<'de> Visitor<'de> for Counter {
+            type Value = Count;
 
-        fn visit_unit<E>(self) -> Result<Option<usize>, E> {
-            Ok(None)
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Option<usize>, A::Error> {
-            let mut length = 0;
-            while list.next_element::<IgnoredAny>()?.is_some() {
-                length += 1;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list")
             }
-            Ok(Some(length))
-        }
-    }
-    list.deserialize_any(Count)
-}
 
-/// An entry of a listing.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Entry {
-    #[serde(rename = "type")]
-    kind: String,
-    path: String,
-    #[serde(default)]
-    size: u64,
-    oid: String,
-    lfs: Option<Lfs>,
-    xet_hash: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Lfs {
-    oid: String,
-    size: u64,
-}
-
-impl Entry {
-    fn is_masked(&self) -> bool {
-        let masked = |hash: &str| hash.contains('*');
-        self.lfs.as_ref().is_some_and(|lfs| masked(&lfs.oid)) || self.xet_hash.as_deref().is_some_and(masked)
-    }
-
-    /// The path as the Hub has it: nobody has judged yet whether it can be written.
-    pub(super) fn path(&self) -> &str {
-        &self.path
-    }
-
-    /// The file, if it can be one on a volume.
-    pub(super) fn file(self) -> Result<RepoFile, InvalidResponse> {
-        let path: RepoPath = self.path.parse()?;
-        let unusable = |hash: &str| {
-            InvalidResponse::Wrong(format!("the hash of {path} is not one: {}", crate::text::printable(hash)))
-        };
-        let git: Digest = self.oid.parse().map_err(|_| unusable(&self.oid))?;
-        let Some(lfs) = self.lfs else {
-            if !matches!(git, Digest::GitSha1(_)) {
-                return Err(unusable(&self.oid));
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Count, A::Error> {
+                let mut length = 0;
+                while list.next_element::<IgnoredAny>()?.is_some() {
+                    length += 1;
+                }
+                Ok(Count(length))
             }
-            return Ok(RepoFile {
-                path,
-                size: self.size,
-                digest: git,
-                pointer: None,
-                xet_hash: self.xet_hash,
-            });
-        };
-        // Some servers say `sha256:` before it, as LFS pointers do.
-        let digest = lfs.oid.strip_prefix("sha256:").unwrap_or(&lfs.oid);
-        let digest: Digest = digest.parse().map_err(|_| unusable(&lfs.oid))?;
-        if !matches!(digest, Digest::Sha256(_)) {
-            return Err(unusable(&lfs.oid));
         }
-        Ok(RepoFile { path, size: lfs.size, digest, pointer: Some(self.oid), xet_hash: self.xet_hash })
+        list.deserialize_seq(Counter)
     }
+}
+
+/// The file that an entry of a listing is, if it can be one on a volume.
+pub(super) fn file(entry: TreeEntry) -> Result<RepoFile, InvalidResponse> {
+    let TreeEntry { path, size, oid, lfs, xet_hash, .. } = entry;
+    let path: RepoPath = path.parse()?;
+    let unusable = |hash: &str| {
+        InvalidResponse::Wrong(format!("the hash of {path} is not one: {}", crate::text::printable(hash)))
+    };
+    let git: Digest = oid.parse().map_err(|_| unusable(&oid))?;
+    let Some(lfs) = lfs else {
+        if !matches!(git, Digest::GitSha1(_)) {
+            return Err(unusable(&oid));
+        }
+        return Ok(RepoFile { path, size, digest: git, pointer: None, xet_hash });
+    };
+    // Some servers say `sha256:` before it, as LFS pointers do.
+    let digest = lfs.oid.strip_prefix("sha256:").unwrap_or(&lfs.oid);
+    let digest: Digest = digest.parse().map_err(|_| unusable(&lfs.oid))?;
+    if !matches!(digest, Digest::Sha256(_)) {
+        return Err(unusable(&lfs.oid));
+    }
+    Ok(RepoFile { path, size: lfs.size, digest, pointer: Some(oid), xet_hash })
+}
+
+fn is_masked(entry: &TreeEntry) -> bool {
+    let masked = |hash: &str| hash.contains('*');
+    entry.lfs.as_ref().is_some_and(|lfs| masked(&lfs.oid)) || entry.xet_hash.as_deref().is_some_and(masked)
 }
 
 /// What a page of a listing holds.
@@ -228,7 +177,7 @@ impl PageSize {
 /// Hands over the files of one page of a listing, one by one as they are parsed; folders are left out.
 pub(super) fn tree_page(
     body: &[u8],
-    see: &mut (dyn FnMut(Entry) -> Result<(), InvalidResponse> + Send),
+    see: &mut (dyn FnMut(TreeEntry) -> Result<(), InvalidResponse> + Send),
 ) -> Result<PageSize, InvalidResponse> {
     let mut page = Page { see, size: PageSize::default(), refused: None };
     let mut parser = serde_json::Deserializer::from_slice(body);
@@ -241,7 +190,7 @@ pub(super) fn tree_page(
 }
 
 struct Page<'a> {
-    see: &'a mut (dyn FnMut(Entry) -> Result<(), InvalidResponse> + Send),
+    see: &'a mut (dyn FnMut(TreeEntry) -> Result<(), InvalidResponse> + Send),
     size: PageSize,
     refused: Option<InvalidResponse>,
 }
@@ -254,15 +203,15 @@ impl<'de> Visitor<'de> for &mut Page<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
-        while let Some(entry) = entries.next_element::<Entry>()? {
+        while let Some(entry) = entries.next_element::<TreeEntry>()? {
             self.size.entries += 1;
-            let is_file = entry.kind != "directory";
+            let is_file = entry.kind != EntryKind::Directory;
             self.size.files += usize::from(is_file);
             self.size.in_folders += usize::from(is_file && entry.path.contains('/'));
-            if entry.kind != "file" {
+            if entry.kind != EntryKind::File {
                 continue;
             }
-            let seen = if entry.is_masked() { Err(InvalidResponse::Masked) } else { (self.see)(entry) };
+            let seen = if is_masked(&entry) { Err(InvalidResponse::Masked) } else { (self.see)(entry) };
             if let Err(refused) = seen {
                 self.refused = Some(refused);
                 return Err(serde::de::Error::custom("refused"));
@@ -312,7 +261,7 @@ mod tests {
     fn tree_page(body: &[u8]) -> Result<Vec<RepoFile>, InvalidResponse> {
         let mut files = Vec::new();
         super::tree_page(body, &mut |entry| {
-            files.push(entry.file()?);
+            files.push(file(entry)?);
             Ok(())
         })?;
         Ok(files)

@@ -6,11 +6,12 @@ use std::{
     hash::BuildHasher as _,
 };
 
+use modelcache_wire::TreeEntry;
 use reqwest::header::LINK;
 
 use super::{
     Commit, Endpoint, Hub, Repo, RepoFile, Revision, Token,
-    answer::{self, Entry, InvalidResponse, PageSize},
+    answer::{self, InvalidResponse, PageSize},
     client::MAX_JSON,
     error::HubError,
     link::next_link,
@@ -43,8 +44,8 @@ impl Hub {
     ) -> Result<Vec<RepoFile>, HubError> {
         let mut files = Vec::new();
         self.pages(repo, commit, named, token, MAX_JSON, |entry| {
-            if wanted(entry.path()) {
-                files.push(entry.file()?);
+            if wanted(&entry.path) {
+                files.push(answer::file(entry)?);
             }
             Ok(())
         })
@@ -65,8 +66,8 @@ impl Hub {
     ) -> Result<(), HubError> {
         let mut paths = Paths::default();
         self.pages(repo, commit, named, token, MAX_PAGE, |entry| {
-            if wanted(entry.path()) {
-                let file = entry.file()?;
+            if wanted(&entry.path) {
+                let file = answer::file(entry)?;
                 paths.add(file.path.as_str())?;
                 see(file);
             }
@@ -83,7 +84,7 @@ impl Hub {
         named: Option<usize>,
         token: Option<&Token>,
         most: usize,
-        mut see: impl FnMut(Entry) -> Result<(), InvalidResponse> + Send,
+        mut see: impl FnMut(TreeEntry) -> Result<(), InvalidResponse> + Send,
     ) -> Result<(), HubError> {
         let mut address = self.endpoint().tree(repo, commit);
         let (mut files, mut bytes, mut listed) = (0, 0, PageSize::default());

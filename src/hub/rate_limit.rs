@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use jiff::{Timestamp, fmt::rfc2822};
+use modelcache_wire::header::RATE_LIMIT;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 
 /// Where no header says anything: the Hub counts in windows of five minutes, so a minute is a fair first try.
@@ -26,7 +27,7 @@ pub(super) struct Pause {
 /// The pause that the headers of a 429 or 503 ask for.
 pub(super) fn pause(headers: &HeaderMap, now: Timestamp) -> Pause {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let asked_for = text("ratelimit")
+    let asked_for = text(RATE_LIMIT)
         .and_then(reset)
         // One more second, so that the window has certainly turned.
         .map(|seconds| Duration::from_secs(seconds.saturating_add(1)))

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use modelcache_wire::ErrorBody;
+
 use super::{Token, token::Slip};
 use crate::{reason::Reason, text};
 
@@ -262,8 +264,7 @@ fn says(words: &str, phrase: &str) -> bool {
 
 /// The `error` of a JSON body.
 fn json_error(body: &str) -> Option<String> {
-    let value: serde_json::Value = serde_json::from_str(body).ok()?;
-    value.get("error")?.as_str().map(str::to_owned)
+    serde_json::from_str::<ErrorBody>(body).ok()?.error
 }
 
 /// A body that is a sentence, not a page or a structure.

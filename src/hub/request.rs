@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use modelcache_wire::header::{ERROR_CODE, ERROR_MESSAGE};
 use reqwest::{
     Client, Response, StatusCode,
     header::{ACCEPT_ENCODING, AUTHORIZATION, LOCATION, RANGE, RETRY_AFTER},
@@ -176,8 +177,8 @@ async fn refusal(mut response: Response, token: Option<&Token>) -> Refusal {
     };
     Refusal::new(&Evidence {
         status: response.status().as_u16(),
-        code: header("x-error-code").as_deref(),
-        message: header("x-error-message").as_deref(),
+        code: header(ERROR_CODE).as_deref(),
+        message: header(ERROR_MESSAGE).as_deref(),
         body: &String::from_utf8_lossy(&body),
         token,
     })

@@ -18,7 +18,7 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// Reads a `src` folder. Code that only tests compile is left out.
+    /// Reads a `src` folder. Code that only tests compile is left out, and so are crates of their own below it.
     pub fn read(src: &Path) -> Self {
         let mut files = BTreeMap::new();
         add_files(src, src, &mut files);
@@ -65,6 +65,13 @@ impl Graph {
         let inside =
             self.files.iter().filter(|(module, _)| module.first().is_some_and(|first| first == room));
         inside.filter(|(module, _)| names_it(module)).map(|(_, (file, _))| file.clone()).collect()
+    }
+
+    /// The rooms with a file that names a crate.
+    pub fn rooms_that_name(&self, name: &str) -> BTreeSet<String> {
+        let names_it = |paths: &Paths| paths.named.iter().any(|path| path[0] == name);
+        let files = self.files.iter().filter(|(_, (_, paths))| names_it(paths));
+        files.filter_map(|(module, _)| module.first().cloned()).collect()
     }
 
     fn reached(&self, from: &Module) -> BTreeSet<Module> {
@@ -119,6 +126,9 @@ fn child(module: &[String], name: &str) -> Module {
 fn add_files(src: &Path, folder: &Path, files: &mut BTreeMap<Module, (String, Paths)>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
+        if path.join("Cargo.toml").exists() {
+            continue;
+        }
         if path.is_dir() {
             add_files(src, &path, files);
         } else if path.extension().is_some_and(|extension| extension == "rs") {

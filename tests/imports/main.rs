@@ -33,6 +33,7 @@ fn rooms_know_only_what_they_need() {
         assert_eq!(src.trespasses(room, forbidden), BTreeSet::new(), "{room} reaches one of {forbidden:?}");
     }
     assert!(!src.trespasses("hub", &network).is_empty(), "the hub is asked over HTTP");
+    assert_eq!(src.rooms_that_name("modelcache_wire"), BTreeSet::from(["hub".to_owned()]));
     for (room, others) in [
         ("api", &["cache", "fetch", "controller", "cli", "telemetry"][..]),
         ("cache", &["fetch", "controller", "api", "cli", "telemetry"]),

@@ -7,9 +7,9 @@ use std::{
 };
 
 use jiff::Timestamp;
+use modelcache_wire::XetReadToken;
 use reqwest::header::{HeaderMap, HeaderValue, USER_AGENT};
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::Deserialize;
 use url::Url;
 use xet::{XetError, xet_session::XetDownloadStreamGroup};
 
@@ -43,23 +43,18 @@ pub(super) struct XetAccess {
 impl XetAccess {
     /// Reads the Hub's answer.
     fn parse(body: &[u8]) -> Result<Self, InvalidResponse> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Wire {
-            access_token: String,
-            exp: i64,
-            cas_url: String,
-        }
-        let wire: Wire = answer::json(body)?;
+        let XetReadToken { access_token, exp, cas_url } = answer::json(body)?;
+        let token = SecretString::from(access_token);
         let wrong = |what: &str| InvalidResponse::Wrong(what.to_owned());
         // It is a secret, and becomes a header: it is not repeated.
-        if wire.access_token.is_empty() || !wire.access_token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let text = token.expose_secret();
+        if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(wrong("its token for Xet is not one"));
         }
-        let store = Url::parse(&wire.cas_url).ok();
+        let store = Url::parse(&cas_url).ok();
         let store = store.filter(|url| url.has_host() && matches!(url.scheme(), "https" | "http"));
         let store = store.ok_or_else(|| wrong("the address of its Xet store is not one"))?;
-        Ok(Self { token: wire.access_token.into(), ends: wire.exp, store })
+        Ok(Self { token, ends: exp, store })
     }
 
     pub(super) fn host(&self) -> &str {

@@ -6,6 +6,9 @@ use axum::{
     http::{HeaderMap, header},
     response::{IntoResponse as _, Response},
 };
+use modelcache_wire::{
+    AccessToken, Auth, EntryKind, FineGrained, Gated, Lfs, RepoInfo, Sibling, TreeEntry, WhoAmI, XetReadToken,
+};
 use serde_json::{Value, json};
 use sha1::{Digest as _, Sha1};
 
@@ -31,11 +34,27 @@ pub(crate) fn whoami(state: &State, caller: Caller<'_>) -> Response {
         Err(refusal) => return refusal.as_json(),
     };
     let orgs: Vec<Value> = user.orgs.iter().map(|org| json!({"type": "org", "name": org})).collect();
-    let mut access_token = json!({"displayName": token.name, "role": "read", "createdAt": DATE});
-    if let TokenKind::FineGrained { gated } = token.kind {
+    let fine_grained = match token.kind {
+        TokenKind::FineGrained { gated } => Some(FineGrained { can_read_gated_repos: Some(gated) }),
+        _ => None,
+    };
+    let mut more = json!({
+        "type": "user",
+        "id": id_of(name),
+        "fullname": name,
+        "email": format!("{name}@example.org"),
+        "emailVerified": true,
+        "isPro": false,
+        "orgs": orgs,
+        "auth": {
+            "type": "access_token",
+            "accessToken": {"displayName": token.name, "role": "read", "createdAt": DATE},
+        },
+    });
+    if fine_grained.is_some() {
+        let access_token = &mut more["auth"]["accessToken"];
         access_token["role"] = "fineGrained".into();
         access_token["fineGrained"] = json!({
-            "canReadGatedRepos": gated,
             "global": [],
             "scoped": [{
                 "entity": {"type": "user", "name": name, "_id": id_of(name)},
@@ -43,17 +62,8 @@ pub(crate) fn whoami(state: &State, caller: Caller<'_>) -> Response {
             }],
         });
     }
-    json(&json!({
-        "type": "user",
-        "id": id_of(name),
-        "name": name,
-        "fullname": name,
-        "email": format!("{name}@example.org"),
-        "emailVerified": true,
-        "isPro": false,
-        "orgs": orgs,
-        "auth": {"type": "access_token", "accessToken": access_token},
-    }))
+    let auth = Auth { access_token: Some(AccessToken { fine_grained }) };
+    json(&with(json!(WhoAmI { name: Some(name.to_owned()), auth: Some(auth) }), more))
 }
 
 /// What a repo is, at a revision.
@@ -63,28 +73,30 @@ pub(crate) fn info(repo: &Repo, revision: Option<&str>) -> Response {
         return Refusal::revision_not_found(revision).as_json();
     };
     let gated = match repo.gate {
-        None => json!(false),
-        Some(Gate::Auto) => json!("auto"),
-        Some(Gate::Manual) => json!("manual"),
+        None => Gated::No,
+        Some(Gate::Auto) => Gated::Auto,
+        Some(Gate::Manual) => Gated::Manual,
     };
-    let siblings: Vec<Value> = tree.keys().map(|path| json!({"rfilename": path})).collect();
     let id = &repo.name.id;
-    json(&json!({
+    let info = RepoInfo {
+        sha: commit.to_owned(),
+        id: Some(id.clone()),
+        private: repo.private,
+        gated,
+        disabled: Some(repo.disabled),
+        siblings: Some(tree.keys().map(|path| Sibling { rfilename: path.clone() }).collect::<Vec<_>>()),
+    };
+    let more = json!({
         "_id": id_of(id),
-        "id": id,
         "modelId": id,
         "author": repo.name.namespace(),
-        "sha": commit,
         "lastModified": DATE,
         "createdAt": DATE,
-        "private": repo.private,
-        "gated": gated,
-        "disabled": repo.disabled,
         "downloads": 0,
         "likes": 0,
         "tags": [],
-        "siblings": siblings,
-    }))
+    });
+    json(&with(json!(info), more))
 }
 
 /// Branches, tags and pull requests.
@@ -122,8 +134,9 @@ pub(crate) fn xet_read_token(state: &State, repo: &Repo, caller: Caller<'_>, rev
     }
     let Some(store) = &state.xet_store else { return Refusal::no_such_page().as_json() };
     let (token, ends) = store.grant();
-    let body = json!({"accessToken": token, "exp": ends, "casUrl": store.url});
-    let mut response = json(&body);
+    let body =
+        XetReadToken { access_token: token.clone(), exp: ends.cast_signed(), cas_url: store.url.clone() };
+    let mut response = json(&json!(body));
     let headers = response.headers_mut();
     headers.insert("x-xet-access-token", text(&token));
     headers.insert("x-xet-token-expiration", ends.into());
@@ -260,9 +273,14 @@ impl<'a> Entry<'a> {
     fn json(self, tree: &Tree, commit: &str, shown: &Shown) -> Value {
         let entry = match self {
             Self::File(path, file) => file_entry(path, file, shown),
-            Self::Folder(path) => {
-                json!({"type": "directory", "oid": folder_oid(tree, path), "size": 0, "path": path})
-            }
+            Self::Folder(path) => json!(TreeEntry {
+                kind: EntryKind::Directory,
+                path: path.to_owned(),
+                size: 0,
+                oid: folder_oid(tree, path),
+                lfs: None,
+                xet_hash: None,
+            }),
         };
         expanded(entry, commit, shown)
     }
@@ -270,16 +288,21 @@ impl<'a> Entry<'a> {
 
 fn file_entry(path: &str, file: &File, shown: &Shown) -> Value {
     let size = file.content.size();
-    let mut entry = json!({"type": "file", "oid": file.git_oid, "size": size, "path": path});
-    if let Some(lfs) = &file.lfs {
-        let oid = if shown.masked { MASK } else { &lfs.sha256 };
-        entry["lfs"] = json!({"oid": oid, "size": size, "pointerSize": lfs.pointer_size});
-        let made_up = shown.xet.then(|| lfs.sha256.chars().rev().collect());
-        if let Some(hash) = file.xet_hash.clone().or(made_up) {
-            entry["xetHash"] = if shown.masked { MASK.to_owned() } else { hash }.into();
-        }
-    }
-    entry
+    let hash = |hash: String| if shown.masked { MASK.to_owned() } else { hash };
+    let xet_hash = file.lfs.as_ref().and_then(|lfs| {
+        let made_up = || shown.xet.then(|| lfs.sha256.chars().rev().collect());
+        file.xet_hash.clone().or_else(made_up).map(hash)
+    });
+    let entry = TreeEntry {
+        kind: EntryKind::File,
+        path: path.to_owned(),
+        size,
+        oid: file.git_oid.clone(),
+        lfs: file.lfs.as_ref().map(|lfs| Lfs { oid: hash(lfs.sha256.clone()), size }),
+        xet_hash,
+    };
+    let pointer = file.lfs.as_ref().map(|lfs| json!({"lfs": {"pointerSize": lfs.pointer_size}}));
+    with(json!(entry), pointer.unwrap_or_default())
 }
 
 fn expanded(mut entry: Value, commit: &str, shown: &Shown) -> Value {
@@ -304,6 +327,21 @@ fn folder_oid(tree: &Tree, folder: &str) -> String {
 /// An id as the Hub's database has them.
 fn id_of(name: &str) -> String {
     Content::from(name).git_sha1().map(|hash| hash[..24].to_owned()).unwrap_or_default()
+}
+
+/// An answer with what only the official client reads.
+fn with(mut answer: Value, more: Value) -> Value {
+    match (&mut answer, more) {
+        (Value::Object(fields), Value::Object(more)) => {
+            for (name, value) in more {
+                let field = fields.remove(&name).unwrap_or_default();
+                fields.insert(name, with(field, value));
+            }
+        }
+        (_, Value::Null) => {}
+        (answer, more) => *answer = more,
+    }
+    answer
 }
 
 fn json(value: &Value) -> Response {

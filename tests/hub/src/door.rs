@@ -13,6 +13,7 @@ use axum::{
     http::{HeaderMap, Method, Request as HttpRequest, header, request::Parts},
     response::{IntoResponse as _, Response},
 };
+use modelcache_wire::header::RATE_LIMIT;
 
 use crate::{
     api,
@@ -142,7 +143,7 @@ impl World {
         let (class, quota) = if files { ("resolvers", 3000) } else { ("api", 500) };
         let left = quota - 1 - self.asked.fetch_add(1, Ordering::Relaxed) % quota;
         let headers = response.headers_mut();
-        headers.insert("ratelimit", text(&format!("\"{class}\";r={left};t=300")));
+        headers.insert(RATE_LIMIT, text(&format!("\"{class}\";r={left};t=300")));
         headers.insert("ratelimit-policy", text(&format!("\"fixed window\";\"{class}\";q={quota};w=300")));
         response
     }

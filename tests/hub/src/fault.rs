@@ -9,6 +9,7 @@ use axum::{
 };
 use clap::{Args, ValueEnum};
 use futures::{Stream, StreamExt as _};
+use modelcache_wire::header::RATE_LIMIT;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -216,7 +217,7 @@ fn limited(situation: Situation, class: Class, seconds: u64) -> Response {
     let name = if class == Class::Api { "api" } else { "resolvers" };
     let mut response = in_words(&Refusal::of(situation, &[]), class);
     let headers = response.headers_mut();
-    headers.insert("ratelimit", text(&format!("\"{name}\";r=0;t={seconds}")));
+    headers.insert(RATE_LIMIT, text(&format!("\"{name}\";r=0;t={seconds}")));
     headers.insert("ratelimit-policy", text(&format!("\"fixed window\";\"{name}\";q=500;w=300")));
     response
 }

@@ -7,6 +7,10 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
+use modelcache_wire::{
+    ErrorBody,
+    header::{ERROR_CODE, ERROR_MESSAGE},
+};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -149,7 +153,7 @@ impl Refusal {
 
     /// As the API tells it: the words in a header and in JSON.
     pub(crate) fn as_json(&self) -> Response {
-        let body = Body::from(json!({ "error": self.message }).to_string());
+        let body = Body::from(json!(ErrorBody { error: Some(self.message.clone()) }).to_string());
         self.answer(body, "application/json; charset=utf-8")
     }
 
@@ -161,9 +165,9 @@ impl Refusal {
     fn answer(&self, body: Body, media_type: &'static str) -> Response {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
-        headers.insert("x-error-message", text(&self.message));
+        headers.insert(ERROR_MESSAGE, text(&self.message));
         if let Some(code) = self.code {
-            headers.insert("x-error-code", HeaderValue::from_static(code));
+            headers.insert(ERROR_CODE, HeaderValue::from_static(code));
         }
         if self.status == StatusCode::UNAUTHORIZED {
             let realm = "Bearer realm=\"Authentication required\", charset=\"UTF-8\"";
