@@ -16,5 +16,4 @@ pub mod text;
 pub mod units;
 
 #[cfg(test)]
-#[path = "../tests/support/chance.rs"]
-mod chance;
+use test_support::chance;

@@ -199,7 +199,7 @@ const fn is_pictogram(c: char) -> bool {
 
 /// Nasty texts for the tests of all doors, seeded, and what no door lets through.
 #[cfg(test)]
-pub(crate) mod testing;
+pub(crate) use test_support::nasty as testing;
 
 #[cfg(test)]
 mod tests {

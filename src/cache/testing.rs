@@ -1,13 +1,10 @@
 //! What the tests of this room share.
 
 use tempfile::TempDir;
+pub use test_support::listing::listing;
 
 use super::{CacheDir, RepoDir, hash::digest_of, prepare, store};
 use crate::hub::{Digest, Repo, RepoFile, RepoType};
-
-#[path = "../../tests/support/listing.rs"]
-mod listing;
-pub use listing::listing;
 
 /// A commit.
 pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";

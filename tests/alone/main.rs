@@ -10,22 +10,11 @@
     reason = "a story that cannot go on has to fail at that line, in the helpers as in the tests; nothing here is fast or public"
 )]
 
-#[allow(dead_code, reason = "shared with the story")]
-#[path = "../story/cluster.rs"]
-mod cluster;
-#[path = "../support/largest.rs"]
-mod largest;
-#[path = "../support/measured.rs"]
-mod measured;
-#[allow(dead_code, reason = "shared with the tests of settings")]
-#[path = "../settings/operator.rs"]
-mod operator;
-#[allow(dead_code, reason = "shared with the story")]
-#[path = "../story/world.rs"]
-mod world;
-
 mod memory;
 mod newer;
+
+use test_support::{largest, measured};
+use test_world::{cluster, operator, world};
 
 /// Held by the one test that runs.
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());

@@ -7,19 +7,14 @@
 
 mod bounds;
 mod broken;
-#[path = "../support/definitions.rs"]
-mod definitions;
 mod documents;
 mod fixed;
-#[path = "../support/largest.rs"]
-mod largest;
 mod operator;
 mod pods;
 mod policies;
-#[allow(dead_code, reason = "another test program uses the rest")]
-#[path = "../support/programs.rs"]
-mod programs;
 mod refused;
 mod served;
 mod support;
 mod taken;
+
+use test_support::{definitions, largest};

@@ -8,10 +8,8 @@
 )]
 
 mod commands;
-#[path = "../support/definitions.rs"]
-mod definitions;
 mod life;
-#[path = "../support/programs.rs"]
-mod programs;
 mod rendered;
 mod values;
+
+use test_support::{definitions, programs};

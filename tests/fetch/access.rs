@@ -10,7 +10,7 @@ use standin_hub::{Class, Fault, Gate, Harm};
 use crate::{
     outside::{assert_unseen, assert_whole, end, fetch, files_below},
     relay::{Door, Fate, Relay, hub_behind},
-    support::{Stage, tiny},
+    stage::{Stage, tiny},
 };
 
 const TOKEN: &str = "hf_Wq8zRkVt3nMxLbYpJdSc";

@@ -9,7 +9,7 @@ use standin_hub::{Content, Gate, Repo};
 use crate::{
     mirror::{FINE, Mirror, many},
     outside::assert_unseen,
-    support::{Stage, tiny},
+    stage::{Stage, tiny},
 };
 
 const UNUSABLE: [&str; 3] = ["Anonymous", "AccessGranted", "InvalidResponse"];

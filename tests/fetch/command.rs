@@ -11,7 +11,7 @@ use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
 use standin_hub::{Class, Fault, Gate, Harm};
 
-use crate::support::{SIZE, Stage, WEIGHTS, report, run, tiny};
+use crate::stage::{SIZE, Stage, WEIGHTS, report, run, tiny};
 
 fn out(output: &Output) -> Vec<String> {
     String::from_utf8(output.stdout.clone()).unwrap().lines().map(str::to_owned).collect()

@@ -14,7 +14,7 @@ use modelcache::{
 use pretty_assertions::assert_eq;
 use standin_hub::{Class, Fault, Gate, Harm, Repo};
 
-use crate::support::{SIZE, SMALL, Stage, WEIGHTS, run, tiny};
+use crate::stage::{SIZE, SMALL, Stage, WEIGHTS, run, tiny};
 
 #[tokio::test]
 async fn a_model_is_there_for_the_official_client() {

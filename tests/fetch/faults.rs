@@ -15,7 +15,7 @@ use standin_hub::{Class, Content, Fault, Gate, Harm, Repo, Request};
 
 use crate::{
     relay::{Door, Fate, hub_behind},
-    support::{SMALL, Stage, WEIGHTS, run, tiny},
+    stage::{SMALL, Stage, WEIGHTS, run, tiny},
 };
 
 /// A size that comes in four parts.
@@ -297,7 +297,7 @@ async fn a_fetch_that_gets_nowhere_ends_itself_with_a_report() {
     let report_to = format!("--report={}", path.display());
     let mut command = stage.modelcache(&["fetch", "acme/tiny", "--watchdog=2s", &report_to]);
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
-    let report = crate::support::report(&path);
+    let report = crate::stage::report(&path);
     assert_eq!(report.reason, Reason::TransferStalled, "{output:?}");
     assert!(
         report.message.starts_with("Nothing was downloaded, hashed or written for 2 s"),

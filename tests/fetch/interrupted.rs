@@ -16,8 +16,8 @@ use pretty_assertions::assert_eq;
 use standin_hub::{Class, Content, Fault, Harm, Repo};
 
 use crate::{
-    common::venv,
-    support::{Stage, run},
+    client::venv,
+    stage::{Stage, run},
 };
 
 /// Of four parts, and of one.

@@ -4,8 +4,8 @@ use pretty_assertions::assert_eq;
 use standin_hub::{Content, Repo};
 
 use crate::{
-    common::venv,
-    support::{Stage, report},
+    client::venv,
+    stage::{Stage, report},
 };
 
 /// What `fetch` may take, in KiB.

@@ -19,9 +19,9 @@ use serde_json::Value;
 use standin_hub::{Class, Fault, Harm, Repo};
 
 use crate::{
-    common,
+    client,
     outside::assert_unseen,
-    support::{Stage, run, text},
+    stage::{Stage, run, text},
 };
 
 /// What `check` says to somebody without a token where all is well.
@@ -201,5 +201,5 @@ fn folder(stage: &Stage) -> PathBuf {
 /// The Python environment with the mirrors.
 fn environment() -> &'static Path {
     static ENVIRONMENT: OnceLock<PathBuf> = OnceLock::new();
-    ENVIRONMENT.get_or_init(|| common::environment("mirrors.txt"))
+    ENVIRONMENT.get_or_init(|| client::environment("mirrors.txt"))
 }

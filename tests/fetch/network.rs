@@ -13,7 +13,7 @@ use standin_hub::{Class, Content, Fault, Harm, StandinHub};
 use crate::{
     outside::{assert_unseen, assert_whole, end, fetch},
     relay::{Door, Fate, hub_behind, hub_reached_at},
-    support::{Stage, run, tiny},
+    stage::{Stage, run, tiny},
     tls::AUTHORITY,
 };
 

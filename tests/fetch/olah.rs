@@ -12,7 +12,7 @@ use standin_hub::{Content, Gate, Repo};
 use crate::{
     mirror::{FINE, Mirror, many},
     outside::assert_unseen,
-    support::{SIZE, Stage, run, tiny},
+    stage::{SIZE, Stage, run, tiny},
 };
 
 /// Large enough for parts.

@@ -9,7 +9,7 @@ use std::{
 use modelcache::fetch::Report;
 use serde_json::Value;
 
-use crate::support::Stage;
+use crate::stage::Stage;
 
 /// How a run of the command ended.
 #[derive(Debug)]

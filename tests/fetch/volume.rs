@@ -6,7 +6,7 @@ use modelcache::reason::Reason;
 use pretty_assertions::assert_eq;
 use standin_hub::Class;
 
-use crate::support::{Stage, report};
+use crate::stage::{Stage, report};
 
 /// A user who is not us.
 pub const OTHER: u32 = 12_345;

@@ -11,9 +11,10 @@ use pretty_assertions::assert_eq;
 use standin_hub::{Class, Fault, Harm, Repo};
 
 use crate::{
-    common::{root, venv},
+    client::venv,
     outside::{assert_unseen, assert_whole},
-    support::Stage,
+    programs::root,
+    stage::Stage,
     volume::{OTHER, in_own_mounts, we_are_root},
 };
 
@@ -34,7 +35,7 @@ fn reports(output: &Output) -> (Vec<Report>, Vec<String>) {
 
 /// The words of a shell that let the official client load the model from the cache `$0` and fail if it cannot.
 fn official_client_loads() -> String {
-    let (python, judge) = (venv().join("bin/python"), root().join("tests/python/judge.py"));
+    let (python, judge) = (venv().join("bin/python"), root("tests/python/judge.py"));
     let (python, judge) = (python.display(), judge.display());
     format!("'{python}' '{judge}' offline-load \"$0\" acme/tiny --revision main >/dev/null")
 }
@@ -164,7 +165,7 @@ fn has_exfat() -> bool {
         eprintln!("skipped: only root can mount an exFAT file system");
         return false;
     }
-    let prepared = Command::new(root().join("tests/fetch/exfat")).output().unwrap();
+    let prepared = Command::new(root("tests/fetch/exfat")).output().unwrap();
     if !prepared.status.success() {
         eprintln!("skipped: exFAT cannot be had here: {}", String::from_utf8_lossy(&prepared.stderr));
     }
@@ -277,7 +278,7 @@ async fn a_file_system_without_links_takes_one_letter_case_for_another_and_has_n
     if !has_exfat() {
         return;
     }
-    let (python, judge) = (venv().join("bin/python"), root().join("tests/python/judge.py"));
+    let (python, judge) = (venv().join("bin/python"), root("tests/python/judge.py"));
     let script = |names: [&str; 2]| {
         let [first, second] = names;
         format!(

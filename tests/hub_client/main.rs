@@ -5,11 +5,10 @@ mod mirrors;
 mod network;
 mod redirects;
 mod stories;
-#[path = "../support/tls.rs"]
-mod tls;
 mod wire;
 
 use modelcache::hub::{Commit, Repo, RepoPath, RepoType, Token};
+use test_support::tls;
 
 const SHA1: &str = "0123456789abcdef0123456789abcdef01234567";
 

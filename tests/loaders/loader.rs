@@ -5,7 +5,7 @@ use std::{
     process::Command,
 };
 
-use crate::common::{environment, root};
+use crate::{client::environment, programs::root};
 
 /// Python environments: what was new in 2023, and what is new.
 pub const OLDEST: &str = "loaders-oldest.txt";
@@ -27,7 +27,7 @@ impl Loader {
     pub fn words(self) -> Vec<PathBuf> {
         let (mut words, arguments) = match self {
             Self::Python(list, function) => {
-                let script = root().join("tests/loaders/load.py");
+                let script = root("tests/loaders/load.py");
                 (vec![environment(list).join("bin/python"), script, function.into()], &[][..])
             }
             Self::Rust(name, arguments) => (vec![prepared("rust/build").join(name)], arguments),
@@ -43,7 +43,7 @@ impl Loader {
 
 /// The folder that one of our scripts prints.
 fn prepared(script: &str) -> PathBuf {
-    let output = Command::new(root().join("tests/loaders").join(script)).output().unwrap();
+    let output = Command::new(root("tests/loaders").join(script)).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     Path::new(str::from_utf8(&output.stdout).unwrap().trim()).to_owned()
 }

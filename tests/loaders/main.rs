@@ -1,15 +1,12 @@
 //! What users load with, on one volume of ours, from strict pods that have what the label `modelcache.internal/mount` gives.
 #![allow(clippy::unwrap_used, reason = "tests fail by it")]
 
-#[path = "../hub/tests/common/mod.rs"]
-mod common;
 mod loader;
-#[path = "../support/models.rs"]
-mod models;
 mod pod;
 mod volume;
 
 use std::{process::Output, thread};
+use test_support::{client, models, programs};
 
 use loader::{
     Loader::{self, JavaScript, Python, Rust},

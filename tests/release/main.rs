@@ -7,11 +7,10 @@
     reason = "a story that cannot go on has to fail at that line, in the helpers as in the tests"
 )]
 
-#[path = "../support/programs.rs"]
-mod programs;
 mod registry;
 
 use std::{fs, path::PathBuf, process::Command};
+use test_support::programs;
 
 use serde_json::Value;
 use standin_hub::{Content, Repo, StandinHub};

@@ -11,26 +11,11 @@
     reason = "a story that cannot go on has to fail at that line, in the helpers as in the tests; nothing here is fast or public"
 )]
 
-#[allow(dead_code, reason = "shared with the story")]
-#[path = "../story/cluster.rs"]
-mod cluster;
-#[path = "../support/cut.rs"]
-mod cut;
-#[path = "../support/proxy.rs"]
-mod proxy;
-#[allow(dead_code, reason = "shared with the tests of fetching")]
-#[path = "../fetch/relay.rs"]
-mod relay;
-#[path = "../support/tls.rs"]
-mod tls;
-#[allow(dead_code, reason = "shared with the story")]
-#[path = "../story/world.rs"]
-mod world;
-
 mod claims;
 mod namespaces;
-#[allow(dead_code, reason = "shared with the tests that run alone")]
-mod operator;
 mod outage;
 mod rights;
 mod way;
+
+use test_support::{cut, proxy, relay, tls};
+use test_world::{cluster, operator, world};

@@ -14,8 +14,6 @@ mod access;
 mod after_ready;
 mod air_gap;
 mod audit;
-mod cluster;
-mod containers;
 mod download;
 mod gitops;
 mod incidents;
@@ -24,19 +22,14 @@ mod input;
 mod kubectl;
 mod libraries;
 mod matrix;
-#[path = "../support/measured.rs"]
-mod measured;
-#[path = "../support/models.rs"]
-mod models;
 mod pods;
 mod requests;
 mod samples;
-#[allow(dead_code, reason = "another test program uses the rest")]
-#[path = "../support/tls.rs"]
-mod tls;
 mod transfer;
 mod update;
 mod upgrade;
 mod volumes;
 mod walls;
-mod world;
+
+use test_support::{measured, models, tls};
+use test_world::{cluster, containers, world};

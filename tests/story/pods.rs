@@ -6,12 +6,11 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::{
     apps::v1::{DaemonSet, Deployment, StatefulSet},
     batch::v1::Job,
-    core::v1::{Event, Pod},
+    core::v1::Pod,
 };
 use kube::{
     ResourceExt,
-    api::{DeleteParams, ListParams, LogParams, PostParams},
-    core::NamespaceResourceScope,
+    api::{DeleteParams, LogParams, PostParams},
     runtime::{WatchStreamExt as _, watcher},
 };
 use modelcache::{api::ModelCache, reason::Topic};
@@ -19,7 +18,7 @@ use serde_json::{Value, json};
 use standin_hub::{Class, Content, Fault, Harm, Repo};
 
 use crate::{
-    cluster::{Team, eventually, holds, show, within},
+    cluster::{eventually, holds, show, within},
     measured::measured,
     volumes::claim,
     world::{USER, gated, hub, model, spec, team, with},
@@ -65,34 +64,6 @@ fn workload(kind: &str, template: &Value, more: Value) -> Value {
     };
     let spec = with(with(spec, json!({ "template": template })), more);
     json!({ "apiVersion": version, "kind": kind, "metadata": { "name": kind.to_lowercase() }, "spec": spec })
-}
-
-impl Team {
-    async fn make<K>(&self, object: Value) -> K
-    where
-        K: kube::Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-            + serde::de::DeserializeOwned
-            + serde::Serialize
-            + Clone
-            + std::fmt::Debug,
-    {
-        let object = serde_json::from_value(object).unwrap();
-        self.api::<K>().create(&PostParams::default(), &object).await.unwrap()
-    }
-
-    async fn asking(&self) -> Vec<Pod> {
-        let asking = ListParams::default().labels("modelcache.internal/mount");
-        self.api::<Pod>().list(&asking).await.unwrap().items
-    }
-
-    /// Waits for an event on a pod, and gives its message.
-    async fn told(&self, pod: &str, word: &str) -> String {
-        let of_it = ListParams::default().fields(&format!("involvedObject.name={pod},reason={word}"));
-        eventually(&format!("an event {word} on {pod}"), || async {
-            self.api::<Event>().list(&of_it).await.unwrap().items.pop()?.message
-        })
-        .await
-    }
 }
 
 fn gates(pod: &Pod) -> Vec<String> {

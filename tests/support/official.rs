@@ -8,13 +8,14 @@ use std::{
 
 use serde_json::Value;
 
-pub use super::chance::{chance, text};
-use super::common::{root, venv};
+use crate::{client::venv, programs::root};
+
+pub use crate::chance::{chance, text};
 
 /// What the official client says to each case.
 pub fn ask(question: &str, cases: &[Value]) -> Vec<Value> {
     let mut child = Command::new(venv().join("bin/python"))
-        .arg(root().join("tests/python/official.py"))
+        .arg(root("tests/python/official.py"))
         .arg(question)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

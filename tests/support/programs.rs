@@ -1,13 +1,26 @@
 //! Other programs, as the tests run them.
 
 use std::{
-    path::PathBuf,
+    env,
+    path::{Path, PathBuf},
     process::{Command, Output},
 };
 
 /// A path below the root of the repository.
 pub fn root(path: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
+    let support = Path::new(env!("CARGO_MANIFEST_DIR"));
+    support.ancestors().nth(2).unwrap().join(path)
+}
+
+/// A path below the folder that Cargo builds in.
+pub fn built(path: &str) -> PathBuf {
+    // In it are the folder of the profile, in that `deps`, and in that the test.
+    env::current_exe().unwrap().ancestors().nth(3).unwrap().join(path)
+}
+
+/// The program, as Cargo has built it for the suite that runs.
+pub fn modelcache() -> PathBuf {
+    env::current_exe().unwrap().ancestors().nth(2).unwrap().join("modelcache")
 }
 
 /// A tool that the tests build.

@@ -13,7 +13,7 @@ use standin_hub::{Gate, Repo, StandinHub};
 
 use crate::{
     list::{lines, objects, told},
-    support::{SIZE, Stage, text},
+    stage::{SIZE, Stage, text},
 };
 
 const TOKEN: &str = "hf_alice_verysecret";
@@ -206,7 +206,7 @@ async fn what_the_api_server_would_refuse_is_refused_before_anything_is_done() {
         assert_eq!(output.status.code(), Some(2), "{output:?}");
     }
     // The samples of the project.
-    let samples = crate::common::root().join("deploy/samples");
+    let samples = crate::programs::root("deploy/samples");
     let output =
         stage.modelcache(&["check", "-f", samples.to_str().unwrap(), "-o", "json"]).output().unwrap();
     let names: Vec<_> = String::from_utf8_lossy(&output.stdout)

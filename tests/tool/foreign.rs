@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::{
     list::{objects, told},
     nasty::{assert_safe, nasty},
-    support::Stage,
+    stage::Stage,
 };
 
 const LONGEST: usize = 8_000;

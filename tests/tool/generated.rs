@@ -5,7 +5,7 @@ use std::{fs, io, process::Stdio};
 use modelcache::reason::{Reason, Remedy};
 use pretty_assertions::assert_eq;
 
-use crate::{common::root, support::Stage};
+use crate::{programs::root, stage::Stage};
 
 async fn text(arguments: &[&str]) -> String {
     let output =
@@ -16,7 +16,7 @@ async fn text(arguments: &[&str]) -> String {
 
 #[tokio::test]
 async fn the_reference_is_that_of_this_tool() {
-    let kept = fs::read_to_string(root().join("docs/reference/cli.md")).unwrap();
+    let kept = fs::read_to_string(root("docs/reference/cli.md")).unwrap();
     assert_eq!(text(&["reference", "cli"]).await, kept, "`make generate` makes it anew");
     for command in ["fetch", "check", "verify", "list", "prune", "controller", "crd", "completions", "man"] {
         let (_, part) = kept.split_once(&format!("\n## modelcache {command}\n")).unwrap();
@@ -31,7 +31,7 @@ async fn the_reference_is_that_of_this_tool() {
 
 #[tokio::test]
 async fn every_reason_has_a_section_that_says_what_to_do() {
-    let kept = fs::read_to_string(root().join("docs/reference/reasons.md")).unwrap();
+    let kept = fs::read_to_string(root("docs/reference/reasons.md")).unwrap();
     assert_eq!(text(&["reference", "reasons"]).await, kept, "`make generate` makes it anew");
     for reason in Reason::ALL {
         let heading = format!("\n### {reason}\n");
@@ -45,7 +45,7 @@ async fn every_reason_has_a_section_that_says_what_to_do() {
 
 #[tokio::test]
 async fn every_field_has_a_section_that_describes_it() {
-    let kept = fs::read_to_string(root().join("docs/reference/fields.md")).unwrap();
+    let kept = fs::read_to_string(root("docs/reference/fields.md")).unwrap();
     assert_eq!(text(&["reference", "fields"]).await, kept, "`make generate` makes it anew");
     for field in [
         "spec.source.repo",

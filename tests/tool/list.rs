@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use standin_hub::{Content, Repo};
 
 use crate::{
-    common::Client,
-    support::{SIZE, Stage, text},
+    client::Client,
+    stage::{SIZE, Stage, text},
 };
 
 pub fn lines(output: &Output) -> Vec<String> {

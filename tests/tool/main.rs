@@ -1,21 +1,6 @@
 //! The command-line tool and the rooms that it shows, judged by the official client.
 #![allow(clippy::unwrap_used, reason = "tests fail by it")]
 
-#[path = "../support/chance.rs"]
-mod chance;
-#[path = "../hub/tests/common/mod.rs"]
-mod common;
-#[path = "../support/listing.rs"]
-mod listing;
-#[path = "../support/official.rs"]
-mod official;
-#[path = "../fetch/support.rs"]
-#[allow(dead_code, reason = "another test program uses the rest")]
-mod support;
-
-#[path = "../../src/text/testing.rs"]
-mod nasty;
-
 mod arguments;
 mod files;
 mod foreign;
@@ -28,3 +13,6 @@ mod pipelines;
 mod prune;
 mod redirects;
 mod terminal;
+
+use test_support::{chance, client, listing, nasty, official, programs};
+use test_world::stage;

@@ -10,7 +10,7 @@ use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
 use standin_hub::{Access, Gate, Repo};
 
-use crate::support::Stage;
+use crate::stage::Stage;
 
 const TOKEN: &str = "hf_alice_verysecret";
 

@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 use standin_hub::{Class, Content, Fault, Harm, Repo};
 
 use crate::{
-    common::Client,
+    client::Client,
     list::{fetch, lines, objects, told},
     listing::listing,
-    support::{Stage, WEIGHTS, text},
+    stage::{Stage, WEIGHTS, text},
 };
 
 /// Everything in the cache was written an hour ago.
@@ -316,7 +316,7 @@ async fn snapshots_without_links_go_with_their_bytes() {
     let gone = items(&prune(&stage, &["--min-age", "0s", "--unreferenced"])[0]);
     assert_eq!(
         gone,
-        [("snapshot".to_owned(), format!("models--acme--tiny/snapshots/{first}"), crate::support::SIZE)]
+        [("snapshot".to_owned(), format!("models--acme--tiny/snapshots/{first}"), crate::stage::SIZE)]
     );
     stage.assert_loads(|_| true);
 }

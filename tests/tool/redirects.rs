@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{
     list::{self, fetch},
-    support::{Stage, WEIGHTS},
+    stage::{Stage, WEIGHTS},
 };
 use standin_hub::Content;
 

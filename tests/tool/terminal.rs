@@ -6,10 +6,7 @@ use pretty_assertions::assert_eq;
 use serde_json::Value;
 use standin_hub::{Class, Content, Fault, Harm, Repo};
 
-use crate::{
-    common::{root, venv},
-    support::Stage,
-};
+use crate::{client::venv, programs::root, stage::Stage};
 
 /// What a terminal shows: enough of one for the few orders that progress lines need.
 struct Screen {
@@ -112,7 +109,7 @@ async fn stage() -> Stage {
 }
 
 fn run(stage: &Stage, columns: usize, environment: &[(&str, &str)], arguments: &[&str]) -> (String, i64) {
-    let (python, script) = (venv().join("bin/python"), root().join("tests/python/terminal.py"));
+    let (python, script) = (venv().join("bin/python"), root("tests/python/terminal.py"));
     let size = columns.to_string();
     let starter = [python.to_str().unwrap(), script.to_str().unwrap(), &size, "24"];
     let mut command: Command = stage.modelcache_through(&starter, arguments);
@@ -176,7 +173,7 @@ fn the_demo_has_codes_for_a_terminal_alone() {
         symlink(format!("/usr/bin/{tool}"), tools.path().join(tool)).unwrap();
     }
     let demo = |mut starter: Command| {
-        starter.arg("/bin/bash").arg(root().join("demo/run")).env_clear();
+        starter.arg("/bin/bash").arg(root("demo/run")).env_clear();
         starter.env("PATH", tools.path()).env("HOME", tools.path()).env("TERM", "xterm");
         String::from_utf8(starter.output().unwrap().stdout).unwrap()
     };
@@ -186,7 +183,7 @@ fn the_demo_has_codes_for_a_terminal_alone() {
         "{written:?}"
     );
     let mut terminal = Command::new(venv().join("bin/python"));
-    terminal.arg(root().join("tests/python/terminal.py")).args(["80", "24"]);
+    terminal.arg(root("tests/python/terminal.py")).args(["80", "24"]);
     let shown: Value = serde_json::from_str(&demo(terminal)).unwrap();
     let shown = shown["shown"].as_str().unwrap();
     assert!(

@@ -2,10 +2,6 @@
 //! stays small, keeps secrets and says what is wrong.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by it")]
 
-#[path = "../support/chance.rs"]
-#[allow(dead_code, reason = "another test program uses the rest")]
-mod chance;
-
 mod base;
 mod canary;
 mod forged;
@@ -19,3 +15,5 @@ mod place;
 mod program;
 mod site;
 mod stories;
+
+use test_support::chance;

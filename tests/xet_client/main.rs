@@ -5,8 +5,6 @@
 mod failures;
 mod fetches;
 mod memory;
-#[path = "../support/proxy.rs"]
-mod proxy;
 mod quiet;
 mod transfers;
 
@@ -16,6 +14,7 @@ use std::{
     path::PathBuf,
     sync::{Mutex, OnceLock},
 };
+use test_support::proxy;
 
 use modelcache::hub::{Hub, HubError, Repo, RepoType, Token, XetBody, XetFiles};
 use standin_hub::{Content, StandinHub};

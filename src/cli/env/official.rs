@@ -1,18 +1,13 @@
 //! The environment as the official client reads it, on thousands of generated ones.
 
-#[path = "../../../tests/hub/tests/common/mod.rs"]
-mod common;
-#[path = "../../../tests/support/official.rs"]
-mod judge;
-
 use std::{collections::BTreeMap, path::Path};
 
 use pretty_assertions::assert_eq;
 use serde_json::json;
+use test_support::official as judge;
 
 use super::Env;
 use crate::{
-    chance,
     cli::source::endpoint,
     hub::{Token, TokenSource},
 };

@@ -1,12 +1,10 @@
 //! Each fault does what its name says, seen from the outside.
 #![allow(clippy::unwrap_used, reason = "tests fail by it")]
 
-mod common;
-
 use std::time::{Duration, Instant};
 
-use common::Client;
 use standin_hub::{Class, Content, Fault, Harm, Repo, StandinHub, client};
+use test_support::client::Client;
 
 const SIZE: u64 = 300_000;
 

@@ -1,19 +1,16 @@
 //! The judges tell right caches from wrong ones, and the made models are real.
 #![allow(clippy::unwrap_used, reason = "tests fail by it")]
 
-mod common;
-
 use std::{path::PathBuf, process::Command};
 
-use common::{Client, root};
 use serde_json::{Value, json};
 use standin_hub::{Repo, StandinHub};
+use test_support::{client::Client, programs::root};
 
 /// The made models, kept between runs beside the build's other output.
 fn models() -> PathBuf {
     let out = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("models");
-    let made =
-        Command::new(root().join("tests/models/make")).arg(&out).args(["--size", "20"]).status().unwrap();
+    let made = Command::new(root("tests/models/make")).arg(&out).args(["--size", "20"]).status().unwrap();
     assert!(made.success());
     out
 }

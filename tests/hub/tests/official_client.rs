@@ -1,9 +1,7 @@
 //! The official client takes the stand-in for the Hub: it downloads, verifies, and knows its account.
 
-mod common;
-
-use common::Client;
 use standin_hub::{Class, Content, Gate, Repo, StandinHub, Token};
+use test_support::client::Client;
 
 fn tiny() -> Repo {
     Repo::model("acme/tiny")

@@ -1,13 +1,11 @@
 //! What the official client makes of each refusal: its own error classes, with the Hub's words.
 #![allow(clippy::unwrap_used, reason = "tests fail by it")]
 
-mod common;
-
-use common::Client;
 use standin_hub::{
     Access, BadTokens, Content, Fault, Gate, Harm, Kind, Repo, RepoName, Situation, StandinHub, Token,
     client, recorded,
 };
+use test_support::client::Client;
 
 /// A Hub with one user, a token of each kind, and repos of each kind.
 async fn hub() -> StandinHub {

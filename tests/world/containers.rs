@@ -1,11 +1,18 @@
 //! Pods that a team makes by itself, and what becomes of them.
 
-use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod};
-use kube::{Api, api::LogParams, runtime::wait::await_condition};
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::core::v1::{ContainerStateTerminated, ContainerStatus, Event, Pod},
+};
+use kube::{
+    Api,
+    api::{ListParams, LogParams, PostParams},
+    runtime::wait::await_condition,
+};
 use modelcache::fetch::Report;
 use serde_json::Value;
 
-use crate::cluster::{Cluster, Team, within};
+use crate::cluster::{Cluster, Team, eventually, within};
 
 impl Team {
     /// Applies an object in the namespace of the team.
@@ -31,6 +38,34 @@ impl Team {
         let log = self.api::<Pod>().logs(name, &LogParams::default()).await.unwrap();
         assert_eq!(phase(&pod).as_deref(), Some("Succeeded"), "{log}");
         (pod, log)
+    }
+
+    /// Makes an object of this kind in the namespace.
+    pub async fn make<K>(&self, object: Value) -> K
+    where
+        K: kube::Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + serde::de::DeserializeOwned
+            + serde::Serialize
+            + Clone
+            + std::fmt::Debug,
+    {
+        let object = serde_json::from_value(object).unwrap();
+        self.api::<K>().create(&PostParams::default(), &object).await.unwrap()
+    }
+
+    /// The pods with the label.
+    pub async fn asking(&self) -> Vec<Pod> {
+        let asking = ListParams::default().labels("modelcache.internal/mount");
+        self.api::<Pod>().list(&asking).await.unwrap().items
+    }
+
+    /// Waits for an event on a pod, and gives its message.
+    pub async fn told(&self, pod: &str, word: &str) -> String {
+        let of_it = ListParams::default().fields(&format!("involvedObject.name={pod},reason={word}"));
+        eventually(&format!("an event {word} on {pod}"), || async {
+            self.api::<Event>().list(&of_it).await.unwrap().items.pop()?.message
+        })
+        .await
     }
 }
 

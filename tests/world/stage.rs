@@ -1,4 +1,4 @@
-//! What the tests of fetching share: a Hub with a small model, a cache, and ways to look at it.
+//! A Hub with a small model, a cache to fill from it, and ways to look at it.
 
 use std::{
     future::pending,
@@ -16,8 +16,7 @@ use modelcache::{
 use serde_json::Value;
 use standin_hub::{Content, Repo, StandinHub};
 use tempfile::TempDir;
-
-use crate::{common::Client, listing::listing};
+use test_support::{client::Client, listing::listing, programs::modelcache};
 
 /// The size of the model's weights.
 pub const WEIGHTS: u64 = 3 << 20;
@@ -159,8 +158,13 @@ impl Stage {
 
     /// The same, started by another program.
     pub fn modelcache_through(&self, starter: &[&str], arguments: &[&str]) -> Command {
-        let words: Vec<_> =
-            starter.iter().chain([&env!("CARGO_BIN_EXE_modelcache")]).chain(arguments).collect();
+        let program = modelcache();
+        let words: Vec<_> = starter
+            .iter()
+            .copied()
+            .chain([program.to_str().unwrap()])
+            .chain(arguments.iter().copied())
+            .collect();
         let mut command = Command::new(words[0]);
         command.args(&words[1..]).env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
         command

@@ -47,7 +47,7 @@ const PIECES: [&str; 40] = [
 ];
 
 /// So many texts, with the number of each: the seed is the number, so that one can be made again alone.
-pub(crate) fn nasty(cases: u64) -> impl Iterator<Item = (u64, String)> {
+pub fn nasty(cases: u64) -> impl Iterator<Item = (u64, String)> {
     (0..cases).map(|case| {
         let mut rng = Rng::with_seed(case);
         let pieces = if case % 50 == 49 { 3_000 } else { rng.usize(1..12) };
@@ -66,7 +66,7 @@ pub(crate) fn nasty(cases: u64) -> impl Iterator<Item = (u64, String)> {
 
 /// One line, not longer than this, with nothing in it that steers, turns or hides. Says so by ranges of its own.
 #[track_caller]
-pub(crate) fn assert_safe(shown: &str, most: usize, case: u64) {
+pub fn assert_safe(shown: &str, most: usize, case: u64) {
     assert!(shown.chars().count() <= most, "case {case} is longer than {most}: {shown:?}");
     let mut before = None;
     for c in shown.chars() {

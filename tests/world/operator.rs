@@ -21,6 +21,7 @@ use kube::{
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use test_support::programs::modelcache;
 use tokio::sync::OnceCell;
 
 use crate::{
@@ -158,7 +159,7 @@ impl Operator {
         fs::write(&config, kubeconfig).unwrap();
         // Free a moment ago, and soon taken again.
         let listen = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let process = Command::new(env!("CARGO_BIN_EXE_modelcache"))
+        let process = Command::new(modelcache())
             .args(["controller", "--image", "localhost/modelcache:latest", "--listen", &listen.to_string()])
             .args(arguments)
             .env_clear()

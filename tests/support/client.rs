@@ -1,6 +1,4 @@
 //! The official Python client, run against a stand-in Hub.
-#![allow(dead_code, reason = "each test program uses a part of it")]
-#![allow(clippy::unwrap_used, reason = "tests fail by it")]
 
 use std::{
     path::{Path, PathBuf},
@@ -10,6 +8,8 @@ use std::{
 
 use standin_hub::StandinHub;
 use tempfile::TempDir;
+
+use crate::programs::root;
 
 /// A user of the official client, with a home of his own.
 pub struct Client {
@@ -48,7 +48,7 @@ impl Client {
 
     /// Runs `judge.py`, and reads what it prints.
     pub fn judge(&self, arguments: &[&str]) -> Result<serde_json::Value, String> {
-        let judge = root().join("tests/python/judge.py");
+        let judge = root("tests/python/judge.py");
         let out = outcome(&self.command("python").arg(judge).args(arguments).output().unwrap())?;
         Ok(serde_json::from_str(&out).unwrap())
     }
@@ -88,13 +88,6 @@ fn outcome(output: &Output) -> Result<String, String> {
     if output.status.success() { Ok(out) } else { Err(out + &text(&output.stderr)) }
 }
 
-/// The project's folder.
-pub fn root() -> &'static Path {
-    // The package that the test belongs to is this one, or the project itself.
-    let mut folders = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
-    folders.find(|folder| folder.join("tests/python").is_dir()).unwrap()
-}
-
 /// The Python environment with the official client, made on first use.
 pub fn venv() -> &'static Path {
     static VENV: OnceLock<PathBuf> = OnceLock::new();
@@ -103,6 +96,6 @@ pub fn venv() -> &'static Path {
 
 /// The Python environment with the packages of a list, made on first use.
 pub fn environment(list: &str) -> PathBuf {
-    let output = Command::new(root().join("tests/python/venv")).arg(list).output().unwrap();
+    let output = Command::new(root("tests/python/venv")).arg(list).output().unwrap();
     PathBuf::from(outcome(&output).unwrap().trim())
 }
