@@ -158,15 +158,17 @@ pub struct CachedSnapshot {
 }
 
 /// The patterns that the current snapshot was downloaded with: a spec that asks for no more of its files is complete.
+// Empty lists are written too. Where an apply leaves out all fields that an earlier one has set, the API server makes the object null, and
+// refuses that.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CurrentPatterns {
     /// Of the files that were asked for.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     #[schemars(length(max = 64), inner(length(max = 256)))]
     pub include: Vec<String>,
 
     /// Of the files that were left out.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     #[schemars(length(max = 64), inner(length(max = 256)))]
     pub exclude: Vec<String>,
 }
@@ -276,5 +278,7 @@ mod tests {
             assert_eq!(status.holds(&asked), expected, "{cached:?} {asked:?}");
         }
         assert!(!ModelCacheStatus::default().holds(&all), "nothing is there");
+        let empty = serde_json::to_value(CurrentPatterns::default()).unwrap();
+        assert_eq!(empty, serde_json::json!({ "include": [], "exclude": [] }));
     }
 }

@@ -1,7 +1,14 @@
 //! Moving to a newer commit and back, as docs/guides/updating.md has it: two fields of the spec, and every pod that loads by
 //! ID follows.
 
-use modelcache::{api::ModelCache, reason::Topic};
+use std::path::PathBuf;
+
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
+use kube::Api;
+use modelcache::{
+    api::{Kept, ModelCache},
+    reason::Topic,
+};
 use serde_json::json;
 
 use crate::{
@@ -66,4 +73,49 @@ async fn moving_on_and_back_is_two_fields_and_the_next_commit_is_told_again() {
     moved_to(&team, &first).await;
     assert_eq!(loaded(&team).await, first);
     assert_eq!(served(REPO), before, "it is still there");
+
+    // Nor does the way take a Hub that still has the repo.
+    hub().remove(REPO);
+    moved_to(&team, &second).await;
+    assert_eq!(loaded(&team).await, second);
+    let cache = team.get("update").await;
+    let listed: Vec<_> =
+        cache.status.as_ref().unwrap().snapshots.iter().map(|it| (&*it.commit, it.kept)).collect();
+    assert_eq!(listed, [(&*second, Kept::Current), (&*first, Kept::Previous)], "{}", show(&cache));
+    assert_eq!(cache.status.as_ref().unwrap().current().unwrap().refs, ["main"], "{}", show(&cache));
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make test"]
+async fn an_alias_downloads_nothing_and_a_snapshot_that_was_removed_by_hand_is_downloaded_again() {
+    const REPO: &str = "acme/alias";
+    let (_cluster, team) = team("alias").await;
+    hub().add(model(REPO));
+    team.cache("alias", spec(REPO)).await;
+    let cache = team.ready("alias").await;
+    let before = served(REPO);
+    let named = |name: &'static str| {
+        move |cache: &ModelCache| {
+            let current = cache.status.as_ref().and_then(|status| status.current());
+            holds(cache, Topic::Ready) && current.is_some_and(|it| it.refs.iter().any(|it| it == name))
+        }
+    };
+    team.change("alias", json!({ "spec": { "source": { "aliases": ["stable"] } } })).await;
+    team.until("alias", "named stable", named("stable")).await;
+    assert_eq!(served(REPO), before);
+
+    let snapshot = volume(&team, "alias").await.join(&cache.status.as_ref().unwrap().current().unwrap().path);
+    std::fs::remove_dir_all(&snapshot).unwrap();
+    team.change("alias", json!({ "spec": { "source": { "aliases": ["stable", "approved"] } } })).await;
+    team.until("alias", "named approved", named("approved")).await;
+    assert!(snapshot.join("config.json").exists());
+}
+
+/// The folder of a claim's volume on the node.
+async fn volume(team: &Team, claim: &str) -> PathBuf {
+    let claim: PersistentVolumeClaim = team.api().get(claim).await.unwrap();
+    let volumes: Api<PersistentVolume> = Api::all(team.client.clone());
+    let volume = volumes.get(&claim.spec.unwrap().volume_name.unwrap()).await.unwrap().spec.unwrap();
+    let local = volume.local.map(|local| local.path);
+    local.or_else(|| Some(volume.host_path?.path)).unwrap().into()
 }
