@@ -1,11 +1,11 @@
-//! What a person needs to know about a failure of a volume, in words.
+//! Renders a volume failure and its diagnosis as one message for the user. Pure: `volume` gathers the facts.
 
 use std::{fmt, path::PathBuf};
 
 use super::error::CacheError;
 use crate::units::size;
 
-/// A failure, and what its volume says about it. Displays as one message with the remedy.
+/// A failure and the state of its volume. Displays as one message with the remedy.
 #[derive(Debug)]
 pub struct Diagnosis<'a> {
     pub(super) error: &'a CacheError,
@@ -14,13 +14,13 @@ pub struct Diagnosis<'a> {
 
 #[derive(Debug)]
 pub(super) enum Finding {
-    /// The bytes that the file system still calls free: plenty where a quota is the limit.
+    /// The bytes that the file system reports as free. May be large when a quota is the limit.
     Space { free: u64 },
-    /// The nearest folder that exists, and who we are.
+    /// The nearest existing folder, and the user and group of this process.
     Permissions { place: Option<Place>, uid: u32, gid: u32 },
 }
 
-/// A folder and its owner.
+/// A folder with its owner and mode.
 #[derive(Debug)]
 pub(super) struct Place {
     pub(super) path: PathBuf,
@@ -46,14 +46,16 @@ impl fmt::Display for Diagnosis<'_> {
             }
             Some(Finding::Permissions { place: Some(place), uid, gid }) => write!(
                 f,
-                ". {} belongs to {}:{} with mode {:04o}, and we are {uid}:{gid}. Run as that user, or make the folder \
-                 writable for one of our groups (for a pod: `fsGroup` in its securityContext)",
+                ". {} is owned by {}:{} with mode {:04o}, but this process runs as {uid}:{gid}. Run as that user, or make the folder \
+                 writable for one of its groups (for a pod: `fsGroup` in its securityContext)",
                 place.path.display(),
                 place.uid,
                 place.gid,
                 place.mode,
             ),
-            Some(Finding::Permissions { place: None, uid, gid }) => write!(f, ". We are {uid}:{gid}"),
+            Some(Finding::Permissions { place: None, uid, gid }) => {
+                write!(f, ". This process runs as {uid}:{gid}")
+            }
         }
     }
 }
@@ -67,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_says_whose_the_folder_is_and_who_we_are() {
+    fn permission_denied_names_the_owner_and_the_process_ids() {
         let denied = io::Error::from(io::ErrorKind::PermissionDenied);
         let error = CacheError::new("create", Path::new("/c/x"), denied);
         let diagnosis = |read_only| {
@@ -77,8 +79,8 @@ mod tests {
         };
         assert_eq!(
             diagnosis(false),
-            "cannot create /c/x: permission denied. /c belongs to 0:7 with mode 0755, and we are 1000:2000. Run as that \
-             user, or make the folder writable for one of our groups (for a pod: `fsGroup` in its securityContext)"
+            "cannot create /c/x: permission denied. /c is owned by 0:7 with mode 0755, but this process runs as 1000:2000. Run as that \
+             user, or make the folder writable for one of its groups (for a pod: `fsGroup` in its securityContext)"
         );
         assert_eq!(
             diagnosis(true),
@@ -87,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_volume_says_how_much_is_free() {
+    fn a_full_volume_reports_its_free_space() {
         let full = io::Error::from(io::ErrorKind::QuotaExceeded);
         let error = CacheError::new("write", Path::new("/c/x"), full);
         assert_eq!(

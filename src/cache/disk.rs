@@ -1,4 +1,4 @@
-//! Small steps on the file system of a cache, each whole or not at all, with modes that let any user read.
+//! Atomic file operations inside a cache, with modes that let any user read.
 
 use std::{
     fs::{File, Permissions},
@@ -13,14 +13,14 @@ use super::{
     root::{Entry, Foreign, Root},
 };
 
-/// Files are readable by all and writable by the group, whatever the umask: volumes are read by other users' pods.
-const FILE: u32 = 0o664;
-/// The same for folders.
-const FOLDER: u32 = 0o775;
-/// Files of a folder with this bit get its group; volumes made for a pod's group rely on it.
+/// Readable by all and writable by the group regardless of the umask: pods of other users read the volume.
+const FILE_MODE: u32 = 0o664;
+/// The same for directories.
+const FOLDER_MODE: u32 = 0o775;
+/// New files inherit the group of a folder with this bit; volumes with an `fsGroup` rely on it.
 const SETGID: u32 = 0o2000;
 
-/// Makes the folder of a cache, if it is missing.
+/// Creates the folder of a cache if it does not exist.
 pub(super) fn make_root(root: &Root) -> Result<(), CacheError> {
     if root.create().map_err(|source| CacheError::no_folder(root.path(), source))? {
         open_folder_to_all(root, root.path()).context("set the mode of", root.path())?;
@@ -28,7 +28,7 @@ pub(super) fn make_root(root: &Root) -> Result<(), CacheError> {
     Ok(())
 }
 
-/// Makes a folder of a cache and those above it that are missing.
+/// Creates a folder of a cache and its missing parents.
 pub(super) fn make_dirs(root: &Root, path: &Path) -> Result<(), CacheError> {
     match root.stat(path) {
         Ok(stat) if stat.is_dir() => return Ok(()),
@@ -39,52 +39,52 @@ pub(super) fn make_dirs(root: &Root, path: &Path) -> Result<(), CacheError> {
     path.parent().map_or(Ok(()), |parent| make_dirs(root, parent))?;
     match root.create_folder(path) {
         Ok(()) => open_folder_to_all(root, path).context("set the mode of", path),
-        // Another writer was faster.
+        // Another writer created it first.
         Err(_) if root.is_folder(path) => Ok(()),
         Err(error) => Err(error).context("create the folder", path),
     }
 }
 
-/// Gives a folder that we made the mode for all readers.
+/// Makes a folder that we created readable by all.
 fn open_folder_to_all(root: &Root, path: &Path) -> io::Result<()> {
     let folder = root.open_folder(path)?;
     let inherited = folder.metadata()?.mode() & SETGID;
-    chmod(&folder, FOLDER | inherited)
+    chmod(&folder, FOLDER_MODE | inherited)
 }
 
-/// Gives a file the mode for all readers.
+/// Makes a file readable by all.
 pub(super) fn open_to_all(file: &File) -> io::Result<()> {
-    chmod(file, FILE)
+    chmod(file, FILE_MODE)
 }
 
-/// Sets a mode, where the file system has modes at all.
+/// Sets a mode, ignoring file systems without modes.
 fn chmod(file: &File, mode: u32) -> io::Result<()> {
     match file.set_permissions(Permissions::from_mode(mode)) {
         Err(error)
             if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported) =>
         {
-            tracing::debug!(%error, "the file system keeps its own modes");
+            tracing::debug!(%error, "the file system does not support setting modes");
             Ok(())
         }
         other => other,
     }
 }
 
-/// Makes the names in a folder survive a crash of the node. Not every file system can, and then none of this kind is lost.
+/// Makes the entries of a folder durable, where the file system supports it.
 pub(super) fn sync_dir(root: &Root, path: &Path) {
     if let Err(error) = root.open_folder(path).and_then(|folder| folder.sync_all()) {
-        tracing::debug!(path = %path.display(), %error, "the folder cannot be synced");
+        tracing::debug!(path = %path.display(), %error, "cannot sync the folder");
     }
 }
 
-/// Renames onto a name that may exist, and makes it last.
+/// Renames, replacing an existing file, and makes the new name durable.
 pub(super) fn rename(root: &Root, from: &Path, to: &Path) -> Result<(), CacheError> {
     root.rename(from, to).context("create", to)?;
     to.parent().into_iter().for_each(|folder| sync_dir(root, folder));
     Ok(())
 }
 
-/// Removes a file that may be gone already.
+/// Removes a file; a missing one is not an error.
 pub(super) fn remove(root: &Root, path: &Path) -> Result<(), CacheError> {
     match root.unlink(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -92,12 +92,12 @@ pub(super) fn remove(root: &Root, path: &Path) -> Result<(), CacheError> {
     }
 }
 
-/// Puts a file of this content in place, through a temporary one in the folder `aside`.
+/// Atomically writes a file, by way of a temporary one in the folder `aside`.
 pub(super) fn write_whole(root: &Root, path: &Path, aside: &Path, content: &[u8]) -> Result<(), CacheError> {
     write_with(root, path, aside, |file| file.write_all(content))
 }
 
-/// Puts a file in place whose content is `written` piece by piece, so that it is never in memory as a whole.
+/// Atomically writes a file whose content `written` streams, so that it is never in memory as a whole.
 pub(super) fn write_with(
     root: &Root,
     path: &Path,
@@ -111,48 +111,48 @@ pub(super) fn write_with(
     file.put(path)
 }
 
-/// What lies in a folder; nothing where it cannot be read.
+/// The entries of a folder; empty when it cannot be read.
 pub(super) fn entries(root: &Root, folder: &Path) -> impl Iterator<Item = Entry> + use<> {
     root.entries(folder).into_iter().flatten().flatten()
 }
 
-/// A name that no other writer has.
+/// A random name in `folder` with this extension.
 pub(super) fn unique(folder: &Path, end: &str) -> PathBuf {
     folder.join(format!("{:08x}.{end}", fastrand::u32(..)))
 }
 
-/// A file that is removed again unless it is put in place.
+/// A file that is removed on drop unless it was put in place.
 #[derive(Debug)]
 pub(super) struct TemporaryFile {
     /// Open for writing.
     pub(super) file: File,
-    /// Its name as long as it is in no other place.
+    /// Its temporary path.
     pub(super) path: PathBuf,
     root: Root,
     kept: AtomicBool,
 }
 
 impl TemporaryFile {
-    /// A file with a name of its own in `folder`.
+    /// Creates a file with a random name in `folder`.
     pub(super) fn create(root: &Root, folder: &Path) -> Result<Self, CacheError> {
         Self::create_at(root, unique(folder, "tmp"))
     }
 
-    /// A file of this name, which must be free.
+    /// Creates a file at `path`, which must not exist.
     pub(super) fn create_at(root: &Root, path: PathBuf) -> Result<Self, CacheError> {
         let file = root.create_file(&path).context("create", &path)?;
         let file = Self::of(root, file, path);
-        // At once and not in the end: other users must be able to open it to see whether its writer lives.
+        // Immediately: other users must be able to open it to check whether its writer is alive.
         open_to_all(&file.file).context("set the mode of", &file.path)?;
         Ok(file)
     }
 
-    /// A file that is open already.
+    /// Wraps a file that is already open.
     pub(super) fn of(root: &Root, file: File, path: PathBuf) -> Self {
         Self { file, path, root: root.clone(), kept: AtomicBool::new(false) }
     }
 
-    /// Puts the file in place, whole and lasting.
+    /// Renames the file to `path` and makes it durable.
     pub(super) fn put(&self, path: &Path) -> Result<(), CacheError> {
         self.file.sync_all().context("write", path)?;
         self.rename(path)?;
@@ -160,14 +160,14 @@ impl TemporaryFile {
         Ok(())
     }
 
-    /// Puts the file in place, whole. It lasts when the file system has been synced.
+    /// Renames the file to `path`. Durable only after the file system is synced.
     pub(super) fn rename(&self, path: &Path) -> Result<(), CacheError> {
         self.root.rename(&self.path, path).context("create", path)?;
         self.keep();
         Ok(())
     }
 
-    /// It is not removed any more.
+    /// Keeps the file on drop.
     pub(super) fn keep(&self) {
         self.kept.store(true, Relaxed);
     }
@@ -178,7 +178,7 @@ impl Drop for TemporaryFile {
         if !self.kept.load(Relaxed)
             && let Err(error) = remove(&self.root, &self.path)
         {
-            tracing::warn!(%error, "a temporary file stays behind");
+            tracing::warn!(%error, "cannot remove a temporary file");
         }
     }
 }
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_in_place_of_the_cache_is_told_with_what_to_do() {
+    fn a_file_in_place_of_the_cache_is_reported_with_the_remedy() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("file");
         fs::write(&file, "mine").unwrap();
@@ -211,7 +211,7 @@ mod tests {
             let error = make_root(&Root::new(&path)).unwrap_err();
             assert_eq!(error.reason(), Reason::VolumeUnsafe, "{error}");
             let expected = format!(
-                "cannot use {} as a cache: {} is a file. Name a folder",
+                "cannot use {} as a cache: {} is a file. Use a folder",
                 path.display(),
                 file.display()
             );
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_put_whole_or_leaves_nothing() {
+    fn a_file_is_written_completely_or_not_at_all() {
         let folder = tempfile::tempdir().unwrap();
         let root = Root::new(folder.path());
         let path = folder.path().join("x");
@@ -240,7 +240,7 @@ mod tests {
         write_whole(&root, &path, root.path(), b"two").unwrap();
         drop(TemporaryFile::create(&root, root.path()).unwrap());
         assert_eq!(fs::read(&path).unwrap(), b"two");
-        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, FILE);
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, FILE_MODE);
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1);
     }
 }

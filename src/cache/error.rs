@@ -1,4 +1,4 @@
-//! What can go wrong on a volume.
+//! The errors of the cache, as data: building one does no I/O.
 
 use std::{
     io,
@@ -12,48 +12,48 @@ use crate::{
     units::size,
 };
 
-/// A failure of the cache room.
+/// A failed operation on a cache.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
-    /// We may not write there. `diagnose` says whose it is.
+    /// Permission denied or read-only. `diagnose` adds the owner.
     #[error("cannot {action} {}: {}", .path.display(), .error.kind())]
     NotWritable {
         /// The attempted action.
         action: &'static str,
-        /// With which file.
+        /// The path it was attempted on.
         path: PathBuf,
-        /// The system's answer.
+        /// The operating system's error.
         error: io::Error,
     },
-    /// There is not enough space for what is still missing.
+    /// Not enough free space for the remaining download.
     #[error(
-        "{} are missing in {}, and only {} are free on its volume. Enlarge the volume or remove other data from it",
+        "{} more are needed in {}, but its volume has only {} free. Enlarge the volume or remove other data from it",
         size(*.needed), .path.display(), size(*.free)
     )]
     TooSmall {
         /// The cache.
         path: PathBuf,
-        /// Bytes that are still missing.
+        /// Bytes still to be downloaded.
         needed: u64,
-        /// Bytes that we may write.
+        /// Bytes available to this process.
         free: u64,
     },
-    /// The space or a quota ran out while writing. `diagnose` says how much is free.
+    /// No space or quota left while writing. `diagnose` adds the free space.
     #[error("cannot {action} {}: {error}", .path.display())]
     Full {
         /// The attempted action.
         action: &'static str,
-        /// With which file.
+        /// The path it was attempted on.
         path: PathBuf,
-        /// The system's answer.
+        /// The operating system's error.
         error: io::Error,
     },
-    /// The bytes are not those that the Hub lists.
+    /// The content does not match the hash that the Hub lists.
     #[error("the content has the hash {found} instead of {expected}")]
     Mismatch {
         /// The hash that the Hub lists.
         expected: Digest,
-        /// The hash of what came.
+        /// The hash of the received bytes.
         found: Digest,
     },
     /// More or fewer bytes than the Hub lists.
@@ -61,93 +61,93 @@ pub enum CacheError {
     WrongSize {
         /// The size that the Hub lists.
         expected: u64,
-        /// The size that came.
+        /// The size received so far.
         found: u64,
     },
-    /// Refs are files, and one would have to be a folder of the other.
+    /// Refs are files, and one would have to be a parent folder of the other.
     #[error(
-        "the ref {wanted} cannot be beside the ref {other} in {}. Remove that one, or fetch without this one",
+        "the refs {wanted} and {other} cannot both exist in {}. Remove {other}, or fetch without {wanted}",
         .repo.display()
     )]
     RefInTheWay {
-        /// The ref that was asked for.
+        /// The requested ref.
         wanted: String,
-        /// The ref that is there, or was asked for as well.
+        /// The conflicting ref, on the volume or requested too.
         other: String,
         /// The folder of the repo.
         repo: PathBuf,
     },
-    /// A ref is empty or says something else than a commit. Who wrote it may want any of the snapshots.
+    /// A ref is empty or does not contain a commit. It may have been meant for any of the snapshots.
     #[error(
-        "the ref {} names no commit, so every snapshot of its repo counts as needed. Fetch again what it stands for, or remove it",
+        "the ref {} names no commit, so every snapshot of its repo counts as needed. Fetch that revision again, or remove the ref",
         .path.display()
     )]
     UnclearRef {
         /// The file.
         path: PathBuf,
     },
-    /// What was on the volume is not there any more.
+    /// A file was removed concurrently.
     #[error("{} was removed by another program while it was needed", .path.display())]
     Vanished {
         /// The file.
         path: PathBuf,
     },
-    /// Something else lies where the cache has a file or a folder of its own, such as a link that leads out of it.
+    /// A path of the cache is taken by something unexpected, such as a link out of the cache.
     #[error(
-        "cannot {action} {}: {foreign}. A cache is used only where its folders are folders and its files are files with one \
-         name; no link is followed. Remove {} and fetch again",
+        "cannot {action} {}: {foreign}. In a cache, only real folders and files without other hard links are used, and links \
+        are not followed. Remove {} and fetch again",
         .path.display(), .foreign.path.display()
     )]
     Foreign {
         /// The attempted action.
         action: &'static str,
-        /// With which file.
+        /// The path it was attempted on.
         path: PathBuf,
-        /// What is in the way.
+        /// What was found instead.
         foreign: Foreign,
     },
-    /// Something else lies where the folder of the cache would be, or one above it.
+    /// The path of the cache, or a parent of it, is not a folder.
     #[error(
-        "cannot use {} as a cache: {foreign}. Name a folder for the cache; in a Job it is what `spec.storage.subPath` names on the volume",
+        "cannot use {} as a cache: {foreign}. Use a folder as the cache; in a Job it is the `spec.storage.subPath` of the volume",
         .path.display()
     )]
     NoFolder {
         /// The cache.
         path: PathBuf,
-        /// What is in the way.
+        /// What was found instead.
         foreign: Foreign,
     },
-    /// The file system cannot do something without which there is no cache.
+    /// The file system lacks an ability that a cache requires.
     #[error(
-        "the file system of {} cannot {ability}: {error}. A cache needs that: use another file system, such as one of the \
-         guide on storage",
+        "the file system of {} cannot {ability}: {error}. A cache requires this: use another file system, such as one listed in \
+        the guide on storage",
         .folder.display()
     )]
     Unable {
-        /// What it cannot.
+        /// The missing ability.
         ability: &'static str,
         /// The cache.
         folder: PathBuf,
-        /// The system's answer.
+        /// The operating system's error.
         error: io::Error,
     },
-    /// Two names of the repo are one on the medium, such as `Readme` and `README` where it has no letter case.
+    /// The file system treats two names of the repo as one, such as `Readme` and `README` when it ignores case.
     #[error(
-        "{one} and {other} are one name on the file system of {}. Leave one of them out, or use a file system that tells \
-         letter case and forms of Unicode apart",
+        "{one} and {other} are the same name on the file system of {}. Exclude one of them, or use a file system that \
+        distinguishes letter case and Unicode forms",
         .folder.display()
     )]
     OneName {
-        /// The one that was there first.
+        /// The existing name.
         one: String,
-        /// The other.
+        /// The conflicting name.
         other: String,
         /// The cache.
         folder: PathBuf,
     },
-    /// The medium cannot hold a name of the repo.
+    /// The file system cannot store a file name of the repo.
     #[error(
-        "the file system of {} cannot hold the name {name}: {error}. Leave the file out by a pattern, or use another file system",
+        "the file system of {} cannot store the name {name}: {error}. Exclude the file by a pattern, or use another file system",
         .folder.display()
     )]
     Name {
@@ -155,23 +155,23 @@ pub enum CacheError {
         name: RepoPath,
         /// The cache.
         folder: PathBuf,
-        /// The system's answer.
+        /// The operating system's error.
         error: io::Error,
     },
-    /// Any other failure of the file system.
+    /// Any other file system error.
     #[error("cannot {action} {}: {error}", .path.display())]
     Io {
         /// The attempted action.
         action: &'static str,
-        /// With which file.
+        /// The path it was attempted on.
         path: PathBuf,
-        /// The system's answer.
+        /// The operating system's error.
         error: io::Error,
     },
 }
 
 impl CacheError {
-    /// The published word for it.
+    /// The published reason code.
     #[must_use]
     pub const fn reason(&self) -> Reason {
         match self {
@@ -185,7 +185,7 @@ impl CacheError {
         }
     }
 
-    /// The same where it is about the name of a file of the repo and nothing else.
+    /// Turns an I/O error caused only by a file name of the repo into [`CacheError::Name`].
     pub(super) fn for_name(self, folder: &Path, name: &RepoPath) -> Self {
         match self {
             // EINVAL, ENAMETOOLONG, EILSEQ and ENOENT.
@@ -196,7 +196,7 @@ impl CacheError {
         }
     }
 
-    /// Why the folder of a cache cannot be made.
+    /// The error for a cache folder that cannot be created.
     pub(super) fn no_folder(path: &Path, error: io::Error) -> Self {
         match error.downcast() {
             Ok(foreign) => Self::NoFolder { path: path.to_owned(), foreign },
@@ -204,7 +204,7 @@ impl CacheError {
         }
     }
 
-    /// An answer of the file system, by its kind.
+    /// Classifies an I/O error.
     pub(super) fn new(action: &'static str, path: &Path, error: io::Error) -> Self {
         let path = path.to_owned();
         let error = match error.downcast::<Foreign>() {
@@ -212,7 +212,7 @@ impl CacheError {
             Err(error) => error,
         };
         match error.kind() {
-            // A name that is to become a file's, and is a folder's.
+            // A folder where a file is to be renamed to.
             io::ErrorKind::IsADirectory => {
                 let foreign = Foreign { path: path.clone(), found: "a folder" };
                 Self::Foreign { action, path, foreign }
@@ -226,7 +226,7 @@ impl CacheError {
     }
 }
 
-/// Adds to an answer of the file system what was attempted.
+/// Adds the attempted action and its path to an I/O error.
 pub(super) trait IoContext<T> {
     /// `cannot {action} {path}: …`
     fn context(self, action: &'static str, path: &Path) -> Result<T, CacheError>;
@@ -243,7 +243,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_answer_of_the_file_system_decides_the_reason() {
+    fn the_errno_decides_the_reason() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("blob");
         // ENOSPC, EDQUOT, EROFS, EACCES, EPERM and EIO.

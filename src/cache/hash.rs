@@ -1,4 +1,4 @@
-//! The two hashes of the Hub, computed piece by piece.
+//! The two hashes of the Hub, computed incrementally.
 
 use std::{
     io::{self, Read},
@@ -15,20 +15,20 @@ use sha2::{Digest as _, Sha256};
 use super::{layout::RepoDir, resolve};
 use crate::{activity, hub::Digest};
 
-/// How much of a file is read at once.
-const PIECE: usize = 1024 * 1024;
+/// Read buffer size in bytes.
+const BUFFER: usize = 1024 * 1024;
 
-/// A hash in the making, of the same kind as the one that is expected.
+/// An incremental hash of the same kind as the expected one.
 #[derive(Clone, Debug)]
 pub enum Hasher {
     /// For files in LFS or Xet.
     Sha256(Sha256),
-    /// For all others; git puts a header with the length before the content.
+    /// For all others; git prefixes the content with a header that includes its length.
     GitSha1(Sha1),
 }
 
 impl Hasher {
-    /// Begins a hash that can be compared with `expected`, for a blob of `size` bytes.
+    /// Starts a hash comparable with `expected`, for a blob of `size` bytes.
     #[must_use]
     pub fn new(expected: &Digest, size: u64) -> Self {
         match expected {
@@ -37,7 +37,7 @@ impl Hasher {
         }
     }
 
-    /// Takes the next piece of the content.
+    /// Hashes the next chunk of the content.
     pub fn update(&mut self, piece: &[u8]) {
         activity::mark();
         match self {
@@ -46,7 +46,7 @@ impl Hasher {
         }
     }
 
-    /// The hash of all that was taken.
+    /// The hash of everything passed to `update`.
     #[must_use]
     pub fn finish(self) -> Digest {
         match self {
@@ -56,8 +56,8 @@ impl Hasher {
     }
 }
 
-/// Whether what a blob or an entry of a snapshot stands for has this size and this hash. A file that is not there has
-/// neither, and what has another size is not read.
+/// Whether the file behind a blob or a snapshot entry has this size and hash. False if it is missing; not read if its size
+/// differs.
 pub(super) fn hash_file(dir: &RepoDir, path: &Path, size: u64, expected: &Digest) -> io::Result<bool> {
     let file = match resolve::open(dir, path) {
         Ok(file) => file,
@@ -67,12 +67,12 @@ pub(super) fn hash_file(dir: &RepoDir, path: &Path, size: u64, expected: &Digest
     if file.metadata()?.len() != size {
         return Ok(false);
     }
-    // It may grow while it is read.
+    // It may grow while being read.
     Ok(digest_of(&mut file.take(size.saturating_add(1)), size, expected)? == *expected)
 }
 
-/// Whether there are holes of more than 1 GiB in what a blob or an entry of a snapshot stands for, or more of them than
-/// anybody looks through, where the file system says so. No model has as many zeros.
+/// Whether the file system reports holes of more than 1 GiB in total, or too many extents to check, in the file behind a
+/// blob or a snapshot entry. No real model contains that many zeros.
 pub(super) fn is_hollow(dir: &RepoDir, path: &Path) -> io::Result<bool> {
     const MOST: u64 = 1 << 30;
     const EXTENTS: u32 = 100_000;
@@ -96,14 +96,14 @@ pub(super) fn is_hollow(dir: &RepoDir, path: &Path) -> io::Result<bool> {
             return Ok(true);
         }
     }
-    // The longest of all may come next.
+    // The largest hole may come next.
     Ok(true)
 }
 
-/// The hash, of the same kind as `like`, of what is left to read.
+/// The hash, of the same kind as `like`, of the rest of a reader.
 pub(super) fn digest_of(from: &mut impl Read, size: u64, like: &Digest) -> io::Result<Digest> {
     let mut hasher = Hasher::new(like, size);
-    let mut piece = vec![0; PIECE.min(usize::try_from(size).unwrap_or(PIECE)).max(1)];
+    let mut piece = vec![0; BUFFER.min(usize::try_from(size).unwrap_or(BUFFER)).max(1)];
     loop {
         match from.read(&mut piece) {
             Ok(0) => return Ok(hasher.finish()),
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_holes_is_known_without_reading_it() {
+    fn a_sparse_file_is_detected_without_reading_it() {
         let (_root, dir) = repo_dir();
         let path = dir.blobs().join("x");
         let file = std::fs::File::create(&path).unwrap();
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_judged_by_size_and_content() {
+    fn a_file_matches_by_size_and_hash() {
         let (_root, dir) = repo_dir();
         let path = dir.blobs().join("x");
         let expected: Digest = SHA256.parse().unwrap();

@@ -1,4 +1,4 @@
-//! What of a commit is on the volume already, and how far it can be trusted.
+//! Which files of a commit are already on the volume, and whether they are known to be verified.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -17,25 +17,25 @@ use super::{
 };
 use crate::hub::{Commit, Digest, RepoFile};
 
-/// How a file stands on the volume.
+/// The state of a file on the volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
-    /// A record vouches for what lies there.
+    /// Present, and a record confirms that it was verified.
     Trusted(PathBuf),
-    /// Something of the right name and size lies there; only its hash can tell.
+    /// Present with the right name and size; its hash has not been verified.
     Unproven(PathBuf),
-    /// Nothing that could be it.
+    /// Missing, or of another size.
     Absent,
 }
 
-/// The records of a repo, by content.
+/// When each blob of a repo was last verified, according to its records.
 #[derive(Debug, Default)]
 pub struct Inventory {
     verified: HashMap<Digest, SystemTime>,
 }
 
 impl Inventory {
-    /// Reads what the records of a repo say of these files.
+    /// Reads the records of a repo for these files.
     #[must_use]
     pub fn of(dir: &RepoDir, files: &[RepoFile]) -> Self {
         let wanted: HashSet<_> = files.iter().map(|file| &file.digest).collect();
@@ -50,7 +50,7 @@ impl Inventory {
         Self { verified }
     }
 
-    /// How `file` of `commit` stands: as a blob or, where links are not possible, as an entry of the snapshot.
+    /// The state of `file` of `commit`: as a blob or, on file systems without links, as an entry of the snapshot.
     #[must_use]
     pub fn state(&self, dir: &RepoDir, commit: &Commit, file: &RepoFile) -> State {
         let places = [dir.blob(&file.digest), dir.entry(commit, &file.path)];
@@ -62,7 +62,7 @@ impl Inventory {
         }
     }
 
-    /// A record counts for what was there when it was made: another program may have written since.
+    /// A record covers only what was written before it: another program may have modified the file since.
     fn vouches(&self, dir: &RepoDir, digest: &Digest, place: &Path) -> bool {
         let modified = resolve::resolve(dir, place).and_then(|found| found.stat.modified());
         match (self.verified.get(digest), modified) {
@@ -72,8 +72,8 @@ impl Inventory {
     }
 }
 
-/// Whether an unproven file is what its name says. Reads all of it; what we may not read counts as wrong, since it can
-/// be replaced.
+/// Whether an unverified file matches its hash. Reads all of it; an unreadable file counts as a mismatch, since it can be
+/// replaced.
 pub fn verify_blob(dir: &RepoDir, place: &Path, file: &RepoFile) -> Result<bool, CacheError> {
     match hash_file(dir, place, file.size, &file.digest) {
         Err(error)
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_verified_and_not_touched_since_is_trusted() {
+    fn only_files_verified_and_unmodified_since_are_trusted() {
         let (_root, dir) = repo_dir();
         let commit = COMMIT.parse().unwrap();
         let hello = file("a.txt", b"hello");
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn where_links_are_not_possible_the_snapshot_has_it() {
+    fn without_links_the_snapshot_entry_is_found() {
         let (_root, dir) = repo_dir();
         let commit = COMMIT.parse().unwrap();
         let hello = file("a.txt", b"hello");

@@ -1,5 +1,4 @@
-//! Where everything lies in a Hub cache. Pure: no function here touches the disk. The paths are names for messages and for
-//! `Root`, which alone reaches what they stand for.
+//! The paths of a Hub cache. Pure: nothing here touches the disk; only `Root` accesses what the paths name.
 
 use std::{
     iter,
@@ -9,7 +8,7 @@ use std::{
 use super::root::Root;
 use crate::hub::{Commit, Digest, Repo, RepoPath, RepoType, Revision};
 
-/// The suffix of a file in the folder of a repo that confirms a further name of it.
+/// The extension of a marker file that confirms a further name of a repo.
 pub(super) const FURTHER_NAME: &str = "name";
 
 /// A whole cache: what `HF_HUB_CACHE` names.
@@ -28,7 +27,7 @@ impl CacheDir {
         self.0.path()
     }
 
-    /// What reaches the folder and all below it.
+    /// Access to the folder and everything below it.
     pub(super) fn reach(&self) -> &Root {
         &self.0
     }
@@ -40,20 +39,20 @@ impl CacheDir {
         RepoDir { cache: self.clone(), repo: repo.clone(), name }
     }
 
-    /// The repo whose folder has this name, if one could have it.
+    /// The repo whose folder has this name, if it is a valid one.
     #[must_use]
     pub fn parse(&self, folder: &str) -> Option<RepoDir> {
         let (kind, id) = folder.split_once("s--")?;
         let kind = [RepoType::Model, RepoType::Dataset, RepoType::Space]
             .into_iter()
             .find(|candidate| candidate.as_str() == kind)?;
-        // Names hold no `--` themselves, so there is at most this one.
+        // Names cannot contain `--`, so there is at most one.
         let id = id.replacen("--", "/", 1).parse().ok()?;
         Some(self.repo(&Repo { kind, id }))
     }
 }
 
-/// The folder of one repo in a cache, and all that lies in it.
+/// The folder of one repo in a cache, and the paths inside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RepoDir {
     cache: CacheDir,
@@ -62,18 +61,18 @@ pub struct RepoDir {
 }
 
 impl RepoDir {
-    /// The cache that it is part of.
+    /// The cache it belongs to.
     #[must_use]
     pub fn cache(&self) -> &CacheDir {
         &self.cache
     }
 
-    /// What reaches everything in it.
+    /// Access to everything in it.
     pub(super) fn root(&self) -> &Root {
         &self.cache.0
     }
 
-    /// The repo that it is for.
+    /// The repo it is for.
     #[must_use]
     pub fn repo(&self) -> &Repo {
         &self.repo
@@ -90,7 +89,7 @@ impl RepoDir {
         self.cache.root().join(&self.name)
     }
 
-    /// The blobs, each under its hash.
+    /// The folder of the blobs, each named by its hash.
     #[must_use]
     pub fn blobs(&self) -> PathBuf {
         self.path().join("blobs")
@@ -102,13 +101,13 @@ impl RepoDir {
         self.blobs().join(digest.to_string())
     }
 
-    /// A blob on its way. The name is one that `huggingface_hub` knows as a leftover when it stays behind.
+    /// A blob being downloaded. `huggingface_hub` recognizes the name as a stale download if it is left behind.
     #[must_use]
     pub fn incomplete(&self, digest: &Digest, unique: u32) -> PathBuf {
         self.blobs().join(format!("{digest}.{unique:08x}.incomplete"))
     }
 
-    /// The snapshots, which hold a folder for each commit and nothing else: readers take any other entry for damage.
+    /// The snapshots: one folder per commit and nothing else, since readers treat any other entry as corruption.
     #[must_use]
     pub fn snapshots(&self) -> PathBuf {
         self.path().join("snapshots")
@@ -126,13 +125,13 @@ impl RepoDir {
         self.snapshot(commit).join(path.as_str())
     }
 
-    /// A snapshot as seen from the root of the cache, with `/` between its parts.
+    /// A snapshot's path relative to the cache, with `/` as separator.
     #[must_use]
     pub fn snapshot_from_root(&self, commit: &Commit) -> String {
         format!("{}/snapshots/{commit}", self.name)
     }
 
-    /// The refs, in which every file counts as one: nothing temporary may lie there.
+    /// The refs. Every file in here counts as a ref, so nothing temporary may be created here.
     #[must_use]
     pub fn refs(&self) -> PathBuf {
         self.path().join("refs")
@@ -144,31 +143,31 @@ impl RepoDir {
         self.refs().join(revision.as_str())
     }
 
-    /// The listings.
+    /// The folder of the listings.
     #[must_use]
     pub fn trees(&self) -> PathBuf {
         self.path().join("trees")
     }
 
-    /// The listing of a commit, by which `huggingface_hub` judges whether a snapshot is complete.
+    /// The listing of a commit, from which `huggingface_hub` decides whether a snapshot is complete.
     #[must_use]
     pub fn tree(&self, commit: &Commit) -> PathBuf {
         self.trees().join(format!("{commit}.json"))
     }
 
-    /// Where `huggingface_hub` remembers which files a commit does not have: an empty file for each.
+    /// Where `huggingface_hub` caches which files a commit lacks: an empty marker file for each.
     #[must_use]
     pub fn absences(&self) -> PathBuf {
         self.path().join(".no_exist")
     }
 
-    /// Our own folder: records, and everything that must not be seen before it is whole.
+    /// modelcache's own folder: records, and everything that must not be visible before it is complete.
     #[must_use]
     pub fn private_dir(&self) -> PathBuf {
         self.path().join(".modelcache")
     }
 
-    /// Where this folder says that the name of another leads to it.
+    /// The marker file that confirms that another name redirects to this folder.
     pub(super) fn name_of(&self, other: &Self) -> PathBuf {
         self.private_dir().join(format!("{}.{FURTHER_NAME}", other.name))
     }
@@ -179,15 +178,15 @@ impl RepoDir {
         self.private_dir().join(format!("{commit}-{selection}.json"))
     }
 
-    /// How much of a blob on its way is there; the digits are those of its name.
+    /// The sidecar with the progress of an incomplete blob; `unique` is that of the blob's name.
     #[must_use]
     pub fn parts(&self, digest: &Digest, unique: u32) -> PathBuf {
         self.private_dir().join(format!("{digest}.{unique:08x}.parts"))
     }
 
-    /// Our own lock, for those who move blobs of the repo.
+    /// Our own lock, held by writers that move blobs of the repo.
     #[must_use]
-    pub fn moving(&self) -> PathBuf {
+    pub fn repo_lock(&self) -> PathBuf {
         self.private_dir().join("moving.lock")
     }
 
@@ -197,13 +196,13 @@ impl RepoDir {
         self.locks().join(format!("{digest}.lock"))
     }
 
-    /// The lock that `hf-hub` takes instead before its version 1.
+    /// The lock that `hf-hub` before version 1 takes instead.
     #[must_use]
     pub fn old_lock(&self, digest: &Digest) -> PathBuf {
         self.blobs().join(format!("{digest}.lock"))
     }
 
-    /// The lock of one selection of a commit, for runs of ours.
+    /// The lock of one selection of a commit, between modelcache runs.
     #[must_use]
     pub fn selection_lock(&self, commit: &Commit, selection: &str) -> PathBuf {
         self.locks().join(format!("{commit}-{selection}.lock"))
@@ -214,7 +213,7 @@ impl RepoDir {
     }
 }
 
-/// What the link at `path` of a snapshot says: the blob, from where the link lies.
+/// The target of the link at `path` of a snapshot: the blob, relative to the link.
 #[must_use]
 pub fn link_target(path: &RepoPath, digest: &Digest) -> PathBuf {
     let up = iter::repeat_n("..", path.depth() + 2);
@@ -228,7 +227,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn everything_lies_where_the_hubs_libraries_look() {
+    fn paths_match_those_of_the_hub_libraries() {
         let commit: Commit = "0123456789abcdef0123456789abcdef01234567".parse().unwrap();
         let digest: Digest = "ab".repeat(20).parse().unwrap();
         let repo = Repo { kind: RepoType::Dataset, id: "org/name.v1".parse().unwrap() };
@@ -263,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn folders_are_read_back() {
+    fn folder_names_round_trip() {
         let cache = CacheDir::new("/c");
         for (kind, id) in
             [(RepoType::Model, "gpt2"), (RepoType::Dataset, "a-b/c_d"), (RepoType::Space, "s/s")]

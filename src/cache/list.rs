@@ -1,4 +1,4 @@
-//! What is in a cache, and how far it can be trusted. Reads names and sizes only, and changes nothing.
+//! Lists what is in a cache and whether it was verified. Reads only names and sizes, and changes nothing.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -23,9 +23,9 @@ use crate::hub::{Commit, RepoId, RepoType};
 pub struct Listing {
     /// Its repos, sorted.
     pub repos: Vec<Listed>,
-    /// The bytes of all snapshots, with what several repos share counted once.
+    /// The bytes of all snapshots; files shared between repos count once.
     pub bytes: u64,
-    /// Why others, or some of their refs, could not be read.
+    /// The repos and refs that could not be read.
     pub failed: Vec<CacheError>,
 }
 
@@ -37,16 +37,16 @@ pub struct Listed {
     /// Its type.
     #[serde(rename = "type")]
     pub kind: RepoType,
-    /// Further names by which readers find it.
+    /// Further names under which readers find it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<RepoId>,
-    /// The bytes of its snapshots, each blob counted once.
+    /// The bytes of its snapshots; each blob counts once.
     pub bytes: u64,
-    /// Its snapshots, and commits that a ref names and that have none.
+    /// Its snapshots, and the commits that a ref names but that have no snapshot.
     pub revisions: Vec<ListedRevision>,
     /// Blobs that no snapshot links to.
     pub unneeded: Amount,
-    /// Downloads that are running or were given up.
+    /// Running and abandoned downloads.
     pub unfinished: Amount,
 }
 
@@ -60,45 +60,45 @@ pub struct ListedRevision {
     pub refs: Vec<String>,
     /// How many files its snapshot has.
     pub files: usize,
-    /// Their bytes, each blob counted once.
+    /// Their bytes; each blob counts once.
     pub bytes: u64,
-    /// How far it can be trusted.
+    /// Whether it is verified.
     pub state: Trust,
-    /// Since when all of it is verified.
+    /// When its least recently verified file was verified.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verified_at: Option<Timestamp>,
 }
 
-/// How far a snapshot can be trusted.
+/// Whether a snapshot is complete and verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Trust {
-    /// Records vouch for every file, and none was written to since.
+    /// Records confirm every file, and none was modified since.
     Verified,
-    /// Nothing is known to be wrong, and nothing was verified.
+    /// No problem is known, but not every file was verified.
     Unverified,
-    /// A link, a record or a listing names what is not there.
+    /// A link, a record or a listing names a missing file.
     Incomplete,
 }
 
 /// A number of files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Amount {
-    /// How many.
+    /// The number of files.
     pub files: usize,
     /// Their bytes.
     pub bytes: u64,
 }
 
 impl Amount {
-    /// One file more.
+    /// Adds one file.
     pub(super) fn add(&mut self, bytes: u64) {
         self.files += 1;
         self.bytes = self.bytes.saturating_add(bytes);
     }
 }
 
-/// Lists one repo of a cache, or all. One that cannot be read keeps none of the others from being listed.
+/// Lists one repo of a cache, or all. A repo that cannot be read does not prevent the others from being listed.
 pub fn list(cache: &CacheDir, repo: Option<&RepoDir>) -> Result<Listing, CacheError> {
     let dirs = repo.map_or_else(|| scan::repos(cache), |repo| Ok(vec![repo.clone()]))?;
     let mut files = HashMap::new();
@@ -128,28 +128,26 @@ fn one(
             revision(dir, &scan, commit, refs.remove(commit).unwrap_or_default(), entries)
         })
         .collect();
-    // The others have no snapshot.
+    // The remaining commits have no snapshot.
     revisions.extend(refs.into_iter().map(|(commit, refs)| revision(dir, &scan, &commit, refs, &[])));
-    // The ones that people use come first.
+    // Commits with refs first.
     revisions.sort_by(|a, b| b.refs.len().min(1).cmp(&a.refs.len().min(1)).then(a.commit.cmp(&b.commit)));
 
     let entries = scan.snapshots.values().flatten();
     let linked: HashSet<_> = entries.filter_map(|entry| entry.link.as_deref()?.file_name()).collect();
     let mut unneeded = Amount::default();
-    for content in scan
-        .contents
-        .iter()
-        .filter(|content| !content.path.file_name().is_some_and(|name| linked.contains(name)))
+    for blob in
+        scan.blobs.iter().filter(|blob| !blob.path.file_name().is_some_and(|name| linked.contains(name)))
     {
-        unneeded.add(content.bytes);
+        unneeded.add(blob.bytes);
     }
     let mut unfinished = Amount::default();
-    scan.unfinished.iter().for_each(|piece| unfinished.add(piece.bytes));
+    scan.unfinished.iter().for_each(|blob| unfinished.add(blob.bytes));
     Ok(Listed {
         repo: dir.repo().id.clone(),
         kind: dir.repo().kind,
         names: further_names(dir.cache(), dir.repo()),
-        bytes: content_bytes(scan.snapshots.values().flatten()),
+        bytes: blob_bytes(scan.snapshots.values().flatten()),
         revisions,
         unneeded,
         unfinished,
@@ -179,13 +177,13 @@ fn revision(
         commit: commit.clone(),
         refs,
         files: entries.len(),
-        bytes: content_bytes(entries.iter()),
+        bytes: blob_bytes(entries.iter()),
         state,
         verified_at: verified_at.filter(|_| state == Trust::Verified),
     }
 }
 
-/// Since when every file is vouched for: by the newest record that names it, if it was not written to since.
+/// When the least recently verified file was verified. `None` if a file has no record or was modified after it.
 fn verified_at(entries: &[Entry]) -> Option<Timestamp> {
     let vouched = entries.iter().map(|entry| {
         let at = entry.verified?;
@@ -195,8 +193,8 @@ fn verified_at(entries: &[Entry]) -> Option<Timestamp> {
     vouched.collect::<Option<Vec<_>>>()?.into_iter().min()
 }
 
-fn content_bytes<'a>(entries: impl Iterator<Item = &'a Entry>) -> u64 {
-    sum(&entries.filter_map(|entry| Some((entry.content?, entry.file?.bytes))).collect())
+fn blob_bytes<'a>(entries: impl Iterator<Item = &'a Entry>) -> u64 {
+    sum(&entries.filter_map(|entry| Some((entry.blob?, entry.file?.bytes))).collect())
 }
 
 fn sum(files: &HashMap<Identity, u64>) -> u64 {

@@ -1,5 +1,5 @@
-//! The locks of `huggingface_hub`, so that its downloads and ours wait for each other. Advisory, never relied on:
-//! unique temporary names and renames keep writers correct where locks have no effect.
+//! The locks of `huggingface_hub`, so that its downloads and ours wait for each other. Advisory only: unique temporary
+//! names and renames keep writers correct where locks have no effect.
 
 use std::{
     fs::{File, TryLockError},
@@ -17,41 +17,41 @@ use crate::{
     hub::{Commit, Digest},
 };
 
-/// How long to wait for a writer that moves blobs: longer than that takes, unless many must be copied.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// How often the lock is tried.
-const PAUSE: Duration = Duration::from_millis(100);
+/// How long to wait for a writer that moves blobs. Usually ample, unless many must be copied.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// The pause between two attempts to take the lock.
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The lock of one blob, or of one selection of a commit, or why there is none. Dropping a held one releases it.
+/// The outcome of taking the lock of a blob or of a selection of a commit. Dropping an acquired one releases it.
 #[derive(Debug)]
 #[must_use = "dropping it releases the lock"]
 pub enum AdvisoryLock {
-    /// It is ours.
+    /// This process holds it.
     Acquired(File),
     /// Another writer holds it.
     Contended,
-    /// The file system has no locks, or they are another user's.
+    /// The file system has no locks, or the lock file belongs to another user.
     Unsupported,
 }
 
 impl AdvisoryLock {
-    /// Takes the lock of a blob if it is free.
+    /// Tries to take the lock of a blob.
     pub fn try_blob(dir: &RepoDir, digest: &Digest) -> Self {
         Self::at(dir, &dir.lock(digest))
     }
 
-    /// Takes the lock of one selection of a commit if it is free.
+    /// Tries to take the lock of one selection of a commit.
     pub fn try_selection(dir: &RepoDir, commit: &Commit, selection: &Selection) -> Self {
         Self::at(dir, &dir.selection_lock(commit, &selection.id()))
     }
 
-    /// The last heartbeat of the writer that holds that lock.
+    /// The last heartbeat of the writer that holds the lock of this selection.
     #[must_use]
     pub fn last_heartbeat(dir: &RepoDir, commit: &Commit, selection: &Selection) -> Option<SystemTime> {
         dir.root().stat(&dir.selection_lock(commit, &selection.id())).and_then(|stat| stat.modified()).ok()
     }
 
-    /// Sets the time of a lock to now; nothing is written into it.
+    /// Sets the modification time of the lock file to now.
     pub fn heartbeat(lock: &File) -> io::Result<()> {
         let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
         Ok(futimens(lock, &Timestamps { last_access: now, last_modification: now })?)
@@ -62,47 +62,45 @@ impl AdvisoryLock {
             Ok((Ok(()), file)) => Self::Acquired(file),
             Ok((Err(TryLockError::WouldBlock), _)) => Self::Contended,
             Ok((Err(TryLockError::Error(error)), _)) | Err(error) => {
-                without(&error);
+                log_unlocked(&error);
                 Self::Unsupported
             }
         }
     }
 }
 
-/// Waits until no other writer of ours moves blobs of the repo. `None` where the file system has no locks, or another writer
-/// holds this one for too long.
+/// Waits until no other modelcache process moves blobs of the repo. `None` if the file system has no locks, or if another
+/// writer holds this one for longer than [`TIMEOUT`].
 #[must_use = "dropping it releases the lock"]
 pub(super) fn lock_repo(dir: &RepoDir) -> Option<File> {
-    lock_repo_within(dir, PATIENCE)
+    lock_repo_within(dir, TIMEOUT)
 }
 
-fn lock_repo_within(dir: &RepoDir, patience: Duration) -> Option<File> {
-    let file = open(dir, &dir.moving()).inspect_err(without).ok()?;
-    let latest = Instant::now() + patience;
+fn lock_repo_within(dir: &RepoDir, timeout: Duration) -> Option<File> {
+    let file = open(dir, &dir.repo_lock()).inspect_err(log_unlocked).ok()?;
+    let deadline = Instant::now() + timeout;
     loop {
         match file.try_lock() {
             Ok(()) => return Some(file),
-            Err(TryLockError::WouldBlock) if Instant::now() < latest => {
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
                 activity::mark();
-                thread::sleep(PAUSE.min(patience));
+                thread::sleep(RETRY_INTERVAL.min(timeout));
             }
             Err(TryLockError::WouldBlock) => {
-                tracing::warn!(
-                    "another writer holds the lock of the repo for too long: continuing without it"
-                );
+                tracing::warn!("another writer has held the repo lock for too long: continuing without it");
                 return None;
             }
             Err(TryLockError::Error(error)) => {
-                without(&error);
+                log_unlocked(&error);
                 return None;
             }
         }
     }
 }
 
-fn without(error: &io::Error) {
+fn log_unlocked(error: &io::Error) {
     if let Some(foreign) = Foreign::in_answer(error) {
-        tracing::warn!(%foreign, "continuing without a lock: remove what lies in its place");
+        tracing::warn!(%foreign, "cannot use the lock file: continuing without a lock");
     } else {
         tracing::debug!(%error, "continuing without a lock");
     }
@@ -115,10 +113,10 @@ fn open(dir: &RepoDir, path: &Path) -> io::Result<File> {
             other => io::Error::other(other),
         })?;
     }
-    // The mode is for writers of other users, who must open it for writing to lock it.
+    // Writers of other users must be able to open it for writing to lock it.
     match dir.root().create_file(path) {
         Ok(file) => disk::open_to_all(&file).map(|()| file),
-        // Only one of our own: signs of life change its time.
+        // Without other hard links only: heartbeats change its modification time.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => dir.root().open_own(path),
         Err(error) => Err(error),
     }
@@ -141,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn who_never_lets_go_is_done_without() {
+    fn waiting_for_a_lock_that_is_never_released_times_out() {
         let (_root, dir) = repo_dir();
         let first = lock_repo(&dir);
         assert!(first.is_some());
@@ -151,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_that_is_a_link_is_done_without() {
+    fn a_lock_that_is_a_symlink_is_not_used() {
         let (root, dir) = repo_dir();
         let digest = file("a.txt", b"hello").digest;
         drop(AdvisoryLock::try_blob(&dir, &digest));
@@ -162,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_that_cannot_be_made_is_done_without() {
+    fn a_lock_that_cannot_be_created_is_unsupported() {
         let (root, dir) = repo_dir();
         std::fs::write(root.path().join(".locks"), "").unwrap();
         let digest = file("a.txt", b"hello").digest;

@@ -1,6 +1,6 @@
-//! The Hub cache on disk: where things lie, how they get there whole, and what is known about them.
+//! The Hub cache on disk: its layout, atomic writes to it, and records of what was verified.
 //!
-//! The layout is that of `huggingface_hub`, whose readers are the judges of it. Knows no network.
+//! The layout is that of `huggingface_hub`, whose readers define what is correct. Knows no network.
 
 mod diagnosis;
 mod disk;

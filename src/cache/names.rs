@@ -1,5 +1,5 @@
-//! Names that are two in a repo and one on the medium: without letter case, or with a Unicode form of its own. Asked of the
-//! medium and never guessed, for nothing else knows its rules.
+//! Detects names that differ in a repo but collide on the file system, which may ignore case or normalize Unicode. Always
+//! probed, never guessed: only the file system knows its rules.
 
 use std::{
     collections::{HashMap, HashSet, hash_map::RandomState},
@@ -11,17 +11,17 @@ use std::{
 use super::{error::CacheError, root::Root, walk};
 use crate::hub::RepoPath;
 
-/// The files of a snapshot by the names that the medium lists, while others are put beside them.
+/// The file names of a snapshot as the file system lists them, updated while files are added.
 #[derive(Debug)]
 pub(super) struct Places<'a> {
     root: &'a Root,
     snapshot: PathBuf,
-    /// As seen from the snapshot. What was put there has the name by which it was put.
+    /// Relative to the snapshot. Added files keep the name they were added under.
     names: HashSet<PathBuf>,
 }
 
 impl<'a> Places<'a> {
-    /// What is in a snapshot before anything is put there.
+    /// Lists a snapshot before anything is added.
     pub(super) fn of(root: &'a Root, snapshot: &Path) -> Result<Self, CacheError> {
         let mut names = HashSet::new();
         walk::walk(root, snapshot, &mut |path, _| {
@@ -30,14 +30,14 @@ impl<'a> Places<'a> {
         Ok(Self { root, snapshot: snapshot.to_owned(), names })
     }
 
-    /// The name of what lies at this path, if it came there by another name.
+    /// The listed name of the file at this path, if it was added under another name.
     pub(super) fn taken(&self, path: &RepoPath) -> Option<PathBuf> {
         let (path, at) = (Path::new(path.as_str()), self.snapshot.join(path.as_str()));
         let stat = self.root.stat(&at).ok().filter(|stat| !stat.is_dir())?;
         if self.names.contains(path) {
             return None;
         }
-        // Only where something is wrong, so that it may take a while.
+        // Reached only on a collision, so it may be slow.
         let lower = fold(path);
         let is_same = |name: &&PathBuf| {
             let found = self.root.stat(&self.snapshot.join(name));
@@ -47,13 +47,13 @@ impl<'a> Places<'a> {
         Some(found.or_else(|| self.names.iter().find(is_same)).map_or_else(|| path.to_owned(), Clone::clone))
     }
 
-    /// Something was put there by this name.
+    /// Records that a file was added under this name.
     pub(super) fn put(&mut self, path: &RepoPath) {
         self.names.insert(path.as_str().into());
     }
 }
 
-/// Two of these paths that differ in letter case alone and are one on the medium.
+/// Two of these paths that differ only in case and that the file system treats as one.
 pub(super) fn merged<'p>(
     root: &Root,
     snapshot: &Path,
@@ -70,12 +70,12 @@ pub(super) fn merged<'p>(
     None
 }
 
-/// What has no letter case. By way of capitals, of which letters have one where they have two small forms: `σ` and `ς`.
+/// Case-folded. By way of upper case, since some letters have several lower-case forms: `σ` and `ς`.
 fn fold(text: impl AsRef<OsStr>) -> Option<String> {
     Some(text.as_ref().to_str()?.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect())
 }
 
-/// Whether two paths at which something lies are one. They are not where the folder in which they part has both names.
+/// Whether two existing paths are the same. They are not if the folder where they diverge lists both names.
 fn is_one(root: &Root, one: &Path, other: &Path) -> bool {
     let mut folder = PathBuf::new();
     for (left, right) in one.iter().zip(other.iter()) {
@@ -87,7 +87,7 @@ fn is_one(root: &Root, one: &Path, other: &Path) -> bool {
     false
 }
 
-/// Whether a folder lists all these names as they are written.
+/// Whether a folder lists all these names exactly.
 fn has(root: &Root, folder: &Path, names: &[&OsStr]) -> bool {
     let Ok(entries) = root.entries(folder) else { return false };
     let mut missing = names.to_vec();
@@ -100,7 +100,7 @@ fn has(root: &Root, folder: &Path, names: &[&OsStr]) -> bool {
     false
 }
 
-/// What lies at a path, below the folder `top`, if the medium has it by another letter case.
+/// The listed path of what exists at `path` below the folder `top`, if its case differs.
 pub(super) fn other_case(root: &Root, top: &Path, path: &Path) -> Option<PathBuf> {
     let below = path.ancestors().take_while(|above| *above != top && above.starts_with(top));
     below.filter(|part| root.exists(part)).find_map(|part| listed_otherwise(root, part))
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn letters_with_several_small_forms_are_alike() {
+    fn folding_unifies_letters_with_several_lower_case_forms() {
         for (one, other) in [("Readme", "README"), ("\u{3c3}i", "\u{3c2}I"), ("\u{17f}", "s"), ("É", "é")] {
             assert_eq!(fold(one), fold(other));
         }
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_the_medium_tells_apart_are_two() {
+    fn names_that_the_file_system_distinguishes_do_not_collide() {
         let folder = tempfile::tempdir().unwrap();
         let root = Root::new(folder.path());
         fs::create_dir(folder.path().join("a")).unwrap();
@@ -148,7 +148,7 @@ mod tests {
         assert!(paths.iter().all(|path| places.taken(path).is_none()));
         assert_eq!(merged(&root, folder.path(), paths.iter()), None);
         assert_eq!(other_case(&root, folder.path(), &folder.path().join("a/X")), None);
-        // As a medium would do it that takes them for one.
+        // Simulates a file system that treats them as one.
         places.names.remove(Path::new("a/X"));
         assert_eq!(places.taken(&paths[1]).unwrap(), Path::new("a/x"));
         places.put(&paths[1]);

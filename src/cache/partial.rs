@@ -1,5 +1,5 @@
-//! A blob on its way to the volume: written in parts by several connections, hashed in passing where that is
-//! possible, in place only when it is right, and kept for the next run when it is not whole.
+//! A blob being downloaded: written in parts by several connections, hashed while it is written where possible, put in
+//! place only after its hash matches, and kept for the next run if incomplete.
 
 use std::{
     collections::BTreeSet,
@@ -23,27 +23,27 @@ use crate::hub::{Digest, RepoFile};
 
 use crate::sync::locked;
 
-/// Bytes to read back at once.
-const PIECE: usize = 256 * 1024;
-/// A writer that is only so far behind the hash catches up at once.
-const NEAR: u64 = 4 << 20;
+/// Buffer size in bytes for hashing what was written out of order.
+const BUFFER: usize = 256 * 1024;
+/// If the hash is at most this many bytes behind a writer, the writer catches it up itself.
+const MAX_CATCH_UP: u64 = 4 << 20;
 
-/// One blob under a name of its own, so that two runs never write the same file. Dropped before it is whole, it stays
-/// for the next run if that can resume it, and is removed otherwise.
+/// One incomplete blob under a unique name, so that two runs never write the same file. If it is dropped incomplete, it is
+/// kept when a later run can resume it, and removed otherwise.
 #[derive(Debug)]
 pub struct Partial {
     temporary: TemporaryFile,
     root: Root,
     sidecar: PathBuf,
     parts: Parts,
-    /// Parts that nobody writes and that are not whole.
+    /// Incomplete parts without a writer.
     free: Mutex<BTreeSet<usize>>,
-    /// One at a time: the kernel lets no two write to one file, and burns a core while it makes the second one wait.
+    /// Serializes writes: the kernel does so anyway, with a spinning second writer that burns a core.
     writing: Mutex<()>,
     hashing: Mutex<Hashing>,
-    /// How much was there when it was opened.
+    /// Bytes present when it was opened.
     resumed: u64,
-    useless: AtomicBool,
+    corrupt: AtomicBool,
     blob: PathBuf,
     expected: Digest,
     size: u64,
@@ -55,22 +55,22 @@ struct Hashing {
     hasher: Hasher,
 }
 
-/// A part that is to be written by one writer, from `at` to `end`.
+/// A claimed part, to be written from `at` to `end` by one writer.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Part {
     number: usize,
-    /// The next byte that is missing.
+    /// The offset of the next missing byte.
     pub at: u64,
-    /// The first byte that belongs to the next part.
+    /// The offset at which the part ends, exclusive.
     pub end: u64,
 }
 
 impl Partial {
-    /// Begins the content of `file`. `whole`: it will come in one part, and cannot be resumed.
+    /// Starts a download of `file`. With `whole`, it consists of one part and cannot be resumed.
     pub fn create(dir: &RepoDir, file: &RepoFile, whole: bool) -> Result<Self, CacheError> {
         let unique = fastrand::u32(..);
         let temporary = TemporaryFile::create_at(dir.root(), dir.incomplete(&file.digest, unique))?;
-        // Held until the file is closed, even by a crash: it shows others that this writer is alive.
+        // Held until the file is closed, even by a crash: shows other processes that this writer is alive.
         if let Err(error) = temporary.file.try_lock() {
             tracing::debug!(%error, "the file system has no locks");
         }
@@ -80,7 +80,7 @@ impl Partial {
         Ok(Self::new(dir, file, temporary, sidecar, parts))
     }
 
-    /// A blob of which some parts are there.
+    /// A blob some parts of which may be present.
     pub(super) fn new(
         dir: &RepoDir,
         file: &RepoFile,
@@ -98,33 +98,33 @@ impl Partial {
             hashing: Mutex::new(Hashing { at: 0, hasher: Hasher::new(&file.digest, file.size) }),
             resumed: parts.present(),
             parts,
-            useless: AtomicBool::new(false),
+            corrupt: AtomicBool::new(false),
             blob: dir.blob(&file.digest),
             expected: file.digest.clone(),
             size: file.size,
         }
     }
 
-    /// How many bytes an earlier run had downloaded.
+    /// The bytes that an earlier run had downloaded.
     #[must_use]
     pub fn resumed(&self) -> u64 {
         self.resumed
     }
 
-    /// Whether there is a part left to claim.
+    /// Whether any part is left to claim.
     #[must_use]
     pub fn has_free(&self) -> bool {
         !self.free().is_empty()
     }
 
-    /// Gives the first part that nobody has, to be written.
+    /// Claims the first free part.
     #[must_use]
     pub fn claim(&self) -> Option<Part> {
         let number = self.free().pop_first()?;
         Some(self.part(number))
     }
 
-    /// Gives the part that begins at this byte, if no connection has claimed it and it is empty: a stream can continue into it.
+    /// Claims the free part whose next missing byte is `at`, so that a stream can continue into it.
     #[must_use]
     pub fn claim_at(&self, at: u64) -> Option<Part> {
         let mut free = self.free();
@@ -132,8 +132,8 @@ impl Partial {
         free.remove(&number).then(|| self.part(number))
     }
 
-    /// How far a stream that has come to this byte could go on into parts that nobody has: to ask for more would bring
-    /// bytes that another one brings too.
+    /// How far a stream that has reached `at` can continue into free, empty parts. Beyond that, another connection already
+    /// downloads the bytes.
     #[must_use]
     pub fn free_until(&self, at: u64) -> u64 {
         let free = self.free();
@@ -148,7 +148,7 @@ impl Partial {
         Part { number, at: self.parts.at(number), end: self.parts.range(number).end }
     }
 
-    /// Takes the next piece of a part, which the caller has claimed. It must not reach beyond the part's end.
+    /// Writes the next chunk of a claimed part. It must not extend beyond the part's end.
     pub fn write(&self, part: &mut Part, piece: &[u8]) -> Result<(), CacheError> {
         let length = piece.len() as u64;
         if part.at + length > part.end {
@@ -158,9 +158,9 @@ impl Partial {
             let _writing = locked(&self.writing);
             self.temporary.file.write_all_at(piece, part.at).context("write", &self.blob)?;
         }
-        // Another one hashes at this moment: it, or the end, will read this piece back.
+        // If another thread is hashing, it or `check` will read this chunk back.
         if let Ok(mut hashing) = self.hashing.try_lock() {
-            let near = hashing.at < part.at && part.at - hashing.at <= NEAR;
+            let near = hashing.at < part.at && part.at - hashing.at <= MAX_CATCH_UP;
             if near && self.parts.contiguous(hashing.at) == part.at {
                 self.read_back(&mut hashing, part.at)?;
             }
@@ -174,7 +174,7 @@ impl Partial {
         Ok(())
     }
 
-    /// Hashes what was written out of order, as far as there is no gap. Does nothing while another one does it.
+    /// Hashes what was written out of order, up to the first gap. Does nothing while another thread is hashing.
     pub fn catch_up(&self) -> Result<(), CacheError> {
         self.hashing.try_lock().map_or(Ok(()), |mut hashing| self.follow(&mut hashing))
     }
@@ -182,19 +182,19 @@ impl Partial {
     fn follow(&self, hashing: &mut Hashing) -> Result<(), CacheError> {
         loop {
             let end = self.parts.contiguous(hashing.at);
-            if end == hashing.at || self.useless.load(Relaxed) {
+            if end == hashing.at || self.corrupt.load(Relaxed) {
                 return Ok(());
             }
             self.read_back(hashing, end)?;
         }
     }
 
-    /// From the page cache as a rule: it was written a moment ago.
+    /// Usually served from the page cache, since it was just written.
     fn read_back(&self, hashing: &mut Hashing, end: u64) -> Result<(), CacheError> {
-        let mut piece = vec![0; PIECE];
-        while hashing.at < end && !self.useless.load(Relaxed) {
-            let length = (end - hashing.at).min(PIECE as u64);
-            let piece = &mut piece[..usize::try_from(length).unwrap_or(PIECE)];
+        let mut buffer = vec![0; BUFFER];
+        while hashing.at < end && !self.corrupt.load(Relaxed) {
+            let length = (end - hashing.at).min(BUFFER as u64);
+            let piece = &mut buffer[..usize::try_from(length).unwrap_or(BUFFER)];
             self.temporary.file.read_exact_at(piece, hashing.at).context("read", &self.blob)?;
             hashing.hasher.update(piece);
             hashing.at += length;
@@ -202,7 +202,7 @@ impl Partial {
         Ok(())
     }
 
-    /// Forgets all, where it comes in one part.
+    /// Starts over. For downloads in one part.
     pub fn restart(&self, part: &mut Part) -> Result<(), CacheError> {
         self.temporary.file.set_len(0).context("truncate", &self.blob)?;
         self.parts.clear();
@@ -211,12 +211,12 @@ impl Partial {
         Ok(())
     }
 
-    /// What is there is wrong: it is removed in the end instead of being kept.
+    /// Marks the data as corrupt: it is removed on drop instead of being kept.
     pub fn discard(&self) {
-        self.useless.store(true, Relaxed);
+        self.corrupt.store(true, Relaxed);
     }
 
-    /// Whether all is there and right.
+    /// Verifies size and hash.
     pub fn check(&self) -> Result<(), CacheError> {
         let mut hashing = self.hashing();
         self.follow(&mut hashing)?;
@@ -230,7 +230,7 @@ impl Partial {
         Ok(())
     }
 
-    /// Puts the content in place if it is right. What was there is replaced, even a link to a store of others.
+    /// Verifies the blob and puts it in place, replacing an existing one even if that is a link to a shared store.
     pub fn put(&self) -> Result<(), CacheError> {
         self.check()?;
         self.temporary.put(&self.blob)?;
@@ -249,15 +249,15 @@ impl Partial {
 
 impl Drop for Partial {
     fn drop(&mut self) {
-        if !self.useless.load(Relaxed) && self.parts.is_kept() && self.parts.present() > 0 {
+        if !self.corrupt.load(Relaxed) && self.parts.is_kept() && self.parts.present() > 0 {
             self.temporary.keep();
         } else if let Err(error) = disk::remove(&self.root, &self.sidecar) {
-            tracing::debug!(%error, "a temporary file stays behind");
+            tracing::debug!(%error, "cannot remove a temporary file");
         }
     }
 }
 
-/// Puts a small content in place, if it is right. It lasts when the file system has been synced.
+/// Verifies a small blob and puts it in place. Durable only after [`sync_volume`].
 pub fn store(dir: &RepoDir, file: &RepoFile, content: &[u8]) -> Result<(), CacheError> {
     let blob = dir.blob(&file.digest);
     let found = content.len() as u64;
@@ -275,7 +275,7 @@ pub fn store(dir: &RepoDir, file: &RepoFile, content: &[u8]) -> Result<(), Cache
     temporary.rename(&blob)
 }
 
-/// Makes everything that was stored durable, including what `store` put.
+/// Makes everything written to the volume durable, including the blobs of [`store`].
 pub fn sync_volume(dir: &RepoDir) -> Result<(), CacheError> {
     let blobs = dir.blobs();
     dir.root().sync_volume(&blobs).context("sync the volume of", &blobs)
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_right_content_is_put_in_place() {
+    fn a_verified_blob_is_put_in_place() {
         let (_root, dir) = repo_dir();
         let hello = file("a.txt", b"hello");
         let writer = Partial::create(&dir, &hello, true).unwrap();
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_come_in_any_order_and_are_hashed_in_theirs() {
+    fn parts_written_in_any_order_are_hashed_in_sequence() {
         let (_root, dir) = repo_dir();
         let (file, content) = large();
         let writer = Partial::create(&dir, &file, false).unwrap();
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_goes_on_into_a_part_that_nobody_has() {
+    fn a_stream_continues_into_a_free_part() {
         let (_root, dir) = repo_dir();
         let (file, _) = large();
         let writer = Partial::create(&dir, &file, false).unwrap();
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_of_no_use_is_removed() {
+    fn what_cannot_be_resumed_is_removed_on_drop() {
         let (_root, dir) = repo_dir();
         let (file, content) = large();
         let written = Partial::create(&dir, &file, false).unwrap();
@@ -398,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn a_small_content_is_stored_only_when_it_is_right() {
+    fn a_small_blob_is_stored_only_if_its_hash_matches() {
         let (_root, dir) = repo_dir();
         let hello = file("a.txt", b"hello");
         assert!(matches!(store(&dir, &hello, b"hell"), Err(CacheError::WrongSize { .. })));

@@ -1,5 +1,5 @@
-//! How much of a blob is there, part by part. Stored in a file beside it, so that a later run resumes where a killed
-//! one ended. Knows nothing of the content itself.
+//! The progress of a download, part by part, kept in a sidecar file so that a later run can resume after a crash. Knows
+//! nothing of the content itself.
 
 use std::{
     fs::{self, File},
@@ -16,34 +16,34 @@ use std::{
 use super::{disk, root::Root};
 
 const MAGIC: &[u8; 8] = b"mcparts1";
-/// Magic, size of the content, length of a part, and the boot of the machine that wrote it.
+/// Magic, blob size, part length and boot ID of the machine that wrote it, in bytes.
 const HEAD: usize = 8 + 8 + 8 + 16;
-/// What a part's number takes.
+/// Bytes per part: how much of it is written.
 const NUMBER: usize = 8;
-/// Parts are so many, unless that makes them too short for a request of their own, or too long to lose.
+/// The intended number of parts, unless that makes them too short for a separate request or too long to lose.
 const PARTS: u64 = 32;
 const SHORTEST: u64 = 8 << 20;
 const LONGEST: u64 = 64 << 20;
-/// Enough for the parts of 8 TiB.
+/// The longest sidecar that is read, in bytes. Enough for the parts of 8 TiB.
 const LONGEST_FILE: u64 = 1 << 20;
 
-/// The parts of one blob. Each is written from its beginning on, by one writer at a time.
+/// The parts of one blob. Each is written front to back by one writer at a time.
 #[derive(Debug)]
 pub(super) struct Parts {
     size: u64,
     length: u64,
     written: Vec<AtomicU64>,
-    /// None where it cannot be kept: then nothing can be resumed, and all else works.
+    /// `None` if the sidecar cannot be written: then the download cannot be resumed.
     file: Option<File>,
 }
 
 impl Parts {
-    /// The parts of a blob of this size of which nothing is there yet, kept in a file at `path`.
+    /// The parts of an empty blob of `size` bytes, tracked in a sidecar at `path`.
     pub(super) fn create(root: &Root, path: &Path, size: u64) -> Self {
         Self::of_length(root, path, size, size.div_ceil(PARTS).clamp(SHORTEST, LONGEST))
     }
 
-    /// The same as one part, for a server that gives only the whole. Nothing of it can be resumed.
+    /// A single part, for a server without range requests. Cannot be resumed.
     pub(super) fn one(size: u64) -> Self {
         Self { size, length: size.max(1), written: vec![AtomicU64::new(0)], file: None }
     }
@@ -71,13 +71,13 @@ impl Parts {
         Ok(file)
     }
 
-    /// Reads what another run kept for a blob of this size. None: it is of no use, such as that of a run that was killed
-    /// before it had written it.
+    /// Reads the sidecar of an earlier run for a blob of `size` bytes. `None` if it is invalid, such as after a crash while it
+    /// was created.
     pub(super) fn read(root: &Root, path: &Path, size: u64) -> Option<ResumeState> {
         Self::read_any(root, path).filter(|kept| kept.size == size)
     }
 
-    /// Reads what another run kept.
+    /// Reads the sidecar of an earlier run.
     pub(super) fn read_any(root: &Root, path: &Path) -> Option<ResumeState> {
         let bytes = root.read(path, LONGEST_FILE).ok()?;
         let (head, numbers) = bytes.split_at_checked(HEAD)?;
@@ -96,62 +96,62 @@ impl Parts {
             .then_some(kept)
     }
 
-    /// How many parts there are.
+    /// The number of parts.
     pub(super) fn count(&self) -> usize {
         self.written.len()
     }
 
-    /// The place of a part in the content.
+    /// The byte range of a part in the blob.
     pub(super) fn range(&self, part: usize) -> Range<u64> {
         range(part, self.length, self.size)
     }
 
-    /// The first byte of a part that is missing.
+    /// The offset in the blob of the first missing byte of a part.
     pub(super) fn at(&self, part: usize) -> u64 {
         part as u64 * self.length + self.written[part].load(Acquire)
     }
 
-    /// More of a part is written.
+    /// Records that `bytes` more of a part are written.
     pub(super) fn add(&self, part: usize, bytes: u64) {
         let now = self.written[part].load(Acquire) + bytes;
         self.written[part].store(now, Release);
         if let Some(file) = &self.file
-            // A number that is lost only costs its bytes a second time.
+            // If this is lost, only these bytes are downloaded again.
             && let Err(error) = file.write_all_at(&now.to_le_bytes(), (HEAD + NUMBER * part) as u64)
         {
-            tracing::debug!(%error, "how much of a content is there cannot be kept");
+            tracing::debug!(%error, "cannot save the download's progress");
         }
     }
 
-    /// Nothing is there any more.
+    /// Resets all parts to empty.
     pub(super) fn clear(&self) {
         self.written.iter().for_each(|part| part.store(0, Release));
     }
 
-    /// All that is there.
+    /// The bytes written in all parts.
     pub(super) fn present(&self) -> u64 {
         self.written.iter().map(|part| part.load(Acquire)).sum()
     }
 
-    /// The end of what is there without a gap from `at` on, within the part of `at`.
+    /// The end of the contiguous data from `at` on, within the part of `at`.
     pub(super) fn contiguous(&self, at: u64) -> u64 {
         let part = usize::try_from(at / self.length).unwrap_or(usize::MAX);
         if part < self.written.len() { self.at(part).max(at) } else { at }
     }
 
-    /// Whether a later run can resume from here.
+    /// Whether a later run can resume it.
     pub(super) fn is_kept(&self) -> bool {
         self.file.is_some()
     }
 }
 
-/// What an earlier run kept.
+/// The sidecar of an earlier run.
 #[derive(Debug)]
 pub(super) struct ResumeState {
     size: u64,
     length: u64,
     written: Vec<u64>,
-    /// Whether it ran on this machine since its last start: what it wrote is there then, and its locks are seen.
+    /// Whether it ran on this machine since the last boot: then its writes are visible, and so are its locks.
     pub(super) same_boot: bool,
 }
 
@@ -160,18 +160,18 @@ impl ResumeState {
         range(part, self.length, self.size)
     }
 
-    /// All that was there.
+    /// The bytes it had written.
     pub(super) fn present(&self) -> u64 {
         self.written.iter().sum()
     }
 
-    /// The length of a file that holds all of it.
+    /// The minimum length of a file that contains them.
     pub(super) fn extent(&self) -> u64 {
         let ends = self.written.iter().enumerate().filter(|(_, written)| **written > 0);
         ends.map(|(part, written)| self.range(part).start + written).max().unwrap_or_default()
     }
 
-    /// Goes on with it, in the file at `path`, which holds it already.
+    /// Continues with the sidecar at `path`.
     pub(super) fn resume(self, root: &Root, path: &Path) -> io::Result<Parts> {
         let file = root.open_own(path)?;
         file.write_all_at(&boot().unwrap_or_default().to_le_bytes(), 24)?;
@@ -190,7 +190,7 @@ fn range(part: usize, length: u64, size: u64) -> Range<u64> {
     start..start.saturating_add(length).min(size)
 }
 
-/// The running kernel's own name for its start.
+/// The kernel's boot ID.
 fn boot() -> Option<u128> {
     let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     u128::from_str_radix(&text.trim().replace('-', ""), 16).ok()
@@ -205,7 +205,7 @@ mod tests {
     const SIZE: u64 = 20 << 20;
 
     #[test]
-    fn what_is_there_is_known_to_the_next_run() {
+    fn progress_survives_to_the_next_run() {
         let folder = tempfile::tempdir().unwrap();
         let (root, path) = (Root::new(folder.path()), folder.path().join("parts"));
         let parts = Parts::create(&root, &path, SIZE);
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_damaged_is_of_no_use() {
+    fn a_corrupt_sidecar_is_ignored() {
         let folder = tempfile::tempdir().unwrap();
         let (root, path) = (Root::new(folder.path()), folder.path().join("parts"));
         Parts::create(&root, &path, SIZE);

@@ -1,5 +1,5 @@
-//! Drops what nothing needs. What a ref names is never touched, what may be on its way is left alone, and what others have
-//! fetched goes only where that is asked for.
+//! Removes unneeded data. What a ref names is never touched, possible downloads in progress are left alone, and snapshots of
+//! other clients are removed only on request.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -13,9 +13,9 @@ use super::{
     disk,
     error::CacheError,
     layout::{CacheDir, RepoDir},
-    removal::{AT_ONCE, drop_contents, drop_snapshots, forget, linked, records},
+    removal::{BATCH, drop_blobs, drop_snapshots, linked, records, remove_metadata},
     scan::{self, RepoScan},
-    stale::{is_alive, is_incomplete, is_quiet, sweep},
+    stale::{is_alive, is_idle, is_incomplete, sweep},
     walk::{self, name, own_bytes},
 };
 use crate::{
@@ -23,38 +23,38 @@ use crate::{
     text::serialize_path,
 };
 
-/// Which snapshots may go that no ref names.
+/// Which snapshots without a ref may be removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unnamed {
-    /// Those of which our records say that they are not whole.
+    /// Those that are incomplete according to our records.
     Broken,
-    /// Those of which we have a record.
+    /// Those with a record of ours.
     Ours,
-    /// All, whoever has fetched them.
+    /// All, whichever client fetched them.
     All,
 }
 
-/// What may go.
+/// What may be removed.
 #[derive(Clone, Copy, Debug)]
 pub struct PruneRules {
-    /// What was written to in this time is left alone.
+    /// Anything modified more recently than this is kept.
     pub min_age: Duration,
     /// Which snapshots.
     pub unnamed: Unnamed,
-    /// Only say what would go.
+    /// Report what would be removed without removing it.
     pub dry_run: bool,
 }
 
-/// What came of it.
+/// The result of pruning a cache.
 #[derive(Debug)]
 pub struct Pruning {
     /// The repos, sorted.
     pub repos: Vec<Pruned>,
-    /// Why others, or some of their refs, could not be read or changed.
+    /// The repos and refs that could not be read or changed.
     pub failed: Vec<CacheError>,
 }
 
-/// What was, or would be, removed of a repo.
+/// What was, or would be, removed from a repo.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Pruned {
@@ -63,39 +63,39 @@ pub struct Pruned {
     /// Its type.
     #[serde(rename = "type")]
     pub kind: RepoType,
-    /// What goes.
+    /// The removed items.
     pub items: Vec<Item>,
-    /// Whether a writer may be active: then only the leftovers of crashed writers go, and a later run may remove more.
+    /// Whether a writer may be active: then only the leftovers of crashed writers are removed, and a later run may remove more.
     pub in_use: bool,
 }
 
-/// One thing that goes.
+/// One removed item.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Item {
     /// What it is.
     pub kind: Kind,
-    /// The file or folder, seen from the root of the cache.
+    /// The file or folder, relative to the cache.
     #[serde(serialize_with = "serialize_path")]
     pub path: PathBuf,
-    /// The bytes that this frees.
+    /// The bytes freed.
     pub bytes: u64,
 }
 
-/// Why something goes.
+/// Why an item is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Kind {
-    /// A snapshot that nothing asks for.
+    /// A snapshot that no ref names.
     Snapshot,
-    /// What is known about a snapshot that is not there, or a further name of a repo that is not.
+    /// Metadata of a missing snapshot, or a further name of a missing repo.
     Trace,
     /// A blob that no snapshot links to.
     Blob,
-    /// What a writer left behind that is dead.
+    /// The leftover of a crashed writer.
     Unfinished,
 }
 
-/// Prunes one repo of a cache, or all. One that cannot be pruned keeps none of the others from it.
+/// Prunes one repo of a cache, or all. A repo that cannot be pruned does not prevent the others from being pruned.
 pub fn prune(cache: &CacheDir, repo: Option<&RepoDir>, rules: &PruneRules) -> Result<Pruning, CacheError> {
     let dirs = repo.map_or_else(|| scan::repos(cache), |repo| Ok(vec![repo.clone()]))?;
     let (mut repos, mut failed) = (Vec::new(), Vec::new());
@@ -116,7 +116,7 @@ pub fn prune(cache: &CacheDir, repo: Option<&RepoDir>, rules: &PruneRules) -> Re
     Ok(Pruning { repos, failed })
 }
 
-/// Drops a further name of a repo whose folder is not there any more: readers take the link for damage.
+/// Removes a further name of a repo whose folder no longer exists: readers treat the link as corruption.
 fn drop_link(named: &RepoDir, rules: &PruneRules) -> Result<Pruned, CacheError> {
     if !rules.dry_run {
         disk::remove(named.root(), &named.path())?;
@@ -130,17 +130,17 @@ fn one(dir: &RepoDir, rules: &PruneRules, failed: &mut Vec<CacheError>) -> Resul
     let mut scan = RepoScan::of(dir)?;
     let plan = Plan::of(dir, &scan, rules)?;
     failed.append(&mut scan.refs.unclear);
-    let gone = if rules.dry_run { plan } else { plan.carry_out(dir, rules)? };
+    let gone = if rules.dry_run { plan } else { plan.apply(dir, rules)? };
     Ok(gone.into_pruned(dir))
 }
 
-/// What goes, in the order in which it goes.
+/// What is to be removed.
 #[derive(Debug, Default)]
 struct Plan {
     in_use: bool,
     traces: Vec<Commit>,
     snapshots: Vec<(Commit, u64)>,
-    contents: Vec<(PathBuf, u64)>,
+    blobs: Vec<(PathBuf, u64)>,
     unfinished: Vec<(PathBuf, u64)>,
 }
 
@@ -153,7 +153,7 @@ impl Plan {
         let in_use = young || alive.contains(&true);
         let mut plan = Self::default();
         let dead =
-            left.into_iter().zip(alive).filter(|(path, alive)| !alive && is_quiet(dir, path, rules.min_age));
+            left.into_iter().zip(alive).filter(|(path, alive)| !alive && is_idle(dir, path, rules.min_age));
         for (path, _) in dead {
             let bytes = bytes_below(dir, &path)?;
             plan.unfinished.push((path, bytes));
@@ -171,23 +171,23 @@ impl Plan {
         let going: HashSet<_> = plan.snapshots.iter().map(|(commit, _)| commit.as_str()).collect();
         let linked = linked(dir, &going)?;
         plan.traces = traces(dir, scan, rules.unnamed)?;
-        // Only the program that made one folder for the blobs of several repos knows what they need.
+        // A blob folder shared between repos is managed by the program that created it.
         if dir.root().is_folder(&dir.blobs()) {
             let unlinked = scan
-                .contents
+                .blobs
                 .iter()
                 .filter(|content| content.path.file_name().is_some_and(|name| !linked.contains(name)));
-            plan.contents = unlinked.map(|content| (content.path.clone(), content.bytes)).collect();
+            plan.blobs = unlinked.map(|content| (content.path.clone(), content.bytes)).collect();
         }
-        let nothing = plan.traces.is_empty() && plan.snapshots.is_empty() && plan.contents.is_empty();
+        let nothing = plan.traces.is_empty() && plan.snapshots.is_empty() && plan.blobs.is_empty();
         if in_use && !nothing {
             return Ok(Self { in_use, unfinished: plan.unfinished, ..Self::default() });
         }
         Ok(plan)
     }
 
-    /// Does it, and gives what really went.
-    fn carry_out(self, dir: &RepoDir, rules: &PruneRules) -> Result<Self, CacheError> {
+    /// Removes the planned items and returns what was actually removed.
+    fn apply(self, dir: &RepoDir, rules: &PruneRules) -> Result<Self, CacheError> {
         let mut gone = Self { in_use: self.in_use, ..Self::default() };
         if !self.unfinished.is_empty() {
             sweep(dir, rules.min_age, Some(&|_| false));
@@ -196,14 +196,14 @@ impl Plan {
         }
         let mut records = records(dir)?;
         for commit in self.traces {
-            forget(dir, &commit, records.remove(commit.as_str()).unwrap_or_default())?;
+            remove_metadata(dir, &commit, records.remove(commit.as_str()).unwrap_or_default())?;
             gone.traces.push(commit);
         }
-        for snapshots in self.snapshots.chunks(AT_ONCE) {
+        for snapshots in self.snapshots.chunks(BATCH) {
             gone.snapshots.extend(drop_snapshots(dir, snapshots)?);
         }
-        for contents in self.contents.chunks(AT_ONCE) {
-            gone.contents.extend(drop_contents(dir, contents)?);
+        for blobs in self.blobs.chunks(BATCH) {
+            gone.blobs.extend(drop_blobs(dir, blobs)?);
         }
         Ok(gone)
     }
@@ -215,19 +215,19 @@ impl Plan {
             path: path.strip_prefix(root).unwrap_or(path).to_owned(),
             bytes,
         };
-        let Self { in_use, traces, snapshots, contents, unfinished } = self;
+        let Self { in_use, traces, snapshots, blobs, unfinished } = self;
         let mut items = Vec::new();
         items.extend(unfinished.iter().map(|(path, bytes)| item(Kind::Unfinished, path, *bytes)));
         items.extend(traces.iter().map(|commit| item(Kind::Trace, &dir.snapshot(commit), 0)));
         items.extend(
             snapshots.iter().map(|(commit, bytes)| item(Kind::Snapshot, &dir.snapshot(commit), *bytes)),
         );
-        items.extend(contents.iter().map(|(path, bytes)| item(Kind::Blob, path, *bytes)));
+        items.extend(blobs.iter().map(|(path, bytes)| item(Kind::Blob, path, *bytes)));
         Pruned { repo: dir.repo().id.clone(), kind: dir.repo().kind, items, in_use }
     }
 }
 
-/// What writers have left behind, or still write.
+/// Incomplete downloads and temporary files, stale or in use.
 fn incomplete_blobs(dir: &RepoDir) -> Result<Vec<PathBuf>, CacheError> {
     let mut left = Vec::new();
     for place in
@@ -241,7 +241,7 @@ fn incomplete_blobs(dir: &RepoDir) -> Result<Vec<PathBuf>, CacheError> {
     Ok(left)
 }
 
-/// The bytes that go with a file or a folder: links free nothing.
+/// The bytes freed by removing a file or a folder: links free none.
 fn bytes_below(dir: &RepoDir, path: &Path) -> Result<u64, CacheError> {
     let mut bytes = own_bytes(dir, path);
     if dir.root().is_folder(path) {
@@ -250,7 +250,7 @@ fn bytes_below(dir: &RepoDir, path: &Path) -> Result<u64, CacheError> {
     Ok(bytes)
 }
 
-/// The commits of which there is no snapshot and no ref, but a record. Where all may go, a listing or the like counts, too.
+/// The commits with a record but without snapshot and ref. With [`Unnamed::All`], listings and absence markers count too.
 fn traces(dir: &RepoDir, scan: &RepoScan, unnamed: Unnamed) -> Result<Vec<Commit>, CacheError> {
     let mut commits = BTreeSet::new();
     let folders = [dir.private_dir(), dir.trees(), dir.absences()];

@@ -1,4 +1,4 @@
-//! Makes verified blobs visible, in the order that never shows a part: snapshot, listing, record, refs.
+//! Makes verified blobs visible in an order that never exposes a partial state: snapshot, listing, record, refs.
 
 use jiff::Timestamp;
 
@@ -13,25 +13,25 @@ use super::{
 };
 use crate::hub::{Commit, RepoFile, Revision};
 
-/// A selection of a commit whose blobs are all on the volume and verified.
+/// A selection of a commit whose blobs are all present and verified.
 #[derive(Debug)]
 pub struct Publication<'a> {
-    /// Where.
+    /// The folder of the repo.
     pub dir: &'a RepoDir,
-    /// Of which commit.
+    /// The commit.
     pub commit: &'a Commit,
-    /// What was selected.
+    /// The selection.
     pub selection: Selection,
     /// The files of the selection.
     pub files: &'a [RepoFile],
     /// The refs that will name the commit.
     pub refs: &'a [Revision],
-    /// How the files are to lie in the snapshot.
+    /// How the snapshot holds the files.
     pub links: Links,
 }
 
 impl Publication<'_> {
-    /// Makes it visible. Each step is whole or not at all, and a later one never without those before it.
+    /// Publishes it. Each step is atomic and happens only after those before it.
     pub fn publish(&self) -> Result<Record, CacheError> {
         let &Self { dir, commit, ref selection, files, refs, links } = self;
         Snapshot { dir, commit, files, links }.publish()?;
@@ -47,18 +47,18 @@ impl Publication<'_> {
         };
         let files = files.iter().map(recorded).collect();
         let record = Record::new(dir, commit, selection.clone(), files, Timestamp::now());
-        present(dir, commit, self.files)?;
+        clear_absences(dir, commit, self.files)?;
         record.write(dir)?;
         write_refs(dir, commit, refs)?;
-        // A `prune` looks for refs again after it has taken a snapshot away, and we for the snapshot after the refs: of
-        // the two, one sees the other.
+        // `prune` rereads the refs after it has set a snapshot aside, and we check for the snapshot after writing the refs:
+        // one of the two notices the other.
         let path = dir.snapshot(commit);
         if dir.root().is_folder(&path) { Ok(record) } else { Err(CacheError::Vanished { path }) }
     }
 }
 
-/// Files that are there now are not to be remembered as absent: `huggingface_hub` asks that first, and looks no further.
-fn present(dir: &RepoDir, commit: &Commit, files: &[RepoFile]) -> Result<(), CacheError> {
+/// Removes stale absence markers: `huggingface_hub` checks them first and then does not look for the file.
+fn clear_absences(dir: &RepoDir, commit: &Commit, files: &[RepoFile]) -> Result<(), CacheError> {
     let absences = dir.absences().join(commit.as_str());
     if !dir.root().is_folder(&absences) {
         return Ok(());
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_is_what_readers_expect() {
+    fn a_snapshot_has_the_layout_that_readers_expect() {
         let (_root, dir) = repo_dir();
         let commit: Commit = COMMIT.parse().unwrap();
         let files = [file("a/b.txt", b"hello"), file("c.txt", b"hello"), file("d.txt", b"")];
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_there_is_not_remembered_as_absent() {
+    fn absence_markers_of_present_files_are_removed() {
         let (_root, dir) = repo_dir();
         let commit: Commit = COMMIT.parse().unwrap();
         let files = [file("a/b.txt", b"one"), file("c.txt", b"one")];
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_leaves_no_part_of_a_snapshot() {
+    fn a_failure_leaves_no_partial_snapshot() {
         let (_root, dir) = repo_dir();
         let commit: Commit = COMMIT.parse().unwrap();
         // The second needs a folder where the first is a file.
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_vanished_since_it_was_seen_is_told_and_nothing_is_shown() {
+    fn a_blob_removed_concurrently_is_reported_and_nothing_is_published() {
         let (_root, dir) = repo_dir();
         let commit: Commit = COMMIT.parse().unwrap();
         let files = [file("a", b"one"), file("b", b"two")];

@@ -1,5 +1,5 @@
-//! What was once verified: one small file for each selection of a commit, so that later runs need neither the Hub nor
-//! another look at every byte, and two writers never merge.
+//! Records of verified files: one small file per selection of a commit, so that later runs need neither contact the Hub nor
+//! read every byte again, and concurrent writers never have to merge.
 
 use std::{
     fmt,
@@ -30,16 +30,16 @@ use crate::hub::{Commit, Digest, NameError, Patterns, Repo, RepoId, RepoPath, Re
 
 /// The only format so far.
 const FORMAT: u32 = 1;
-/// Longer records and listings are not read. Enough for 200,000 files with paths of 400 bytes.
+/// The longest record or listing that is read, in bytes. Enough for 200,000 files with paths of 400 bytes.
 pub(super) const DOCUMENT: u64 = 128 << 20;
-/// More patterns than this are no selection of ours.
+/// The most patterns in a selection.
 const PATTERNS: usize = 10_000;
-/// More files than this are no selection or listing of ours: a repo has at most so many.
+/// The most files in a selection or listing: the Hub's limit for a repo.
 pub(super) const FILES: usize = 200_000;
-/// The clocks of two nodes may be this far apart. What a record says of a later time than that was not seen by anybody.
+/// The tolerated clock skew between nodes. A record dated further in the future is not believed.
 const SKEW: Duration = Duration::from_secs(60);
 
-/// Which files of a commit are wanted: its patterns, in an order of their own so that the same ones compare equal.
+/// Which files of a commit are wanted: the patterns, sorted so that equal sets compare equal.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Selection {
     include: Vec<String>,
@@ -61,7 +61,7 @@ impl Selection {
         }
     }
 
-    /// Those that a user's patterns select.
+    /// The selection of a user's patterns.
     #[must_use]
     pub fn of(patterns: &Patterns) -> Self {
         Self::new(patterns.include().map(str::to_owned), patterns.exclude().map(str::to_owned))
@@ -73,7 +73,7 @@ impl Selection {
         self.include.is_empty() && self.exclude.is_empty()
     }
 
-    /// A short name for it: 16 hexadecimal digits.
+    /// A short ID: 16 hexadecimal digits.
     #[must_use]
     pub fn id(&self) -> String {
         let mut hash = Sha256::new();
@@ -88,10 +88,10 @@ impl Selection {
     }
 }
 
-/// One file that was verified.
+/// One verified file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordedFile {
-    /// Where it lies in the repo.
+    /// Its path in the repo.
     pub path: RepoPath,
     /// Its length in bytes.
     pub size: u64,
@@ -99,7 +99,7 @@ pub struct RecordedFile {
     pub digest: Digest,
 }
 
-/// A selection of a commit that was once complete, with every hash right.
+/// A selection of a commit that was complete and verified at `verified_at`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", from = "Stored")]
 pub struct Record {
@@ -107,20 +107,20 @@ pub struct Record {
     repo: RepoId,
     #[serde(rename = "type")]
     kind: RepoType,
-    /// The commit of which it is a selection.
+    /// The commit.
     pub commit: Commit,
     #[serde(flatten)]
     selection: Selection,
     /// The files, sorted by path.
     pub files: Vec<RecordedFile>,
-    /// The length of all files together.
+    /// The total size of the files.
     pub bytes: u64,
-    /// When the last of it was verified.
+    /// When the last of the files was verified.
     pub verified_at: Timestamp,
 }
 
 impl Record {
-    /// A record of what lies in `dir` now.
+    /// A record for the repo of `dir`.
     #[must_use]
     pub fn new(
         dir: &RepoDir,
@@ -142,20 +142,20 @@ impl Record {
         }
     }
 
-    /// The record of a selection, if there is one that can be used.
+    /// The record of a selection, if there is a valid one.
     #[must_use]
     pub fn read(dir: &RepoDir, commit: &Commit, selection: &Selection) -> Option<Self> {
         let record = Self::open(dir, &dir.record(commit, &selection.id())).ok()??;
         (record.commit == *commit && record.selection == *selection).then_some(record)
     }
 
-    /// All records of a repo that can be used, one after the other: each may be long.
+    /// All valid records of a repo, read one at a time since each may be large.
     pub fn all(dir: &RepoDir) -> impl Iterator<Item = Self> {
         let paths = disk::entries(dir.root(), &dir.private_dir()).map(|entry| entry.path);
         distinct(dir, paths).filter_map(|path| Self::open(dir, &path).ok().flatten())
     }
 
-    /// The record in a file of our folder; `None` where it holds something else.
+    /// Reads the record at `path`; `None` if the file is not a valid record of this repo.
     pub(super) fn open(dir: &RepoDir, path: &Path) -> io::Result<Option<Self>> {
         if path.extension().is_none_or(|end| end != "json") {
             return Ok(None);
@@ -170,21 +170,21 @@ impl Record {
         ours.then_some(record)
     }
 
-    /// Until when it vouches for what lies there. Not at all where its time has not come: nobody can have seen that.
+    /// The modification time up to which it covers its files. `None` if the record is dated in the future.
     #[must_use]
     pub(super) fn vouches_until(&self) -> Option<SystemTime> {
         let at = SystemTime::from(self.verified_at);
         (at <= SystemTime::now() + SKEW).then_some(at)
     }
 
-    /// Puts the record in place of an earlier one.
+    /// Writes the record, replacing an earlier one.
     pub fn write(&self, dir: &RepoDir) -> Result<(), CacheError> {
         let path = dir.record(&self.commit, &self.selection.id());
         disk::write_with(dir.root(), &path, &dir.private_dir(), |file| Ok(serde_json::to_writer(file, self)?))
     }
 
-    /// The same record when what was written to since it was made still has the right hash. It is renewed then, so that
-    /// this is read once.
+    /// Verifies the files modified since the record was written, and renews the record so that they are read only once. `None`
+    /// if a hash does not match.
     #[must_use]
     pub fn confirmed(mut self, dir: &RepoDir) -> Option<Self> {
         let verified = self.vouches_until();
@@ -198,7 +198,7 @@ impl Record {
         if changed.is_empty() {
             return Some(self);
         }
-        // Its size may be known from the record alone: see `verify`.
+        // A sparse file as long as the record says is cheap to create and slow to read.
         let right = |file: &RecordedFile, entry: &Path| {
             !is_hollow(dir, entry).unwrap_or(false)
                 && hash_file(dir, entry, file.size, &file.digest).unwrap_or(false)
@@ -208,13 +208,13 @@ impl Record {
         }
         self.verified_at = Timestamp::now();
         if let Err(error) = self.write(dir) {
-            tracing::debug!(%error, "the record stays as old as it is");
+            tracing::debug!(%error, "cannot renew the record");
         }
         Some(self)
     }
 
-    /// Whether every file is still there with its size, and no two are one on the medium. Content is not read: that is what
-    /// `verify` is for.
+    /// Whether every file is present with its size, and no two collide on the file system. Content is not read: `verify` does
+    /// that.
     #[must_use]
     pub fn is_complete(&self, dir: &RepoDir) -> bool {
         self.files.iter().all(|file| resolve::has_size(dir, &dir.entry(&self.commit, &file.path), file.size))
@@ -223,7 +223,7 @@ impl Record {
     }
 }
 
-/// A record as it is read. Unlike the record itself, it keeps nothing of unknown fields, however long these are.
+/// A record as it is parsed. Drops unknown fields, however long.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Stored {
@@ -253,7 +253,7 @@ impl From<Stored> for Record {
     }
 }
 
-/// Elements up to a number: a short one takes more memory than room in the file, and each file is looked at.
+/// A list of bounded length: a short element takes more memory than space in the file, and each one costs work.
 fn at_most<'de, const MOST: usize, T: Deserialize<'de>, D: Deserializer<'de>>(
     from: D,
 ) -> Result<Vec<T>, D::Error> {
@@ -281,7 +281,7 @@ fn at_most<'de, const MOST: usize, T: Deserialize<'de>, D: Deserializer<'de>>(
     from.deserialize_seq(Elements::<MOST, T>(PhantomData))
 }
 
-/// A name that is checked as it is read.
+/// A name that is validated while parsing.
 fn parsed<'de, D: Deserializer<'de>, T: FromStr<Err = NameError>>(from: D) -> Result<T, D::Error> {
     String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
 }
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_of_many_names_is_read_once() {
+    fn a_record_with_hard_links_is_read_once() {
         let (_root, dir) = repo_dir();
         let record =
             Record::new(&dir, &COMMIT.parse().unwrap(), Selection::default(), vec![], Timestamp::now());
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_survives_the_disk_and_knows_what_is_missing() {
+    fn a_record_round_trips_and_detects_missing_files() {
         let (_root, dir) = repo_dir();
         let commit: Commit = COMMIT.parse().unwrap();
         let selection = Selection::new(strings(&["*.txt"]), []);
@@ -352,7 +352,7 @@ mod tests {
         fs::write(&entry, "hello").unwrap();
         assert!(read.is_complete(&dir));
 
-        // It was written to after the time of the record.
+        // It was modified after the record was written.
         let renewed = read.clone().confirmed(&dir).unwrap();
         assert!(renewed.verified_at > at);
         assert_eq!(Record::read(&dir, &commit, &selection).unwrap(), renewed);
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_or_foreign_record_counts_as_none() {
+    fn a_corrupt_or_foreign_record_is_ignored() {
         let (_root, dir) = repo_dir();
         let commit: Commit = COMMIT.parse().unwrap();
         let path = dir.record(&commit, &Selection::default().id());
@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_from_the_future_vouches_for_nothing() {
+    fn a_record_from_the_future_covers_nothing() {
         let (_root, dir) = repo_dir();
         let commit: Commit = COMMIT.parse().unwrap();
         let hello = file("b.txt", b"hello");
@@ -405,11 +405,11 @@ mod tests {
         }
         fs::write(&entry, "hello").unwrap();
         let renewed = at(later).confirmed(&dir).unwrap();
-        assert!(renewed.verified_at < later, "it was read, and has a time of its own");
+        assert!(renewed.verified_at < later, "it was verified now");
     }
 
     #[test]
-    fn what_is_no_record_is_not_read_for_long() {
+    fn oversized_and_malformed_records_are_rejected_early() {
         let (_root, dir) = repo_dir();
         let path = dir.private_dir().join("0-0.json");
         fs::File::create(&path).unwrap().set_len(64 << 30).unwrap();

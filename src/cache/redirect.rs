@@ -1,8 +1,8 @@
-//! Further names of a repo: as on the Hub, where one that is written in another case, or was given up, leads to the repo. Here
-//! each is a link beside the folder, which readers follow without knowing of it.
+//! Further names of a repo, as on the Hub, where a former name or one in another case redirects to the repo. Here each is a
+//! symlink beside the folder, which readers follow transparently.
 //!
-//! We follow one only where the folder says so, too: a user who may write beside a folder, but not into it, cannot have us
-//! write to that of another repo.
+//! A link is followed only if a marker inside the folder confirms it: a user who can write beside a folder but not into it
+//! must not be able to redirect our writes to another repo.
 
 use std::{ffi::OsStr, io, path::Path};
 
@@ -15,66 +15,68 @@ use super::{
 };
 use crate::hub::{Repo, RepoId};
 
-/// More names than this are no names of one repo. All of them have to fit into a report and into a status.
+/// The most further names of a repo: all of them have to fit into a report and a status.
 pub const FURTHER_NAMES: usize = 8;
 
-/// The folder that a repo has in a cache, whatever name it got it by.
+/// The folder of a repo in a cache, under whichever of its names.
 #[must_use]
 pub fn locate(cache: &CacheDir, repo: &Repo) -> RepoDir {
     let named = cache.repo(repo);
-    led_to(&named).filter(|dir| says(dir, &named)).unwrap_or(named)
+    redirect_of(&named).filter(|dir| confirms(dir, &named)).unwrap_or(named)
 }
 
-/// The folder for a repo that is requested by one name and has another one on the Hub. Where only the Hub's
-/// name has a folder already, that one: the name that is asked for leads there from now on.
+/// The folder for a repo that is requested as `asked` and named `own` on the Hub. If only the Hub's name has a folder, that
+/// one is used, and `asked` redirects to it from now on.
 pub fn settle_folder(asked: &Repo, own: &Repo, cache: &CacheDir) -> Result<RepoDir, CacheError> {
     remove_dangling(&cache.repo(asked))?;
     let there = locate(cache, own);
-    // A folder that is not for us to write to has no say in what is asked for.
+    // If its folder is not writable for us, it must not prevent the download.
     let shared = there.root().is_folder(&there.path()) && add_name(&there, asked).unwrap_or(false);
     Ok(if shared { there } else { locate(cache, asked) })
 }
 
-/// Lets a further name lead to a folder. Says whether readers find the folder by it now: they do not where something else
-/// has the name, or where the file system has no links.
+/// Adds a further name for a folder. Returns whether readers find the folder under it: they do not if the name is taken, or
+/// if the file system has no links.
 pub fn add_name(dir: &RepoDir, repo: &Repo) -> Result<bool, CacheError> {
     let (root, named) = (dir.root(), dir.cache().repo(repo));
-    if named == *dir || is_led(&named, dir) && says(dir, &named) {
+    if named == *dir || redirects_to(&named, dir) && confirms(dir, &named) {
         return Ok(true);
     }
     remove_dangling(&named)?;
     let path = named.path();
-    if root.exists(&path) && !is_led(&named, dir) {
+    if root.exists(&path) && !redirects_to(&named, dir) {
         return Ok(false);
     }
-    // Before the link: it counts from the moment that it is there.
-    let says = dir.name_of(&named);
+    // Before the link, which takes effect as soon as it exists.
+    let marker = dir.name_of(&named);
     disk::make_dirs(root, &dir.private_dir())?;
-    disk::write_whole(root, &says, &dir.private_dir(), b"")?;
+    disk::write_whole(root, &marker, &dir.private_dir(), b"")?;
     match root.link(Path::new(dir.name()), &path) {
         Ok(()) => disk::sync_dir(root, root.path()),
-        // Where the medium takes both names for one, there is nothing to link.
-        Err(_) if is_led(&named, dir) => {}
+        // The file system treats both names as one: no link is needed.
+        Err(_) if redirects_to(&named, dir) => {}
         Err(error) => {
-            tracing::debug!(path = %path.display(), %error, "no link for a further name");
-            disk::remove(root, &says)?;
+            tracing::debug!(path = %path.display(), %error, "cannot create a link for a further name");
+            disk::remove(root, &marker)?;
             return Ok(false);
         }
     }
     Ok(true)
 }
 
-/// The names besides one of them by which readers find the folder of a repo, sorted.
+/// The other names under which readers find the folder of `repo`, sorted.
 #[must_use]
 pub fn further_names(cache: &CacheDir, repo: &Repo) -> Vec<RepoId> {
     let dir = locate(cache, repo);
-    let said = disk::entries(dir.root(), &dir.private_dir()).filter_map(|entry| {
+    let marked = disk::entries(dir.root(), &dir.private_dir()).filter_map(|entry| {
         let folder = walk::name(&entry.path)?.strip_suffix(FURTHER_NAME)?.strip_suffix('.')?;
         cache.parse(folder).filter(|named| named.repo().kind == repo.kind)
     });
-    let led =
-        said.filter(|named| is_led(named, &dir)).take(FURTHER_NAMES).map(|named| named.repo().id.clone());
-    let mut names: Vec<_> = led.chain([dir.repo().id.clone()]).collect();
+    let linked = marked
+        .filter(|named| redirects_to(named, &dir))
+        .take(FURTHER_NAMES)
+        .map(|named| named.repo().id.clone());
+    let mut names: Vec<_> = linked.chain([dir.repo().id.clone()]).collect();
     names.retain(|name| *name != repo.id);
     names.sort_unstable();
     names.dedup();
@@ -82,12 +84,12 @@ pub fn further_names(cache: &CacheDir, repo: &Repo) -> Vec<RepoId> {
     names
 }
 
-/// Whether a folder's place holds a link that is no folder of its own: to one that says so, or to none that is there.
+/// Whether a folder's path is a redirect rather than a folder: confirmed by its target, or dangling.
 pub(super) fn is_further(named: &RepoDir) -> bool {
-    target(named).is_some_and(|dir| says(&dir, named)) || is_dangling(named)
+    target(named).is_some_and(|dir| confirms(&dir, named)) || is_dangling(named)
 }
 
-/// Whether a link in a folder's place leads to a folder that is not there any more.
+/// Whether a folder's path is a link to a folder that no longer exists.
 pub(super) fn is_dangling(named: &RepoDir) -> bool {
     let missing = |dir: RepoDir| dir.root().stat(&dir.path()).is_err_and(|error| is_missing(&error));
     target(named).is_some_and(missing)
@@ -97,7 +99,7 @@ fn remove_dangling(named: &RepoDir) -> Result<(), CacheError> {
     if is_dangling(named) { disk::remove(named.root(), &named.path()) } else { Ok(()) }
 }
 
-/// The folder of a repo of the same type that a link in another's place names, by its name alone.
+/// The folder of the same repo type that the link at a folder's path names, without any path components.
 fn target(named: &RepoDir) -> Option<RepoDir> {
     let link = named.root().read_link(&named.path()).ok()?;
     let dir = named.cache().parse(link.to_str()?)?;
@@ -105,25 +107,25 @@ fn target(named: &RepoDir) -> Option<RepoDir> {
     (bare && dir.repo().kind == named.repo().kind && dir != *named).then_some(dir)
 }
 
-/// The folder that the medium takes for another's place, where it has no letter case.
+/// The existing folder that the file system treats as this one, because it ignores case.
 fn listed(named: &RepoDir) -> Option<RepoDir> {
     let root = named.root();
     let found = other_case(root, root.path(), &named.path())?;
     named.cache().parse(walk::name(&found)?)
 }
 
-/// Whether a folder says that another name leads to it. It is no link itself: none is followed on the way.
-fn says(dir: &RepoDir, named: &RepoDir) -> bool {
+/// Whether a folder contains the marker for another name. Fails for a link: none is followed.
+fn confirms(dir: &RepoDir, named: &RepoDir) -> bool {
     dir.root().stat(&dir.name_of(named)).is_ok_and(|stat| stat.is_file())
 }
 
-/// The folder that readers find by another name: by a link, or because the medium takes both for one.
-fn led_to(named: &RepoDir) -> Option<RepoDir> {
+/// The folder that readers reach under another name: by a link, or because the file system ignores case.
+fn redirect_of(named: &RepoDir) -> Option<RepoDir> {
     target(named).or_else(|| listed(named))
 }
 
-fn is_led(named: &RepoDir, dir: &RepoDir) -> bool {
-    led_to(named).as_ref() == Some(dir)
+fn redirects_to(named: &RepoDir, dir: &RepoDir) -> bool {
+    redirect_of(named).as_ref() == Some(dir)
 }
 
 fn is_missing(error: &io::Error) -> bool {
@@ -157,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_further_name_leads_to_the_folder() {
+    fn a_further_name_redirects_to_the_folder() {
         let (_root, dir) = repo_dir();
         let cache = dir.cache();
         for _ in 0..2 {
@@ -174,9 +176,9 @@ mod tests {
         assert_eq!(locate(cache, &dataset), cache.repo(&dataset));
     }
 
-    /// Links that were deleted stay in what the folder says.
+    /// The markers of deleted links remain.
     #[test]
-    fn names_that_lead_nowhere_any_more_take_no_place() {
+    fn markers_of_deleted_links_do_not_count_toward_the_limit() {
         let (_root, dir) = repo_dir();
         let give_up = |owner: &str| {
             for number in 0..3 * FURTHER_NAMES {
@@ -185,7 +187,7 @@ mod tests {
                 fs::remove_file(dir.cache().repo(&former).path()).unwrap();
             }
         };
-        // In the middle, in whatever order a folder lists them.
+        // In the middle, in whatever order the folder is listed.
         give_up("former");
         assert!(add_name(&dir, &model("middle/name")).unwrap());
         give_up("other");
@@ -193,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_names_are_told_than_a_status_has_room_for() {
+    fn no_more_names_are_returned_than_fit_into_a_status() {
         let (_root, dir) = repo_dir();
         for number in 0..3 * FURTHER_NAMES {
             assert!(add_name(&dir, &model(&format!("former/name-{number}"))).unwrap());
@@ -204,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_that_its_folder_does_not_know_is_not_followed() {
+    fn a_link_without_a_marker_is_not_followed() {
         let (root, dir) = repo_dir();
         let other = dir.cache().repo(&model("a/b"));
         for link in
@@ -215,13 +217,13 @@ mod tests {
             fs::remove_file(other.path()).unwrap();
         }
         symlink(root.path().join("models--org--name"), other.path()).unwrap();
-        assert!(!add_name(&dir, other.repo()).unwrap(), "it is somebody's, whatever it leads to");
+        assert!(!add_name(&dir, other.repo()).unwrap(), "the name is taken");
         assert_eq!(further_names(dir.cache(), dir.repo()), []);
         assert_eq!(locate(dir.cache(), other.repo()), other);
     }
 
     #[test]
-    fn what_has_the_name_already_stays() {
+    fn an_existing_folder_is_not_replaced_by_a_link() {
         let (_root, dir) = repo_dir();
         let other = dir.cache().repo(&model("Org/Name"));
         fs::create_dir(other.path()).unwrap();
@@ -230,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_whose_folder_was_deleted_leads_to_the_next_one() {
+    fn a_dangling_link_is_replaced() {
         let (_root, dir) = repo_dir();
         let old = dir.cache().repo(&model("old/name"));
         symlink("models--gone--name", old.path()).unwrap();
@@ -240,15 +242,15 @@ mod tests {
     }
 
     #[test]
-    fn a_repo_lies_where_it_lies_already() {
+    fn an_existing_folder_is_reused() {
         let (_root, dir) = repo_dir();
         let (cache, own) = (dir.cache(), dir.repo());
-        // The Hub's name has the folder: the other one leads there.
+        // The folder has the Hub's name: the other name redirects to it.
         assert_eq!(settle_folder(&model("ORG/NAME"), own, cache).unwrap(), dir);
         assert_eq!(links(&dir), ["models--ORG--NAME -> models--org--name"]);
-        // A folder of its own is used, whatever the Hub calls it.
+        // A folder under the requested name is used, whatever the Hub calls the repo.
         assert_eq!(settle_folder(own, &model("new/name"), cache).unwrap(), dir);
-        // Neither has one, or a link that leads to none.
+        // Neither has a folder; a dangling link is removed.
         let asked = model("a/b");
         symlink("models--gone--name", cache.repo(&asked).path()).unwrap();
         assert_eq!(settle_folder(&asked, &model("A/B"), cache).unwrap(), cache.repo(&asked));

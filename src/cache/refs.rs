@@ -1,4 +1,4 @@
-//! Which commit a branch or tag stands for in a cache. Refs are files and folders, so not every two fit beside each other.
+//! The refs of a cache: which commit a branch or tag points to. Refs are files in folders, so some names exclude each other.
 
 use std::path::{Path, PathBuf};
 
@@ -8,10 +8,10 @@ use crate::{
     text::of_path,
 };
 
-/// No ref is longer: a commit, and what others may put around it.
+/// The longest ref file that is read, in bytes: a commit, and possible whitespace of other writers.
 pub(super) const REF: u64 = 256;
 
-/// Refuses refs that no file can be made for, since another ref is a folder above or a file below it.
+/// Fails if a ref cannot be created because another ref would have to be a parent folder or a child of it.
 pub fn check_refs(dir: &RepoDir, refs: &[Revision]) -> Result<(), CacheError> {
     let root = dir.refs();
     for revision in refs.iter().filter(|revision| revision.as_commit().is_none()) {
@@ -36,7 +36,7 @@ pub fn check_refs(dir: &RepoDir, refs: &[Revision]) -> Result<(), CacheError> {
     Ok(())
 }
 
-/// Refuses a ref that the medium takes for another one: it would change what that one stands for.
+/// Fails if the file system treats the ref as another existing one, which would be overwritten.
 fn is_itself(dir: &RepoDir, path: &Path) -> Result<(), CacheError> {
     let name = |path: &Path| of_path(path.strip_prefix(dir.refs()).unwrap_or(path));
     other_case(dir.root(), &dir.refs(), path).map_or(Ok(()), |other| {
@@ -53,10 +53,10 @@ fn first_file(dir: &RepoDir, folder: &Path) -> Option<PathBuf> {
     first
 }
 
-/// Lets refs name a commit. They hold the hash and nothing else: readers take even a newline for a part of it.
+/// Points refs to a commit. They contain only the hash: readers take even a newline for a part of it.
 pub fn write_refs(dir: &RepoDir, commit: &Commit, refs: &[Revision]) -> Result<(), CacheError> {
     for revision in refs {
-        // A commit stands for itself, and no reader would look for it there.
+        // A commit needs no ref.
         if revision.as_commit().is_some() || commit_of_ref(dir, revision).as_ref() == Some(commit) {
             continue;
         }
@@ -68,7 +68,7 @@ pub fn write_refs(dir: &RepoDir, commit: &Commit, refs: &[Revision]) -> Result<(
     Ok(())
 }
 
-/// The commit that a revision stands for in this cache.
+/// The commit that a revision points to in this cache.
 #[must_use]
 pub fn commit_of_ref(dir: &RepoDir, revision: &Revision) -> Option<Commit> {
     let read = || {
@@ -89,19 +89,19 @@ mod tests {
     };
 
     #[test]
-    fn a_ref_that_is_in_the_way_is_named() {
+    fn a_conflicting_ref_is_named() {
         let (_root, dir) = repo_dir();
         let refs = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect::<Vec<Revision>>();
         write_refs(&dir, &COMMIT.parse().unwrap(), &refs(&["main", "pr/1/head"])).unwrap();
         check_refs(&dir, &refs(&["main", "pr/1/head", "pr/2", COMMIT])).unwrap();
-        for (wanted, told) in [
-            (&["main/x"][..], "main/x cannot be beside the ref main in"),
-            (&["pr"], "pr cannot be beside the ref pr/1/head in"),
-            (&["v1/a", "v1"], "v1 cannot be beside the ref v1/a in"),
+        for (wanted, expected) in [
+            (&["main/x"][..], "the refs main/x and main cannot both exist in"),
+            (&["pr"], "the refs pr and pr/1/head cannot both exist in"),
+            (&["v1/a", "v1"], "the refs v1 and v1/a cannot both exist in"),
         ] {
             let error = check_refs(&dir, &refs(wanted)).unwrap_err();
             assert_eq!(error.reason(), Reason::RefConflict);
-            assert!(error.to_string().contains(told), "{error}");
+            assert!(error.to_string().contains(expected), "{error}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Which file a snapshot's entry or a blob stands for. Two links are known: of an entry to a blob of its repo, and of a blob to
-//! the store that `huggingface_hub` has at the root of a cache. Any other leads nowhere.
+//! Resolves snapshot entries and blobs to files. Only two kinds of links are followed: from an entry to a blob of its repo, and
+//! from a blob to the store that `huggingface_hub` has at the root of a cache.
 
 use std::{
     fs::{File, Metadata},
@@ -19,7 +19,7 @@ pub(super) struct Resolved {
     pub(super) stat: Metadata,
 }
 
-/// The regular file that an entry of a snapshot or a blob stands for.
+/// The regular file behind a snapshot entry or a blob.
 pub(super) fn resolve(dir: &RepoDir, path: &Path) -> io::Result<Resolved> {
     let blobs = dir.blobs();
     let mut path = path.to_owned();
@@ -39,12 +39,16 @@ pub(super) fn resolve(dir: &RepoDir, path: &Path) -> io::Result<Resolved> {
         };
         match target.filter(|_| known) {
             Some(target) if !path.starts_with(dir.cache().root().join("blobs")) => path = target,
-            _ => return Err(Foreign { path, found: "a link that leads to no blob of this cache" }.into()),
+            _ => {
+                return Err(
+                    Foreign { path, found: "a link that does not lead to a blob of this cache" }.into()
+                );
+            }
         }
     }
 }
 
-/// Where a link leads, by its words alone; none where that is out of the cache.
+/// The target of a link, resolved lexically; `None` outside the cache.
 pub(super) fn target(root: &Root, path: &Path) -> io::Result<Option<PathBuf>> {
     let link = root.read_link(path)?;
     let mut at = path.parent().unwrap_or(root.path()).to_owned();
@@ -61,7 +65,7 @@ pub(super) fn target(root: &Root, path: &Path) -> io::Result<Option<PathBuf>> {
     Ok(Some(at).filter(|at| at != root.path()))
 }
 
-/// Whether a file of this size is there.
+/// Whether the file exists and has this size.
 pub(super) fn has_size(dir: &RepoDir, path: &Path, size: u64) -> bool {
     resolve(dir, path).is_ok_and(|found| found.stat.len() == size)
 }

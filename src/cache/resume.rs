@@ -1,4 +1,4 @@
-//! Resumes the unfinished download of an earlier run, if no other writer can be using it. Knows no network.
+//! Takes over the incomplete download of an earlier run, unless its writer may still be alive. Knows no network.
 
 use std::{
     fs::{File, TryLockError},
@@ -16,27 +16,27 @@ use super::{
 };
 use crate::hub::RepoFile;
 
-/// How long a file must be idle before its writer counts as dead.
+/// How long a file must be unmodified before its writer counts as dead.
 #[derive(Clone, Copy, Debug)]
 pub struct IdleThresholds {
-    /// Where locks work, but its machine may be another one, whose locks are perhaps not seen here.
+    /// If locks work, but the writer may run on another machine whose locks may not be visible here.
     pub elsewhere: Duration,
-    /// Where there are no locks.
+    /// If locks do not work.
     pub without_locks: Duration,
 }
 
-/// What can be resumed.
+/// What there is to resume.
 #[derive(Debug)]
 pub enum Resume {
-    /// The most that any dead run left.
+    /// The largest download left by a dead run.
     Partial(Box<Partial>),
-    /// The bytes of a run that may still be alive.
+    /// Only downloads whose writers may still be alive: the bytes of the largest.
     Unknown(u64),
     /// Nothing.
     Nothing,
 }
 
-/// Takes over what an earlier run downloaded of a blob.
+/// Takes over what an earlier run has downloaded of a blob.
 pub fn resume(dir: &RepoDir, file: &RepoFile, idle: IdleThresholds) -> Result<Resume, CacheError> {
     let mut found: Vec<_> = incomplete_blobs(dir)
         .filter(|left| left.digest == file.digest)
@@ -47,11 +47,11 @@ pub fn resume(dir: &RepoDir, file: &RepoFile, idle: IdleThresholds) -> Result<Re
         })
         .collect();
     found.sort_unstable_by_key(|(.., kept)| std::cmp::Reverse(kept.present()));
-    let mut perhaps = 0;
+    let mut unknown = 0;
     for (path, sidecar, kept) in found {
         let Some(locked) = Locked::take(dir, &path) else { continue };
         if !locked.is_dead(dir, &kept, &sidecar, idle) {
-            perhaps = perhaps.max(kept.present());
+            unknown = unknown.max(kept.present());
             continue;
         }
         if let Some(partial) = claim(dir, file, [&path, &sidecar], kept, locked) {
@@ -59,45 +59,45 @@ pub fn resume(dir: &RepoDir, file: &RepoFile, idle: IdleThresholds) -> Result<Re
             return Ok(Resume::Partial(Box::new(partial)));
         }
     }
-    Ok(if perhaps > 0 { Resume::Unknown(perhaps) } else { Resume::Nothing })
+    Ok(if unknown > 0 { Resume::Unknown(unknown) } else { Resume::Nothing })
 }
 
-/// A file that no living writer is seen to hold.
+/// An incomplete blob that no other process visibly has locked.
 struct Locked {
     file: File,
-    /// Whether locks do anything here.
-    for_sure: bool,
+    /// Whether locks have an effect here.
+    locks_work: bool,
 }
 
 impl Locked {
-    /// None: its writer lives, or it is not ours to write.
+    /// `None` if its writer is alive, or if it is not writable for us.
     fn take(dir: &RepoDir, path: &Path) -> Option<Self> {
         let open = || dir.root().open_own(path);
         let file = open().ok()?;
         match file.try_lock() {
             Err(TryLockError::WouldBlock) => None,
-            // Some file systems grant every lock, so that a second one has to be refused before any is believed.
+            // Some file systems grant every lock, so a second one must be refused before the first is believed.
             Ok(()) => {
-                let for_sure = matches!(open().ok()?.try_lock(), Err(TryLockError::WouldBlock));
-                Some(Self { file, for_sure })
+                let locks_work = matches!(open().ok()?.try_lock(), Err(TryLockError::WouldBlock));
+                Some(Self { file, locks_work })
             }
-            Err(TryLockError::Error(_)) => Some(Self { file, for_sure: false }),
+            Err(TryLockError::Error(_)) => Some(Self { file, locks_work: false }),
         }
     }
 
     fn is_dead(&self, dir: &RepoDir, kept: &ResumeState, sidecar: &Path, idle: IdleThresholds) -> bool {
         let written = [self.file.metadata(), dir.root().stat(sidecar)];
         let written = written.into_iter().flatten().filter_map(|stat| stat.modified().ok()).max();
-        let quiet = written.and_then(|at| SystemTime::now().duration_since(at).ok()).unwrap_or_default();
-        match (self.for_sure, kept.same_boot) {
+        let idle_for = written.and_then(|at| SystemTime::now().duration_since(at).ok()).unwrap_or_default();
+        match (self.locks_work, kept.same_boot) {
             (true, true) => true,
-            (true, false) => quiet >= idle.elsewhere,
-            (false, _) => quiet >= idle.without_locks,
+            (true, false) => idle_for >= idle.elsewhere,
+            (false, _) => idle_for >= idle.without_locks,
         }
     }
 }
 
-/// Makes it ours by new names. Of two that try, one finds the old name gone.
+/// Claims it by renaming. If two processes try, one of them finds the old name gone.
 fn claim(
     dir: &RepoDir,
     file: &RepoFile,
@@ -105,7 +105,7 @@ fn claim(
     kept: ResumeState,
     locked: Locked,
 ) -> Option<Partial> {
-    // A longer one is no part of it, and would be too long in the end.
+    // A longer file cannot be a part of this blob.
     if !(kept.extent()..=file.size).contains(&locked.file.metadata().ok()?.len()) {
         return None;
     }
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn the_most_that_a_dead_run_left_is_gone_on_with() {
+    fn the_largest_download_of_a_dead_run_is_resumed() {
         let (_root, dir) = repo_dir();
         let (file, content) = large();
         for bytes in [10, 5000, 300] {
@@ -158,11 +158,11 @@ mod tests {
         partial.put().unwrap();
         drop(partial);
         assert!(fs::read(dir.blob(&file.digest)).unwrap() == content);
-        assert_eq!(listing(&dir.path()).len(), 1 + 2 * 2, "the others stay for now");
+        assert_eq!(listing(&dir.path()).len(), 1 + 2 * 2, "the others are kept for now");
     }
 
     #[test]
-    fn a_living_run_is_left_alone() {
+    fn a_live_run_is_not_taken_over() {
         let (_root, dir) = repo_dir();
         let (file, content) = large();
         let living = Partial::create(&dir, &file, false).unwrap();
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_on_another_machine_must_have_been_silent() {
+    fn a_run_on_another_machine_must_be_idle_first() {
         let (_root, dir) = repo_dir();
         let (file, content) = large();
         write(&Partial::create(&dir, &file, false).unwrap(), &content, 10);
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_be_another_ones_file_is_not_gone_on_with() {
+    fn foreign_files_are_never_resumed() {
         let (root, dir) = repo_dir();
         let (file, _) = large();
         let theirs = root.path().join("theirs");
@@ -212,7 +212,7 @@ mod tests {
             Parts::create(dir.root(), &sidecar, file.size).add(0, 1);
             lead(&path);
             assert!(matches!(resume(&dir, &file, PATIENT).unwrap(), Resume::Nothing), "{number}");
-            // And the same for the file that says how much is there.
+            // The same for the sidecar.
             if number < 4 {
                 let _ = (fs::remove_file(&path), fs::remove_dir(&path));
                 fs::rename(&sidecar, root.path().join("aside")).unwrap();

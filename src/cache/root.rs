@@ -1,5 +1,5 @@
-//! The folder of a cache, opened once. All below it is reached from that descriptor and no link on the way is followed, so
-//! that whoever writes to the volume cannot lead us out of it. Knows no layout.
+//! The root folder of a cache, opened once. Everything below is accessed relative to that descriptor without following links,
+//! so that other writers on the volume cannot lead us out of it. Knows no layout.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -27,29 +27,29 @@ use rustix::{
 
 use crate::text::of_path;
 
-/// More entries than this in one folder are an error: a repo has at most 200,000 files.
+/// The most entries in one folder: a repo has at most 200,000 files.
 const ENTRIES: usize = 1_000_000;
-/// The paths of all entries of a folder together: who lists it has them in memory.
+/// The longest listing of a folder, in bytes of paths: callers hold all of them in memory.
 const TEXT: usize = 256 << 20;
-/// Longer paths below a cache are no place of a repo, whose files have paths of at most 2,048 bytes.
+/// The longest path below a cache, in bytes: file paths in a repo have at most 2,048.
 const LONGEST: usize = 3_000;
-/// How many folders are open at once while a tree is removed.
+/// The most folders to keep open while a tree is removed.
 const LEVELS: usize = 64;
 
-/// Reaches the last name of a path without opening what it stands for.
+/// Refers to the last component of a path without opening it.
 const REACH: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW);
 const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY);
 const LIST: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY);
-/// A FIFO or a device must not hold us up, nor become our terminal.
+/// A FIFO or a device must neither block us nor become our terminal.
 const CAREFUL: OFlags = OFlags::NONBLOCK.union(OFlags::NOCTTY);
 
-/// The folder of a cache. Its own path may lead through links, since the user gave it. Every method takes the whole path of
-/// something below it, for names in messages, and fails for any other path.
+/// The root folder of a cache. Its own path, given by the user, may contain links. Every method takes the full path of
+/// something below it, and fails for any other path.
 #[derive(Clone, Debug)]
 pub(super) struct Root {
     path: PathBuf,
     folder: Arc<OnceLock<OwnedFd>>,
-    /// Without `openat2`, as on a kernel that has none.
+    /// Avoids `openat2`, as on kernels without it.
     stepwise: bool,
 }
 
@@ -61,13 +61,13 @@ impl PartialEq for Root {
 
 impl Eq for Root {}
 
-/// What lies where the cache has something else, and is neither followed nor used.
+/// Something unexpected at a path of the cache, which is neither followed nor used.
 #[derive(Debug, thiserror::Error)]
 #[error("{} is {found}", of_path(path))]
 pub struct Foreign {
-    /// The place.
+    /// Its path.
     pub path: PathBuf,
-    /// What lies there, with its article.
+    /// What it is, with its article.
     pub found: &'static str,
 }
 
@@ -79,14 +79,14 @@ impl Foreign {
             () if kind.is_dir() => "a folder",
             () if kind.is_fifo() => "a FIFO",
             () if kind.is_socket() => "a socket",
-            () if kind.is_file() && stat.nlink() > 1 => "a file with other names besides this one",
+            () if kind.is_file() && stat.nlink() > 1 => "a file with further hard links",
             () if kind.is_file() => "a file",
             () => "a device",
         };
         Self { path: path.to_owned(), found }
     }
 
-    /// The one in an answer of the file system, if that is what it is about.
+    /// Extracts it from an I/O error.
     pub(super) fn in_answer(error: &io::Error) -> Option<&Self> {
         error.get_ref()?.downcast_ref()
     }
@@ -103,7 +103,7 @@ impl Root {
         Self { path: path.into(), folder: Arc::default(), stepwise: false }
     }
 
-    /// The same without `openat2`.
+    /// Avoids `openat2`.
     #[cfg(test)]
     pub(super) fn stepwise(self) -> Self {
         Self { stepwise: true, ..self }
@@ -113,20 +113,20 @@ impl Root {
         &self.path
     }
 
-    /// Makes the folder and those above it if they are missing. Says whether it is new. The folders above are not ours, so
-    /// the umask decides who may enter them.
+    /// Creates the folder and its parents if they are missing. Returns whether it is new. The parents are not ours, so their
+    /// mode is left to the umask.
     pub(super) fn create(&self) -> io::Result<bool> {
         let above = self.path.parent().filter(|above| !above.as_os_str().is_empty());
         let made = above.map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::create_dir(&self.path));
         match made {
             Ok(()) => Ok(true),
-            // Where it can be opened, that it is there is no failure.
+            // It already exists.
             Err(_) if self.folder().is_ok() => Ok(false),
             Err(error) => Err(self.no_folder().map_or(error, Into::into)),
         }
     }
 
-    /// What is no folder on the way to the cache, or in its place.
+    /// The nearest path component of the cache that exists but is not a folder.
     fn no_folder(&self) -> Option<Foreign> {
         let is_no_folder = |place: &Path| {
             let stat = fs::metadata(place).ok().filter(|stat| !stat.is_dir())?;
@@ -144,12 +144,12 @@ impl Root {
         Ok(self.folder.get_or_init(|| opened).as_fd())
     }
 
-    /// The names that lead from the root to a place.
+    /// The path relative to the root.
     fn below<'a>(&self, path: &'a Path) -> io::Result<&'a Path> {
         let relative = path.strip_prefix(&self.path).ok();
         relative
             .filter(|relative| relative.components().all(|part| matches!(part, Component::Normal(_))))
-            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it is not below the cache"))
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path is not inside the cache"))
     }
 
     fn open(&self, path: &Path, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
@@ -162,7 +162,7 @@ impl Root {
             openat2(folder, relative, flags, mode, beneath)
         };
         let opened = match if self.stepwise { Err(Errno::NOSYS) } else { at_once() } {
-            // No such call in this kernel, or a filter of system calls that does not know it.
+            // The kernel lacks the call, or a seccomp filter rejects it.
             Err(Errno::NOSYS | Errno::PERM) => step_by_step(folder, relative, flags, mode),
             other => other,
         };
@@ -174,7 +174,7 @@ impl Root {
         })
     }
 
-    /// The first on the way to a place that is no folder.
+    /// The first component of a path that is not a folder.
     fn in_the_way(&self, relative: &Path) -> Option<Foreign> {
         let mut folder = openat(self.folder().ok()?, ".", FOLDER | OFlags::CLOEXEC, Mode::empty()).ok()?;
         let mut path = self.path.clone();
@@ -204,33 +204,33 @@ impl Root {
         self.open(path, REACH, Mode::empty()).map(File::from)
     }
 
-    /// What lies there; of a link, the link itself.
+    /// The metadata of a path; of a link, its own.
     pub(super) fn stat(&self, path: &Path) -> io::Result<Metadata> {
         self.reach(path)?.metadata()
     }
 
-    /// Whether a folder lies there.
+    /// Whether the path is a folder.
     pub(super) fn is_folder(&self, path: &Path) -> bool {
         self.stat(path).is_ok_and(|stat| stat.is_dir())
     }
 
-    /// Whether anything lies there.
+    /// Whether the path exists.
     pub(super) fn exists(&self, path: &Path) -> bool {
         self.stat(path).is_ok()
     }
 
-    /// What a link says.
+    /// The target of a link.
     pub(super) fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
         let target = readlinkat(self.reach(path)?, "", Vec::new())?;
         Ok(OsString::from_vec(target.into_bytes()).into())
     }
 
-    /// Opens a regular file for reading, whatever its other names.
+    /// Opens a regular file for reading, regardless of other hard links.
     pub(super) fn open_file(&self, path: &Path) -> io::Result<File> {
         self.regular(path, OFlags::RDONLY, Metadata::is_file)
     }
 
-    /// Opens a regular file that is to be written to, and so must have no other name: that one could be anywhere.
+    /// Opens a regular file for writing. It must have no other hard links, which could be anywhere.
     pub(super) fn open_own(&self, path: &Path) -> io::Result<File> {
         self.regular(path, OFlags::RDWR, |stat| stat.is_file() && stat.nlink() == 1)
     }
@@ -239,21 +239,21 @@ impl Root {
         let check = |stat: Metadata| {
             if fits(&stat) { Ok(()) } else { Err(io::Error::from(Foreign::of(path, &stat))) }
         };
-        // Before it is opened too: the mere opening of a device can have an effect.
+        // Before opening, too: merely opening a device can have side effects.
         check(self.stat(path)?)?;
         let file = File::from(self.open(path, access | CAREFUL, Mode::empty())?);
         check(file.metadata()?)?;
         Ok(file)
     }
 
-    /// The content of a regular file of at most `most` bytes.
+    /// Reads a regular file of at most `most` bytes.
     pub(super) fn read(&self, path: &Path, most: u64) -> io::Result<Vec<u8>> {
         let mut content = Vec::new();
         self.reader(path, most)?.read_to_end(&mut content)?;
         Ok(content)
     }
 
-    /// Reads a regular file of at most `most` bytes, piece by piece.
+    /// A reader for a regular file of at most `most` bytes.
     pub(super) fn reader(&self, path: &Path, most: u64) -> io::Result<io::Take<File>> {
         let file = self.open_file(path)?;
         if file.metadata()?.len() > most {
@@ -263,70 +263,70 @@ impl Root {
         Ok(file.take(most))
     }
 
-    /// Makes a file whose name must be free, for reading and writing.
+    /// Creates a file, which must not exist, for reading and writing.
     pub(super) fn create_file(&self, path: &Path) -> io::Result<File> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
         self.open(path, flags, Mode::from_raw_mode(0o666)).map(File::from)
     }
 
-    /// Makes a folder whose name must be free.
+    /// Creates a folder, which must not exist.
     pub(super) fn create_folder(&self, path: &Path) -> io::Result<()> {
         let (parent, name) = self.parent(path)?;
         Ok(mkdirat(parent, name, Mode::from_raw_mode(0o777))?)
     }
 
-    /// Makes a link whose name must be free.
+    /// Creates a symlink, which must not exist.
     pub(super) fn link(&self, target: &Path, path: &Path) -> io::Result<()> {
         let (parent, name) = self.parent(path)?;
         Ok(symlinkat(target, parent, name)?)
     }
 
-    /// Renames onto a name that may exist.
+    /// Renames, replacing an existing file.
     pub(super) fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let ((from, old), (to, new)) = (self.parent(from)?, self.parent(to)?);
         Ok(renameat(from, old, to, new)?)
     }
 
-    /// Removes a name that is no folder's.
+    /// Removes a file or link, not a folder.
     pub(super) fn unlink(&self, path: &Path) -> io::Result<()> {
         let (parent, name) = self.parent(path)?;
         Ok(unlinkat(parent, name, AtFlags::empty())?)
     }
 
-    /// Opens a folder to be synced, locked or given a mode.
+    /// Opens a folder to sync it, lock it or set its mode.
     pub(super) fn open_folder(&self, path: &Path) -> io::Result<File> {
         self.open(path, LIST, Mode::empty()).map(File::from)
     }
 
-    /// Makes all that was written to the volume last.
+    /// Makes everything written to the volume durable.
     pub(super) fn sync_volume(&self, folder: &Path) -> io::Result<()> {
         Ok(syncfs(self.open_folder(folder)?)?)
     }
 
-    /// Whether we may make and remove names in a folder.
+    /// Checks for write permission on a folder.
     pub(super) fn may_write(&self, folder: &Path) -> io::Result<()> {
         let (parent, name) = self.parent(folder)?;
         Ok(accessat(parent, name, Access::WRITE_OK, AtFlags::empty())?)
     }
 
-    /// The bytes that we may still write, where the file system says so.
+    /// The bytes available to this process, if the file system reports them.
     pub(super) fn free_space(&self) -> Option<u64> {
         let stat = fstatvfs(self.folder().ok()?).ok()?;
-        // Some network file systems say nothing, with zeros.
+        // Some network file systems report zeros instead.
         (stat.f_blocks > 0).then(|| stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
-    /// What lies in a folder, one after the other.
+    /// Iterates over the entries of a folder.
     pub(super) fn entries(&self, folder: &Path) -> io::Result<Entries> {
         if self.below(folder)?.as_os_str().len() > LONGEST {
-            return Err(io::Error::other("its path is longer than that of any file of a repo"));
+            return Err(io::Error::other("its path is longer than any in a repo"));
         }
         let opened = self.open(folder, LIST, Mode::empty())?;
         Ok(Entries { listing: rustix::fs::Dir::new(opened)?, folder: folder.to_owned(), count: 0, bytes: 0 })
     }
 
-    /// Removes a file, a link or a folder with all below it. No link is followed. What is nested deeper than a few levels is
-    /// moved up first, so that depth costs neither stack nor descriptors.
+    /// Removes a file, a link or a folder tree without following links. Deeply nested folders are moved up first, so that depth
+    /// costs neither stack nor descriptors.
     pub(super) fn remove_tree(&self, path: &Path) -> io::Result<()> {
         let (parent, name) = self.parent(path)?;
         if remove_one(parent.as_fd(), name)? {
@@ -341,7 +341,7 @@ impl Root {
             let Some(inner) = level.names.pop() else {
                 let done = levels.pop().map(|level| level.name).unwrap_or_default();
                 let above = levels.last().map_or(parent.as_fd(), |level| level.folder.as_fd());
-                // What was added meanwhile is left to who did it.
+                // Fails if another process added something meanwhile.
                 unlinkat(above, done, AtFlags::REMOVEDIR)?;
                 continue;
             };
@@ -366,9 +366,9 @@ impl Root {
 /// A folder that is being removed.
 struct Level {
     folder: OwnedFd,
-    /// Its name in the one above.
+    /// Its name in the parent.
     name: OsString,
-    /// Some of what is in it.
+    /// Some of its entries.
     names: Vec<OsString>,
 }
 
@@ -379,7 +379,7 @@ impl Level {
     }
 }
 
-/// Removes a name, unless it is that of a folder that is not empty.
+/// Removes an entry; returns `false` for a folder that is not empty.
 fn remove_one(folder: BorrowedFd<'_>, name: &OsStr) -> io::Result<bool> {
     match unlinkat(folder, name, AtFlags::empty()) {
         Err(Errno::ISDIR | Errno::PERM) => {}
@@ -389,13 +389,13 @@ fn remove_one(folder: BorrowedFd<'_>, name: &OsStr) -> io::Result<bool> {
     match unlinkat(folder, name, AtFlags::REMOVEDIR) {
         Ok(()) | Err(Errno::NOENT) => Ok(true),
         Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(false),
-        // A file that may not be removed.
+        // Not a folder: the first `EPERM` applies.
         Err(Errno::NOTDIR) => Err(Errno::PERM.into()),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Some of the names in a folder, which may then be removed or moved away.
+/// Some of the names in a folder, which the caller then removes or moves.
 fn names(folder: BorrowedFd<'_>) -> io::Result<Vec<OsString>> {
     const SOME: usize = 1_000;
     let listing = rustix::fs::Dir::read_from(folder)?;
@@ -406,7 +406,7 @@ fn names(folder: BorrowedFd<'_>) -> io::Result<Vec<OsString>> {
     Ok(listing.filter_map(name).take(SOME).collect::<Result<_, _>>()?)
 }
 
-/// As `openat2` does it, for kernels that have it not: one name after the other, none of which may be a link.
+/// Emulates `openat2` for kernels without it: component by component, none of which may be a link.
 fn step_by_step(
     root: BorrowedFd<'_>,
     relative: &Path,
@@ -424,12 +424,12 @@ fn step_by_step(
     step(folder.as_ref().map_or(root, |folder| folder.as_fd()), last, flags, mode)
 }
 
-/// Opens one name in a folder, which must not be a link unless it is only reached.
+/// Opens one name in a folder; a link only with `O_PATH`.
 fn step(folder: BorrowedFd<'_>, name: &OsStr, flags: OFlags, mode: Mode) -> rustix::io::Result<OwnedFd> {
     openat(folder, name, flags | OFlags::NOFOLLOW, mode)
 }
 
-/// What lies in a folder.
+/// The entries of a folder.
 pub(super) struct Entries {
     listing: rustix::fs::Dir,
     folder: PathBuf,
@@ -443,11 +443,11 @@ impl fmt::Debug for Entries {
     }
 }
 
-/// One thing in a folder.
+/// One entry of a folder.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) path: PathBuf,
-    /// Of a link, not of what it leads to.
+    /// Of a link, its own type.
     pub(super) kind: FileType,
 }
 
@@ -475,7 +475,7 @@ impl Iterator for Entries {
             let kind = match entry.file_type() {
                 FileType::Unknown => match self.kind_of(&name) {
                     Ok(kind) => kind,
-                    // Gone since.
+                    // Removed meanwhile.
                     Err(Errno::NOENT) => continue,
                     Err(error) => return Some(Err(error.into())),
                 },
@@ -486,14 +486,14 @@ impl Iterator for Entries {
     }
 }
 
-/// What so many entries with paths of so many bytes are too many of.
+/// The exceeded limit, in words, if any.
 fn exceeded(count: usize, bytes: usize) -> Option<String> {
     let entries = (count > ENTRIES).then(|| format!("{ENTRIES} entries"));
     entries.or_else(|| (bytes > TEXT).then(|| format!("{} MiB of names", TEXT >> 20)))
 }
 
 impl Entries {
-    /// For file systems that do not say it in the listing.
+    /// For file systems that do not include the type in listings.
     fn kind_of(&self, name: &OsStr) -> rustix::io::Result<FileType> {
         let stat = rustix::fs::statat(self.listing.fd()?, name, AtFlags::SYMLINK_NOFOLLOW)?;
         Ok(FileType::from_raw_mode(stat.st_mode))
@@ -508,7 +508,7 @@ mod tests {
 
     use super::*;
 
-    /// A cache with a folder `in/er`, and beside it what must stay as it is: with `openat2`, and without.
+    /// A cache with a folder `in/er` and a file beside it that must not change: with `openat2`, and without.
     fn both() -> [(TempDir, Root); 2] {
         [false, true].map(|stepwise| {
             let outside = tempfile::tempdir().unwrap();
@@ -521,7 +521,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_has_a_bound_of_entries_and_of_names() {
+    fn folders_are_bounded_in_entries_and_total_name_length() {
         assert_eq!([exceeded(ENTRIES, TEXT), exceeded(2, TEXT)], [None, None]);
         assert_eq!(exceeded(ENTRIES + 1, 0).unwrap(), "1000000 entries");
         // Less than a hundred thousand of the longest paths.
@@ -529,7 +529,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_below_is_reached() {
+    fn paths_inside_the_root_are_accessible() {
         for (_outside, root) in both() {
             let at = |path: &str| root.path().join(path);
             root.create_folder(&at("in/er/most")).unwrap();
@@ -560,7 +560,7 @@ mod tests {
     }
 
     #[test]
-    fn no_link_is_followed_wherever_it_is() {
+    fn no_link_is_followed_at_any_depth() {
         for (outside, root) in both() {
             let other = outside.path().join("other");
             symlink(&other, root.path().join("away")).unwrap();
@@ -604,7 +604,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_reached_by_a_path_that_leads_elsewhere() {
+    fn paths_outside_the_root_are_rejected() {
         for (outside, root) in both() {
             for path in ["other/file", "cache/../other/file", "cache/in/../in"] {
                 let path = outside.path().join(path);
@@ -620,7 +620,7 @@ mod tests {
     }
 
     #[test]
-    fn only_regular_files_are_opened_and_only_those_with_one_name_written() {
+    fn only_regular_files_are_opened_and_hard_linked_ones_are_never_written() {
         for (_outside, root) in both() {
             let at = |path: &str| root.path().join(path);
             fs::write(at("file"), "hello").unwrap();
@@ -634,7 +634,7 @@ mod tests {
             }
             root.open_file(&at("again")).unwrap();
             let error = root.open_own(&at("again")).unwrap_err();
-            assert_eq!(Foreign::in_answer(&error).unwrap().found, "a file with other names besides this one");
+            assert_eq!(Foreign::in_answer(&error).unwrap().found, "a file with further hard links");
             fs::remove_file(at("again")).unwrap();
             root.open_own(&at("file")).unwrap();
         }
@@ -666,16 +666,16 @@ mod tests {
         assert!(root.is_folder(&root.path().join("in/er")));
     }
 
-    /// Whoever adds a way to the volume to this room adds it to `Root`.
+    /// New ways to access the volume belong into `Root`.
     #[test]
-    fn nothing_else_in_this_room_reaches_the_volume_by_its_path() {
+    fn no_other_module_of_the_cache_accesses_the_volume_by_path() {
         let room = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cache");
         for entry in fs::read_dir(room).unwrap().flatten() {
             let text = fs::read_to_string(entry.path()).unwrap();
             let code = text.split("#[cfg(test)]\nmod ").next().unwrap();
             let allowed: &[&str] = match entry.file_name().to_str().unwrap() {
                 "root.rs" | "testing.rs" => continue,
-                // The kernel's name for its start.
+                // The kernel's boot ID.
                 "parts.rs" => &["fs::read_to_string(\"/proc/sys/kernel/random/boot_id\")"],
                 // Owner and mode of the nearest folder, for a message.
                 "volume.rs" => &["fs::metadata(near)"],

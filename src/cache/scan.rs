@@ -1,4 +1,4 @@
-//! What lies in the folder of a repo, whoever put it there: the scan that listing and pruning share. Reads no blob.
+//! Scans the folder of a repo, whichever client wrote it, for listing and pruning. Reads no blob.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -26,39 +26,39 @@ use crate::{
     text::of_path,
 };
 
-/// What desktops leave in every folder. Readers pass these by.
+/// Files that desktop environments create in every folder. Readers ignore them.
 const DESKTOP: [&str; 3] = [".DS_Store", "Thumbs.db", "desktop.ini"];
 
-/// What lies in the folder of a repo.
+/// The blobs of a repo's folder.
 #[derive(Debug)]
 pub(super) struct RepoScan {
-    /// The folders of commits.
+    /// The snapshots with their files.
     pub(super) snapshots: BTreeMap<Commit, Vec<Entry>>,
     /// The refs.
     pub(super) refs: Refs,
-    /// What the records of those commits say.
+    /// The records of those commits, summarized.
     pub(super) records: BTreeMap<Commit, Recorded>,
-    /// The listings, one name of each.
+    /// The listings, one hard link of each.
     pub(super) trees: HashSet<PathBuf>,
-    /// The blobs that are whole by their names.
-    pub(super) contents: Vec<BlobFile>,
-    /// The blobs on their way, or left behind.
+    /// The blobs that are complete according to their names.
+    pub(super) blobs: Vec<BlobFile>,
+    /// Incomplete blobs, in use or stale.
     pub(super) unfinished: Vec<BlobFile>,
-    /// When the last of all this was written.
+    /// The latest modification time of all of it.
     pub(super) touched: SystemTime,
 }
 
-/// What the refs of a repo say.
+/// The refs of a repo.
 #[derive(Debug, Default)]
 pub(super) struct Refs {
     /// The commits that refs name, each with its refs, sorted.
     pub(super) named: BTreeMap<Commit, Vec<String>>,
-    /// What is wrong with the others. Each may name any commit: it is being written, or it was to be kept.
+    /// The errors of unreadable refs. Each may name any commit: it may be in the middle of being written.
     pub(super) unclear: Vec<CacheError>,
 }
 
 impl Refs {
-    /// How many are reported.
+    /// The most errors to collect.
     const REPORTED: usize = 100;
 
     fn report(&mut self, error: CacheError) {
@@ -67,7 +67,7 @@ impl Refs {
         }
     }
 
-    /// Whether a commit may be one that somebody wants.
+    /// Whether a ref may name the commit.
     pub(super) fn may_name(&self, commit: &Commit) -> bool {
         !self.unclear.is_empty() || self.named.contains_key(commit)
     }
@@ -76,35 +76,35 @@ impl Refs {
 /// A file of a snapshot.
 #[derive(Debug)]
 pub(super) struct Entry {
-    /// Its place in the snapshot.
+    /// Its path in the snapshot.
     pub(super) path: PathBuf,
-    /// What the entry is, or the first link of it leads to.
-    pub(super) content: Option<Identity>,
-    /// The file in the end, links followed. None where they lead to nothing.
+    /// The entry itself, or the target of its first link.
+    pub(super) blob: Option<Identity>,
+    /// The file behind it. `None` if it is missing.
     pub(super) file: Option<Stat>,
-    /// What the link says, where it is one.
+    /// The link's target, if it is a link.
     pub(super) link: Option<PathBuf>,
-    /// When the newest record that names it was made.
+    /// The time of the newest record that covers it.
     pub(super) verified: Option<Timestamp>,
 }
 
-/// What the records of a commit say, all together.
+/// A summary of the records of a commit.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Recorded {
-    /// Of one, every file is there.
+    /// Whether all files of any record are present.
     pub(super) complete: bool,
-    /// Of one, a file is not there.
+    /// Whether any record has a missing file.
     pub(super) incomplete: bool,
 }
 
-/// The metadata of a file that a scan needs: there may be very many.
+/// The part of a file's metadata that a scan needs, since there may be very many files.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stat {
     /// Which file it is.
     pub(super) identity: Identity,
     /// Its length.
     pub(super) bytes: u64,
-    /// When it was last written to; none where the file system does not say.
+    /// When it was last modified, if the file system reports that.
     pub(super) modified: Option<SystemTime>,
 }
 
@@ -114,11 +114,11 @@ impl From<&Metadata> for Stat {
     }
 }
 
-/// A file beside others that belong to no snapshot by their place.
+/// A file in the folder of the blobs.
 #[derive(Debug)]
 pub(super) struct BlobFile {
     pub(super) path: PathBuf,
-    /// The bytes that go with it: none for a link.
+    /// The bytes freed by removing it: 0 for a link.
     pub(super) bytes: u64,
 }
 
@@ -134,28 +134,28 @@ pub fn is_there(dir: &RepoDir) -> Result<bool, CacheError> {
     }
 }
 
-/// The repos of a cache, sorted, each once: by its further names it is no other.
+/// The repos of a cache, sorted, without their further names.
 pub(super) fn repos(cache: &CacheDir) -> Result<Vec<RepoDir>, CacheError> {
     let mut repos = places(cache)?;
     repos.retain(|repo| !redirect::is_further(repo));
     Ok(repos)
 }
 
-/// What leads to the folders of repos that are not there any more, sorted.
+/// The links to repo folders that no longer exist, sorted.
 pub(super) fn dangling(cache: &CacheDir) -> Result<Vec<RepoDir>, CacheError> {
-    let mut left = places(cache)?;
-    left.retain(redirect::is_dangling);
-    Ok(left)
+    let mut links = places(cache)?;
+    links.retain(redirect::is_dangling);
+    Ok(links)
 }
 
-/// All that has the name of a repo's folder, sorted.
+/// All folders and links with the name of a repo's folder, sorted.
 fn places(cache: &CacheDir) -> Result<Vec<RepoDir>, CacheError> {
     let root = cache.root();
     let entries = cache.reach().entries(root).map_err(|error| unreadable(root, error))?;
     let mut repos = Vec::new();
     for entry in entries {
         let entry = entry.map_err(|error| unreadable(root, error))?;
-        // A file of such a name is no repo. A link may stand for one, which is reported where it is read.
+        // A link may stand for a repo; if it does not, reading it reports the error.
         if entry.kind.is_dir() || entry.kind.is_symlink() {
             repos.extend(name(&entry.path).and_then(|name| cache.parse(name)));
         }
@@ -165,14 +165,14 @@ fn places(cache: &CacheDir) -> Result<Vec<RepoDir>, CacheError> {
 }
 
 impl RepoScan {
-    /// Looks at everything. Fails where something cannot be read, since that could hide anything.
+    /// Scans everything. Fails if something cannot be read, since that could hide anything.
     pub(super) fn of(dir: &RepoDir) -> Result<Self, CacheError> {
         let mut scan = Self {
             snapshots: BTreeMap::new(),
             refs: Refs::default(),
             records: BTreeMap::new(),
             trees: HashSet::new(),
-            contents: Vec::new(),
+            blobs: Vec::new(),
             unfinished: Vec::new(),
             touched: SystemTime::UNIX_EPOCH,
         };
@@ -236,14 +236,14 @@ impl RepoScan {
     fn add_blobs(&mut self, dir: &RepoDir) -> Result<(), CacheError> {
         for place in list(dir.root(), &dir.blobs())? {
             self.touch(dir, &place.path);
-            let piece = BlobFile { bytes: own_bytes(dir, &place.path), path: place.path };
-            if is_incomplete(&piece.path) {
-                self.unfinished.push(piece);
-            } else if name(&piece.path).is_some_and(|name| name.parse::<Digest>().is_ok()) {
-                self.contents.push(piece);
+            let blob = BlobFile { bytes: own_bytes(dir, &place.path), path: place.path };
+            if is_incomplete(&blob.path) {
+                self.unfinished.push(blob);
+            } else if name(&blob.path).is_some_and(|name| name.parse::<Digest>().is_ok()) {
+                self.blobs.push(blob);
             }
         }
-        self.contents.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        self.blobs.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         self.unfinished.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         Ok(())
     }
@@ -256,7 +256,7 @@ impl RepoScan {
 }
 
 impl Entry {
-    /// None for a link to a folder of the cache: that holds files of its own, and readers pass it by.
+    /// `None` for a link to a folder of the cache, which readers ignore.
     fn new(dir: &RepoDir, snapshot: &Path, path: &Path) -> Option<Self> {
         let link = dir.root().read_link(path).ok();
         let target = link.as_ref().and_then(|_| resolve::target(dir.root(), path).ok()?);
@@ -267,7 +267,7 @@ impl Entry {
         let file = resolve::resolve(dir, path).ok();
         Some(Self {
             path: path.strip_prefix(snapshot).unwrap_or(path).to_owned(),
-            content: first.filter(|_| file.is_some()).map(|stat| identity(&stat)),
+            blob: first.filter(|_| file.is_some()).map(|stat| identity(&stat)),
             file: file.map(|file| Stat::from(&file.stat)),
             link,
             verified: None,
@@ -275,7 +275,7 @@ impl Entry {
     }
 }
 
-/// What the refs say now. One that cannot be read or names no commit keeps none of the others from being read.
+/// Reads the refs. One that is unreadable or names no commit does not prevent the others from being read.
 pub(super) fn refs(dir: &RepoDir) -> Result<Refs, CacheError> {
     let root = dir.refs();
     let mut found = Vec::new();
@@ -285,7 +285,7 @@ pub(super) fn refs(dir: &RepoDir) -> Result<Refs, CacheError> {
     for path in found.into_iter().filter(|path| !name(path).is_some_and(|name| DESKTOP.contains(&name))) {
         let text = match dir.root().read(&path, REF) {
             Ok(text) => text,
-            // Gone since.
+            // Removed meanwhile.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             // Longer than any ref.
             Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Vec::new(),

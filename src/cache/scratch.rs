@@ -1,4 +1,5 @@
-//! A folder for a library that can only be given a path: one that leads to the folder itself, wherever its name leads by then.
+//! A temporary folder for libraries that only accept a path. The path refers to the folder's descriptor, so renaming or
+//! replacing the folder does not redirect it.
 
 use std::{
     fs::{File, Permissions},
@@ -13,21 +14,21 @@ use super::{
     root::Root,
 };
 
-/// Others may check whether we are alive, and cannot write there.
+/// Others can check whether we are alive, but cannot write to it.
 const MODE: u32 = 0o755;
 
-/// An empty folder of ours on the volume. Gone when it is dropped.
+/// An initially empty folder on the volume. Removed on drop.
 #[derive(Debug)]
 pub struct Scratch {
     root: Root,
     place: PathBuf,
-    /// Keeps the path good; locked, it shows `sweep` that we are alive.
+    /// Keeps the path valid; locked, which shows `sweep` that we are alive.
     _folder: File,
     path: PathBuf,
 }
 
 impl Scratch {
-    /// Makes it, by a name that nobody can have made a link of before.
+    /// Creates it under a name that nobody can have created a link at before.
     pub fn create(dir: &RepoDir) -> Result<Self, CacheError> {
         let (root, place) = (dir.root(), disk::unique(&dir.private_dir(), "snapshot"));
         disk::make_root(root)?;
@@ -52,7 +53,7 @@ impl AsRef<Path> for Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         if let Err(error) = self.root.remove_tree(&self.place) {
-            tracing::debug!(path = %self.place.display(), %error, "a temporary folder stays behind");
+            tracing::debug!(path = %self.place.display(), %error, "cannot remove a temporary folder");
         }
     }
 }
@@ -65,7 +66,7 @@ mod tests {
     use crate::cache::testing::repo_dir;
 
     #[test]
-    fn what_is_made_in_it_stays_in_it() {
+    fn the_path_still_refers_to_a_renamed_folder() {
         let (root, dir) = repo_dir();
         let elsewhere = root.path().join("elsewhere");
         fs::create_dir(&elsewhere).unwrap();
@@ -80,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn it_goes_with_all_that_is_in_it() {
+    fn dropping_it_removes_its_content() {
         let (_root, dir) = repo_dir();
         let scratch = Scratch::create(&dir).unwrap();
         fs::create_dir_all(scratch.as_ref().join("a/b")).unwrap();

@@ -1,4 +1,4 @@
-//! The folder of a commit: staged, checked as a whole, and only then visible.
+//! Builds the folder of a commit: staged, checked as a whole, and only then made visible.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -28,12 +28,12 @@ use crate::{
 pub enum Links {
     /// As links to the blobs.
     Symlinks,
-    /// As the files themselves, where a file system has no links: blobs move to their place, as with `huggingface_hub`.
+    /// As the files themselves, on file systems without links: blobs are moved into the snapshot, as `huggingface_hub` does.
     Files,
 }
 
 impl Links {
-    /// What the volume can do, found by trying.
+    /// What the volume supports, determined by creating a link.
     #[must_use]
     pub fn of(dir: &RepoDir) -> Self {
         let path = disk::unique(&dir.private_dir(), "tmp");
@@ -42,7 +42,7 @@ impl Links {
     }
 }
 
-/// A blob that is, or was, moved into a snapshot.
+/// A blob to move, or already moved, into a snapshot.
 #[derive(Debug)]
 struct Move<'a> {
     blob: PathBuf,
@@ -50,7 +50,7 @@ struct Move<'a> {
     file: &'a RepoFile,
 }
 
-/// The files of a commit, all of them on the volume, that are to be seen.
+/// The files of a commit to publish, all of which are on the volume.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Snapshot<'a> {
     pub(super) dir: &'a RepoDir,
@@ -60,17 +60,17 @@ pub(super) struct Snapshot<'a> {
 }
 
 impl<'a> Snapshot<'a> {
-    /// A new snapshot is built aside and appears as a whole. One that is there, of another selection of the same
-    /// commit, gets what it lacks.
+    /// Stages a new snapshot and renames it into place as a whole. An existing one, of another selection of the same commit, gets
+    /// the missing files.
     pub(super) fn publish(&self) -> Result<(), CacheError> {
-        // Moving blobs, two writers would take them from each other.
-        let _alone = (self.links == Links::Files).then(|| lock::lock_repo(self.dir));
+        // Two writers that move blobs would take them from each other.
+        let _lock = (self.links == Links::Files).then(|| lock::lock_repo(self.dir));
         let snapshot = self.dir.snapshot(self.commit);
         if self.root().exists(&snapshot) {
             self.fill(&snapshot, &mut Vec::new())?;
             return self.check(&snapshot);
         }
-        let mut aside = Quarantined::create(self.dir)?;
+        let mut aside = Staged::create(self.dir)?;
         self.fill(&aside.path, &mut aside.moved)?;
         self.check(&aside.path)?;
         match self.root().rename(&aside.path, &snapshot) {
@@ -85,7 +85,7 @@ impl<'a> Snapshot<'a> {
         self.dir.root()
     }
 
-    /// Another writer has made the snapshot meanwhile: ours joins it, file by file.
+    /// Merges the staged snapshot, file by file, into the one that another writer created meanwhile.
     fn join(&self, aside: &Path, snapshot: &Path) -> Result<(), CacheError> {
         let mut places = Places::of(self.root(), snapshot)?;
         for file in self.files {
@@ -98,11 +98,11 @@ impl<'a> Snapshot<'a> {
         self.check(snapshot)
     }
 
-    /// Refuses to put a file where the medium has another one of the commit by this name.
+    /// Fails if the file system treats `path` as the name of another file of the commit.
     fn refuse_taken(&self, places: &Places<'_>, path: &RepoPath) -> Result<(), CacheError> {
         let Some(other) = places.taken(path) else { return Ok(()) };
         let is_other = |path: &RepoPath| Path::new(path.as_str()) == other;
-        // What is nobody's may be replaced, such as what the medium lists in a form of its own.
+        // An unknown file may be replaced, such as one whose name the file system normalized.
         let known = self.files.iter().any(|file| is_other(&file.path))
             || Record::all(self.dir)
                 .filter(|record| record.commit == *self.commit)
@@ -114,7 +114,7 @@ impl<'a> Snapshot<'a> {
         Err(CacheError::OneName { one, other, folder: self.dir.cache().root().to_owned() })
     }
 
-    /// Nothing is shown that is not whole, whatever others have removed since it was seen.
+    /// Checks that all files are complete, since others may have removed some meanwhile.
     fn check(&self, root: &Path) -> Result<(), CacheError> {
         for file in self.files {
             let path = root.join(file.path.as_str());
@@ -125,8 +125,8 @@ impl<'a> Snapshot<'a> {
         Ok(())
     }
 
-    /// Puts each file that has a blob in its place below `root`. Blobs are moved last, when nothing else can fail for
-    /// want of space, and each into `moved`.
+    /// Links, copies or moves each file that has a blob into `root`. Blobs are moved last, when nothing else can run out of
+    /// space, and collected in `moved`.
     fn fill(&self, root: &Path, moved: &mut Vec<Move<'a>>) -> Result<(), CacheError> {
         let linked = if self.links == Links::Files { self.linked() } else { HashSet::new() };
         let mut left: HashMap<&Digest, usize> = HashMap::new();
@@ -140,13 +140,13 @@ impl<'a> Snapshot<'a> {
         for file in self.files {
             self.refuse_taken(&places, &file.path)?;
             let (blob, entry) = (self.dir.blob(&file.digest), root.join(file.path.as_str()));
-            // The last user of a blob may move it away, the others must copy it.
+            // Only the last file that needs a blob may move it; the others must copy it.
             let last = left.get_mut(&file.digest).is_some_and(|left| {
                 *left -= 1;
                 *left == 0
             });
             if !resolve::has_size(self.dir, &blob, file.size) {
-                // Without a blob, it is the snapshot's own file that was verified.
+                // Without a blob, the snapshot's own file was verified.
                 if resolve::has_size(self.dir, &entry, file.size) {
                     continue;
                 }
@@ -183,9 +183,9 @@ impl<'a> Snapshot<'a> {
         Ok(())
     }
 
-    /// Blames the name of the file for a failure that it alone causes.
+    /// Attributes an error to the file's name if nothing else can have caused it.
     fn blamed(&self, file: &RepoFile, error: CacheError) -> CacheError {
-        // Some file systems say so of a name that they cannot hold, with all folders on the way there.
+        // Some file systems answer "not found" for a name that they cannot store, although all parent folders exist.
         let gone = |folder: &Path| !self.root().is_folder(folder);
         match &error {
             CacheError::Io { path, error: cause, .. }
@@ -198,7 +198,7 @@ impl<'a> Snapshot<'a> {
         }
     }
 
-    /// The blobs that entries besides ours are links to: these would dangle.
+    /// The blobs to which other entries link: moving these would leave the links dangling.
     fn linked(&self) -> HashSet<OsString> {
         let ours: HashSet<_> =
             self.files.iter().map(|file| self.dir.entry(self.commit, &file.path)).collect();
@@ -217,7 +217,7 @@ impl<'a> Snapshot<'a> {
         linked
     }
 
-    /// A link is made aside too, and renamed: a snapshot that is in use never lacks a file for a moment.
+    /// Creates a link and renames it into place, so that a snapshot in use never lacks a file.
     fn link(&self, target: &Path, entry: &Path) -> Result<(), CacheError> {
         if self.root().read_link(entry).is_ok_and(|found| found == target) {
             return Ok(());
@@ -238,7 +238,7 @@ impl<'a> Snapshot<'a> {
         aside.put(entry)
     }
 
-    /// A blob that is not there any more has been removed by another; any other answer is returned as it is, for `place`.
+    /// `Vanished` if the blob no longer exists; otherwise the error itself, for `place`.
     fn gone(&self, action: &'static str, blob: &Path, place: &Path, error: io::Error) -> CacheError {
         match self.root().stat(blob) {
             Err(missing) if missing.kind() == io::ErrorKind::NotFound => {
@@ -248,7 +248,7 @@ impl<'a> Snapshot<'a> {
         }
     }
 
-    /// A link to a store of others points to nowhere from another place.
+    /// Whether the blob is a file. A relative link to a shared store would dangle after a move.
     fn is_own(&self, blob: &Path) -> bool {
         self.root().stat(blob).is_ok_and(|stat| stat.is_file())
     }
@@ -258,16 +258,16 @@ fn file_name(path: &Path) -> &OsStr {
     path.file_name().unwrap_or_default()
 }
 
-/// A folder that is removed again unless it was renamed. The blobs in it go back, since they are verified.
-struct Quarantined<'a> {
+/// A staging folder that is removed on drop unless it was renamed. Moved blobs are put back, since they are verified.
+struct Staged<'a> {
     root: &'a Root,
     path: PathBuf,
     moved: Vec<Move<'a>>,
-    /// Tells `sweep` that we live.
+    /// Shows `sweep` that we are alive.
     _lock: Option<File>,
 }
 
-impl<'a> Quarantined<'a> {
+impl<'a> Staged<'a> {
     fn create(dir: &'a RepoDir) -> Result<Self, CacheError> {
         let (root, path) = (dir.root(), disk::unique(&dir.private_dir(), "snapshot"));
         disk::make_dirs(root, &path)?;
@@ -276,17 +276,17 @@ impl<'a> Quarantined<'a> {
     }
 }
 
-impl Drop for Quarantined<'_> {
+impl Drop for Staged<'_> {
     fn drop(&mut self) {
         for Move { blob, entry, .. } in self.moved.iter().filter(|step| self.root.exists(&step.entry)) {
             if let Err(error) = self.root.rename(entry, blob) {
-                tracing::warn!(path = %entry.display(), %error, "a content cannot be kept");
+                tracing::warn!(path = %entry.display(), %error, "cannot put back a blob");
             }
         }
         if self.root.exists(&self.path)
             && let Err(error) = self.root.remove_tree(&self.path)
         {
-            tracing::warn!(path = %self.path.display(), %error, "a temporary folder stays behind");
+            tracing::warn!(path = %self.path.display(), %error, "cannot remove a temporary folder");
         }
     }
 }
@@ -300,15 +300,15 @@ mod tests {
     use super::*;
     use crate::cache::testing::{COMMIT, file, listing, put, repo_dir};
 
-    /// All but the lock, which stays.
-    fn content(dir: &RepoDir) -> Vec<String> {
+    /// All files but the lock.
+    fn files_of(dir: &RepoDir) -> Vec<String> {
         let mut found = listing(&dir.path());
         found.retain(|path| !path.ends_with(".lock"));
         found
     }
 
     #[test]
-    fn without_links_the_files_themselves_are_there() {
+    fn without_links_the_snapshot_holds_the_files() {
         let (_root, dir) = repo_dir();
         let commit: Commit = COMMIT.parse().unwrap();
         let files = [file("a/x.txt", b"one"), file("b.txt", b"one"), file("c.txt", b"old")];
@@ -329,11 +329,11 @@ mod tests {
             format!("snapshots/{COMMIT}/c.txt"),
             format!("snapshots/{other}/o.txt -> ../../blobs/{old}"),
         ];
-        assert_eq!(content(&dir), expected);
+        assert_eq!(files_of(&dir), expected);
     }
 
     #[test]
-    fn what_no_other_snapshot_needs_moves_whoever_brought_it() {
+    fn a_blob_that_no_other_snapshot_needs_is_moved() {
         let (root, dir) = repo_dir();
         let commit: Commit = COMMIT.parse().unwrap();
         let files = [file("a.txt", b"one"), file("b.txt", b"two")];
@@ -347,27 +347,27 @@ mod tests {
             format!("snapshots/{COMMIT}/a.txt"),
             format!("snapshots/{COMMIT}/b.txt"),
         ];
-        assert_eq!(content(&dir), expected);
+        assert_eq!(files_of(&dir), expected);
         assert_eq!(fs::read_to_string(dir.entry(&commit, &files[1].path)).unwrap(), "two");
     }
 
     #[test]
-    fn a_failure_gives_back_what_was_moved() {
+    fn a_failure_puts_moved_blobs_back() {
         let (_root, dir) = repo_dir();
         let commit: Commit = COMMIT.parse().unwrap();
         let files = [file("a.txt", b"one"), file("b.txt", b"two")];
         files.iter().zip([b"one", b"two"]).for_each(|(file, bytes)| put(&dir, file, bytes));
-        let before = content(&dir);
+        let before = files_of(&dir);
         let ours = Snapshot { dir: &dir, commit: &commit, files: &files, links: Links::Files };
-        let mut aside = Quarantined::create(&dir).unwrap();
+        let mut aside = Staged::create(&dir).unwrap();
         ours.fill(&aside.path, &mut aside.moved).unwrap();
         assert!(!dir.blob(&files[0].digest).exists());
         drop(aside);
-        assert_eq!(content(&dir), before);
+        assert_eq!(files_of(&dir), before);
     }
 
     #[test]
-    fn a_snapshot_that_another_writer_made_meanwhile_is_joined() {
+    fn a_snapshot_created_concurrently_is_merged() {
         for links in [Links::Symlinks, Links::Files] {
             let (_root, dir) = repo_dir();
             let commit: Commit = COMMIT.parse().unwrap();
@@ -375,27 +375,27 @@ mod tests {
             files.iter().zip([b"one", b"two"]).for_each(|(file, bytes)| put(&dir, file, bytes));
             let ours = Snapshot { dir: &dir, commit: &commit, files: &files, links };
             let theirs = Snapshot { files: &files[..1], ..ours };
-            let mut aside = Quarantined::create(&dir).unwrap();
+            let mut aside = Staged::create(&dir).unwrap();
             ours.fill(&aside.path, &mut aside.moved).unwrap();
             put(&dir, &files[0], b"one");
             theirs.publish().unwrap();
             ours.join(&aside.path, &dir.snapshot(&commit)).unwrap();
             drop(aside);
             ours.check(&dir.snapshot(&commit)).unwrap();
-            assert!(!content(&dir).iter().any(|path| path.starts_with(".modelcache")));
+            assert!(!files_of(&dir).iter().any(|path| path.starts_with(".modelcache")));
         }
     }
 
     #[test]
-    fn a_writer_whose_blobs_another_has_taken_shows_no_part() {
+    fn a_writer_whose_blobs_were_moved_by_another_publishes_nothing() {
         let (_root, dir) = repo_dir();
         let commit: Commit = COMMIT.parse().unwrap();
         let files = [file("a.txt", b"one"), file("b.txt", b"two")];
         files.iter().zip([b"one", b"two"]).for_each(|(file, bytes)| put(&dir, file, bytes));
         let first = Snapshot { dir: &dir, commit: &commit, files: &files, links: Links::Files };
-        let mut aside = Quarantined::create(&dir).unwrap();
+        let mut aside = Staged::create(&dir).unwrap();
         first.fill(&aside.path, &mut aside.moved).unwrap();
-        // As where locks do nothing.
+        // As on file systems without locks.
         assert!(matches!(first.publish(), Err(CacheError::Vanished { .. })));
         assert!(!dir.snapshot(&commit).exists());
         fs::rename(&aside.path, dir.snapshot(&commit)).unwrap();
@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn links_are_found_by_trying() {
+    fn link_support_is_probed() {
         let (_root, dir) = repo_dir();
         assert_eq!(Links::of(&dir), Links::Symlinks);
         assert_eq!(disk::entries(dir.root(), &dir.private_dir()).count(), 0);

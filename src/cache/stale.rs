@@ -1,4 +1,4 @@
-//! What writers left behind: whose it is, whether its writer may live, and when it goes.
+//! Leftovers of writers: which client they belong to, whether their writer may be alive, and when they are removed.
 
 use std::{
     collections::HashMap,
@@ -13,15 +13,15 @@ use std::{
 use super::{disk, layout::RepoDir, lock::AdvisoryLock, parts::Parts, root::Foreign};
 use crate::hub::Digest;
 
-/// How long a resumable download is kept: a person may need a night to see why it ended.
+/// How long a resumable download is kept: the user may not notice a failure before the next day.
 const RESUMABLE: Duration = Duration::from_secs(24 * 3600);
 
-/// A blob whose download did not end, ours or another client's.
+/// An incomplete blob, ours or another client's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct IncompleteBlob {
     pub(super) digest: Digest,
     pub(super) path: PathBuf,
-    /// What distinguishes the writers of one blob. Older clients have one name for all, and resume what lies there.
+    /// Distinguishes the writers of one blob. Older clients use one name for all, and resume an existing file.
     unique: Option<String>,
 }
 
@@ -41,24 +41,24 @@ impl IncompleteBlob {
         Some(Self { digest, path, unique })
     }
 
-    /// Where it is kept how much of it is there, if it is ours.
+    /// The path of its progress file, if it is ours.
     pub(super) fn sidecar(&self, dir: &RepoDir) -> Option<PathBuf> {
         Some(dir.private_dir().join(format!("{}.{}.parts", self.digest, self.unique.as_ref()?)))
     }
 
-    /// The space that it takes: files with gaps are longer than that.
+    /// The allocated bytes: sparse files are longer.
     fn space(&self, dir: &RepoDir) -> u64 {
         let stat = dir.root().stat(&self.path).ok().filter(Metadata::is_file);
         stat.map_or(0, |stat| stat.blocks().saturating_mul(512))
     }
 
-    /// Whether a later run of ours can resume it: its sidecar can be read.
+    /// Whether a later run can resume it: its sidecar is valid.
     fn is_resumable(&self, dir: &RepoDir) -> bool {
         self.sidecar(dir).is_some_and(|sidecar| Parts::read_any(dir.root(), &sidecar).is_some())
     }
 }
 
-/// Whether it is a blob whose download did not end.
+/// Whether it is an incomplete blob.
 pub(super) fn is_incomplete(path: &Path) -> bool {
     IncompleteBlob::parse(path.to_owned()).is_some()
 }
@@ -68,7 +68,7 @@ pub(super) fn incomplete_blobs(dir: &RepoDir) -> impl Iterator<Item = Incomplete
     entries(dir, &dir.blobs()).filter_map(IncompleteBlob::parse)
 }
 
-/// The bytes of a blob that all its writers have downloaded so far: while they grow, one of them is alive.
+/// The bytes that all writers of a blob have downloaded so far: while the sum grows, one of them is alive.
 #[must_use]
 pub fn bytes_in_flight(dir: &RepoDir, digest: &Digest) -> u64 {
     incomplete_blobs(dir)
@@ -76,7 +76,7 @@ pub fn bytes_in_flight(dir: &RepoDir, digest: &Digest) -> u64 {
         .fold(0, |sum, left| sum.saturating_add(left.space(dir)))
 }
 
-/// The bytes of each blob that can be resumed: space that a download need not find again.
+/// The bytes of each resumable blob: space that a download does not need again.
 #[must_use]
 pub fn resumable(dir: &RepoDir) -> HashMap<Digest, u64> {
     let mut found = HashMap::new();
@@ -87,7 +87,7 @@ pub fn resumable(dir: &RepoDir) -> HashMap<Digest, u64> {
     found
 }
 
-/// The bytes that incomplete blobs of dead writers take, however recently they crashed.
+/// The bytes of non-resumable blobs of dead writers, however recently they crashed.
 #[must_use]
 pub fn abandoned(dir: &RepoDir) -> u64 {
     incomplete_blobs(dir)
@@ -95,11 +95,11 @@ pub fn abandoned(dir: &RepoDir) -> u64 {
         .fold(0, |sum, left| sum.saturating_add(left.space(dir)))
 }
 
-/// Removes what crashed writers left behind: unlocked, and not written to for `age`. What can be resumed stays for a day,
-/// or forever if it is `wanted` now. What only another client can resume stays for a day, unless its space is needed.
+/// Removes the leftovers of crashed writers: unlocked, and not modified for `age`. Resumable downloads are kept for a day,
+/// or always if `wanted`. Those that only another client can resume are kept for a day, unless their space is needed.
 ///
-/// Where there are no locks, age alone decides, and a living writer can be hit after a silence of `age`: its run ends
-/// with an error and has to be tried again. Nothing wrong becomes visible by it.
+/// Without locks, age alone decides, and a live writer that was idle for `age` can be hit: its run fails and has to be
+/// retried, but nothing corrupt becomes visible.
 pub fn sweep(dir: &RepoDir, age: Duration, wanted: Option<&dyn Fn(&Digest) -> bool>) {
     for left in incomplete_blobs(dir) {
         let age = match (left.is_resumable(dir), wanted) {
@@ -108,35 +108,35 @@ pub fn sweep(dir: &RepoDir, age: Duration, wanted: Option<&dyn Fn(&Digest) -> bo
             (false, None) if left.unique.is_none() => RESUMABLE,
             _ => age,
         };
-        if is_quiet(dir, &left.path, age) && !is_alive(dir, &left.path) {
+        if is_idle(dir, &left.path, age) && !is_alive(dir, &left.path) {
             report(&left.path, dir.root().unlink(&left.path));
         }
     }
     for path in entries(dir, &dir.blobs()).chain(entries(dir, &dir.private_dir())) {
         let leftover = match path.extension().and_then(OsStr::to_str) {
             Some("tmp" | "snapshot") => true,
-            Some("parts") => !has_content(dir, &path),
+            Some("parts") => !has_blob(dir, &path),
             _ => false,
         };
-        if leftover && is_quiet(dir, &path, age) && !is_alive(dir, &path) {
+        if leftover && is_idle(dir, &path, age) && !is_alive(dir, &path) {
             report(&path, dir.root().remove_tree(&path));
         }
     }
 }
 
-fn has_content(dir: &RepoDir, parts: &Path) -> bool {
+fn has_blob(dir: &RepoDir, parts: &Path) -> bool {
     let name = parts.file_stem().unwrap_or_default().to_string_lossy();
     dir.root().exists(&dir.blobs().join(format!("{name}.incomplete")))
 }
 
-pub(super) fn is_quiet(dir: &RepoDir, path: &Path, age: Duration) -> bool {
+pub(super) fn is_idle(dir: &RepoDir, path: &Path, age: Duration) -> bool {
     let modified = dir.root().stat(path).and_then(|stat| stat.modified());
     modified.is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|since| since >= age))
 }
 
-/// Whether its writer may be alive. That is unknown for the file of another user that we may not open.
+/// Whether its writer may be alive. True for a file of another user that we cannot open.
 pub(super) fn is_alive(dir: &RepoDir, path: &Path) -> bool {
-    // Other clients lock the content and not the file.
+    // Other clients lock the blob, not the file.
     let digest =
         path.file_name().and_then(OsStr::to_str).and_then(|name| name.split('.').next()?.parse().ok());
     if digest.is_some_and(|digest| {
@@ -145,21 +145,21 @@ pub(super) fn is_alive(dir: &RepoDir, path: &Path) -> bool {
     }) {
         return true;
     }
-    // Some network file systems lock only what is open for writing, and folders can only be read.
+    // Some network file systems lock only files opened for writing; folders can only be opened for reading.
     let opened = match dir.root().stat(path) {
         Ok(stat) if stat.is_dir() => dir.root().open_folder(path),
         Ok(_) => dir.root().open_own(path),
         Err(error) => Err(error),
     };
     match opened {
-        // No writer has a link, a device or the like, nor a file with other names.
+        // No writer creates links, devices or the like, or files with further hard links.
         Err(error) if Foreign::in_answer(&error).is_some() => false,
         Ok(file) => matches!(file.try_lock(), Err(TryLockError::WouldBlock)),
         Err(error) => error.kind() != io::ErrorKind::NotFound,
     }
 }
 
-/// Whether somebody holds a lock that may be another user's, who lets us read it at most.
+/// Whether a lock is held, even if its file is only readable for us.
 fn is_locked(dir: &RepoDir, path: &Path) -> bool {
     let is_one = dir.root().stat(path).is_ok_and(|stat| stat.nlink() == 1);
     is_one
@@ -171,8 +171,8 @@ fn is_locked(dir: &RepoDir, path: &Path) -> bool {
 
 fn report(path: &Path, removed: io::Result<()>) {
     match removed {
-        Ok(()) => tracing::info!(path = %path.display(), "removed a leftover of an earlier writer"),
-        Err(error) => tracing::debug!(path = %path.display(), %error, "a leftover stays"),
+        Ok(()) => tracing::info!(path = %path.display(), "removed a stale file of a crashed writer"),
+        Err(error) => tracing::debug!(path = %path.display(), %error, "cannot remove a stale file"),
     }
 }
 
@@ -191,7 +191,7 @@ mod tests {
     };
 
     #[test]
-    fn a_content_on_its_way_can_be_watched() {
+    fn the_bytes_in_flight_grow_with_every_writer() {
         let (_root, dir) = repo_dir();
         let (hello, other) = (file("a.txt", &[1; 5000]), file("b.txt", &[2; 5000]));
         let writers = [&hello, &hello, &other].map(|file| Partial::create(&dir, file, false).unwrap());
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn leftovers_are_swept_and_living_writers_are_not() {
+    fn stale_files_are_swept_and_live_writers_are_not() {
         let (_root, dir) = repo_dir();
         let hello = file("a.txt", b"hello");
         let living = Partial::create(&dir, &hello, false).unwrap();
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_gone_on_with_goes_only_for_want_of_room() {
+    fn resumable_downloads_are_removed_only_when_space_is_needed() {
         let (_root, dir) = repo_dir();
         let hello = file("a.txt", b"hello");
         let writer = Partial::create(&dir, &hello, false).unwrap();
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_alive_is_left_alone() {
+    fn possibly_live_writers_are_left_alone() {
         let (_root, dir) = repo_dir();
         let hello = file("a.txt", b"hello");
         let theirs = dir.incomplete(&hello.digest, 1);
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn only_incomplete_contents_look_like_leftovers() {
+    fn only_names_of_incomplete_blobs_are_recognized() {
         let hash = "ab".repeat(32);
         let is_incomplete = |path: &str| super::is_incomplete(Path::new(path));
         for end in ["0123abcd.incomplete", "incomplete", "part", "sync.part"] {
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn what_older_clients_left_is_known_and_their_locks_are() {
+    fn leftovers_and_locks_of_older_clients_are_recognized() {
         let (_root, dir) = repo_dir();
         let hello = file("a.txt", b"hello");
         let left = ["incomplete", "part", "sync.part"].map(|end| dir.blob(&hello.digest).with_extension(end));
@@ -292,17 +292,17 @@ mod tests {
             let lock = fs::File::create(lock).unwrap();
             lock.lock().unwrap();
             sweep(&dir, Duration::ZERO, Some(&|_| false));
-            assert!(left.iter().all(|path| path.exists()), "their writer lives");
+            assert!(left.iter().all(|path| path.exists()), "their writer is alive");
             assert_eq!(abandoned(&dir), 0);
         }
         sweep(&dir, Duration::from_secs(600), Some(&|_| false));
-        assert!(left.iter().all(|path| path.exists()), "they may grow still");
+        assert!(left.iter().all(|path| path.exists()), "they may still grow");
         sweep(&dir, Duration::ZERO, Some(&|_| true));
-        assert!(!left.iter().any(|path| path.exists()), "their room is needed");
+        assert!(!left.iter().any(|path| path.exists()), "their space is needed");
     }
 
     #[test]
-    fn a_run_that_was_killed_as_it_began_leaves_nothing_to_go_on_with() {
+    fn a_run_killed_at_its_start_leaves_nothing_to_resume() {
         let (_root, dir) = repo_dir();
         let hello = file("a.txt", b"hello");
         for sidecar in [&b""[..], b"mcparts1", b"mcparts1 and then nonsense of some length, but no numbers"] {
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_writer_leaves_is_removed_by_its_own_name() {
+    fn foreign_leftovers_are_removed_without_following_links() {
         let (root, dir) = repo_dir();
         let hello = file("a.txt", b"hello");
         let theirs = root.path().join("theirs");

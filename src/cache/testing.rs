@@ -1,4 +1,4 @@
-//! What the tests of this room share.
+//! Shared helpers of the cache tests.
 
 use tempfile::TempDir;
 pub use test_support::listing::listing;
@@ -9,7 +9,7 @@ use crate::hub::{Digest, Repo, RepoFile, RepoType};
 /// A commit.
 pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
-/// The prepared folder of a repo in a cache that ends with the test.
+/// A prepared repo folder in a temporary cache.
 pub fn repo_dir() -> (TempDir, RepoDir) {
     let root = tempfile::tempdir().unwrap();
     let repo = Repo { kind: RepoType::Model, id: "org/name".parse().unwrap() };
@@ -18,12 +18,12 @@ pub fn repo_dir() -> (TempDir, RepoDir) {
     (root, dir)
 }
 
-/// A small file, as git keeps it.
+/// A small file stored in git.
 pub fn file(path: &str, content: &[u8]) -> RepoFile {
     of_kind(path, content, &Digest::GitSha1([0; 20]))
 }
 
-/// A file in LFS.
+/// A file stored in LFS.
 pub fn lfs_file(path: &str, content: &[u8]) -> RepoFile {
     RepoFile { pointer: Some("0f".repeat(20)), ..of_kind(path, content, &Digest::Sha256([0; 32])) }
 }
@@ -34,7 +34,7 @@ fn of_kind(path: &str, content: &[u8], kind: &Digest) -> RepoFile {
     RepoFile { path: path.parse().unwrap(), size, digest, pointer: None, xet_hash: None }
 }
 
-/// Puts the content of a file in place.
+/// Stores the blob of a file.
 pub fn put(dir: &RepoDir, file: &RepoFile, content: &[u8]) {
     store(dir, file, content).unwrap();
 }

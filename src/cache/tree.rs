@@ -1,4 +1,4 @@
-//! The listing of a commit in the form of `huggingface_hub`, which judges by it whether a snapshot is complete.
+//! The listing of a commit in the format of `huggingface_hub`, which uses it to decide whether a snapshot is complete.
 
 use std::{
     fmt,
@@ -25,8 +25,7 @@ use crate::hub::{Commit, Digest, RepoFile};
 /// The format of `huggingface_hub` 1.29 and later.
 const FORMAT: u32 = 1;
 
-/// `F` is all that differs between writing and reading: neither has more than one entry in memory, for there may be
-/// very many.
+/// Generic over `F` so that neither writing nor reading holds more than one entry in memory: there may be very many.
 #[derive(Debug, Serialize, Deserialize)]
 struct Tree<F> {
     format_version: u32,
@@ -46,7 +45,7 @@ struct Entry {
 }
 
 impl Entry {
-    /// `None` where the Hub has not told all that belongs into a listing.
+    /// `None` if the Hub did not return every field of a listing.
     fn new(file: &RepoFile) -> Option<Self> {
         let xet_hash = file.xet_hash.clone();
         Some(match &file.digest {
@@ -68,7 +67,7 @@ impl Entry {
     }
 }
 
-/// Files whose entries can be written, sorted by path.
+/// The files of a listing, sorted by path.
 struct Files<'a>(Vec<&'a RepoFile>);
 
 impl<'a> Files<'a> {
@@ -85,7 +84,7 @@ impl Serialize for Files<'_> {
     }
 }
 
-/// A part of each entry of a listing whose entries can all be read.
+/// The part of each listing entry that a caller needs.
 trait Part: Sized {
     fn of(path: String, entry: Entry) -> Option<Self>;
 }
@@ -97,7 +96,7 @@ impl Part for String {
     }
 }
 
-/// The hash of the content.
+/// The hash of the blob.
 impl Part for Digest {
     fn of(_: String, entry: Entry) -> Option<Self> {
         entry.lfs_sha256.unwrap_or(entry.blob_id).parse().ok()
@@ -133,7 +132,7 @@ impl<'de, P: Part> Deserialize<'de> for Parts<P> {
     }
 }
 
-/// Writes the listing of a commit. Only for all files of it: readers refuse a snapshot that lacks a listed file.
+/// Writes the listing of a commit. `files` must be all of its files: readers reject a snapshot that lacks a listed one.
 pub(super) fn write(dir: &RepoDir, commit: &Commit, files: &[RepoFile]) -> Result<(), CacheError> {
     let Some(files) = Files::new(files) else { return remove_stale(dir, commit) };
     let path = dir.tree(commit);
@@ -145,8 +144,8 @@ pub(super) fn write(dir: &RepoDir, commit: &Commit, files: &[RepoFile]) -> Resul
     })
 }
 
-/// Removes a listing that names files which are not there: with it, readers would refuse a part that is wanted. One that
-/// cannot be understood may name them too.
+/// Removes a listing that names missing files, with which readers would reject a partial snapshot. An unreadable one is
+/// removed too.
 pub(super) fn remove_stale(dir: &RepoDir, commit: &Commit) -> Result<(), CacheError> {
     match read(dir, &dir.tree(commit)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -155,12 +154,12 @@ pub(super) fn remove_stale(dir: &RepoDir, commit: &Commit) -> Result<(), CacheEr
     }
 }
 
-/// Whether there is a listing that names files which are not there. Readers take one that they do not understand for none.
+/// Whether there is a listing that names missing files. Readers ignore one that they cannot parse.
 pub(super) fn lacks_files(dir: &RepoDir, commit: &Commit) -> bool {
     read(dir, &dir.tree(commit)).is_ok_and(|tree| !tree.is_whole(dir, commit))
 }
 
-/// The hashes in a listing, whoever wrote it; none where it cannot be understood.
+/// The hashes in a listing of any client; empty if it cannot be parsed.
 pub(super) fn digests(dir: &RepoDir, path: &Path) -> Vec<Digest> {
     read(dir, path).map_or_else(|_| Vec::new(), |tree| tree.files.0)
 }
@@ -186,7 +185,7 @@ mod tests {
     use crate::cache::testing::{COMMIT, file, lfs_file, repo_dir};
 
     #[test]
-    fn the_listing_is_the_one_of_the_official_client() {
+    fn a_listing_has_the_format_of_the_official_client() {
         let (_root, dir) = repo_dir();
         let commit = COMMIT.parse().unwrap();
         let big = RepoFile { xet_hash: Some("cd".repeat(32)), ..lfs_file("model.bin", b"hello") };
@@ -205,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listing_goes_when_it_names_what_is_missing() {
+    fn a_listing_that_names_missing_files_is_removed() {
         let (_root, dir) = repo_dir();
         let commit = COMMIT.parse().unwrap();
         let small = file("a.json", b"{}");

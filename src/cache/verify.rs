@@ -1,4 +1,4 @@
-//! Reads a cache again and compares every byte with what was recorded. Needs no Hub.
+//! Verifies a cache by rehashing every file. Does not contact the Hub.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -27,27 +27,26 @@ use crate::{
     text::{of_path, serialize_path},
 };
 
-/// The result of reading every file of a repo.
+/// The result of verifying a repo.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Checked {
     /// The repo.
     #[serde(flatten)]
     pub repo: Repo,
-    /// How many blobs were read.
+    /// The number of blobs read.
     pub files: u64,
-    /// How many bytes these have.
+    /// Their bytes.
     pub bytes: u64,
-    /// Files of snapshots that have neither a record nor a blob, and blobs that a mirror has named: nothing says what they should
-    /// be.
+    /// Snapshot files with neither a record nor a blob, and blobs named by a mirror: their expected content is unknown.
     pub unchecked: u64,
-    /// What is not as it should be.
+    /// The problems found, sorted by path.
     pub problems: Vec<Problem>,
 }
 
-/// A file that is not as it should be.
+/// A file with a problem.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {
-    /// The file, seen from the root of the cache.
+    /// The file, relative to the cache.
     #[serde(serialize_with = "serialize_path")]
     pub path: PathBuf,
     /// What is wrong with it.
@@ -59,7 +58,7 @@ impl fmt::Display for Problem {
         let path = of_path(&self.path);
         match &self.fault {
             Fault::Missing => write!(f, "{path} is missing"),
-            Fault::Mismatch => write!(f, "{path} does not have the content that its hash says"),
+            Fault::Mismatch => write!(f, "{path} does not match its hash"),
             Fault::Unreadable(answer) => write!(f, "{path} cannot be read: {answer}"),
         }
     }
@@ -69,21 +68,21 @@ impl fmt::Display for Problem {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Fault {
-    /// A record or a link names it, and it is not there.
+    /// A record or a link names it, but it does not exist.
     Missing,
-    /// Its size or its hash is another.
+    /// Its size or hash differs.
     Mismatch,
     /// It cannot be read, for the reason given.
     Unreadable(String),
 }
 
-/// Reads every repo of a cache. Fails when the repos cannot be listed.
+/// Verifies every repo of a cache. Fails if the repos cannot be listed.
 pub fn verify_all(cache: &CacheDir) -> Result<Vec<Checked>, CacheError> {
     Ok(scan::repos(cache)?.iter().map(verify).collect())
 }
 
-/// Reads every file that a record of the repo names, and every blob besides: its name is its hash, unless a client has it from a
-/// mirror that has names of its own. So a blob that is not as its name says is wrong only where a record or a listing has that hash.
+/// Reads every file that a record of the repo names, and every other blob. A blob is named by its hash, unless a client got it
+/// from a mirror with its own naming, so a mismatch is reported only if a record or a listing contains that hash.
 #[must_use]
 pub fn verify(dir: &RepoDir) -> Checked {
     let report = Checked { repo: dir.repo().clone(), files: 0, bytes: 0, unchecked: 0, problems: Vec::new() };
@@ -101,7 +100,7 @@ pub fn verify(dir: &RepoDir) -> Checked {
         let snapshot = dir.snapshot(&record.commit);
         if let Some((one, other)) = merged(dir.root(), &snapshot, record.files.iter().map(|file| &file.path))
         {
-            let why = format!("the file system takes it for {one}");
+            let why = format!("the file system treats it as {one}");
             check.problem(&snapshot.join(other.as_str()), Fault::Unreadable(why));
         }
         for file in &record.files {
@@ -127,15 +126,15 @@ pub fn verify(dir: &RepoDir) -> Checked {
 
 struct Check<'a> {
     dir: &'a RepoDir,
-    /// The blobs that were read, links followed, so that each is read once.
+    /// The results of the blobs read so far, by file, so that each is read once.
     seen: HashMap<(Identity, Digest), Option<Fault>>,
-    /// What is a hash for sure: a record or a listing says so.
+    /// The hashes confirmed by a record or a listing.
     hashes: HashSet<Digest>,
     report: Checked,
 }
 
 impl Check<'_> {
-    /// What lies in a folder. It need not be there, but what cannot be read may hide anything.
+    /// The paths in a folder, which may be missing. Any other error is a problem, since it may hide anything.
     fn list(&mut self, folder: &Path) -> Vec<PathBuf> {
         let listed = self.dir.root().entries(folder);
         match listed.and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path)).collect()) {
@@ -149,7 +148,7 @@ impl Check<'_> {
         }
     }
 
-    /// The entries of snapshots that no record names. Those that lead to a blob were read with it.
+    /// Checks the snapshot entries that no record names. Those that link to a blob were read with it.
     fn others(&mut self, named: &HashSet<PathBuf>) {
         let known: HashSet<_> = self.seen.keys().map(|(identity, _)| *identity).collect();
         let mut folders = vec![self.dir.snapshots()];
@@ -169,7 +168,7 @@ impl Check<'_> {
 
     fn file(&mut self, path: &Path, size: Option<u64>, digest: &Digest) {
         let fault = match resolve::resolve(self.dir, path) {
-            Ok(found) => self.content(path, &found.stat, size, digest),
+            Ok(found) => self.blob(path, &found.stat, size, digest),
             Err(error) => Some(fault_of(path, &error)),
         };
         if let Some(fault) = fault {
@@ -182,15 +181,16 @@ impl Check<'_> {
         self.report.problems.push(Problem { path, fault });
     }
 
-    fn content(&mut self, path: &Path, stat: &Metadata, size: Option<u64>, digest: &Digest) -> Option<Fault> {
+    fn blob(&mut self, path: &Path, stat: &Metadata, size: Option<u64>, digest: &Digest) -> Option<Fault> {
         let key = (identity(stat), digest.clone());
         if let Some(fault) = self.seen.get(&key) {
             return fault.clone();
         }
-        // A hole of any length is quickly made and slowly read, and so is a record that says this length. Where the record
-        // says another, nothing is read.
+        // A sparse file of any length, and a record of that length, are cheap to create and slow to read. If the record has
+        // another length, nothing is read.
         if size.is_none_or(|size| size == stat.len()) && is_hollow(self.dir, path).unwrap_or(false) {
-            let fault = Some(Fault::Unreadable("most of it was never written".to_owned()));
+            let fault =
+                Some(Fault::Unreadable("most of it was never written (it is a sparse file)".to_owned()));
             self.seen.insert(key, fault.clone());
             return fault;
         }
@@ -215,7 +215,7 @@ fn fault_of(path: &Path, error: &io::Error) -> Fault {
         (Some(foreign), _) if foreign.path == path => Fault::Unreadable(format!("it is {}", foreign.found)),
         (Some(foreign), _) => Fault::Unreadable(foreign.to_string()),
         (None, io::ErrorKind::NotFound) => Fault::Missing,
-        // One of ours has words of its own.
+        // Our own errors have a message.
         (None, _) if error.get_ref().is_some() => Fault::Unreadable(error.to_string()),
         (None, kind) => Fault::Unreadable(kind.to_string()),
     }
@@ -234,7 +234,7 @@ mod tests {
     };
 
     #[test]
-    fn every_byte_is_read_once_and_every_fault_is_told() {
+    fn every_byte_is_read_once_and_every_fault_is_reported() {
         let (_root, dir) = repo_dir();
         let commit = COMMIT.parse().unwrap();
         let contents: [&[u8]; 4] = [b"one", b"one", b"two", b"three"];
@@ -276,10 +276,10 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_a_mirror_has_given_is_no_hash() {
+    fn a_blob_named_by_a_mirror_is_not_a_mismatch() {
         let (_root, dir) = repo_dir();
         let (commit, hello) = (COMMIT.parse().unwrap(), file("a.txt", b"hello"));
-        // As a client leaves it that takes the SHA-1, or the hash in Xet, for the content's name.
+        // As left by a client that names the blob by the SHA-1, or by the Xet hash.
         for name in ["ab".repeat(20), "cd".repeat(32), "\"5d41402abc4b2a76-1".to_owned()] {
             fs::create_dir_all(dir.snapshot(&commit)).unwrap();
             fs::write(dir.blobs().join(&name), "hello").unwrap();
@@ -290,7 +290,7 @@ mod tests {
             fs::remove_file(entry).unwrap();
             fs::remove_file(dir.blobs().join(name)).unwrap();
         }
-        // Where the Hub's own listing has the hash, the content is wrong.
+        // If the Hub's listing contains the hash, the blob is corrupt.
         put(&dir, &hello, b"hello");
         fs::write(dir.blob(&hello.digest), "jello").unwrap();
         assert_eq!(verify(&dir).unchecked, 1);
@@ -300,11 +300,11 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_read_is_not_called_right() {
+    fn files_that_were_not_read_are_not_reported_as_verified() {
         let (_root, dir) = repo_dir();
         let commit = COMMIT.parse().unwrap();
         let at = |path: &str| PathBuf::from("models--org--name").join(path);
-        // As the official client leaves it where there are no links.
+        // As left by the official client on file systems without links.
         let hello = dir.entry(&commit, &"a/b.txt".parse().unwrap());
         fs::create_dir_all(hello.parent().unwrap()).unwrap();
         fs::write(&hello, "hello").unwrap();
@@ -317,11 +317,12 @@ mod tests {
         assert_eq!(verify(&dir).problems, [Problem { path: entry.clone(), fault: Fault::Missing }]);
         fs::remove_file(hello.with_extension("link")).unwrap();
         link("b.txt");
-        // What cannot be listed, not even by root.
+        // Cannot be listed, not even by root.
         fs::remove_dir(dir.blobs()).unwrap();
         fs::write(dir.blobs(), "").unwrap();
         let fault = Fault::Unreadable("it is a file".to_owned());
-        let elsewhere = Fault::Unreadable("it is a link that leads to no blob of this cache".to_owned());
+        let elsewhere =
+            Fault::Unreadable("it is a link that does not lead to a blob of this cache".to_owned());
         let problems = vec![Problem { path: at("blobs"), fault }, Problem { path: entry, fault: elsewhere }];
         assert_eq!(verify(&dir).problems, problems);
         let nowhere = CacheDir::new(dir.path().join("nowhere"));

@@ -1,4 +1,4 @@
-//! Checks before a download whether a volume can be written and has room, and finds out after a failure why not.
+//! Checks before a download that a volume is writable and has space, and diagnoses it after a failure.
 
 use std::{
     fs, io,
@@ -21,10 +21,10 @@ use super::{
 };
 use crate::text::of_path;
 
-/// Makes the folders of a repo, and proves that the file system can do there what a download needs.
+/// Creates the folders of a repo, and checks that the file system supports what a download needs.
 pub fn prepare(dir: &RepoDir) -> Result<(), CacheError> {
     disk::make_root(dir.root())?;
-    // `snapshots` is there from the beginning: without it, readers take the repo for damaged.
+    // `snapshots` exists from the beginning: without it, readers treat the repo as corrupt.
     for folder in [dir.snapshots(), dir.blobs(), dir.private_dir()] {
         disk::make_dirs(dir.root(), &folder)?;
     }
@@ -33,8 +33,8 @@ pub fn prepare(dir: &RepoDir) -> Result<(), CacheError> {
         let folder = dir.cache().root().to_owned();
         return Err(CacheError::OneName { one: name(&other), other: name(&dir.path()), folder });
     }
-    try_out(dir, &ABILITIES)?;
-    // Readers take whatever lies in these for theirs, so they are only asked whether something could.
+    probe(dir, &ABILITIES)?;
+    // Readers treat every file in these as theirs, so only the permission is checked.
     for folder in [dir.snapshots(), dir.refs(), dir.trees()] {
         match dir.root().stat(&folder) {
             Ok(stat) if stat.is_dir() => dir.root().may_write(&folder),
@@ -46,8 +46,8 @@ pub fn prepare(dir: &RepoDir) -> Result<(), CacheError> {
     Ok(())
 }
 
-/// What is asked of the file system, in words that follow `cannot`. No more than a download needs: there may be no links, no
-/// locks, no modes and no room.
+/// What a file system must support, each phrased to follow `cannot`. Links, locks and modes are optional, and space is
+/// checked later.
 const ABILITIES: [(&str, Attempt); 3] = [
     ("write into the middle of a file and read it again", write_and_read),
     ("rename a file onto another", rename_file),
@@ -56,11 +56,11 @@ const ABILITIES: [(&str, Attempt); 3] = [
 
 type Attempt = fn(&RepoDir) -> Result<(), CacheError>;
 
-/// Tries what a download will need.
-fn try_out(dir: &RepoDir, abilities: &[(&'static str, Attempt)]) -> Result<(), CacheError> {
+/// Tries each ability.
+fn probe(dir: &RepoDir, abilities: &[(&'static str, Attempt)]) -> Result<(), CacheError> {
     for &(ability, attempt) in abilities {
         match attempt(dir) {
-            // Room is asked for later, when it is known how much.
+            // Space is checked later, when the needed amount is known.
             Ok(()) | Err(CacheError::Full { .. }) => {}
             Err(CacheError::Io { error, .. }) => {
                 let folder = dir.cache().root().to_owned();
@@ -72,19 +72,19 @@ fn try_out(dir: &RepoDir, abilities: &[(&'static str, Attempt)]) -> Result<(), C
     Ok(())
 }
 
-/// The parts of a blob come in any order.
+/// The parts of a blob are written in any order.
 fn write_and_read(dir: &RepoDir) -> Result<(), CacheError> {
     let file = TemporaryFile::create(dir.root(), &dir.blobs())?;
     let written = file.file.write_all_at(b"b", 1).and_then(|()| file.file.write_all_at(b"a", 0));
     written.and_then(|()| file.file.sync_all()).context("write", &file.path)?;
     let read = dir.root().read(&file.path, 2).and_then(|bytes| match bytes.as_slice() {
         b"ab" => Ok(()),
-        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "other bytes came back")),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "it returned other bytes than were written")),
     });
     read.context("read", &file.path)
 }
 
-/// Blobs move between the two folders.
+/// Blobs are moved between the two folders.
 fn rename_file(dir: &RepoDir) -> Result<(), CacheError> {
     let (one, other) = (
         TemporaryFile::create(dir.root(), &dir.private_dir())?,
@@ -93,7 +93,7 @@ fn rename_file(dir: &RepoDir) -> Result<(), CacheError> {
     one.rename(&other.path)
 }
 
-/// A snapshot is seen as a whole or not at all.
+/// A snapshot appears as a whole or not at all.
 fn rename_folder(dir: &RepoDir) -> Result<(), CacheError> {
     let [from, to] = [(); 2].map(|()| disk::unique(&dir.private_dir(), "snapshot"));
     disk::make_dirs(dir.root(), &from)?;
@@ -103,7 +103,7 @@ fn rename_folder(dir: &RepoDir) -> Result<(), CacheError> {
     renamed
 }
 
-/// Refuses when `needed` bytes do not fit.
+/// Fails if fewer than `needed` bytes are free.
 pub fn require_space(dir: &RepoDir, needed: u64) -> Result<(), CacheError> {
     let path = dir.cache().root();
     match dir.root().free_space() {
@@ -112,7 +112,7 @@ pub fn require_space(dir: &RepoDir, needed: u64) -> Result<(), CacheError> {
     }
 }
 
-/// What the volume says about a failure. It asks the file system, so it is for the place where a run ends.
+/// Diagnoses a failure by inspecting the volume. Does I/O: call it where a run ends.
 #[must_use]
 pub fn diagnose(error: &CacheError) -> Diagnosis<'_> {
     let finding = match error {
@@ -127,14 +127,14 @@ pub fn diagnose(error: &CacheError) -> Diagnosis<'_> {
     Diagnosis { error, finding }
 }
 
-/// The bytes that we may still write there, where the file system says so.
+/// The bytes available to this process, if the file system reports them.
 fn free_space(path: &Path) -> Option<u64> {
     let stat = statvfs(existing(path)?).ok()?;
     // Some network file systems report zeros.
     (stat.f_blocks > 0).then(|| stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
-/// The folder that decides whether a file can be made or replaced.
+/// The folder whose permissions decide whether a file can be created or replaced.
 fn nearest(path: &Path) -> Option<&Path> {
     if path.is_dir() { Some(path) } else { path.parent().and_then(existing) }
 }
@@ -188,50 +188,50 @@ mod tests {
         };
         let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
         // EACCES, EDQUOT and EIO.
-        let denied = format!("denied. {} belongs to {uid}:{gid} with mode ", root.path().display());
+        let denied = format!("denied. {} is owned by {uid}:{gid} with mode ", root.path().display());
         assert!(diagnosed(13).contains(&denied), "{}", diagnosed(13));
         assert!(diagnosed(122).contains(" free). Enlarge the volume"), "{}", diagnosed(122));
         assert!(diagnosed(5).ends_with("(os error 5)"), "{}", diagnosed(5));
     }
 
     #[test]
-    fn space_is_refused_with_numbers() {
+    fn missing_space_is_reported_with_sizes() {
         let root = tempfile::tempdir().unwrap();
         let dir = gpt2(root.path());
         require_space(&dir, 1).unwrap();
         let error = require_space(&dir, 1 << 60).unwrap_err();
         assert_eq!(error.reason(), Reason::VolumeFull);
-        assert!(error.to_string().starts_with("1 EiB are missing in "), "{error}");
+        assert!(error.to_string().starts_with("1 EiB more are needed in "), "{error}");
     }
 
     #[test]
-    fn a_prepared_repo_is_empty_and_alone() {
+    fn a_prepared_repo_is_empty_and_the_only_entry() {
         let root = tempfile::tempdir().unwrap();
         let dir = gpt2(&root.path().join("deep/er"));
         prepare(&dir).unwrap();
         for folder in [dir.snapshots(), dir.blobs(), dir.private_dir()] {
             assert_eq!(fs::read_dir(folder).unwrap().count(), 0);
         }
-        // Older readers warn of whatever else lies there.
+        // Older readers warn about anything else.
         assert_eq!(fs::read_dir(dir.cache().root()).unwrap().count(), 1);
     }
 
     #[test]
-    fn what_a_file_system_cannot_is_named_before_anything_is_downloaded() {
+    fn missing_abilities_are_reported_before_any_download() {
         let root = tempfile::tempdir().unwrap();
         let dir = gpt2(root.path());
         prepare(&dir).unwrap();
         // EOPNOTSUPP.
-        let error = try_out(&dir, &[("rename a folder", |dir| refuse(dir, 95))]).unwrap_err();
+        let error = probe(&dir, &[("rename a folder", |dir| refuse(dir, 95))]).unwrap_err();
         assert_eq!(error.reason(), Reason::VolumeNotWritable);
         let expected = format!("the file system of {} cannot rename a folder: ", root.path().display());
         assert!(error.to_string().starts_with(&expected), "{error}");
-        // ENOSPC: room is another question.
-        try_out(&dir, &[("rename a folder", |dir| refuse(dir, 28))]).unwrap();
+        // ENOSPC: space is checked separately.
+        probe(&dir, &[("rename a folder", |dir| refuse(dir, 28))]).unwrap();
     }
 
     #[test]
-    fn nothing_is_made_for_a_moment_where_readers_look() {
+    fn nothing_temporary_is_created_where_readers_look() {
         let root = tempfile::tempdir().unwrap();
         let dir = gpt2(root.path());
         prepare(&dir).unwrap();

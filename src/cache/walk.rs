@@ -1,4 +1,4 @@
-//! What lies below a folder of a cache, file by file. No link is followed.
+//! Walks the files below a folder of a cache without following links.
 
 use std::{
     collections::HashSet,
@@ -17,15 +17,15 @@ use super::{
     root::{Entry, Root},
 };
 
-/// One file on the volume, whatever its names.
+/// Identifies a file regardless of its name: device and inode.
 pub(super) type Identity = (u64, u64);
 
-/// Which file it is.
+/// The identity of a file.
 pub(super) fn identity(stat: &Metadata) -> Identity {
     (stat.dev(), stat.ino())
 }
 
-/// The names of the blobs that links below a folder lead to.
+/// The names of the blobs to which links below a folder point.
 pub(super) fn linked_below(root: &Root, folder: &Path) -> Result<HashSet<OsString>, CacheError> {
     let mut linked = HashSet::new();
     walk(root, folder, &mut |path, kind| {
@@ -37,7 +37,7 @@ pub(super) fn linked_below(root: &Root, folder: &Path) -> Result<HashSet<OsStrin
     Ok(linked)
 }
 
-/// Each file once, whatever its names: a long document of very many names costs no space, and time for each.
+/// Skips further hard links of the same file: one large document under many names would cost time for each.
 pub(super) fn distinct(
     dir: &RepoDir,
     paths: impl IntoIterator<Item = PathBuf>,
@@ -49,7 +49,7 @@ pub(super) fn distinct(
     paths.into_iter().filter(is_new)
 }
 
-/// Shows every file and link below a folder, which need not be there, to `see`. No link is followed.
+/// Calls `see` with every file and link below a folder, which may be missing.
 pub(super) fn walk(
     root: &Root,
     folder: &Path,
@@ -68,7 +68,7 @@ pub(super) fn walk(
     Ok(())
 }
 
-/// What lies in a folder that need not be there.
+/// The entries of a folder, which may be missing.
 pub(super) fn list(root: &Root, folder: &Path) -> Result<Vec<Entry>, CacheError> {
     match root.entries(folder).and_then(Iterator::collect) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
@@ -76,17 +76,17 @@ pub(super) fn list(root: &Root, folder: &Path) -> Result<Vec<Entry>, CacheError>
     }
 }
 
-/// The bytes that are freed when it goes: none for a link.
+/// The bytes freed by removing it: 0 for a link.
 pub(super) fn own_bytes(dir: &RepoDir, path: &Path) -> u64 {
     dir.root().stat(path).ok().filter(Metadata::is_file).map_or(0, |stat| stat.len())
 }
 
-/// The last part of a path, if it is text.
+/// The last component of a path, if it is UTF-8.
 pub(super) fn name(path: &Path) -> Option<&str> {
     path.file_name().and_then(OsStr::to_str)
 }
 
-/// The error of something that could not be read.
+/// The error for a failed read.
 pub(super) fn unreadable(path: &Path, error: io::Error) -> CacheError {
     match error.downcast() {
         Ok(foreign) => CacheError::Foreign { action: "read", path: path.to_owned(), foreign },

@@ -52,8 +52,8 @@ async fn a_full_volume_is_told_before_anything_is_downloaded() {
     assert_eq!(output.status.code(), Some(73), "{output:?}");
     let report = modelcache::fetch::Report::parse(&String::from_utf8(output.stdout).unwrap()).unwrap();
     assert_eq!(report.reason, Reason::VolumeFull);
-    assert!(report.message.starts_with("3 MiB are missing in "), "{}", report.message);
-    assert!(report.message.contains(" are free "), "{}", report.message);
+    assert!(report.message.starts_with("3 MiB more are needed in "), "{}", report.message);
+    assert!(report.message.contains(" free. Enlarge "), "{}", report.message);
     assert_eq!(report.downloaded_bytes, 0);
 }
 
@@ -97,9 +97,9 @@ async fn a_folder_of_another_user_is_told_with_owner_and_mode() {
     let said = String::from_utf8(output.stderr).unwrap();
     let said = said.lines().last().unwrap();
     assert!(said.starts_with("VolumeNotWritable: cannot create the folder "), "{said}");
-    assert!(said.contains(&format!(" belongs to {uid}:")) && said.contains(" with mode 0555"), "{said}");
+    assert!(said.contains(&format!(" is owned by {uid}:")) && said.contains(" with mode 0555"), "{said}");
     if we_are_root() {
-        assert!(said.contains(&format!("we are {OTHER}:{OTHER}")), "{said}");
+        assert!(said.contains(&format!("this process runs as {OTHER}:{OTHER}")), "{said}");
     }
 }
 
@@ -165,7 +165,7 @@ async fn refs_of_another_user_are_found_before_the_download() {
     let output = stage.modelcache_through(&starter, &["fetch", "acme/tiny"]).output().unwrap();
     assert_eq!(output.status.code(), Some(73), "{output:?}");
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("/refs belongs to 0:0 with mode 0755"), "{said}");
+    assert!(said.contains("/refs is owned by 0:0 with mode 0755"), "{said}");
     assert!(stage.hub.requests().iter().all(|request| request.class == Class::Api));
 }
 

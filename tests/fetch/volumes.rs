@@ -236,8 +236,12 @@ async fn a_part_of_the_cache_that_is_not_ours_is_named_and_stays_as_it_is() {
             (Some(73), Reason::VolumeNotWritable),
             "{output:?}"
         );
-        assert!(report.message.contains(" belongs to 0:0 "), "{folder}: {}", report.message);
-        assert!(report.message.contains(&format!("we are {OTHER}:{OTHER}")), "{folder}: {}", report.message);
+        assert!(report.message.contains(" is owned by 0:0 "), "{folder}: {}", report.message);
+        assert!(
+            report.message.contains(&format!("this process runs as {OTHER}:{OTHER}")),
+            "{folder}: {}",
+            report.message
+        );
         assert_unseen(&stage);
     }
 }
