@@ -1,7 +1,7 @@
-//! Progress for a person at a terminal: a line for all, and one for each file that is being downloaded.
+//! Progress bars for a terminal: an overall line, and one for each file being downloaded.
 //!
-//! The lines are made here, as wide as the terminal is, and only drawn by `indicatif`: what it would measure itself takes
-//! bytes of earlier runs for fast ones, and a rate that nobody knows yet for none.
+//! The lines are formatted here to the width of the terminal and only drawn by `indicatif`: its own rates would count resumed
+//! bytes as downloaded, and show an unknown rate as zero.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -11,20 +11,20 @@ use std::{
 use super::{Current, Event, Progress};
 use crate::{terminal, text, units};
 
-/// How often the lines change.
-const PAUSE: Duration = Duration::from_millis(100);
-/// The rate is that of this time.
+/// The redraw interval.
+const INTERVAL: Duration = Duration::from_millis(100);
+/// The window over which the rate is averaged.
 const WINDOW: Duration = Duration::from_secs(10);
-/// Before, there is no rate.
-const FIRST: Duration = Duration::from_millis(800);
-/// The most files that are shown.
-const FILES: usize = 10;
+/// The minimum time span of samples before a rate is shown.
+const MIN_SPAN: Duration = Duration::from_millis(800);
+/// The maximum number of file lines.
+const MAX_FILES: usize = 10;
 /// The width of `999.9 MiB`.
 const SIZES: usize = 9;
-/// The width that a bar, or the name of a file, has at least.
-const NARROW: usize = 10;
+/// The minimum width of a bar or of a file name.
+const MIN_WIDTH: usize = 10;
 
-/// Draws on the terminal of stderr. Never returns; what is drawn vanishes when it is dropped.
+/// Draws on the terminal of stderr. Never returns; the lines are erased on drop.
 pub async fn show(progress: &Progress) {
     let lines = terminal::Lines::begin();
     let mut rates = Rates::default();
@@ -35,7 +35,7 @@ pub async fn show(progress: &Progress) {
         let now = Instant::now();
         rates.sample(now, progress.fetched(), &files);
         lines.draw(picture(&event, &files, &rates, width, height).join("\n"));
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(INTERVAL).await;
     }
 }
 
@@ -45,7 +45,7 @@ struct Rate(VecDeque<(Instant, u64)>);
 
 impl Rate {
     fn sample(&mut self, now: Instant, done: u64) {
-        // What had to begin again has no past.
+        // The counter was reset.
         if self.0.back().is_some_and(|(_, before)| *before > done) {
             self.0.clear();
         }
@@ -55,18 +55,18 @@ impl Rate {
         }
     }
 
-    /// Bytes per second. None before there are enough samples.
+    /// Bytes per second. `None` before there are enough samples.
     fn per_second(&self) -> Option<u64> {
         let ((begin, before), (end, after)) = (self.0.front()?, self.0.back()?);
         let time = end.duration_since(*begin);
-        (time >= FIRST && (after > before || time >= WINDOW)).then(|| {
+        (time >= MIN_SPAN && (after > before || time >= WINDOW)).then(|| {
             let millis = time.as_millis().max(1);
             u64::try_from(u128::from(after - before) * 1000 / millis).unwrap_or(u64::MAX)
         })
     }
 }
 
-/// The rates of all, and of each file by its path.
+/// The overall rate, and that of each file by path.
 #[derive(Debug, Default)]
 struct Rates {
     all: Rate,
@@ -77,7 +77,7 @@ struct Rates {
 impl Rates {
     fn sample<F: AsFile>(&mut self, now: Instant, fetched: u64, files: &[F]) {
         self.all.sample(now, fetched);
-        // No file can have got more than all of them: the rest was there before.
+        // A file cannot have downloaded more than all of them together: the rest was resumed.
         let most = fetched.saturating_sub(self.fetched);
         self.fetched = fetched;
         self.files.retain(|path, _| files.iter().any(|file| file.path() == path));
@@ -96,7 +96,7 @@ impl Rates {
     }
 }
 
-/// What a line needs to know of a file.
+/// The file data that a line needs.
 trait AsFile {
     fn path(&self) -> &str;
     fn size(&self) -> u64;
@@ -117,15 +117,15 @@ impl AsFile for std::sync::Arc<Current> {
     }
 }
 
-/// All lines. None is wider than the terminal, and there are fewer than it has rows.
+/// All lines. Each is narrower than the terminal, and there are fewer than it has rows.
 fn picture<F: AsFile>(event: &Event, files: &[F], rates: &Rates, width: usize, height: usize) -> Vec<String> {
-    // A terminal breaks the line where its last column is used.
+    // Terminals wrap a line that uses the last column.
     let width = width.saturating_sub(1);
     if event.total_bytes == 0 && event.total_files == 0 {
         return vec![cut("Asking the Hub…", width)];
     }
     let mut lines = vec![overall(event, rates.all.per_second(), width)];
-    let room = FILES.min(height.saturating_sub(3));
+    let room = MAX_FILES.min(height.saturating_sub(3));
     let shown = if files.len() > room { room.saturating_sub(1) } else { files.len() };
     let names = files.iter().take(shown).map(|file| text::width(file.path())).max().unwrap_or_default();
     lines.extend(files.iter().take(shown).map(|file| of_file(file, rates.of(file.path()), names, width)));
@@ -141,20 +141,20 @@ fn overall(event: &Event, rate: Option<u64>, width: usize) -> String {
     let files = format!("{}/{} files", event.files, event.total_files);
     let of = format!("{} of {}", padded(&units::size(done), SIZES), units::size(total));
     let words = fitting(
-        // In the order in which they are read, with the place of each in the order in which they are given up.
+        // In display order, each with its priority: the highest number is dropped first.
         &[(0, percent(done, total)), (3, of), (1, speed(rate)), (2, left(total.saturating_sub(done), rate))],
         width.saturating_sub(text::width(&files) + 1),
     );
     let room = width.saturating_sub(text::width(&files) + text::width(&words) + 2);
-    let bar = if room >= NARROW { format!(" {}", bar(done, total, room.min(40))) } else { String::new() };
+    let bar = if room >= MIN_WIDTH { format!(" {}", bar(done, total, room.min(40))) } else { String::new() };
     cut(&format!("{files}{bar} {words}"), width)
 }
 
-/// `  …/model-00002-of-00003.safetensors    80 %  12 MiB/s  25s left`, with so much room for the longest name.
+/// `  …/model-00002-of-00003.safetensors    80 %  12 MiB/s  25s left`. `longest`: the width of the longest name.
 fn of_file(file: &impl AsFile, rate: Option<u64>, longest: usize, width: usize) -> String {
     let (done, total) = (file.done().min(file.size()), file.size());
     let of = format!("of {}", padded(&units::size(total), SIZES));
-    let name = longest.min(width / 2).max(NARROW);
+    let name = longest.min(width / 2).max(MIN_WIDTH);
     let words = fitting(
         &[(0, percent(done, total)), (3, of), (1, speed(rate)), (2, left(total - done, rate))],
         width.saturating_sub(name + 4),
@@ -165,7 +165,7 @@ fn of_file(file: &impl AsFile, rate: Option<u64>, longest: usize, width: usize) 
     cut(&format!("  {name}{space}  {words}"), width)
 }
 
-/// As many of the words as have room, those first that matter most.
+/// As many of the words as fit, by priority.
 fn fitting<const N: usize>(words: &[(usize, String); N], width: usize) -> String {
     let mut kept = [false; N];
     let mut used = 0;
@@ -201,7 +201,7 @@ fn left(bytes: u64, rate: Option<u64>) -> String {
     padded(&left, "10m30s left".len())
 }
 
-/// Always as wide, so that nothing jumps.
+/// Right-aligned to a fixed width, so that columns do not jump.
 fn padded(word: &str, width: usize) -> String {
     format!("{word:>width$}")
 }
@@ -224,7 +224,7 @@ fn bar(done: u64, total: u64, width: usize) -> String {
     format!("{full}{half}{}", " ".repeat(width - halves.div_ceil(2)))
 }
 
-/// The end of a long path, which says more than its beginning.
+/// A long path shortened to its end, which is more distinctive than its beginning.
 fn shortened(path: &str, width: usize) -> String {
     if text::width(path) <= width {
         return path.to_owned();
@@ -266,7 +266,7 @@ mod tests {
         Event { downloaded_bytes: done, total_bytes: total, files: 3, total_files: 17, percent: 0 }
     }
 
-    /// What is drawn after two seconds in which each file got 10 MiB.
+    /// The lines after two seconds in which each file received 10 MiB.
     fn drawn(width: usize, height: usize, files: &[File]) -> Vec<String> {
         let begin = Instant::now();
         let mut rates = Rates::default();
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn eighty_columns_tell_all() {
+    fn eighty_columns_fit_everything() {
         let files = [File("config.bin", 40 * MIB, 80 * MIB), File(LONG, 900 * MIB, 1024 * MIB)];
         assert_eq!(
             drawn(80, 24, &files),
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn no_line_is_wider_than_the_terminal_and_the_percentage_stays() {
+    fn no_line_is_wider_than_the_terminal_and_the_percentage_is_kept() {
         let files = [
             File(LONG, 900 * MIB, 1024 * MIB),
             File("größe/模型模型模型模型模型模型模型.bin", 20 * MIB, 30 * MIB),
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_write_neither_steers_nor_widens_a_line() {
+    fn hostile_file_names_neither_control_the_terminal_nor_widen_a_line() {
         for (case, path) in nasty(200) {
             let all = std::sync::Arc::new(Progress::default());
             let file = all.file(&path, 30 * MIB, 1);
@@ -325,13 +325,13 @@ mod tests {
     fn many_files_do_not_fill_the_terminal() {
         let files: Vec<_> = (0..32).map(|_| File("a.bin", 20 * MIB, 30 * MIB)).collect();
         let lines = drawn(80, 50, &files);
-        assert_eq!((lines.len(), lines[FILES].as_str()), (FILES + 1, "  and 23 more"));
+        assert_eq!((lines.len(), lines[MAX_FILES].as_str()), (MAX_FILES + 1, "  and 23 more"));
         assert_eq!(drawn(80, 6, &files).len(), 4);
         assert_eq!(drawn(80, 2, &files).len(), 2);
     }
 
     #[test]
-    fn a_rate_is_told_once_it_is_known() {
+    fn a_rate_is_shown_once_it_is_known() {
         let begin = Instant::now();
         let at = |millis| begin + Duration::from_millis(millis);
         let mut rate = Rate::default();
@@ -342,7 +342,7 @@ mod tests {
         rate.sample(at(1000), 2500);
         assert_eq!(rate.per_second(), Some(2000));
         rate.sample(at(1100), 10);
-        assert_eq!(rate.per_second(), None, "it had to begin again");
+        assert_eq!(rate.per_second(), None, "the counter was reset");
         rate.sample(at(11_200), 10);
         assert_eq!((rate.per_second(), left(9, Some(0)).trim()), (Some(0), "stalled"));
         rate.sample(at(12_200), 1010);
@@ -350,17 +350,17 @@ mod tests {
     }
 
     #[test]
-    fn what_was_there_before_is_no_speed() {
+    fn resumed_bytes_do_not_count_as_speed() {
         let begin = Instant::now();
         let mut rates = Rates::default();
         rates.sample(begin, 0, &[File("a", 0, 1000 * MIB)]);
-        // A part of an earlier run is taken over, and a little comes.
+        // Part of the file is resumed from an earlier run, and little is downloaded.
         rates.sample(begin + Duration::from_secs(1), MIB, &[File("a", 900 * MIB, 1000 * MIB)]);
         assert_eq!((rates.of("a"), rates.all.per_second()), (Some(MIB), Some(MIB)));
     }
 
     #[test]
-    fn before_the_plan_there_is_nothing_to_measure() {
+    fn before_the_plan_there_are_no_totals() {
         let nothing = Event { downloaded_bytes: 0, total_bytes: 0, files: 0, total_files: 0, percent: 0 };
         assert_eq!(picture::<File>(&nothing, &[], &Rates::default(), 80, 24), ["Asking the Hub…"]);
         let empty = Event { total_files: 2, ..nothing };

@@ -1,4 +1,4 @@
-//! One connection that downloads a part of a blob, with retries.
+//! Downloads a part of a blob over one connection, with retries.
 
 use std::{
     sync::{
@@ -17,28 +17,28 @@ use super::{
 use crate::{
     activity,
     cache::{CacheError, Part, Partial},
-    hub::{Body, HubError, RemoteFile, RepoFile, Token, Trouble},
+    hub::{Body, ConnectFailure, HubError, RemoteFile, RepoFile, Token},
 };
 
-/// An answer that ends early, as some servers' parts do, does not count as a failure from this many bytes on.
+/// A response that ends early, as those of some servers to range requests do, is not a failure if it had this many bytes.
 const WORTHWHILE: u64 = 64 * 1024;
 
-/// What the connections of one blob share.
+/// The state shared by the connections of one blob.
 pub(super) struct Transfer<'a> {
     pub(super) context: &'a Context<'a>,
     pub(super) file: &'a RepoFile,
     pub(super) remote: RemoteFile,
     pub(super) partial: Arc<Partial>,
     pub(super) progress: &'a FileProgress,
-    /// Whether the server gives parts at all, as far as is known.
+    /// Whether the server supports range requests, as far as is known.
     pub(super) in_parts: bool,
-    /// How many connections there are.
+    /// The number of open connections.
     pub(super) open: AtomicUsize,
 }
 
 /// Why a blob was not downloaded.
 pub(super) enum Failure {
-    /// The server gives only the whole, and a part was needed.
+    /// The server ignores range requests, and a part was needed.
     OnlyWhole,
     /// Anything else.
     Fetch(FetchError),
@@ -50,13 +50,13 @@ impl<E: Into<FetchError>> From<E> for Failure {
     }
 }
 
-/// Why one try ended early.
+/// Why one attempt ended early.
 enum End {
-    /// The Hub did not begin.
+    /// The request failed.
     Open(HubError),
-    /// The Hub began and did not finish.
+    /// The response body failed.
     Read(HubError),
-    /// It is not worth another try.
+    /// Not retryable.
     Final(Failure),
 }
 
@@ -67,14 +67,14 @@ impl<E: Into<Failure>> From<E> for End {
 }
 
 impl Transfer<'_> {
-    /// A part for a connection, which counts from now on.
+    /// Claims a part for a new connection, which counts as open from now on.
     pub(super) fn claim(&self) -> Option<Part> {
         let part = self.partial.claim()?;
         self.open.fetch_add(1, Relaxed);
         Some(part)
     }
 
-    /// Downloads a claimed part, and those behind it that nobody has when this is the only connection.
+    /// Downloads a claimed part and, if this is the only connection, the free parts after it.
     pub(super) async fn fetch_part(&self, part: Part) -> Result<(), Failure> {
         let mut writer = Writer::start(Arc::clone(&self.partial), part, self.context.guard.clone());
         let filled = self.fill(&mut writer).await;
@@ -83,7 +83,7 @@ impl Transfer<'_> {
         Ok(writer.finish().await?)
     }
 
-    /// Hands over all bytes, in as many tries as it takes.
+    /// Downloads all bytes of the part, retrying as needed.
     async fn fill(&self, writer: &mut Writer) -> Result<(), Failure> {
         let Self { context, file, .. } = self;
         let mut retry = Retry::default();
@@ -94,10 +94,10 @@ impl Transfer<'_> {
             let (error, reading) = match self.stream(token.as_ref(), writer).await {
                 Ok(()) if writer.at >= writer.end => return Ok(()),
                 Ok(()) if self.in_parts && writer.at.saturating_sub(before) >= WORTHWHILE => continue,
-                Ok(()) => (context.interrupted("the content ended early", Trouble::Cut), true),
+                Ok(()) => (context.interrupted("the content ended early", ConnectFailure::Cut), true),
                 Err(End::Open(HubError::Refused(refusal))) if refusal.status == 401 && !token_is_new => {
-                    // A mounted Secret may have been renewed since.
-                    tracing::info!(path = %file.path, "the token is refused: reading it again");
+                    // A mounted Secret may have changed since.
+                    tracing::info!(path = %file.path, "the token was rejected: rereading it");
                     token = context.tokens.renew().await.map_err(FetchError::from)?;
                     token_is_new = true;
                     continue;
@@ -113,13 +113,13 @@ impl Transfer<'_> {
                 return Err(context.gave_up(file, error, reading).into());
             };
             tracing::warn!(
-                path = %file.path, %error, at = writer.at, pause_seconds = pause.as_secs_f32(), "trying again"
+                path = %file.path, %error, at = writer.at, pause_seconds = pause.as_secs_f32(), "retrying"
             );
             sleep(pause).await;
         }
     }
 
-    /// One try, from where the last one ended.
+    /// One attempt, from where the last one ended.
     async fn stream(&self, token: Option<&Token>, writer: &mut Writer) -> Result<(), End> {
         if writer.at >= writer.end {
             return Ok(());
@@ -140,7 +140,7 @@ impl Transfer<'_> {
         while let Some(mut piece) = self.next(&mut body, &mut watchdog).await? {
             while !piece.is_empty() {
                 let room = usize::try_from(writer.end - writer.at).unwrap_or(usize::MAX);
-                if room == 0 && !self.go_on(writer).await? {
+                if room == 0 && !self.continue_into_next(writer).await? {
                     return Ok(());
                 }
                 let front = piece.split_to(piece.len().min(room));
@@ -151,27 +151,29 @@ impl Transfer<'_> {
         Ok(())
     }
 
-    /// Goes on into the next part, unless another connection has it.
-    async fn go_on(&self, writer: &mut Writer) -> Result<bool, End> {
+    /// Continues into the next part, unless another connection has claimed it.
+    async fn continue_into_next(&self, writer: &mut Writer) -> Result<bool, End> {
         if writer.end >= self.file.size {
             let error = CacheError::WrongSize { expected: self.file.size, found: writer.end + 1 };
             return Err(FetchError::from(error).into());
         }
         let Some(next) = self.partial.claim_at(writer.end) else { return Ok(false) };
-        writer.go_on(next).await?;
+        writer.next_part(next).await?;
         Ok(true)
     }
 
     async fn next(&self, body: &mut Body, watchdog: &mut Watchdog) -> Result<Option<Bytes>, End> {
-        // HTTP notices a silence by itself, but not every carrier does.
+        // HTTP detects an idle connection itself, but not every transport does.
         let Ok(piece) = timeout(self.context.limits.stall * 2, body.next_chunk()).await else {
-            return Err(End::Read(self.context.interrupted("nothing came for too long", Trouble::Timeout)));
+            return Err(End::Read(
+                self.context.interrupted("no data received for too long", ConnectFailure::Timeout),
+            ));
         };
         let piece = piece.map_err(End::Read)?;
         let bytes = piece.as_ref().map_or(0, |piece| piece.len() as u64);
         if watchdog.is_trickle(bytes, Instant::now()) {
             return Err(End::Read(
-                self.context.interrupted("too little came for too long", Trouble::Timeout),
+                self.context.interrupted("too little data received for too long", ConnectFailure::Timeout),
             ));
         }
         Ok(piece)

@@ -1,4 +1,4 @@
-//! What all downloads of a fetch share.
+//! The context shared by all downloads of a fetch.
 
 use std::sync::Arc;
 
@@ -11,15 +11,15 @@ use super::{FetchError, Limits, progress::Progress, retry::RateLimitBudget};
 use crate::{
     cache::RepoDir,
     hub::{
-        Commit, Hub, HubError, RemoteFile, RepoFile, Revision, Token, TokenError, TokenSource, Trouble,
-        advice,
+        Commit, ConnectFailure, Hub, HubError, RemoteFile, RepoFile, Revision, Token, TokenError,
+        TokenSource, messages,
     },
 };
 
-/// Held by everything that must end before a fetch does: its files are then in place, kept or removed.
+/// Held by every task that must finish before a fetch returns, so that its files are in place, kept or removed by then.
 pub(super) type CompletionGuard = mpsc::Sender<()>;
 
-/// What all downloads of a fetch share.
+/// The context shared by all downloads of a fetch.
 pub(super) struct Context<'a> {
     pub(super) hub: &'a Hub,
     pub(super) dir: &'a RepoDir,
@@ -33,28 +33,28 @@ pub(super) struct Context<'a> {
     /// Access to files in Xet.
     #[cfg(feature = "xet")]
     pub(super) xet: Option<crate::hub::XetFiles>,
-    /// A permit for each connection.
+    /// One permit per connection.
     pub(super) connections: Semaphore,
 }
 
-/// The token that all downloads send. It may be renewed on the way: a mounted Secret changes.
+/// The token that all downloads send. May change during a fetch, when a mounted Secret is updated.
 pub(super) struct TokenProvider<'a> {
     source: &'a TokenSource,
     current: Mutex<Option<Token>>,
 }
 
 impl<'a> TokenProvider<'a> {
-    /// Starts with a token that was read from `source`.
+    /// Starts with a token already read from `source`.
     pub(super) fn new(source: &'a TokenSource, token: Option<Token>) -> Self {
         Self { source, current: Mutex::new(token) }
     }
 
-    /// The token that was read last.
+    /// The token read last.
     pub(super) async fn current(&self) -> Option<Token> {
         self.current.lock().await.clone()
     }
 
-    /// Reads the token again, for all that follow.
+    /// Rereads the token for all subsequent requests.
     pub(super) async fn renew(&self) -> Result<Option<Token>, TokenError> {
         let token = self.source.read()?;
         self.current.lock().await.clone_from(&token);
@@ -63,7 +63,7 @@ impl<'a> TokenProvider<'a> {
 }
 
 impl Context<'_> {
-    /// A file at the Hub. `plain`: over HTTP, even where it is in Xet.
+    /// A file on the Hub. `plain`: over HTTP, even if it is in Xet.
     #[cfg_attr(not(feature = "xet"), expect(unused_variables, reason = "there is no other way without Xet"))]
     pub(super) fn remote(&self, file: &RepoFile, plain: bool) -> RemoteFile {
         let remote = self.hub.file(self.dir.repo(), self.commit, &file.path, file.size);
@@ -81,7 +81,7 @@ impl Context<'_> {
         self.connections.acquire().await.map_err(|_| FetchError::Stopped)
     }
 
-    /// Work on the volume, on a thread for it. The fetch does not end before it.
+    /// Runs work on the volume on a blocking thread. The fetch does not return before it has finished.
     pub(super) fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -93,19 +93,22 @@ impl Context<'_> {
         })
     }
 
-    /// A failure that the Hub has sent no answer for.
-    pub(super) fn interrupted(&self, detail: &str, kind: Trouble) -> HubError {
+    /// A failure without a response from the Hub.
+    pub(super) fn interrupted(&self, detail: &str, kind: ConnectFailure) -> HubError {
         let host = self.hub.endpoint().host().to_owned();
         HubError::Unreachable { host, kind, detail: detail.to_owned() }
     }
 
-    /// The error of a file after its last attempt. `reading`: its bytes had begun to come.
+    /// The error of a file after its last attempt. `reading`: the response body had started.
     pub(super) fn gave_up(&self, file: &RepoFile, error: HubError, reading: bool) -> FetchError {
-        if reading && matches!(error, HubError::Unreachable { kind: Trouble::Timeout, .. }) {
-            return FetchError::Stalled { path: file.path.clone(), quiet: self.limits.stall };
+        if reading && matches!(error, HubError::Unreachable { kind: ConnectFailure::Timeout, .. }) {
+            return FetchError::Stalled { path: file.path.clone(), timeout: self.limits.stall };
         }
-        let subject =
-            advice::Subject { repo: self.dir.repo(), revision: self.revision, endpoint: self.hub.endpoint() };
+        let subject = messages::Subject {
+            repo: self.dir.repo(),
+            revision: self.revision,
+            endpoint: self.hub.endpoint(),
+        };
         FetchError::of_file(&file.path, error, &subject)
     }
 }

@@ -1,4 +1,4 @@
-//! How a fetch can fail, each way with its one reason and a message for a person.
+//! The errors of a fetch, each with one reason and a message for the user.
 
 use std::time::Duration;
 
@@ -6,83 +6,81 @@ use tokio::task::JoinError;
 
 use crate::{
     cache::CacheError,
-    hub::{HubError, RepoPath, TokenError, advice},
+    hub::{HubError, RepoPath, TokenError, messages},
     reason::{Reason, Verdict},
 };
 
-/// A fetch that has not filled the cache.
+/// A fetch that did not complete the cache.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     /// There is no usable token to send.
-    #[error("{}", advice::token(.0))]
+    #[error("{}", messages::token(.0))]
     Token(TokenError),
-    /// The Hub cannot be asked at all.
-    #[error("{advice}")]
+    /// The Hub client cannot be set up.
+    #[error("{message}")]
     Hub {
         /// The failure.
         error: HubError,
-        /// It and its remedy, for a person.
-        advice: String,
+        /// The message for the user, with the remedy.
+        message: String,
     },
-    /// What the Hub said before anything was downloaded.
+    /// The preflight failed.
     #[error("{}", verdict.message)]
     Preflight {
-        /// The answer that stands in the way.
+        /// The failed condition.
         verdict: Verdict,
-        /// When the Hub wants to be asked again.
+        /// The delay that the Hub requested.
         retry_after: Option<Duration>,
     },
-    /// The Hub may not be asked, and the cache has not all of it.
+    /// Offline, and the cache is incomplete.
     #[error(
-        "{what} is not complete in the cache, and HF_HUB_OFFLINE forbids asking the Hub for it. Unset HF_HUB_OFFLINE, \
+        "{what} is not complete in the cache, and HF_HUB_OFFLINE disables access to the Hub. Unset HF_HUB_OFFLINE, \
          or fetch a revision that is complete: `modelcache list` shows them"
     )]
     Offline {
         /// The repo and its revision.
         what: String,
     },
-    /// The volume does not take it.
+    /// The cache failed.
     #[error(transparent)]
     Cache(#[from] CacheError),
-    /// One file cannot be had from the Hub.
-    #[error("cannot download {path}: {advice}")]
+    /// A file cannot be downloaded.
+    #[error("cannot download {path}: {message}")]
     File {
         /// The file.
         path: RepoPath,
         /// The last failure.
         error: HubError,
-        /// It and its remedy, for a person.
-        advice: String,
+        /// The message for the user, with the remedy.
+        message: String,
     },
-    /// One file has other bytes than the Hub lists, even after another attempt.
+    /// A file does not match the Hub's listing, even after a second download.
     #[error(
         "cannot download {path}: {error}, twice. A proxy, a mirror or the storage delivers wrong bytes: have a mirror fetch the file again"
     )]
     Mismatch {
         /// The file.
         path: RepoPath,
-        /// What was found.
+        /// The mismatch.
         error: CacheError,
     },
-    /// No byte came for too long, several times.
-    #[error("cannot download {path}: no byte came for {} s, several times", quiet.as_secs_f32())]
+    /// A connection stalled repeatedly.
+    #[error("cannot download {path}: no data received for {} s, several times", timeout.as_secs_f32())]
     Stalled {
         /// The file.
         path: RepoPath,
-        /// How long each time.
-        quiet: Duration,
+        /// The time without data, each time.
+        timeout: Duration,
     },
-    /// It was stopped from outside.
-    #[error(
-        "stopped before the download was done. What was there is kept, and the next attempt continues with it"
-    )]
+    /// The process was asked to stop.
+    #[error("stopped before the download was complete. The next attempt resumes it")]
     Stopped,
-    /// A part of our own program ended in a way that it should not.
-    #[error("a part of the download ended unexpectedly: {0}")]
+    /// A task panicked or was cancelled.
+    #[error("a download task failed unexpectedly: {0}")]
     Broken(JoinError),
 }
 
-// Their words are in the message. As sources they would be printed a second time.
+// Not as a source: its text is already part of the message.
 impl From<TokenError> for FetchError {
     fn from(error: TokenError) -> Self {
         Self::Token(error)
@@ -96,12 +94,12 @@ impl From<JoinError> for FetchError {
 }
 
 impl FetchError {
-    /// One file that cannot be had from the Hub, with the remedy for the last failure.
-    pub(super) fn of_file(path: &RepoPath, error: HubError, subject: &advice::Subject<'_>) -> Self {
-        Self::File { path: path.clone(), advice: advice::explain(&error, subject), error }
+    /// A file that cannot be downloaded, with the remedy for the last error.
+    pub(super) fn of_file(path: &RepoPath, error: HubError, subject: &messages::Subject<'_>) -> Self {
+        Self::File { path: path.clone(), message: messages::explain(&error, subject), error }
     }
 
-    /// What is wrong with the bytes of a file, if that is what failed.
+    /// The underlying error if the content of a file is wrong.
     pub(super) fn into_content_error(self) -> Result<CacheError, Self> {
         match self {
             Self::Cache(error @ (CacheError::Mismatch { .. } | CacheError::WrongSize { .. })) => Ok(error),
@@ -109,7 +107,7 @@ impl FetchError {
         }
     }
 
-    /// The published word for it.
+    /// The published reason code.
     #[must_use]
     pub const fn reason(&self) -> Reason {
         match self {
@@ -125,7 +123,7 @@ impl FetchError {
         }
     }
 
-    /// The pause that the Hub asks for.
+    /// The delay that the Hub requests.
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {

@@ -1,5 +1,5 @@
-//! One blob from the Hub to the volume: small ones at once, large ones in parts over several connections, resuming
-//! what an earlier run downloaded.
+//! Downloads one blob to the volume: a small one in one request, a large one in parts over several connections, resuming an
+//! earlier run.
 
 use std::{
     sync::{Arc, atomic::AtomicUsize},
@@ -25,12 +25,12 @@ use crate::{
         AdvisoryLock, CacheError, IdleThresholds, Partial, Resume, bytes_in_flight, resume, store,
         verify_blob,
     },
-    hub::{HubError, RemoteFile, RepoFile, Token, Trouble},
+    hub::{ConnectFailure, HubError, RemoteFile, RepoFile, Token},
 };
 
-/// How often the lock of another writer is tried.
-const LOCK_PAUSE: Duration = Duration::from_millis(250);
-/// What is not larger comes in one piece: it costs neither a thread, nor a lock, nor a sync of its own.
+/// The pause between two attempts to take another writer's lock.
+const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(250);
+/// The largest blob to download in one request, in bytes, without a thread, lock or sync of its own.
 const SMALL: u64 = 512 * 1024;
 
 impl Context<'_> {
@@ -47,8 +47,8 @@ impl Context<'_> {
             self.with_one_restart(file, &progress, || self.small(file, &progress)).await?;
         } else {
             let (_lock, waited) = self.lock(file).await?;
-            // Another writer may have ended before we came to the lock. What was corrupt in the plan need not be read
-            // twice.
+            // Another writer may have finished before we took the lock. A blob found corrupt while planning need not be read
+            // again.
             if (waited || !corrupt) && self.is_stored(file).await? {
                 progress.finish();
                 return Ok(());
@@ -59,8 +59,7 @@ impl Context<'_> {
         Ok(())
     }
 
-    /// Waits for other programs that use the Hub's locks, as long as their download grows or may yet. Says whether one
-    /// of them had it.
+    /// Waits for other programs that use the Hub's locks while their download makes progress. Returns whether it had to wait.
     async fn lock(&self, file: &RepoFile) -> Result<(AdvisoryLock, bool), FetchError> {
         let mut waited = None;
         let mut idle = Duration::ZERO;
@@ -81,8 +80,8 @@ impl Context<'_> {
                 tracing::info!(path = %file.path, "waiting for another download of the same blob");
             });
             activity::mark();
-            sleep(LOCK_PAUSE).await;
-            idle += LOCK_PAUSE;
+            sleep(LOCK_RETRY_INTERVAL).await;
+            idle += LOCK_RETRY_INTERVAL;
         }
     }
 
@@ -91,7 +90,7 @@ impl Context<'_> {
         Ok(spawn_blocking(move || verify_blob(&dir, &dir.blob(&file.digest), &file)).await??)
     }
 
-    /// Downloads again from the first byte if the bytes are wrong: a broken proxy or disk may deliver them right the next time.
+    /// Downloads from scratch once more if the content is corrupt: a faulty proxy or disk may deliver it correctly then.
     async fn with_one_restart<F: Future<Output = Result<(), FetchError>>>(
         &self,
         file: &RepoFile,
@@ -106,7 +105,7 @@ impl Context<'_> {
         Err(FetchError::Mismatch { path: file.path.clone(), error: error.into_content_error()? })
     }
 
-    /// A blob that is kept in memory until it is whole.
+    /// Downloads a blob into memory and then stores it.
     async fn small(&self, file: &RepoFile, progress: &FileProgress) -> Result<(), FetchError> {
         let remote = self.remote(file, true);
         let mut content = BytesMut::new();
@@ -122,9 +121,9 @@ impl Context<'_> {
                     progress.add(file.size);
                     break;
                 }
-                Ok(()) => self.interrupted("the content ended early", Trouble::Cut),
+                Ok(()) => self.interrupted("the content ended early", ConnectFailure::Cut),
                 Err(HubError::Refused(refusal)) if refusal.status == 401 && !token_is_new && !reading => {
-                    tracing::info!(path = %file.path, "the token is refused: reading it again");
+                    tracing::info!(path = %file.path, "the token was rejected: rereading it");
                     token = self.tokens.renew().await?;
                     token_is_new = true;
                     continue;
@@ -135,7 +134,7 @@ impl Context<'_> {
             let Some(pause) = retry.after(&error, 0, self.limits, self.rate_limit, fastrand::f64()) else {
                 return Err(self.gave_up(file, error, reading));
             };
-            tracing::warn!(path = %file.path, %error, pause_seconds = pause.as_secs_f32(), "trying again");
+            tracing::warn!(path = %file.path, %error, pause_seconds = pause.as_secs_f32(), "retrying");
             sleep(pause).await;
         }
         let (dir, file) = (self.dir.clone(), file.clone());
@@ -157,9 +156,11 @@ impl Context<'_> {
         while let Some(piece) = body.next_chunk().await? {
             content.extend_from_slice(&piece);
             if watchdog.is_trickle(piece.len() as u64, Instant::now()) {
-                return Err(self.interrupted("too little came for too long", Trouble::Timeout));
+                return Err(
+                    self.interrupted("too little data received for too long", ConnectFailure::Timeout)
+                );
             }
-            // Longer than listed, and so wrong: its size will say so.
+            // Longer than listed: `store` will report the wrong size.
             if content.len() as u64 > file.size {
                 break;
             }
@@ -167,7 +168,7 @@ impl Context<'_> {
         Ok(())
     }
 
-    /// A blob that is downloaded in parts, as long as the server supports them.
+    /// Downloads a blob in parts, unless the server turns out not to support range requests.
     async fn large(
         &self,
         file: &RepoFile,
@@ -188,7 +189,7 @@ impl Context<'_> {
             let transfer = Transfer {
                 context: self,
                 file,
-                // What came wrong from Xet may be right elsewhere.
+                // If Xet delivered corrupt data, try plain HTTP.
                 remote: self.remote(file, again),
                 partial: Arc::clone(&partial),
                 progress,
@@ -198,7 +199,7 @@ impl Context<'_> {
             let error = match self.transfer(&transfer, first).await {
                 Ok(()) => return Ok(()),
                 Err(Failure::OnlyWhole) => {
-                    tracing::info!(path = %file.path, "the server gives no parts: all of it comes over one connection");
+                    tracing::info!(path = %file.path, "the server does not support range requests: downloading over one connection");
                     in_parts = false;
                     partial.discard();
                     progress.restart();
@@ -212,28 +213,28 @@ impl Context<'_> {
             }
             tracing::warn!(path = %file.path, %error, "the file is corrupt: downloading it again from the beginning");
             progress.restart();
-            // What an earlier run left may be what was wrong.
+            // The corruption may stem from the resumed data.
             again = !resumed;
         }
     }
 
-    /// A resumed file, or a new one.
+    /// Resumes an incomplete blob or creates a new one.
     async fn begin(&self, file: &RepoFile, in_parts: bool) -> Result<Partial, FetchError> {
-        let silence = IdleThresholds { elsewhere: self.limits.stall, without_locks: self.limits.leftover };
-        let latest = Instant::now() + silence.elsewhere + LOCK_PAUSE;
+        let idle = IdleThresholds { elsewhere: self.limits.stall, without_locks: self.limits.leftover };
+        let deadline = Instant::now() + idle.elsewhere + LOCK_RETRY_INTERVAL;
         let mut before = None;
         loop {
             let (dir, file) = (self.dir.clone(), file.clone());
             let path = file.path.clone();
             let found = self.blocking(move || {
-                let found = if in_parts { resume(&dir, &file, silence)? } else { Resume::Nothing };
+                let found = if in_parts { resume(&dir, &file, idle)? } else { Resume::Nothing };
                 match found {
                     Resume::Partial(partial) => Ok(Ok(*partial)),
-                    // Worth a wait until it is sure that its writer is dead, while it does not grow.
+                    // Worth waiting, while it does not grow, until its writer is known to be dead.
                     Resume::Unknown(bytes)
                         if bytes > file.size / 8
                             && before.is_none_or(|before| before == bytes)
-                            && Instant::now() < latest =>
+                            && Instant::now() < deadline =>
                     {
                         Ok(Err(bytes))
                     }
@@ -245,15 +246,15 @@ impl Context<'_> {
                 Ok(partial) => return Ok(partial),
                 Err(bytes) => {
                     if before.replace(bytes).is_none() {
-                        tracing::info!(%path, "waiting to see whether an unfinished download has ended");
+                        tracing::info!(%path, "waiting to check whether an unfinished download is still running");
                     }
-                    sleep(LOCK_PAUSE).await;
+                    sleep(LOCK_RETRY_INTERVAL).await;
                 }
             }
         }
     }
 
-    /// Brings all parts, over as many connections as are free, and puts the content in place.
+    /// Downloads all parts over as many connections as are free, and puts the blob in place.
     async fn transfer<'a>(
         &'a self,
         transfer: &Transfer<'a>,
@@ -283,12 +284,12 @@ impl Context<'_> {
         Ok(self.blocking(move || partial.put()).await??)
     }
 
-    /// Hashes beside the network what came out of order. Whether it works shows in the end.
+    /// Hashes, in the background, what was written out of order. Errors surface in the final `put`.
     fn catch_up(&self, partial: &Arc<Partial>) {
         let partial = Arc::clone(partial);
         self.blocking(move || {
             if let Err(error) = partial.catch_up() {
-                tracing::debug!(%error, "hashing is put off");
+                tracing::debug!(%error, "hashing is postponed");
             }
         });
     }

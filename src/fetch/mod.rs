@@ -1,4 +1,4 @@
-//! Fills a cache: plan → transfer → verify → publish → report. The same for a Job, an init container and a person.
+//! Fills a cache: plan → transfer → verify → publish → report. The same in a Job, an init container and on a workstation.
 //! Knows no Kubernetes.
 
 mod bars;
@@ -28,14 +28,14 @@ use crate::{
     hub::{Endpoint, Patterns, Repo, Revision, Timeout, Timeouts, TokenSource},
 };
 
-/// What to put into the cache.
+/// What to download, and where to.
 #[derive(Clone, Debug)]
 pub struct FetchRequest {
     /// The repo.
     pub repo: Repo,
-    /// Its branch, tag or commit. A branch or tag will name the commit in the cache too.
+    /// The branch, tag or commit. A branch or tag becomes a ref in the cache too.
     pub revision: Revision,
-    /// Further refs that will name the commit.
+    /// Further refs to point to the commit.
     pub aliases: Vec<Revision>,
     /// Which files are wanted.
     pub patterns: Patterns,
@@ -45,52 +45,52 @@ pub struct FetchRequest {
     pub endpoint: Endpoint,
     /// The token to send.
     pub token: TokenSource,
-    /// Whether the Hub may not be asked at all.
+    /// Whether access to the Hub is disabled.
     pub offline: bool,
-    /// Whether files in Xet come from there. Over plain HTTP otherwise.
+    /// Whether to download files in Xet from there rather than over plain HTTP.
     pub xet: bool,
-    /// How snapshots hold their files; by default what the volume can do.
+    /// How snapshots hold their files. By default, depends on what the volume supports.
     pub links: Option<Links>,
     /// Concurrency, retries and timeouts.
     pub limits: Limits,
 }
 
-/// How many at once, how often and how long.
+/// The concurrency, retries and timeouts of a fetch.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Connections at the same time, each for a file or for a part of one.
+    /// Concurrent connections, each for a file or a part of one.
     pub connections: usize,
-    /// Attempts of one file in a row without progress.
+    /// Consecutive attempts of one file without progress.
     pub attempts: u32,
-    /// The first pause between two tries; each further one is longer.
+    /// The first pause between two attempts; it grows exponentially.
     pub pause: Duration,
-    /// An answer about the repo that does not begin for so long is given up.
+    /// How long to wait for a response about the repo.
     pub metadata: Duration,
-    /// A file that does not begin for so long is given up: a mirror may have to fetch it first.
+    /// How long to wait for the first byte of a file: a mirror may have to fetch it first.
     pub first_byte: Duration,
-    /// A connection on which nothing more comes for so long is given up.
+    /// How long a started download may be idle.
     pub stall: Duration,
-    /// How long to wait in all when the Hub limits the rate.
+    /// How long to wait in total for the Hub's rate limits.
     pub rate_limit: Duration,
-    /// How long to wait for another program that holds the lock of a blob without progress, and for another run
-    /// of the same selection that sends no heartbeat.
+    /// How long to wait for another program that holds the lock of a blob without making progress, and for another run
+    /// of the same selection without heartbeats.
     pub lock: Duration,
     /// The age at which the files of crashed writers are removed.
     pub leftover: Duration,
 }
 
-/// A connection that has begun and is silent for so long has ended, however long an endpoint is to be waited for.
-const LONGEST_STALL: Duration = Duration::from_secs(600);
+/// The upper bound of `stall`, whatever timeout an endpoint has.
+const MAX_STALL: Duration = Duration::from_secs(600);
 
 impl Limits {
-    /// The same with the times of an endpoint, where some are set.
+    /// Overrides the timeouts with those set for an endpoint.
     #[must_use]
     pub fn within(self, timeouts: Timeouts) -> Self {
         let download = timeouts.download.map(Timeout::duration);
         Self {
             metadata: timeouts.metadata.map_or(self.metadata, Timeout::duration),
             first_byte: download.unwrap_or(self.first_byte),
-            stall: download.map_or(self.stall, |download| download.min(LONGEST_STALL)),
+            stall: download.map_or(self.stall, |download| download.min(MAX_STALL)),
             ..self
         }
     }

@@ -1,4 +1,4 @@
-//! What is still missing on the volume. What lies there without a record is read first: its name alone proves nothing.
+//! Determines which files are missing on the volume. Files without a record are verified first: a name proves nothing.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -19,35 +19,35 @@ use crate::{
 /// What a fetch has to do.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan<'a> {
-    /// A file for each missing blob, the largest first: the last ones to end should be short.
+    /// One file per missing blob, the largest first, so that the last ones to finish are short.
     pub(super) missing: Vec<Missing<'a>>,
-    /// Files that are there and right.
+    /// The number of files that are present and verified.
     pub(super) present_files: u64,
     /// Their bytes.
     pub(super) present_bytes: u64,
-    /// What blobs that several files have take in addition where there are no links: one of the files gets the
-    /// content itself, and each other a copy.
+    /// The additional bytes that files sharing a blob take without links: one of them gets the blob itself, the others
+    /// copies.
     copied_bytes: u64,
 }
 
 /// A blob that must be downloaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Missing<'a> {
-    /// A file that has it.
+    /// One of its files.
     pub(super) file: &'a RepoFile,
-    /// How many files have it.
+    /// The number of files that share it.
     pub(super) copies: u64,
-    /// Whether something else of its size lies in its place.
+    /// Whether a file of this size but another hash is in its place.
     pub(super) corrupt: bool,
 }
 
 impl Plan<'_> {
-    /// The bytes that have to come.
+    /// The bytes to download.
     pub(super) fn bytes(&self) -> u64 {
         self.missing.iter().fold(0, |sum, missing| sum.saturating_add(missing.file.size))
     }
 
-    /// The bytes that the volume must have room for, when this much of each blob can be resumed.
+    /// The free bytes that the volume must have, given the resumable bytes of each blob.
     pub(super) fn needed(&self, links: Links, resumable: &HashMap<Digest, u64>) -> u64 {
         let left = self.missing.iter().fold(0u64, |sum, Missing { file, .. }| {
             let there = resumable.get(&file.digest).copied().unwrap_or_default();
@@ -59,13 +59,13 @@ impl Plan<'_> {
         }
     }
 
-    /// The blobs that have to come.
+    /// The blobs to download.
     pub(super) fn digests(&self) -> HashSet<Digest> {
         self.missing.iter().map(|missing| missing.file.digest.clone()).collect()
     }
 }
 
-/// Checks every file of a selection.
+/// Checks every file of a selection, `at_once` at a time.
 pub(super) async fn plan<'a>(
     dir: &RepoDir,
     commit: &Commit,
@@ -78,7 +78,7 @@ pub(super) async fn plan<'a>(
     };
     if !unproven.is_empty() {
         let bytes = unproven.values().fold(0u64, |sum, file| sum.saturating_add(file.size));
-        tracing::info!(files = unproven.len(), size = size(bytes), "reading what is there without a record");
+        tracing::info!(files = unproven.len(), size = size(bytes), "verifying files without a record");
     }
     let proofs = unproven.into_iter().map(|(place, file)| async move {
         let right = spawn_blocking({
@@ -121,7 +121,7 @@ fn sum<'a>(
     is_proven: impl Fn(&Place, &Digest) -> bool,
 ) -> Plan<'a> {
     let mut plan = Plan::default();
-    // Where each missing content is in the plan: there may be very many.
+    // The index of each missing blob in the plan: there may be very many.
     let mut missing: HashMap<&Digest, usize> = HashMap::new();
     let mut in_blobs = HashSet::new();
     for (file, state) in files.iter().zip(states) {
@@ -131,7 +131,7 @@ fn sum<'a>(
             State::Unproven(place) => Some(place).filter(|place| is_proven(place, &file.digest)),
             State::Absent => None,
         };
-        // What is no file of the snapshot yet becomes one: the first of a blob for nothing.
+        // A file that is not in the snapshot yet needs a copy, except for the first one of each blob.
         if place.as_ref().is_none_or(|place| place.parent() == Some(blobs)) && !in_blobs.insert(&file.digest)
         {
             plan.copied_bytes = plan.copied_bytes.saturating_add(file.size);
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn each_missing_content_comes_once_and_the_largest_first() {
+    fn each_missing_blob_is_planned_once_and_the_largest_first() {
         let place = |name: &str| State::Unproven(name.into());
         let states = vec![
             (file("a", 1, "a"), State::Absent),

@@ -1,4 +1,4 @@
-//! How far a fetch is: counters that the downloads write and anybody may read.
+//! The progress of a fetch: counters that the downloads update and any thread may read.
 
 use std::{
     sync::{
@@ -15,8 +15,8 @@ use crate::{activity, text};
 
 use crate::sync::locked;
 
-/// How often a line is printed at most.
-const PAUSE: Duration = Duration::from_secs(2);
+/// The minimum interval between two printed lines.
+const INTERVAL: Duration = Duration::from_secs(2);
 
 /// The counters of one fetch.
 #[derive(Debug, Default)]
@@ -27,15 +27,15 @@ pub struct Progress {
     files: AtomicU64,
     total_files: AtomicU64,
     current: Mutex<Vec<Arc<Current>>>,
-    /// The most that was reported of `done` and of `files`: a reader never sees them shrink, whatever comes a second time.
+    /// The maximum reported values of `done` and `files`: readers never see them decrease, even if data is downloaded again.
     reported: AtomicU64,
     reported_files: AtomicU64,
 }
 
-/// A file that is being downloaded now.
+/// A file that is being downloaded.
 #[derive(Debug)]
 pub struct Current {
-    /// Its path in the repo, for a person.
+    /// Its path in the repo, safe to display.
     pub path: String,
     /// Its size.
     pub size: u64,
@@ -43,18 +43,18 @@ pub struct Current {
 }
 
 impl Current {
-    /// How many of its bytes are there.
+    /// Its bytes downloaded so far.
     #[must_use]
     pub fn done(&self) -> u64 {
         self.done.load(Relaxed)
     }
 }
 
-/// A sample of the counters: a line of the log, from which the controller reads how far a Job is.
+/// A sample of the counters: a line of the log, from which the controller reads the progress of a Job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "event", rename = "progress", rename_all = "camelCase")]
 pub struct Event {
-    /// Bytes on the volume, those of earlier runs included.
+    /// Bytes on the volume, including those of earlier runs.
     pub downloaded_bytes: u64,
     /// Bytes of all files.
     pub total_bytes: u64,
@@ -62,7 +62,7 @@ pub struct Event {
     pub files: u64,
     /// All files.
     pub total_files: u64,
-    /// `downloaded_bytes` of `total_bytes`, rounded down.
+    /// `downloaded_bytes` as a percentage of `total_bytes`, rounded down.
     pub percent: u64,
 }
 
@@ -72,13 +72,13 @@ pub struct Event {
 struct Line {
     #[serde(flatten)]
     event: Event,
-    /// Bytes that came from the Hub in a second since the last sample.
+    /// The download rate since the last sample.
     bytes_per_second: u64,
     at: Timestamp,
 }
 
 impl Progress {
-    /// Sets the totals, and how much of them is on the volume already.
+    /// Sets the totals, and the part that is already on the volume.
     pub(super) fn begin(&self, total: u64, total_files: u64, present: u64, present_files: u64) {
         self.total.store(total, Relaxed);
         self.total_files.store(total_files, Relaxed);
@@ -86,7 +86,7 @@ impl Progress {
         self.files.store(present_files, Relaxed);
     }
 
-    /// Begins a file. It is listed among the current ones until the value is dropped.
+    /// Adds a file to the current ones, until the value is dropped. `copies`: the number of files with the same blob.
     pub(super) fn file(self: &Arc<Self>, path: &str, size: u64, copies: u64) -> FileProgress {
         let path = text::line(path, text::LINE);
         let file = Arc::new(Current { path, size, done: AtomicU64::new(0) });
@@ -94,19 +94,19 @@ impl Progress {
         FileProgress { all: Arc::clone(self), file, copies }
     }
 
-    /// The files that are being downloaded now.
+    /// The files being downloaded.
     #[must_use]
     pub fn current(&self) -> Vec<Arc<Current>> {
         locked(&self.current).clone()
     }
 
-    /// Bytes that came from the Hub in this run, those of failed tries included.
+    /// Bytes received from the Hub in this run, including failed attempts.
     #[must_use]
     pub fn fetched(&self) -> u64 {
         self.fetched.load(Relaxed)
     }
 
-    /// Where it stands.
+    /// Samples the counters.
     #[must_use]
     pub fn event(&self) -> Event {
         let total_bytes = self.total.load(Relaxed);
@@ -122,11 +122,11 @@ impl Progress {
         }
     }
 
-    /// Hands a line to `print` whenever something has changed, at most every two seconds. Never returns.
+    /// Calls `print` with a line whenever something has changed, at most every two seconds. Never returns.
     pub async fn print_lines(&self, mut print: impl FnMut(&str)) {
         let (mut lines, mut sampled) = (Lines::default(), Instant::now());
         loop {
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(INTERVAL).await;
             let since = sampled.elapsed();
             sampled = Instant::now();
             if let Some(line) = lines.next(self.event(), self.fetched(), since, Timestamp::now())
@@ -138,7 +138,7 @@ impl Progress {
     }
 }
 
-/// What was reported before.
+/// The values of the last line.
 #[derive(Debug, Default)]
 struct Lines {
     fetched: u64,
@@ -146,7 +146,7 @@ struct Lines {
 }
 
 impl Lines {
-    /// The next line, if it says anything new: also once that nothing comes any more.
+    /// The next line, if anything changed. Includes one final line when the download stalls.
     fn next(&mut self, event: Event, fetched: u64, since: Duration, at: Timestamp) -> Option<Line> {
         let came = fetched.saturating_sub(std::mem::replace(&mut self.fetched, fetched));
         let reported = (event, came > 0);
@@ -155,23 +155,23 @@ impl Lines {
     }
 }
 
-/// Bytes in a second.
+/// Bytes per second.
 fn rate(bytes: u64, since: Duration) -> u64 {
     let millis = since.as_millis().max(1);
     u64::try_from(u128::from(bytes) * 1000 / millis).unwrap_or(u64::MAX)
 }
 
-/// The part of one file in the counters.
+/// The share of one file in the counters.
 #[derive(Debug)]
 pub(super) struct FileProgress {
     all: Arc<Progress>,
     file: Arc<Current>,
-    /// How many files of the repo have this content.
+    /// The number of files of the repo with this blob.
     copies: u64,
 }
 
 impl FileProgress {
-    /// More bytes came.
+    /// Adds received bytes.
     pub(super) fn add(&self, bytes: u64) {
         activity::mark();
         self.file.done.fetch_add(bytes, Relaxed);
@@ -179,19 +179,19 @@ impl FileProgress {
         self.all.fetched.fetch_add(bytes, Relaxed);
     }
 
-    /// Counts bytes of an earlier run.
+    /// Adds bytes of an earlier run.
     pub(super) fn resume(&self, bytes: u64) {
         self.file.done.fetch_add(bytes, Relaxed);
         self.all.done.fetch_add(bytes * self.copies, Relaxed);
     }
 
-    /// What came so far is of no use.
+    /// Discards what was counted so far.
     pub(super) fn restart(&self) {
         let wasted = self.file.done.swap(0, Relaxed);
         self.all.done.fetch_sub(wasted * self.copies, Relaxed);
     }
 
-    /// The file is in place, whoever downloaded it.
+    /// Marks the file as complete, whichever process downloaded it.
     pub(super) fn finish(&self) {
         activity::mark();
         let left = self.file.size.saturating_sub(self.file.done.swap(self.file.size, Relaxed));
@@ -215,7 +215,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_line_is_what_the_controller_reads() {
+    fn an_event_has_the_format_that_the_controller_reads() {
         let progress = Arc::new(Progress::default());
         progress.begin(1000, 5, 400, 2);
         let file = progress.file("a", 100, 2);
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_told_never_shrinks() {
+    fn reported_values_never_decrease() {
         let progress = Arc::new(Progress::default());
         progress.begin(100, 2, 50, 1);
         let file = progress.file("a", 50, 1);
@@ -252,10 +252,10 @@ mod tests {
     }
 
     #[test]
-    fn a_line_says_when_and_how_fast_and_once_that_nothing_comes_any_more() {
+    fn a_line_has_time_and_rate_and_a_stall_is_reported_once() {
         let (progress, mut lines) = (Arc::new(Progress::default()), Lines::default());
         let at = "2026-01-01T12:00:00Z".parse().unwrap();
-        let mut next = |progress: &Progress| lines.next(progress.event(), progress.fetched(), PAUSE, at);
+        let mut next = |progress: &Progress| lines.next(progress.event(), progress.fetched(), INTERVAL, at);
         assert_eq!(next(&progress), None, "there is nothing yet");
         progress.begin(1000, 1, 0, 0);
         let file = progress.file("a", 1000, 1);
@@ -273,13 +273,13 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_is_of_a_second() {
+    fn a_rate_is_per_second() {
         assert_eq!(rate(3 << 20, Duration::from_secs(2)), 3 << 19);
         assert_eq!((rate(7, Duration::ZERO), rate(u64::MAX, Duration::from_millis(1))), (7000, u64::MAX));
     }
 
     #[test]
-    fn nothing_is_no_division_by_zero() {
+    fn no_totals_do_not_divide_by_zero() {
         assert_eq!(Progress::default().event().percent, 0);
     }
 }

@@ -1,4 +1,4 @@
-//! The last word of a fetch: one small JSON object, written where Kubernetes keeps it, and read by the controller.
+//! The report of a finished fetch: one small JSON object, written as the termination message and read by the controller.
 
 use std::{fs::OpenOptions, io, io::Write as _, path::Path};
 
@@ -7,59 +7,59 @@ use serde::{Deserialize, Serialize};
 
 use crate::{hub::RepoType, reason::Reason, text};
 
-/// Kubernetes keeps the last 4,096 bytes of a termination message, and a cut JSON object is none.
+/// Kubernetes truncates a termination message to 4,096 bytes, which would invalidate the JSON.
 const LONGEST: usize = 4095;
 /// The only version so far.
 const VERSION: u32 = 1;
 
-/// How a fetch has ended.
+/// The outcome of a fetch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
-    /// The version of this form: 1.
+    /// The version of this format: 1.
     pub version: u32,
     /// The repo's ID.
     pub repo: String,
     /// The repo's type.
     #[serde(rename = "type")]
     pub kind: RepoType,
-    /// The revision that was asked for.
+    /// The requested revision.
     pub revision: String,
-    /// The commit that it stands for, once that was known.
+    /// The commit it resolved to, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
-    /// Why it ended: `Verified` when all is well.
+    /// The result: `Verified` on success.
     pub reason: Reason,
-    /// The message for a person.
+    /// The message for the user.
     pub message: String,
-    /// The files that were wanted.
+    /// The number of selected files.
     #[serde(default)]
     pub files: u64,
     /// Their bytes.
     #[serde(default)]
     pub bytes: u64,
-    /// The bytes that came from the Hub in this run.
+    /// The bytes received from the Hub in this run.
     #[serde(default)]
     pub downloaded_bytes: u64,
-    /// The snapshot as seen from the root of the cache, when it is complete.
+    /// The path of the snapshot relative to the cache, if it is complete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    /// Further names of the repo by which programs find the snapshot in the cache.
+    /// Further names of the repo under which programs find the snapshot in the cache.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<String>,
-    /// When the last byte was verified.
+    /// When the last file was verified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified_at: Option<Timestamp>,
-    /// How long it took.
+    /// The duration in seconds.
     #[serde(default)]
     pub seconds: u64,
-    /// After how long the Hub wants to be asked again.
+    /// The delay that the Hub requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_seconds: Option<u64>,
 }
 
 impl Report {
-    /// A report of nothing but its end.
+    /// A report with a result only.
     pub fn new(
         repo: &impl ToString,
         kind: RepoType,
@@ -86,9 +86,9 @@ impl Report {
         }
     }
 
-    /// Reads what a pod has left. `None` where it is not a report: pods die in other ways too, and whoever may make pods can
-    /// write anything there. Nor is a text that is longer than Kubernetes keeps one, or one with a reason that this version
-    /// does not know. What is a text for a person is cleaned; what is a name is taken by who compares it.
+    /// Parses the termination message of a pod. `None` if it is not a report: pods can die in other ways, and anyone who may
+    /// create pods can write anything there. Also `None` if it is longer than Kubernetes allows, or has an unknown reason.
+    /// Texts for the user are sanitized; names are not, since callers only compare them.
     #[must_use]
     pub fn parse(left: &str) -> Option<Self> {
         if left.len() > LONGEST + 1 {
@@ -102,7 +102,7 @@ impl Report {
         })
     }
 
-    /// One line of JSON, safe to show, and never longer than Kubernetes keeps: the message gives way.
+    /// One line of JSON, safe to display. The message is truncated so that the whole fits into a termination message.
     #[must_use]
     pub fn to_json(&self) -> String {
         let message = text::line(&self.message, LONGEST);
@@ -115,14 +115,14 @@ impl Report {
         Self { message: cut(&message, room), ..bare }.to_json()
     }
 
-    /// Writes it into a file as it is: Kubernetes mounts the file itself, so it cannot be replaced by another.
+    /// Overwrites a file in place: Kubernetes mounts the file itself, so it cannot be replaced by a rename.
     pub fn write(&self, path: &Path) -> io::Result<()> {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
         file.write_all(self.to_json().as_bytes())
     }
 }
 
-/// The beginning of a text that takes no more than `room` bytes in JSON, with a mark where it was cut.
+/// Truncates a text to at most `room` bytes of JSON, and marks the cut.
 fn cut(text: &str, room: usize) -> String {
     const MARK: char = '…';
     let mut left = room.saturating_sub(MARK.len_utf8());
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_is_read_back() {
+    fn a_report_round_trips() {
         let full = Report {
             commit: Some("0f".repeat(20)),
             reason: Reason::Verified,
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_fits_whatever_its_message() {
+    fn a_report_fits_regardless_of_its_message() {
         for message in ["x".repeat(9000), "ä".repeat(9000), "\u{1}\"\\".repeat(3000), "🤗".repeat(2000)] {
             let json = report(message.clone()).to_json();
             assert!((4080..4096).contains(&json.len()), "{}", json.len());
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_write_is_safe_in_a_report_and_from_a_forged_one() {
+    fn hostile_texts_are_sanitized_in_own_and_forged_reports() {
         for (case, words) in nasty(300) {
             let ours = report(words.clone()).to_json();
             assert_safe(&ours, LONGEST, case);
@@ -204,7 +204,7 @@ mod tests {
             });
             let forged = forged.to_string();
             let Some(read) = Report::parse(&forged) else {
-                assert!(forged.len() > LONGEST, "case {case}: only what is too long is no report");
+                assert!(forged.len() > LONGEST, "case {case}: only oversized ones are rejected");
                 continue;
             };
             assert_safe(&read.message, LONGEST, case);
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn garbage_is_no_report_and_later_fields_do_not_harm() {
+    fn garbage_is_rejected_and_unknown_fields_are_ignored() {
         for garbage in ["", "OOMKilled", "{}", "[1]", r#"{"version":2}"#, "{\"version\":1,\"repo\":\"a"] {
             assert_eq!(Report::parse(garbage), None, "{garbage}");
         }
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_written_in_place() {
+    fn a_report_file_is_overwritten_in_place() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         std::fs::write(&path, "x".repeat(5000)).unwrap();

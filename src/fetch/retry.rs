@@ -1,4 +1,4 @@
-//! When a failed download is tried again. Knows nothing of what is downloaded.
+//! Decides when a failed download is retried. Knows nothing of what is downloaded.
 
 use std::{
     sync::Mutex,
@@ -8,10 +8,10 @@ use std::{
 use super::Limits;
 use crate::{hub::HubError, sync::locked};
 
-/// An attempt with this many bytes is progress: it resets the count of failures.
+/// An attempt that downloads this many bytes resets the count of failures.
 const PROGRESS: u64 = 8 * 1024 * 1024;
-/// No pause of our own is longer.
-const LONGEST: Duration = Duration::from_secs(30);
+/// The longest backoff.
+const MAX_BACKOFF: Duration = Duration::from_secs(30);
 
 /// The failures of one download so far.
 #[derive(Debug, Default)]
@@ -19,8 +19,7 @@ pub(super) struct Retry {
     failures: u32,
 }
 
-/// How long a fetch has waited because the Hub asked for it, all its downloads together: what they wait at the same
-/// time counts once.
+/// The total time that a fetch has waited for the Hub's rate limits. Simultaneous waits of its downloads count once.
 #[derive(Debug, Default)]
 pub(super) struct RateLimitBudget(Mutex<Waited>);
 
@@ -31,7 +30,7 @@ struct Waited {
 }
 
 impl RateLimitBudget {
-    /// Whether one may wait so long from `now` on. If so, it counts.
+    /// Whether the budget allows waiting for `pause` from `now` on. If so, it is charged.
     pub(super) fn take(&self, pause: Duration, limit: Duration, now: Instant) -> bool {
         let mut waited = locked(&self.0);
         let begin = waited.until.map_or(now, |until| until.max(now));
@@ -46,8 +45,8 @@ impl RateLimitBudget {
 }
 
 impl Retry {
-    /// The pause before the next attempt, or `None` to give up. `jitter` lies in 0..1 and spreads the tries of
-    /// many downloads.
+    /// The pause before the next attempt, or `None` to give up. `jitter` is in 0..1 and spreads the attempts of many
+    /// downloads.
     pub(super) fn after(
         &mut self,
         error: &HubError,
@@ -74,9 +73,9 @@ impl Retry {
     }
 }
 
-/// The pause after so many failures in a row, from 1 on: it doubles from `first` up to a limit.
+/// The pause after `failures` consecutive failures, at least 1: doubles from `first` up to a limit.
 pub(super) fn backoff(first: Duration, failures: u32) -> Duration {
-    first.saturating_mul(1 << (failures.max(1) - 1).min(16)).min(LONGEST)
+    first.saturating_mul(1 << (failures.max(1) - 1).min(16)).min(MAX_BACKOFF)
 }
 
 #[cfg(test)]
@@ -84,10 +83,10 @@ mod tests {
     use pretty_assertions::assert_eq;
 
     use super::*;
-    use crate::hub::Trouble;
+    use crate::hub::ConnectFailure;
 
     fn cut() -> HubError {
-        HubError::Unreachable { host: "h".to_owned(), kind: Trouble::Cut, detail: String::new() }
+        HubError::Unreachable { host: "h".to_owned(), kind: ConnectFailure::Cut, detail: String::new() }
     }
 
     fn limited(seconds: u64) -> HubError {
@@ -106,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_try_that_brought_much_starts_the_count_anew() {
+    fn an_attempt_with_progress_resets_the_count() {
         let limits = Limits { attempts: 2, ..Limits::default() };
         let mut retry = Retry::default();
         for _ in 0..9 {
@@ -116,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hub_is_waited_for_only_so_long() {
+    fn waiting_for_rate_limits_is_bounded() {
         let limits = Limits { rate_limit: Duration::from_secs(300), ..Limits::default() };
         let waiting = RateLimitBudget::default();
         let after = |seconds, waiting| Retry::default().after(&limited(seconds), 0, &limits, waiting, 0.0);
@@ -129,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn waits_of_all_downloads_are_one_budget() {
+    fn all_downloads_share_one_budget() {
         let (waiting, began) = (RateLimitBudget::default(), Instant::now());
         let take = |pause, at| {
             let [pause, limit, at] = [pause, 300, at].map(Duration::from_secs);
@@ -142,8 +141,9 @@ mod tests {
     }
 
     #[test]
-    fn what_a_person_must_settle_is_not_tried_again() {
-        let error = HubError::Unreachable { host: "h".to_owned(), kind: Trouble::Tls, detail: String::new() };
+    fn permanent_errors_are_not_retried() {
+        let error =
+            HubError::Unreachable { host: "h".to_owned(), kind: ConnectFailure::Tls, detail: String::new() };
         assert_eq!(
             Retry::default().after(&error, 0, &Limits::default(), &RateLimitBudget::default(), 0.5),
             None

@@ -1,4 +1,4 @@
-//! The order of a fetch, from the question whether anything is to do at all to the report.
+//! The sequence of a fetch, from checking whether there is anything to do to the report.
 
 use std::{
     collections::HashSet,
@@ -30,22 +30,22 @@ use crate::{
         sweep, sync_volume, write_refs,
     },
     hub::{
-        Commit, Digest, Hub, HubError, Patience, Preflight, Question, Repo, RepoFile, RepoId, Revision,
-        Snapshot, Token, TokenRecord, advice, preflight,
+        Commit, Digest, Hub, HubError, Preflight, PreflightRequest, Repo, RepoFile, RepoId, RequestTimeouts,
+        Revision, Snapshot, Token, TokenStatusCache, messages, preflight,
     },
     reason::{Reason, Topic},
     units,
 };
 
-/// How often the Hub is asked for the listing while it cannot be reached. Fewer than for a file: a person may be waiting.
-const QUESTIONS: u32 = 3;
+/// Preflight attempts while the Hub is unreachable. Fewer than for a file, since a user may be waiting.
+const PREFLIGHT_ATTEMPTS: u32 = 3;
 
-/// How often the free space is checked.
-const ROOM_PAUSE: Duration = Duration::from_secs(1);
-/// How long to wait in the end for a writer that still uses the disk: Kubernetes soon kills a pod that does not report.
-const FAREWELL: Duration = Duration::from_secs(10);
+/// The interval between two checks of the free space.
+const SPACE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// How long to wait at the end for writers that still use the disk: Kubernetes soon kills a pod that does not exit.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Does all of it, and says how it ended. When `stop` comes first, everything temporary is removed before the end.
+/// Runs the fetch and reports its outcome. If `stop` completes first, temporary files are removed before it returns.
 pub async fn fetch(
     request: &FetchRequest,
     progress: &Arc<Progress>,
@@ -69,10 +69,10 @@ pub async fn fetch(
     };
     let dir = run.dir.clone();
     drop(run);
-    // The last of the writers has removed its temporary file, or put it in place. A disk that does not answer cannot
-    // be helped, and what stays behind is swept by the next run.
-    if timeout(FAREWELL, all_ended.recv()).await.is_err() {
-        tracing::warn!("the volume does not answer: leaving a temporary file behind");
+    // Wait until the last writer has removed its temporary file or put it in place. If the disk hangs, the next run
+    // sweeps the leftovers.
+    if timeout(SHUTDOWN_TIMEOUT, all_ended.recv()).await.is_err() {
+        tracing::warn!("the volume does not respond: leaving a temporary file behind");
     }
 
     let mut report =
@@ -101,14 +101,14 @@ pub async fn fetch(
         Err(error) => {
             report.reason = error.reason();
             report.retry_after_seconds = error.retry_after().map(|pause| pause.as_secs());
-            // Some errors are sentences already.
+            // Some errors already end with a period.
             report.message = format!("{}.", explained(error).await.trim_end_matches('.'));
         }
     }
     report
 }
 
-/// What is to be in the cache, once the Hub has answered.
+/// What is to be downloaded, known once the Hub has answered.
 #[derive(Debug)]
 struct Target {
     commit: Commit,
@@ -116,12 +116,12 @@ struct Target {
     bytes: u64,
 }
 
-/// A good end.
+/// A successful fetch.
 struct Done {
     record: Record,
-    /// The further names by which readers find it.
+    /// The further names under which readers find it.
     names: Vec<RepoId>,
-    /// What else a person should know.
+    /// An addition to the message.
     note: String,
 }
 
@@ -143,7 +143,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// The whole fetch, in the folder that the name leads to, whatever its name is.
+    /// The whole fetch, in the folder that the requested name leads to.
     async fn all(&self) -> Result<Done, FetchError> {
         let FetchRequest { cache, repo, .. } = self.request.clone();
         let dir = spawn_blocking({
@@ -161,7 +161,7 @@ impl Run<'_> {
 
     async fn fetched(&self) -> Result<Done, FetchError> {
         let FetchRequest { repo, revision, offline, .. } = self.request;
-        // A commit never changes, so what is complete stays so, and nobody has to be asked.
+        // A commit is immutable, so a complete one needs no request.
         if revision.as_commit().is_some() || *offline {
             if let Some(record) = self.complete_here(commit_of_ref(&self.dir, revision)).await? {
                 return Ok(record.into());
@@ -176,7 +176,7 @@ impl Run<'_> {
         }
     }
 
-    /// The record of a commit, if nothing of it is missing. The refs are made to name it.
+    /// The record of a commit, if it is complete. Points the refs to it.
     async fn complete_here(&self, commit: Option<Commit>) -> Result<Option<Record>, FetchError> {
         let Some(commit) = commit else { return Ok(None) };
         let (dir, selection, refs) = (self.dir.clone(), self.selection.clone(), self.refs());
@@ -188,7 +188,7 @@ impl Run<'_> {
         Ok(found.await??)
     }
 
-    /// Whether the commit that the revision was the last time is complete.
+    /// Whether the commit that the revision last resolved to is complete.
     async fn is_cached(&self) -> Result<bool, FetchError> {
         Ok(self.complete_here(commit_of_ref(&self.dir, &self.request.revision)).await?.is_some())
     }
@@ -198,20 +198,20 @@ impl Run<'_> {
         [revision].into_iter().chain(aliases).filter(|name| name.as_commit().is_none()).cloned().collect()
     }
 
-    /// Asks the Hub what there is to download, and whether we may.
+    /// Asks the Hub what to download, and whether access is granted.
     async fn ask(&self) -> Result<(Hub, Option<Token>, Snapshot), FetchError> {
         let FetchRequest { repo, revision, patterns, endpoint, token, limits, .. } = self.request;
         let token = token.read()?;
-        let patience = Patience {
+        let timeouts = RequestTimeouts {
             metadata: limits.metadata,
             first_byte: limits.first_byte,
             idle: limits.stall,
-            ..Patience::default()
+            ..RequestTimeouts::default()
         };
-        let hub = Hub::with_patience(endpoint, patience).map_err(|error| self.hub_error(error))?;
-        let record = TokenRecord::default();
-        // Whether a token that is not needed would be good is of no interest here.
-        let question = Question {
+        let hub = Hub::with_timeouts(endpoint, timeouts).map_err(|error| self.hub_error(error))?;
+        let record = TokenStatusCache::default();
+        // No `confirm`: an unneeded token does not have to be valid.
+        let question = PreflightRequest {
             repo,
             revision,
             patterns,
@@ -231,12 +231,12 @@ impl Run<'_> {
                 return Ok((hub, token, snapshot));
             }
             let error = obstacle(&answer);
-            if asked == QUESTIONS {
+            if asked == PREFLIGHT_ATTEMPTS {
                 return Err(error);
             }
             let wait = match error.reason() {
                 Reason::HubUnreachable | Reason::InvalidResponse => Some(backoff(limits.pause, asked)),
-                // What is complete in the cache need not wait for it.
+                // A complete cache need not wait.
                 Reason::RateLimited if self.is_cached().await? => None,
                 Reason::RateLimited => error
                     .retry_after()
@@ -244,18 +244,18 @@ impl Run<'_> {
                 _ => None,
             };
             let Some(wait) = wait else { return Err(error) };
-            tracing::warn!(%error, pause_seconds = wait.as_secs_f32(), "asking the hub again");
+            tracing::warn!(%error, pause_seconds = wait.as_secs_f32(), "retrying the preflight");
             sleep(wait).await;
         }
     }
 
     fn hub_error(&self, error: HubError) -> FetchError {
         let FetchRequest { repo, revision, endpoint, .. } = self.request;
-        let advice = advice::explain(&error, &advice::Subject { repo, revision, endpoint });
-        FetchError::Hub { error, advice }
+        let message = messages::explain(&error, &messages::Subject { repo, revision, endpoint });
+        FetchError::Hub { error, message }
     }
 
-    /// What was once downloaded stays usable without the Hub, even after a token was revoked.
+    /// Uses a complete snapshot in the cache if the Hub is unavailable or the token was revoked.
     async fn fall_back_to_cache(&self, error: FetchError) -> Result<Done, FetchError> {
         let about_us = match &error {
             FetchError::Token(_) | FetchError::Hub { .. } => true,
@@ -271,13 +271,13 @@ impl Run<'_> {
         if about_us
             && let Some(record) = self.complete_here(commit_of_ref(&self.dir, &self.request.revision)).await?
         {
-            tracing::warn!(%error, "using what is complete in the cache");
+            tracing::warn!(%error, "using the complete snapshot in the cache");
             return Ok(Done { note: format!(" The Hub did not confirm it: {error}"), ..record.into() });
         }
         Err(error)
     }
 
-    /// Where the Hub has another name for the repo than was asked for, readers may ask for both.
+    /// If the Hub knows the repo under another name than requested, makes it available under both.
     async fn fetch_under_both_names(
         &self,
         hub: &Hub,
@@ -286,7 +286,7 @@ impl Run<'_> {
     ) -> Result<Done, FetchError> {
         let FetchRequest { repo: asked, cache, .. } = self.request.clone();
         let own = Repo { kind: asked.kind, id: snapshot.repo.clone().unwrap_or_else(|| asked.id.clone()) };
-        // Without links in snapshots, there is none here either.
+        // If snapshots must not contain links, neither must the cache.
         let may_link = self.request.links != Some(Links::Files);
         let run = if may_link {
             let (asked, own) = (asked.clone(), own.clone());
@@ -302,9 +302,9 @@ impl Run<'_> {
             let (dir, own) = (run.dir.clone(), own.clone());
             move || if may_link { add_name(&dir, &own) } else { Ok(false) }
         });
-        // What is complete stays so without it.
+        // The download is complete without it.
         let added = added.await?.unwrap_or_else(|error| {
-            tracing::warn!(%error, "no further name");
+            tracing::warn!(%error, "cannot add a further name");
             false
         });
         let note = if added {
@@ -315,7 +315,7 @@ impl Run<'_> {
         Ok(Done { note, ..record.into() })
     }
 
-    /// Brings what is missing, and makes the whole visible.
+    /// Downloads the missing files and publishes the snapshot.
     async fn download(
         &self,
         hub: &Hub,
@@ -323,11 +323,11 @@ impl Run<'_> {
         snapshot: Snapshot,
     ) -> Result<Record, FetchError> {
         let Snapshot { commit, files, bytes, .. } = snapshot;
-        // One listing for all that follows: it may be long.
+        // Shared by all steps: it may be long.
         let files: Arc<[RepoFile]> = files.into();
         let total_files = files.len() as u64;
         let target = Target { commit: commit.clone(), files: total_files, bytes };
-        // Set once in a run: this is the only place.
+        // Never set before: this is the only place.
         let _ = self.target.set(target);
         if let Some(record) = self.complete_here(Some(commit.clone())).await? {
             return Ok(record);
@@ -347,16 +347,16 @@ impl Run<'_> {
             connections: Semaphore::new(self.request.limits.connections.max(1)),
         };
         match self.fill(&context, &files).await {
-            // Another program has removed files since the plan. It will hardly do so twice.
+            // Another program removed files after planning, which is unlikely to happen twice.
             Err(FetchError::Cache(error @ CacheError::Vanished { .. })) => {
-                tracing::warn!(%error, "checking again which files are there");
+                tracing::warn!(%error, "planning again");
                 self.fill(&context, &files).await
             }
             other => other,
         }
     }
 
-    /// The way to files in Xet, if there are any that may come so.
+    /// Access to Xet, if it is enabled and any file is stored there.
     #[cfg(feature = "xet")]
     async fn in_xet(
         &self,
@@ -372,7 +372,7 @@ impl Run<'_> {
         Ok(XetFiles::new(hub, &self.request.repo, commit, scratch))
     }
 
-    /// Makes it complete, unless another run does that at this moment.
+    /// Completes the cache, or waits for another run that does.
     async fn fill(&self, context: &Context<'_>, files: &Arc<[RepoFile]>) -> Result<Record, FetchError> {
         let links = self.prepare().await?;
         let single_flight =
@@ -385,7 +385,7 @@ impl Run<'_> {
         single_flight.run_with_heartbeat(self.complete(context, files, links)).await
     }
 
-    /// Plans, downloads what is missing and publishes it.
+    /// Plans, downloads the missing files and publishes the snapshot.
     async fn complete(
         &self,
         context: &Context<'_>,
@@ -405,7 +405,7 @@ impl Run<'_> {
         self.publish(commit.clone(), Arc::clone(files), links).await
     }
 
-    /// Makes the folders, after all a writer that was killed may have left.
+    /// Creates the folders and removes the leftovers of crashed writers.
     async fn prepare(&self) -> Result<Links, FetchError> {
         let (dir, leftover, refs) = (self.dir.clone(), self.request.limits.leftover, self.refs());
         let links = spawn_blocking(move || {
@@ -418,12 +418,12 @@ impl Run<'_> {
         Ok(self.request.links.unwrap_or(found))
     }
 
-    /// Refuses what does not fit. A leftover that might still be another's is only worth its place while there is some,
-    /// and when it is all that is in the way, it is waited for until it is old enough to be nobody's.
+    /// Fails if the download does not fit. If space is short, stale downloads are removed; if one whose writer may still be
+    /// alive would make the difference, waits until it counts as stale.
     async fn make_room(&self, plan: &Plan<'_>, links: Links) -> Result<(), FetchError> {
         let wanted: Arc<HashSet<Digest>> = Arc::new(plan.digests());
-        let quiet = self.request.limits.stall;
-        let latest = Instant::now() + quiet + ROOM_PAUSE;
+        let idle = self.request.limits.stall;
+        let deadline = Instant::now() + idle + SPACE_CHECK_INTERVAL;
         loop {
             let (dir, wanted) = (self.dir.clone(), Arc::clone(&wanted));
             let there = {
@@ -433,20 +433,20 @@ impl Run<'_> {
             let needed = plan.needed(links, &there);
             let room = spawn_blocking(move || {
                 require_space(&dir, needed).or_else(|_| {
-                    sweep(&dir, quiet, Some(&|digest| wanted.contains(digest)));
+                    sweep(&dir, idle, Some(&|digest| wanted.contains(digest)));
                     require_space(&dir, needed).map_err(|error| (error, abandoned(&dir)))
                 })
             });
             match room.await? {
                 Ok(()) => return Ok(()),
                 Err((CacheError::TooSmall { free, .. }, left))
-                    if free.saturating_add(left) >= needed && Instant::now() < latest =>
+                    if free.saturating_add(left) >= needed && Instant::now() < deadline =>
                 {
                     tracing::info!(
                         size = units::size(left),
                         "waiting for the space of an unfinished download"
                     );
-                    sleep(ROOM_PAUSE).await;
+                    sleep(SPACE_CHECK_INTERVAL).await;
                 }
                 Err((error, _)) => return Err(error.into()),
             }
@@ -472,20 +472,20 @@ impl Run<'_> {
     }
 }
 
-/// The message of a failure, with what the volume says about it.
+/// The message of an error, with the diagnosis of the volume.
 async fn explained(error: FetchError) -> String {
     let message = error.to_string();
     let FetchError::Cache(error) = error else { return message };
     spawn_blocking(move || diagnose(&error).to_string()).await.unwrap_or(message)
 }
 
-/// What stands in the way of an answer without a snapshot.
+/// The error of a preflight without a snapshot.
 fn obstacle(answer: &Preflight) -> FetchError {
     let verdict = answer.obstacle().unwrap_or(&answer.resolved).clone();
     FetchError::Preflight { verdict, retry_after: answer.retry_after }
 }
 
-/// Brings all that is missing, some at once. The first failure ends the others.
+/// Downloads all missing blobs concurrently. The first failure cancels the others.
 async fn transfer(context: &Context<'_>, plan: Plan<'_>) -> Result<(), FetchError> {
     stream::iter(plan.missing)
         .map(|missing| async move { context.fetch_file(&missing).await })

@@ -1,5 +1,5 @@
-//! Of several runs for the same selection of a commit, one downloads and the others wait for it: small blobs have no
-//! locks of their own, and what one has verified need not be read by each.
+//! Lets only one of several runs for the same selection of a commit download while the others wait: small blobs have no
+//! locks, and files verified by one run need not be read by the others.
 
 use std::{fs::File, future::pending, sync::Arc, time::Duration};
 
@@ -15,23 +15,23 @@ use crate::{
     hub::Commit,
 };
 
-/// How often the lock is tried.
-const PAUSE: Duration = Duration::from_millis(500);
-/// Heartbeats during `idle_timeout`.
+/// The pause between two attempts to take the lock.
+const RETRY_INTERVAL: Duration = Duration::from_millis(500);
+/// Heartbeats per `idle_timeout`.
 const HEARTBEATS: u32 = 4;
 
-/// The right to download a selection. Dropping it hands it to the next run.
+/// The exclusive right to download a selection. Released on drop.
 #[derive(Debug)]
 pub(super) struct SingleFlight {
-    /// None where the file system has no locks, or the holder sends no heartbeat.
+    /// `None` if the file system has no locks, or the holder sends no heartbeats.
     lock: Option<Arc<File>>,
-    /// Whether another run had it before.
+    /// Whether it had to wait for another run.
     pub(super) waited: bool,
     idle_timeout: Duration,
 }
 
 impl SingleFlight {
-    /// Waits for another run of the same selection, until `idle_timeout` has passed without a heartbeat.
+    /// Waits for another run of the same selection, until it sends no heartbeat for `idle_timeout`.
     pub(super) async fn wait(
         dir: &RepoDir,
         commit: &Commit,
@@ -44,13 +44,13 @@ impl SingleFlight {
         loop {
             let (dir, commit, selection) = (dir.clone(), commit.clone(), selection.clone());
             let probed = spawn_blocking(move || {
-                // In this order: to open the lock lets a network file system ask for its time again.
+                // In this order: opening the lock makes a network file system revalidate its modification time.
                 let lock = AdvisoryLock::try_selection(&dir, &commit, &selection);
                 (lock, AdvisoryLock::last_heartbeat(&dir, &commit, &selection))
             });
-            let (lock, sign) = probed.await?;
-            if sign != last {
-                (last, idle) = (sign, Duration::ZERO);
+            let (lock, heartbeat) = probed.await?;
+            if heartbeat != last {
+                (last, idle) = (heartbeat, Duration::ZERO);
             }
             let lock = match lock {
                 AdvisoryLock::Acquired(file) => Some(Arc::new(file)),
@@ -60,8 +60,8 @@ impl SingleFlight {
                     }
                     waited = true;
                     activity::mark();
-                    sleep(PAUSE.min(idle_timeout)).await;
-                    idle += PAUSE.min(idle_timeout);
+                    sleep(RETRY_INTERVAL.min(idle_timeout)).await;
+                    idle += RETRY_INTERVAL.min(idle_timeout);
                     continue;
                 }
                 AdvisoryLock::Contended | AdvisoryLock::Unsupported => None,
@@ -70,12 +70,12 @@ impl SingleFlight {
         }
     }
 
-    /// Runs `work` while sending heartbeats. A lock alone may be that of a machine that has crashed.
+    /// Runs `work` while sending heartbeats, since the lock alone may be that of a crashed machine.
     pub(super) async fn run_with_heartbeat<T>(&self, work: impl Future<Output = T>) -> T {
         select! { done = work => done, () = self.heartbeat() => pending().await }
     }
 
-    /// Never returns.
+    /// Sends heartbeats. Never returns.
     async fn heartbeat(&self) {
         let Some(lock) = &self.lock else { return pending().await };
         loop {

@@ -1,13 +1,13 @@
-//! Notices a connection on which almost nothing comes.
+//! Detects connections that receive almost no data.
 
 use std::time::{Duration, Instant};
 
 use super::Limits;
 
-/// What delivers fewer bytes in a second counts as silent.
+/// A rate below this many bytes per second counts as stalled.
 const TRICKLE: u64 = 1024;
 
-/// Counts the bytes of a connection in windows of time.
+/// Counts the bytes of a connection in time windows.
 pub(super) struct Watchdog {
     window: Duration,
     since: Instant,
@@ -19,7 +19,7 @@ impl Watchdog {
         Self { window: limits.stall, since: Instant::now(), bytes: 0 }
     }
 
-    /// Whether too little has come in the last window.
+    /// Adds received bytes. Returns whether the window that ends now had too few.
     pub(super) fn is_trickle(&mut self, bytes: u64, now: Instant) -> bool {
         self.bytes += bytes;
         let elapsed = now.saturating_duration_since(self.since);
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_trickle_is_as_good_as_silence() {
+    fn a_trickle_counts_as_a_stall() {
         let limits = Limits { stall: Duration::from_secs(60), ..Limits::default() };
         let mut watchdog = Watchdog::new(&limits);
         let at = |seconds| Instant::now() + Duration::from_secs(seconds);

@@ -1,5 +1,4 @@
-//! The disk's side of one connection: a thread of its own writes and hashes, so that neither holds up the network of
-//! others.
+//! The disk side of one connection: a dedicated thread writes and hashes, so that neither blocks the network.
 
 use std::sync::Arc;
 
@@ -12,65 +11,65 @@ use tokio::{
 use super::{FetchError, context::CompletionGuard};
 use crate::cache::{CacheError, Part, Partial};
 
-/// How many pieces may wait for the disk. The network stops when it is slower, which bounds the memory.
-const WAITING: usize = 4;
+/// The maximum number of chunks that wait for the disk. Backpressure on the network then bounds the memory.
+const QUEUE: usize = 4;
 
 enum Command {
-    BlobFile(Bytes),
+    Chunk(Bytes),
     Next(Part),
     Restart,
 }
 
-/// A part of a blob on its way to the disk.
+/// Writes a part of a blob.
 #[derive(Debug)]
 pub(super) struct Writer {
     commands: mpsc::Sender<Command>,
     task: JoinHandle<Result<(), CacheError>>,
-    /// The next byte that is to be handed over.
+    /// The offset of the next byte to write.
     pub(super) at: u64,
-    /// The end of the part.
+    /// The end of the part, exclusive.
     pub(super) end: u64,
 }
 
 impl Writer {
-    /// Begins a part.
+    /// Starts with a claimed part.
     pub(super) fn start(partial: Arc<Partial>, mut part: Part, guard: CompletionGuard) -> Self {
-        let (commands, mut received) = mpsc::channel(WAITING);
+        let (commands, mut received) = mpsc::channel(QUEUE);
         let (at, end) = (part.at, part.end);
         let task = spawn_blocking(move || {
             let _guard = guard;
             while let Some(command) = received.blocking_recv() {
                 match command {
-                    Command::BlobFile(piece) => partial.write(&mut part, &piece)?,
+                    Command::Chunk(piece) => partial.write(&mut part, &piece)?,
                     Command::Next(next) => part = next,
                     Command::Restart => partial.restart(&mut part)?,
                 }
             }
-            // Whole, or given up from outside.
+            // Complete, or abandoned by the caller.
             Ok(())
         });
         Self { commands, task, at, end }
     }
 
-    /// Hands over the next piece.
+    /// Queues the next chunk.
     pub(super) async fn write(&mut self, piece: Bytes) -> Result<(), FetchError> {
         self.at += piece.len() as u64;
-        self.send(Command::BlobFile(piece)).await
+        self.send(Command::Chunk(piece)).await
     }
 
-    /// Goes on with the part behind this one.
-    pub(super) async fn go_on(&mut self, next: Part) -> Result<(), FetchError> {
+    /// Continues with the next part.
+    pub(super) async fn next_part(&mut self, next: Part) -> Result<(), FetchError> {
         self.end = next.end;
         self.send(Command::Next(next)).await
     }
 
-    /// Forgets all pieces, where a blob comes in one part.
+    /// Starts over. For blobs in one part.
     pub(super) async fn restart(&mut self) -> Result<(), FetchError> {
         self.at = 0;
         self.send(Command::Restart).await
     }
 
-    /// Waits until all is written.
+    /// Waits until everything is written.
     pub(super) async fn finish(self) -> Result<(), FetchError> {
         drop(self.commands);
         Ok(self.task.await??)
@@ -80,7 +79,7 @@ impl Writer {
         if self.commands.send(command).await.is_ok() {
             return Ok(());
         }
-        // The thread has ended, and it alone knows why.
+        // The thread has ended; its result says why.
         (&mut self.task).await??;
         Ok(())
     }
