@@ -9,7 +9,9 @@ use super::{
     table,
 };
 use crate::{
-    hub::{Commit, Hub, HubError, Preflight, Question, RepoType, TokenRecord, advice, preflight},
+    hub::{
+        Commit, Hub, HubError, Preflight, PreflightRequest, RepoType, TokenStatusCache, messages, preflight,
+    },
     reason::{Answer, Reason, Topic, Verdict, exit},
     text::json,
     text::printable,
@@ -140,8 +142,8 @@ async fn ask(source: &Source) -> Preflight {
         let token = token.read()?;
         let hub = Hub::connect(endpoint)?;
         let token = token.as_ref();
-        let record = TokenRecord::default();
-        let question = Question {
+        let record = TokenStatusCache::default();
+        let question = PreflightRequest {
             repo,
             revision,
             patterns,
@@ -156,7 +158,7 @@ async fn ask(source: &Source) -> Preflight {
         Ok::<_, HubError>(preflight(&hub, &question).await)
     };
     asked.await.unwrap_or_else(|error| {
-        let message = advice::explain(&error, &advice::Subject { repo, revision, endpoint });
+        let message = messages::explain(&error, &messages::Subject { repo, revision, endpoint });
         stopped(error.reason(), message)
     })
 }

@@ -198,7 +198,10 @@ mod tests {
                 "entry 1: timeoutSeconds is not usable: a",
             ),
             ("- {url: 'https://a', httpStorage: maybe}".to_owned(), "entry 1: httpStorage must be true or"),
-            ("- {url: 'https://a', caBundle: x}".to_owned(), "entry 1: caBundle is not usable: it has no"),
+            (
+                "- {url: 'https://a', caBundle: x}".to_owned(),
+                "entry 1: caBundle is not usable: it contains no",
+            ),
             ("- {url: 'https://a', caBundle: x, caBundleFile: /y}".to_owned(), "entry 1: give caBundle or"),
             ("- {url: 'https://a', caBundleFile: /none/ca}".to_owned(), "entry 1: caBundleFile /none/ca "),
         ] {

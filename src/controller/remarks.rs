@@ -87,8 +87,8 @@ mod tests {
         );
         assert_eq!(end(&seen, &checked), update);
         checked.authenticated =
-            Verdict::no(Topic::Authenticated, Reason::TokenInvalid, "The Hub refuses this token.");
-        let dead = " But Authenticated is TokenInvalid: The Hub refuses this token.";
+            Verdict::no(Topic::Authenticated, Reason::TokenInvalid, "The Hub rejects this token.");
+        let dead = " But Authenticated is TokenInvalid: The Hub rejects this token.";
         assert_eq!(end(&seen, &checked), format!("{dead}{update}"));
         checked = refused(&seen.cache, Reason::AccessDenied);
         std::sync::Arc::make_mut(&mut seen.cache).spec.suspend = true;

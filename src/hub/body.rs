@@ -1,4 +1,4 @@
-//! The content of a file on its way from the Hub. Does not know where it is written to.
+//! The body of a file download. Does not know where it is written to.
 
 use std::time::Duration;
 
@@ -10,19 +10,19 @@ use reqwest::{
 
 use super::{error::HubError, request::Answer, transport};
 
-/// Content of a file, from some byte on.
+/// The content of a file from an offset on.
 #[derive(Debug)]
 pub struct Body {
-    /// The offset of the first byte: what was asked for, or 0 if the server does not know ranges.
+    /// The offset of the first byte: the requested one, or 0 if the server does not support ranges.
     pub start: u64,
-    /// How many bytes follow, if the server says so.
+    /// The number of bytes that follow, if known.
     pub length: Option<u64>,
-    carrier: Carrier,
+    transport: Transport,
 }
 
-/// Its transport.
+/// How it is received.
 #[derive(Debug)]
-enum Carrier {
+enum Transport {
     Http {
         host: String,
         response: Response,
@@ -35,22 +35,24 @@ enum Carrier {
 #[cfg(feature = "xet")]
 impl From<super::XetBody> for Body {
     fn from(body: super::XetBody) -> Self {
-        Self { start: body.start, length: Some(body.length), carrier: Carrier::Xet(body) }
+        Self { start: body.start, length: Some(body.length), transport: Transport::Xet(body) }
     }
 }
 
 impl Body {
-    /// The next bytes; none at the end. A connection that ends early is an error, never an end.
+    /// The next bytes; `None` at the end. A connection that is closed early is an error.
     pub async fn next_chunk(&mut self) -> Result<Option<Bytes>, HubError> {
-        match &mut self.carrier {
-            Carrier::Http { host, response, idle } => transport::within(*idle, host, response.chunk()).await,
+        match &mut self.transport {
+            Transport::Http { host, response, idle } => {
+                transport::within(*idle, host, response.chunk()).await
+            }
             #[cfg(feature = "xet")]
-            Carrier::Xet(body) => body.next_chunk().await,
+            Transport::Xet(body) => body.next_chunk().await,
         }
     }
 
-    /// Reads the head of an answer to a request for what begins at `from` of a file of this size. Its bytes may keep
-    /// away for `idle`. None: the server cannot give that range, so all of the file must be asked for.
+    /// Evaluates the response to a request for a file of `size` bytes from the offset `from` on, with the idle timeout
+    /// `idle`. `None` if the server does not support that range, so that the whole file must be requested.
     pub(super) fn new(
         answer: Answer,
         from: u64,
@@ -61,7 +63,7 @@ impl Body {
         let bad = |what: &str| Err(HubError::BadAnswer { host: host.clone(), what: what.to_owned() });
         let encoding = response.headers().get(CONTENT_ENCODING);
         if encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
-            return bad("the content is compressed, which was not asked for");
+            return bad("the content is compressed, which was not requested");
         }
         let range = response.headers().get(CONTENT_RANGE).and_then(|range| range.to_str().ok());
         let range = range.and_then(content_range);
@@ -77,19 +79,19 @@ impl Body {
         match response.status().as_u16() {
             206 => match range {
                 Some((start, _)) if start == from => {
-                    Ok(Some(Self { start, length, carrier: Carrier::Http { host, response, idle } }))
+                    Ok(Some(Self { start, length, transport: Transport::Http { host, response, idle } }))
                 }
-                // Like no ranges at all, and the whole file is still to be had.
+                // Treated as no support for ranges: the whole file may still be available.
                 _ if from > 0 => Ok(None),
-                _ => bad("another part of the file came than was asked for"),
+                _ => bad("it sent another part of the file than requested"),
             },
             416 => Ok(None),
-            _ => Ok(Some(Self { start: 0, length, carrier: Carrier::Http { host, response, idle } })),
+            _ => Ok(Some(Self { start: 0, length, transport: Transport::Http { host, response, idle } })),
         }
     }
 }
 
-/// The first byte of `bytes 5-9/10` (RFC 9110, 14.4), and the size of the whole where it is known.
+/// The first byte of `bytes 5-9/10` (RFC 9110, 14.4), and the total size if known.
 fn content_range(value: &str) -> Option<(u64, Option<u64>)> {
     let (range, total) = value.trim().strip_prefix("bytes ")?.split_once('/')?;
     let (start, _end) = range.split_once('-')?;
@@ -101,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn content_ranges_are_read() {
+    fn content_ranges_are_parsed() {
         assert_eq!(content_range("bytes 5-9/10"), Some((5, Some(10))));
         assert_eq!(content_range("bytes 5-9/*"), Some((5, None)));
         for bad in ["", "bytes", "items 5-9/10", "bytes -9/10", "bytes */10"] {

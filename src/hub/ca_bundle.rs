@@ -1,4 +1,4 @@
-//! Certificate authorities to trust beside those of the system: of a company's proxy, or of a mirror.
+//! Certificate authorities to trust in addition to the system's, such as that of a corporate proxy or a mirror.
 
 use std::{str::FromStr, sync::Arc};
 
@@ -9,32 +9,32 @@ use rustls::{
 
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const END: &str = "-----END CERTIFICATE-----";
-/// A Job is given the text by one variable of its environment, for which the kernel has 128 KiB.
+/// A Job receives the text in an environment variable, which the kernel limits to 128 KiB.
 const MAX_KIB: usize = 64;
 
-/// Certificates that can be read, in PEM form, and nothing else. Cheap to clone.
+/// Valid certificates in PEM form, and nothing else. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CaBundle(Arc<str>);
 
-/// A text that cannot be a CA bundle. Repeats nothing of it.
+/// A text that is not a CA bundle. Repeats nothing of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CaBundleError {
-    /// Something else, or nothing.
-    #[error("it has no certificate in PEM form, which begins with {BEGIN}")]
+    /// No certificates.
+    #[error("it contains no certificate in PEM form, which begins with {BEGIN}")]
     Empty,
-    /// Cut off, or not a certificate.
-    #[error("its certificate {0} cannot be read")]
+    /// Truncated, or not a certificate.
+    #[error("its certificate {0} cannot be parsed")]
     Broken(usize),
     /// The bundle of a whole system.
     #[error(
-        "its certificates have {0} KiB, and at most {MAX_KIB} can be given to a Job: take only the authorities of this endpoint, \
-         those of the system are trusted besides"
+        "its certificates have {0} KiB, but at most {MAX_KIB} can be passed to a Job: include only the authorities of this \
+        endpoint, since those of the system are trusted anyway"
     )]
     TooLarge(usize),
 }
 
 impl CaBundle {
-    /// The variable of the environment by which `fetch` and `check` are given one.
+    /// The environment variable with the bundle for `fetch` and `check`.
     pub const VARIABLE: &str = "MODELCACHE_CA_BUNDLE";
 
     /// The text.
@@ -47,7 +47,7 @@ impl CaBundle {
 impl FromStr for CaBundle {
     type Err = CaBundleError;
 
-    /// Takes the certificates alone: a private key that lies beside them must not get into a Job.
+    /// Keeps only the certificates: a private key in the same file must not be passed to a Job.
     fn from_str(text: &str) -> Result<Self, CaBundleError> {
         let mut pem = String::new();
         let mut rest = text;
@@ -79,7 +79,7 @@ mod tests {
     const KEY: &str = include_str!("../../tests/hub_client/tls/server.key");
 
     #[test]
-    fn only_certificates_are_taken() {
+    fn only_certificates_are_kept() {
         let alone: CaBundle = AUTHORITY.parse().unwrap();
         assert_eq!(format!("# ours\n{KEY}{AUTHORITY}\n# end").parse(), Ok(alone.clone()));
         assert_eq!(alone.as_pem().parse(), Ok(alone.clone()));
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_bundle_is_refused_with_what_is_wrong() {
+    fn invalid_bundles_are_rejected_with_the_cause() {
         let cut = &AUTHORITY.trim()[..AUTHORITY.trim().len() - 9];
         let other = format!("{BEGIN}\nbm8gY2VydGlmaWNhdGU=\n{END}\n");
         for (text, expected) in [

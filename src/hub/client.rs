@@ -1,39 +1,39 @@
-//! The calls to the Hub that modelcache makes, one function each. Knows neither caches nor conditions.
+//! The client for the Hub's API, one function per call. Knows neither caches nor conditions.
 
 use std::{sync::Arc, time::Duration};
 
 use reqwest::{Certificate, Client, redirect::Policy};
 
 use super::{
-    Endpoint, Identity, Repo, Revision, RevisionInfo, Timeout, Token, answer,
+    Endpoint, Identity, Repo, Revision, RevisionInfo, Timeout, Token,
     coding::{self, CodingError},
-    error::{HubError, Trouble},
+    error::{ConnectFailure, HubError},
     request::{Answer, Get, with_retries},
-    transport,
+    transport, wire,
 };
 
-/// The largest JSON answer that is read; a page of a listing has some 300 KiB.
+/// The largest JSON response that is read, in bytes; a page of a listing has some 300 KiB.
 pub(super) const MAX_JSON: usize = 64 * 1024 * 1024;
-/// A limit for a whole JSON answer, so that one that comes byte by byte ends.
+/// The minimum limit for a whole JSON response, so that a trickling one is aborted.
 const JSON_LIMIT: Duration = Duration::from_secs(60);
 
-/// Who asks about many repos, as an operator does, waits no longer for one, whatever is set.
-const LONGEST_ANSWER: Duration = Duration::from_secs(300);
+/// The maximum timeout of [`Hub::connect`]: an operator asks about many repos.
+const MAX_METADATA_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// How long to wait for the Hub.
+/// The timeouts of requests to the Hub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Patience {
-    /// For a connection.
+pub struct RequestTimeouts {
+    /// To connect.
     pub connect: Duration,
-    /// For an answer about a repo to begin; all of it may take a minute, or as long as this.
+    /// Until the response about a repo begins. The whole response may take a minute, or this if it is longer.
     pub metadata: Duration,
-    /// For a file to begin: a mirror may have to fetch it first.
+    /// Until a file begins: a mirror may have to fetch it first.
     pub first_byte: Duration,
-    /// For the next bytes of a file.
+    /// Between two chunks of a file.
     pub idle: Duration,
 }
 
-impl Default for Patience {
+impl Default for RequestTimeouts {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(10),
@@ -44,46 +44,46 @@ impl Default for Patience {
     }
 }
 
-/// The Hub at one endpoint. Cheap to clone; the clones share their connections.
+/// A client for the Hub at one endpoint. Cheap to clone; clones share their connections.
 #[derive(Clone, Debug)]
 pub struct Hub {
     client: Client,
     endpoint: Arc<Endpoint>,
-    patience: Patience,
+    timeouts: RequestTimeouts,
 }
 
 impl Hub {
-    /// Gets ready to call; nothing is sent yet. System certificates (`SSL_CERT_FILE` counts) and, unless the endpoint
-    /// names one, the proxy of the environment (`HTTPS_PROXY`, `NO_PROXY`) are read here.
+    /// Sets up the client without sending anything. Reads the system certificates (or `SSL_CERT_FILE`) and, unless the
+    /// endpoint has a proxy, the proxy of the environment (`HTTPS_PROXY`, `NO_PROXY`).
     pub fn connect(endpoint: &Endpoint) -> Result<Self, HubError> {
-        let usual = Patience::default();
+        let usual = RequestTimeouts::default();
         let metadata =
-            endpoint.timeouts().metadata.map_or(usual.metadata, Timeout::duration).min(LONGEST_ANSWER);
-        Self::with_patience(endpoint, Patience { metadata, ..usual })
+            endpoint.timeouts().metadata.map_or(usual.metadata, Timeout::duration).min(MAX_METADATA_TIMEOUT);
+        Self::with_timeouts(endpoint, RequestTimeouts { metadata, ..usual })
     }
 
-    /// The same with other limits of time.
-    pub fn with_patience(endpoint: &Endpoint, patience: Patience) -> Result<Self, HubError> {
+    /// The same with other timeouts.
+    pub fn with_timeouts(endpoint: &Endpoint, timeouts: RequestTimeouts) -> Result<Self, HubError> {
         let host = || endpoint.host().to_owned();
         let unusable = |what: &str| HubError::Unreachable {
             host: host(),
-            kind: Trouble::Setup,
+            kind: ConnectFailure::Setup,
             detail: format!("{what} is not usable"),
         };
-        // The client is built without a provider of its own and would panic. A second install fails and does no harm.
+        // Without a provider, building the client panics. A second install fails harmlessly.
         if rustls::crypto::CryptoProvider::get_default().is_none() {
             let _ = rustls::crypto::ring::default_provider().install_default();
         }
         let mut builder = Client::builder()
             .user_agent(concat!("modelcache/", env!("CARGO_PKG_VERSION")))
-            // Ours are followed in `request`, where it is known who may see the token.
+            // Redirects are followed in `request`, which decides where the token may be sent.
             .redirect(Policy::none())
             .referer(false)
-            // One connection for each transfer is what fills a fat link; HTTP/2 would put them all into one.
+            // One connection per transfer saturates a fast link; HTTP/2 would multiplex them over one.
             .http1_only()
-            .connect_timeout(patience.connect)
-            // For what has no time of its own, such as the page with an error.
-            .read_timeout(patience.metadata.max(patience.first_byte).max(patience.idle))
+            .connect_timeout(timeouts.connect)
+            // For reads without a timeout of their own, such as an error body.
+            .read_timeout(timeouts.metadata.max(timeouts.first_byte).max(timeouts.idle))
             .tcp_keepalive(Duration::from_secs(60));
         if let Some(proxy) = endpoint.proxy() {
             let proxy = reqwest::Proxy::all(proxy.url().clone());
@@ -94,10 +94,10 @@ impl Hub {
             builder = builder.tls_certs_merge(certificates.map_err(|_| unusable("the CA bundle"))?);
         }
         let client = builder.build().map_err(|error| transport::failed(error, host()))?;
-        Ok(Self { client, endpoint: Arc::new(endpoint.clone()), patience })
+        Ok(Self { client, endpoint: Arc::new(endpoint.clone()), timeouts })
     }
 
-    /// Where it is.
+    /// The endpoint.
     #[must_use]
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
@@ -107,29 +107,29 @@ impl Hub {
         &self.client
     }
 
-    pub(super) fn patience(&self) -> Patience {
-        self.patience
+    pub(super) fn timeouts(&self) -> RequestTimeouts {
+        self.timeouts
     }
 
-    /// Whether anything answers there, by a call that is about no repo and no token. What it answers is no matter: mirrors do not
-    /// offer the call.
+    /// Whether the endpoint responds, checked by a call without repo and token. Any response counts: mirrors do not offer the
+    /// call.
     pub async fn is_up(&self) -> bool {
         !matches!(self.json(&self.endpoint.models(), None).await, Err(HubError::Unreachable { .. }))
     }
 
-    /// Whose token it is. The Hub limits this call strictly: only to settle a doubt, and once for a token.
+    /// The identity of a token. The Hub rate-limits this call strictly: use it only in doubt, and once per token.
     pub async fn whoami(&self, token: &Token) -> Result<Identity, HubError> {
         let (body, answer) = self.json(&self.endpoint.whoami(), Some(token)).await?;
-        answer::identity(&body).map_err(|error| error.at(answer.host, true))
+        wire::identity(&body).map_err(|error| error.at(answer.host, true))
     }
 
-    /// Whether the repo's files may be read: the only probe that a gated repo answers truthfully.
+    /// Whether the repo's files may be read: the only probe that is reliable for gated repos.
     pub async fn auth_check(&self, repo: &Repo, token: Option<&Token>) -> Result<(), HubError> {
         let (body, answer) = self.json(&self.endpoint.auth_check(repo), token).await?;
-        answer::access(&body).map_err(|error| error.at(answer.host, token.is_some()))
+        wire::access(&body).map_err(|error| error.at(answer.host, token.is_some()))
     }
 
-    /// The commit that a revision stands for. Gated repos answer anybody.
+    /// Resolves a revision. Gated repos answer anyone.
     pub async fn revision(
         &self,
         repo: &Repo,
@@ -137,10 +137,10 @@ impl Hub {
         token: Option<&Token>,
     ) -> Result<RevisionInfo, HubError> {
         let (body, answer) = self.json(&self.endpoint.revision(repo, revision), token).await?;
-        answer::revision(&body).map_err(|error| error.at(answer.host, token.is_some()))
+        wire::revision(&body).map_err(|error| error.at(answer.host, token.is_some()))
     }
 
-    /// An answer of bounded size, with its head. Compressed ones count as long as they become.
+    /// The body of a JSON response of bounded size, with its head. The bound applies after decompression.
     pub(super) async fn json(
         &self,
         address: &str,
@@ -149,16 +149,16 @@ impl Hub {
         self.json_within(MAX_JSON, address, token).await
     }
 
-    /// The same, of at most so many bytes.
+    /// The same, of at most `most` bytes.
     pub(super) async fn json_within(
         &self,
         most: usize,
         address: &str,
         token: Option<&Token>,
     ) -> Result<(Vec<u8>, Answer), HubError> {
-        let wait = self.patience.metadata;
+        let wait = self.timeouts.metadata;
         let limit = Some(JSON_LIMIT.max(wait));
-        let get = Get { address, token, part: None, at_home: true, http_storage: false, wait, limit };
+        let get = Get { address, token, part: None, same_origin: true, http_storage: false, wait, limit };
         let unusable = |answer: &Answer, error: &CodingError| HubError::BadAnswer {
             host: answer.host.clone(),
             what: error.to_string(),

@@ -1,4 +1,4 @@
-//! Content codings (RFC 9110, 8.4.1): mirrors and proxies compress JSON that was asked for as it is. Pure.
+//! Content codings (RFC 9110, 8.4.1): some mirrors and proxies compress JSON although `identity` was requested. Pure.
 
 use std::io::{self, Read};
 
@@ -7,16 +7,16 @@ use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use reqwest::header::{CONTENT_ENCODING, HeaderMap};
 use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 
-/// No content for HTTP needs a larger window (RFC 9659), and all of it is allocated at once.
+/// The largest zstd window for HTTP (RFC 9659), in bytes. It is allocated up front.
 const ZSTD_WINDOW: u64 = 8 << 20;
-/// How many bytes of a body are decoded at a time.
+/// The decoder's buffer size in bytes.
 const BUFFER: usize = 16 * 1024;
 
-/// A body that cannot be had without its coding.
+/// A body that cannot be decoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum CodingError {
     #[error(
-        "it is encoded as `{0}`; only gzip, deflate, br and zstd are understood, so switch that off for JSON"
+        "it is encoded as `{0}`; only gzip, deflate, br and zstd are supported, so disable that encoding for JSON"
     )]
     Unknown(String),
     #[error("it is compressed with {0} and cannot be decompressed")]
@@ -34,7 +34,7 @@ enum Coding {
     Zstd,
 }
 
-/// The whole body as it was before it was coded, if that is at most `most` bytes.
+/// The decoded body, if it has at most `most` bytes.
 pub(super) fn decode(headers: &HeaderMap, body: Vec<u8>, most: usize) -> Result<Vec<u8>, CodingError> {
     let coding = coding(headers)?;
     if coding == Coding::Identity {
@@ -49,13 +49,13 @@ pub(super) fn decode(headers: &HeaderMap, body: Vec<u8>, most: usize) -> Result<
     Ok(decoded)
 }
 
-/// At most `most` bytes of the beginning of a body, as far as they can be had.
+/// Up to `most` bytes of the beginning of a body, as far as it can be decoded.
 pub(super) fn decode_beginning(headers: &HeaderMap, body: Vec<u8>, most: usize) -> Vec<u8> {
     match coding(headers) {
         Ok(Coding::Identity) => body,
         Ok(coding) => {
             let mut decoded = Vec::new();
-            // What has come before a body breaks off is worth something.
+            // Keep what could be decoded of a truncated body.
             let _ = read(coding, &body, most, &mut decoded);
             decoded
         }
@@ -88,18 +88,18 @@ impl Coding {
     }
 }
 
-/// Adds at most `most` decoded bytes.
+/// Appends up to `most` decoded bytes.
 fn read(coding: Coding, body: &[u8], most: usize, into: &mut Vec<u8>) -> io::Result<()> {
     let most = most as u64;
     match coding {
         Coding::Identity => body.take(most).read_to_end(into),
         Coding::Gzip => MultiGzDecoder::new(body).take(most).read_to_end(into),
-        // The name means zlib, but some servers send what is inside of it.
+        // The name means zlib, but some servers send raw deflate.
         Coding::Deflate if is_zlib(body) => ZlibDecoder::new(body).take(most).read_to_end(into),
         Coding::Deflate => DeflateDecoder::new(body).take(most).read_to_end(into),
         Coding::Brotli => {
             let mut decoder = Decompressor::new(body, BUFFER);
-            // Not for HTTP, and up to a gigabyte.
+            // Not allowed in HTTP, and up to a gigabyte.
             decoder.set_parameter(BrotliDecoderParameter::BROTLI_DECODER_PARAM_LARGE_WINDOW, 0);
             decoder.take(most).read_to_end(into)
         }
@@ -113,7 +113,7 @@ fn read(coding: Coding, body: &[u8], most: usize, into: &mut Vec<u8>) -> io::Res
     .map(drop)
 }
 
-/// Whether it begins as RFC 1950 says.
+/// Whether it begins with a zlib header (RFC 1950).
 fn is_zlib(body: &[u8]) -> bool {
     matches!(body, [first, second, ..]
         if first & 0x0f == 8 && u16::from_be_bytes([*first, *second]).is_multiple_of(31))
@@ -142,13 +142,13 @@ mod tests {
         bytes
     }
 
-    /// One block that is stored as it is, and the mark of the end (RFC 7932, 9.2).
+    /// One uncompressed block and the end marker (RFC 7932, 9.2).
     fn brotli(content: &[u8]) -> Vec<u8> {
         let head = (u32::try_from(content.len() - 1).unwrap() << 4 | 1 << 20).to_le_bytes();
         [&head[..3], content, &[3]].concat()
     }
 
-    /// A content in each coding.
+    /// The content in each coding.
     fn coded(content: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
         vec![
             ("gzip", all(GzEncoder::new(content, Compression::fast()))),
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_compressed_comes_back() {
+    fn every_coding_is_decoded() {
         let content = br#"{"sha":"main"}"#.repeat(100);
         for (coding, body) in coded(&content) {
             assert_eq!(decode(&headers(coding), body, MOST), Ok(content.clone()), "{coding}");
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_decompressed_is_bounded() {
+    fn the_decoded_size_is_bounded() {
         for (coding, body) in coded(&vec![b' '; MOST + 1]) {
             let decoded = decode(&headers(coding), body, MOST);
             assert_eq!(decoded, Err(CodingError::TooLarge(MOST)), "{coding}");
@@ -184,7 +184,7 @@ mod tests {
                 "{coding}"
             );
         }
-        // Empty bodies that ask for windows of 16 MiB and of a gigabyte.
+        // Empty bodies that request windows of 16 MiB and of a gigabyte.
         let large_zstd = [0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x70, 0x01, 0x00, 0x00];
         assert_eq!(decode(&headers("zstd"), large_zstd.to_vec(), MOST), Err(CodingError::Broken("zstd")));
         let large_brotli = [0x11, 0x1e, 0x03];
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_broken_or_unknown_is_told() {
+    fn truncated_and_unknown_codings_are_errors() {
         let content: Vec<u8> =
             (0..5000u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
         for (coding, mut body) in coded(&content) {
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn the_beginning_of_a_long_error_page_is_enough() {
+    fn the_beginning_of_a_long_body_is_decoded() {
         let content = "no access ".repeat(1000).into_bytes();
         for (coding, body) in coded(&content) {
             assert_eq!(decode_beginning(&headers(coding), body, 10), b"no access ", "{coding}");

@@ -1,4 +1,4 @@
-//! Where the Hub is: its address, and how to get there. Knows nothing of what is asked there.
+//! The endpoint of a Hub: its address, how to reach it, and the URLs of its API. Sends nothing.
 
 use std::{fmt, str::FromStr};
 
@@ -7,10 +7,10 @@ use url::Url;
 
 use super::{CaBundle, Commit, Proxy, Repo, RepoPath, Revision, Timeouts, host::host_of};
 
-/// All but the unreserved characters of RFC 3986: a revision is one segment, its `/` included.
+/// All but the unreserved characters of RFC 3986: a revision is one path segment, including its `/`.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// An address of the Hub or of a mirror, with the way there. A path is allowed: company mirrors live below one.
+/// The address of the Hub or a mirror, and how to reach it. May have a path, as corporate mirrors do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     /// Without a trailing slash.
@@ -22,7 +22,7 @@ pub struct Endpoint {
     http_storage: bool,
 }
 
-/// An address that cannot be an endpoint. It is not repeated: a password may be anywhere in it.
+/// An invalid address. It is not repeated: it may contain a password anywhere.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the address is not an endpoint: {why}")]
 pub struct EndpointError {
@@ -30,36 +30,36 @@ pub struct EndpointError {
 }
 
 impl Endpoint {
-    /// The variable of the environment that allows a storage without TLS.
+    /// The environment variable that allows storage without TLS.
     pub const HTTP_STORAGE: &str = "MODELCACHE_HTTP_STORAGE";
 
     fn at(base: String, host: String) -> Self {
         Self { base, host, proxy: None, ca_bundle: None, timeouts: Timeouts::default(), http_storage: false }
     }
 
-    /// Goes there through an HTTP proxy, instead of what the environment says.
+    /// Uses this HTTP proxy instead of the environment's.
     #[must_use]
     pub fn with_proxy(mut self, proxy: Proxy) -> Self {
         self.proxy = Some(proxy);
         self
     }
 
-    /// Trusts further authorities there.
+    /// Trusts additional certificate authorities.
     #[must_use]
     pub fn with_ca_bundle(mut self, bundle: CaBundle) -> Self {
         self.ca_bundle = Some(bundle);
         self
     }
 
-    /// Waits there as long as is set.
+    /// Overrides the default timeouts.
     #[must_use]
     pub fn with_timeouts(mut self, timeouts: Timeouts) -> Self {
         self.timeouts = timeouts;
         self
     }
 
-    /// Takes files from a storage without TLS, although the endpoint has TLS. Their bytes are proven by hashes that came with
-    /// TLS, but others may see them.
+    /// Accepts files from storage without TLS although the endpoint has TLS. They are verified by hashes received over TLS,
+    /// but others may read them in transit.
     #[must_use]
     pub fn with_http_storage(mut self, allowed: bool) -> Self {
         self.http_storage = allowed;
@@ -72,43 +72,43 @@ impl Endpoint {
         &self.base
     }
 
-    /// The proxy, where one is set for this endpoint.
+    /// The proxy of this endpoint, if set.
     #[must_use]
     pub fn proxy(&self) -> Option<&Proxy> {
         self.proxy.as_ref()
     }
 
-    /// The further authorities, where some are set.
+    /// The additional certificate authorities, if set.
     #[must_use]
     pub fn ca_bundle(&self) -> Option<&CaBundle> {
         self.ca_bundle.as_ref()
     }
 
-    /// How long it is waited for, where that is set.
+    /// The overridden timeouts.
     #[must_use]
     pub fn timeouts(&self) -> Timeouts {
         self.timeouts
     }
 
-    /// Whether files may come from a storage without TLS.
+    /// Whether files from storage without TLS are accepted.
     #[must_use]
     pub fn http_storage(&self) -> bool {
         self.http_storage
     }
 
-    /// Host and, unless it is the usual one, port: how messages name the endpoint.
+    /// Host and non-default port, as shown in messages.
     #[must_use]
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// The page that a person opens for a repo.
+    /// The web page of a repo.
     #[must_use]
     pub fn page(&self, repo: &Repo) -> String {
         format!("{}/{repo}", self.base)
     }
 
-    /// The page where a person manages tokens.
+    /// The web page where users manage tokens.
     #[must_use]
     pub fn token_page(&self) -> String {
         format!("{}/settings/tokens", self.base)
@@ -143,7 +143,7 @@ impl Endpoint {
         address
     }
 
-    /// The same path and query here as at another address, such as the Hub's own that a mirror passes on.
+    /// Path and query of another address, such as the Hub's own in a mirror's response, at this endpoint.
     pub(super) fn address_of(&self, elsewhere: &Url) -> String {
         let own_path = self.base.splitn(4, '/').nth(3).map(|path| format!("/{path}")).unwrap_or_default();
         let path = elsewhere.path();
@@ -152,7 +152,7 @@ impl Endpoint {
         format!("{}{path}{query}", self.base)
     }
 
-    /// Where the right to read a commit's files from Xet is asked for.
+    /// The address that issues read tokens for a commit's files in Xet.
     #[cfg(feature = "xet")]
     pub(super) fn xet_read_token(&self, repo: &Repo, commit: &Commit) -> String {
         format!("{}/xet-read-token/{commit}", self.api(repo))
@@ -164,7 +164,7 @@ impl Endpoint {
 }
 
 impl Default for Endpoint {
-    /// The Hub that everybody means.
+    /// The public Hub.
     fn default() -> Self {
         let host = "huggingface.co".to_owned();
         Self::at(format!("https://{host}"), host)
@@ -184,7 +184,7 @@ impl FromStr for Endpoint {
         let given = given.trim();
         let refuse = |why| Err(EndpointError { why });
         let Ok(mut url) = Url::parse(given) else {
-            return refuse("it must be written as in https://huggingface.co");
+            return refuse("it must have the form https://huggingface.co");
         };
         if !matches!(url.scheme(), "https" | "http") {
             return refuse("it must begin with https:// or http://");
@@ -194,7 +194,7 @@ impl FromStr for Endpoint {
         }
         if !url.username().is_empty() || url.password().is_some() {
             return refuse(
-                "it must not hold a user name or password, since addresses are shown. Give `user:password` in the place of the \
+                "it must not contain a user name or password, since addresses are shown. Use `user:password` as the \
                  token",
             );
         }
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_normal() {
+    fn addresses_are_normalized() {
         assert_eq!(Endpoint::default(), "https://huggingface.co".parse().unwrap());
         for (given, shown) in [
             ("https://huggingface.co/", "https://huggingface.co"),
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_that_cannot_be_endpoints_are_refused() {
+    fn invalid_addresses_are_rejected() {
         for bad in [
             "",
             "huggingface.co",
@@ -245,13 +245,13 @@ mod tests {
         }
         assert_eq!(
             "https://user:pass@host/a".parse::<Endpoint>().unwrap_err().to_string(),
-            "the address is not an endpoint: it must not hold a user name or password, since addresses are shown. Give \
-             `user:password` in the place of the token"
+            "the address is not an endpoint: it must not contain a user name or password, since addresses are shown. Use \
+            `user:password` as the token"
         );
     }
 
     #[test]
-    fn a_refusal_repeats_nothing_secret() {
+    fn errors_repeat_nothing_secret() {
         for bad in [
             "https://me:verysecret@hub:99999",
             "https://me:very/secret@hub",
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_elsewhere_have_one_here() {
+    fn foreign_addresses_are_mapped_to_the_endpoint() {
         let hub = "https://huggingface.co/api/models/a/b/tree/main?cursor=a%2Cb";
         for (endpoint, elsewhere, expected) in [
             ("https://mirror", hub, "https://mirror/api/models/a/b/tree/main?cursor=a%2Cb"),
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_of_things_are_encoded() {
+    fn path_segments_are_encoded() {
         let endpoint = Endpoint::default();
         let model = repo(RepoType::Model, "org/name");
         let data = repo(RepoType::Dataset, "org/data");

@@ -1,4 +1,4 @@
-//! How a call to the Hub can fail. Holds neither tokens nor query strings, so that it may be shown anywhere.
+//! The errors of calls to the Hub. Contain neither tokens nor query strings, so that they can be shown anywhere.
 
 use std::{fmt, time::Duration};
 
@@ -7,111 +7,111 @@ use tokio::time::Instant;
 use super::{NameError, Refusal, TokenError};
 use crate::reason::Reason;
 
-/// A call to the Hub that gave nothing.
+/// A failed call to the Hub.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HubError {
-    /// The Hub answered, and the answer is no.
+    /// The Hub refused the request.
     #[error("request refused: {0}")]
     Refused(Refusal),
-    /// The Hub, or the storage behind it, asks to wait.
-    #[error("request to {host} was rate limited: try again in {} s", retry_after.as_secs())]
+    /// The Hub, or the storage behind it, limits the rate.
+    #[error("request to {host} was rate limited: retry in {} s", retry_after.as_secs())]
     RateLimited {
-        /// Who asks.
+        /// The host that limits.
         host: String,
-        /// For how long: what it asks for, or what is usual where it names no time.
+        /// The requested delay, or a default if the response has none.
         retry_after: Duration,
-        /// Whether it named that time.
+        /// Whether the response specified the delay.
         named: bool,
-        /// What it says besides, fit for a message; may be empty.
+        /// Its message, sanitized; may be empty.
         words: String,
     },
-    /// There is no usable answer from the Hub.
+    /// No usable response.
     #[error("request to {host} failed: {kind}{}", after_colon(detail))]
     Unreachable {
-        /// Who was asked.
+        /// The requested host.
         host: String,
-        /// In which way it failed.
-        kind: Trouble,
-        /// The system's own words; may be empty.
+        /// How it failed.
+        kind: ConnectFailure,
+        /// The system's message; may be empty.
         detail: String,
     },
-    /// The storage that the Hub redirects to refuses. A signed address expires, so asking the Hub for a new one may
-    /// help; it is never a statement about the token.
+    /// The storage that the Hub redirects to refused. Signed URLs expire, so a new one from the Hub may help. Says nothing
+    /// about the token.
     #[error("download from the storage host {host} failed: HTTP {status}")]
     Storage {
         /// The storage's host.
         host: String,
-        /// Its answer.
+        /// Its HTTP status.
         status: u16,
     },
-    /// A file is there, but not of the size that the Hub lists: it was cut where it is kept, or is another one. It may be
-    /// whole at another place of the storage.
+    /// A file has another size than the Hub lists: it is truncated, or another file. Another replica of the storage may be
+    /// intact.
     #[error("download from {host} failed: the file there has {found} bytes instead of {expected}")]
     WrongSize {
-        /// Who has it.
+        /// The host that serves it.
         host: String,
-        /// Its size as listed.
+        /// The listed size in bytes.
         expected: u64,
-        /// Its size there.
+        /// The actual size in bytes.
         found: u64,
     },
-    /// An answer came, but not one that the Hub's protocol knows.
-    #[error("answer of {host} is not usable: {what}")]
+    /// A response that violates the Hub's protocol.
+    #[error("response from {host} is not usable: {what}")]
     BadAnswer {
-        /// Who answered.
+        /// The responding host.
         host: String,
         /// What is wrong with it.
         what: String,
     },
-    /// The Hub names something that may not be used.
-    #[error("answer of the hub is not usable: {0}")]
+    /// The response contains a name that must not be used.
+    #[error("response from the hub is not usable: {0}")]
     Name(#[from] NameError),
-    /// There is no usable token to send.
+    /// The token is unusable.
     #[error("no usable token: {0}")]
     Token(#[from] TokenError),
 }
 
-/// In which way the Hub could not be reached.
+/// How the Hub could not be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trouble {
+pub enum ConnectFailure {
     /// The name does not resolve.
     Dns,
-    /// No connection: refused, or no route.
+    /// The connection was refused, or there is no route.
     Connect,
-    /// The connection cannot be trusted.
+    /// The certificate is not trusted.
     Tls,
-    /// TLS ended in another way than by a certificate, as it does at an overloaded server.
+    /// The TLS handshake failed for another reason than a certificate, as with an overloaded server.
     Handshake,
-    /// No answer in time.
+    /// No response in time.
     Timeout,
-    /// The proxy on the way refuses.
+    /// The proxy refused.
     Proxy,
-    /// The connection ended in the middle.
+    /// The connection was closed early.
     Cut,
     /// A server error, with its HTTP status.
     Server(u16),
-    /// Our own side is not set up for it: a CA bundle or proxy that cannot be used.
+    /// The client cannot be set up: an unusable CA bundle or proxy.
     Setup,
 }
 
-impl fmt::Display for Trouble {
+impl fmt::Display for ConnectFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Dns => f.write_str("its name does not resolve"),
             Self::Connect => f.write_str("no connection"),
-            Self::Tls => f.write_str("no trusted TLS connection"),
-            Self::Handshake => f.write_str("the TLS connection failed"),
-            Self::Timeout => f.write_str("no answer in time"),
-            Self::Proxy => f.write_str("the proxy does not let it through"),
-            Self::Cut => f.write_str("the connection was cut"),
-            Self::Server(status) => write!(f, "it answered HTTP {status}"),
+            Self::Tls => f.write_str("the TLS certificate is not trusted"),
+            Self::Handshake => f.write_str("the TLS handshake failed"),
+            Self::Timeout => f.write_str("no response in time"),
+            Self::Proxy => f.write_str("the proxy refused the connection"),
+            Self::Cut => f.write_str("the connection was closed early"),
+            Self::Server(status) => write!(f, "server error, HTTP {status}"),
             Self::Setup => f.write_str("the connection cannot be set up"),
         }
     }
 }
 
 impl HubError {
-    /// The published word for it.
+    /// The published reason code.
     #[must_use]
     pub const fn reason(&self) -> Reason {
         match self {
@@ -125,17 +125,17 @@ impl HubError {
         }
     }
 
-    /// Whether the same call may succeed after a pause, with nobody changing anything.
+    /// Whether the same call may succeed later without anyone changing anything.
     #[must_use]
     pub const fn is_transient(&self) -> bool {
         match self {
             Self::RateLimited { .. } | Self::Storage { .. } | Self::WrongSize { .. } => true,
-            Self::Unreachable { kind, .. } => !matches!(kind, Trouble::Tls | Trouble::Setup),
+            Self::Unreachable { kind, .. } => !matches!(kind, ConnectFailure::Tls | ConnectFailure::Setup),
             Self::Refused(_) | Self::BadAnswer { .. } | Self::Name(_) | Self::Token(_) => false,
         }
     }
 
-    /// The pause that was asked for.
+    /// The requested delay before the next call.
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -144,7 +144,7 @@ impl HubError {
         }
     }
 
-    /// The same rate limit, as far as it still lasts.
+    /// The same rate limit with the remaining delay until `end`.
     pub(super) fn until(mut self, end: Instant) -> Self {
         if let Self::RateLimited { retry_after, .. } = &mut self {
             *retry_after = end.saturating_duration_since(Instant::now());
@@ -152,27 +152,29 @@ impl HubError {
         self
     }
 
-    /// Whether the server itself answered, and not what was asked: it may not offer the call.
-    pub(super) const fn is_an_answer(&self) -> bool {
-        matches!(self, Self::Unreachable { kind: Trouble::Server(_), .. } | Self::BadAnswer { .. })
+    /// Whether the server responded, but not with an answer: it may not offer the call.
+    pub(super) const fn is_response(&self) -> bool {
+        matches!(self, Self::Unreachable { kind: ConnectFailure::Server(_), .. } | Self::BadAnswer { .. })
     }
 
-    /// Whether some servers answer so to a request for a part, when they give the whole only.
-    pub(super) const fn may_mean_the_part(&self) -> bool {
+    /// Whether servers without support for ranges may respond like this to a range request.
+    pub(super) const fn may_reject_range(&self) -> bool {
         match self {
             Self::Storage { status, .. } => matches!(status, 400 | 403 | 501),
-            Self::Unreachable { kind, .. } => matches!(kind, Trouble::Server(501)),
+            Self::Unreachable { kind, .. } => matches!(kind, ConnectFailure::Server(501)),
             Self::Refused(refusal) => matches!(refusal.status, 400 | 403) && refusal.code.is_none(),
             _ => false,
         }
     }
 
-    /// Whether it is of the kind that is often gone a moment later.
-    pub(super) const fn is_brief(&self) -> bool {
+    /// Whether it is likely to be gone a moment later.
+    pub(super) const fn is_momentary(&self) -> bool {
         matches!(
             self,
-            Self::Unreachable { kind: Trouble::Cut | Trouble::Handshake | Trouble::Server(502..=504), .. }
-                | Self::Storage { status: 502..=504, .. }
+            Self::Unreachable {
+                kind: ConnectFailure::Cut | ConnectFailure::Handshake | ConnectFailure::Server(502..=504),
+                ..
+            } | Self::Storage { status: 502..=504, .. }
         )
     }
 }

@@ -1,4 +1,4 @@
-//! A file of a repo as the Hub lists it: a path that is safe to write, a size, and the hash of its content.
+//! A file of a repo as the Hub lists it: a path that is safe to write, a size, and a hash.
 
 use std::{fmt, str::FromStr};
 
@@ -7,20 +7,20 @@ use serde::{Deserialize, Serialize};
 use super::NameError;
 use crate::text::{is_unseen, printable};
 
-/// A path inside a repo that is safe below a snapshot folder: relative, no `..`, no control characters, and within
-/// the limits of file systems (255 bytes a part, 4,096 in all, less what the cache's own folders take).
+/// A path in a repo that is safe below a snapshot folder: relative, without `..` and control characters, and within the
+/// limits of file systems (255 bytes per component, 4,096 in total including the cache's own folders).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
 pub struct RepoPath(String);
 
 impl RepoPath {
-    /// The path with `/` between its parts.
+    /// The path, with `/` as separator.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// How many folders lie above the file.
+    /// The number of its parent folders.
     #[must_use]
     pub fn depth(&self) -> usize {
         self.0.matches('/').count()
@@ -62,15 +62,15 @@ impl FromStr for RepoPath {
     }
 }
 
-/// A pattern that this path matches, so that a person can leave the file out: what cannot be typed, or means something else in a
-/// pattern, is any character.
+/// A pattern that matches this path, so that a user can exclude the file. Characters that cannot be typed, or are special
+/// in a pattern, become `?`.
 fn pattern_of(path: &str) -> String {
-    /// Enough to tell a file from others.
+    /// Long enough to be distinctive.
     const LENGTH: usize = 100;
     let plain =
         |c: char| if is_unseen(c) || matches!(c, '\\' | '*' | '?' | '[' | ']' | '`') { '?' } else { c };
     let mut pattern: String = path.chars().take(LENGTH).map(plain).collect();
-    // A trailing `/` would mean all that is below.
+    // A trailing `/` would match everything below.
     if path.chars().nth(LENGTH).is_some() || path.ends_with('/') || path.is_empty() {
         pattern.push('*');
     }
@@ -83,7 +83,7 @@ impl<'de> Deserialize<'de> for RepoPath {
     }
 }
 
-/// The hash of a file's content, which is also its blob's name in the cache.
+/// The hash of a file, which is also the name of its blob in the cache.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Digest {
     /// SHA-256 of the content: files in LFS or Xet.
@@ -135,13 +135,13 @@ impl<'de> Deserialize<'de> for Digest {
 /// One file of a commit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RepoFile {
-    /// Where it lies in the repo.
+    /// Its path in the repo.
     pub path: RepoPath,
-    /// Length of the content in bytes.
+    /// Its size in bytes.
     pub size: u64,
-    /// Hash of the content.
+    /// Its hash.
     pub digest: Digest,
-    /// The git object's ID, where it differs from `digest`: that of the LFS pointer. Listings in the cache carry it.
+    /// The ID of the LFS pointer's git object, if it differs from `digest`. Needed for listings in the cache.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pointer: Option<String>,
     /// The Xet hash, for files that the Hub stores in Xet.
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_written_can_be_left_out() {
+    fn unsafe_paths_can_be_excluded() {
         for path in ["", "Icon\r", "a\\b", "a/", "/[x]*?`\u{202e}\n", &"ü".repeat(200), &"x/".repeat(2000)] {
             let Err(NameError::Path { pattern, .. }) = path.parse::<RepoPath>() else { panic!("{path:?}") };
             let without = Patterns::parse([""; 0], [&pattern]).unwrap();
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn digests_round_trip_and_masks_are_refused() {
+    fn digests_round_trip_and_masks_are_rejected() {
         for hex in ["ab".repeat(32), "0f".repeat(20)] {
             assert_eq!(hex.parse::<Digest>().unwrap().to_string(), hex);
         }

@@ -2,7 +2,7 @@
 
 use url::Url;
 
-/// Host and port of an address, without anything secret that it may hold.
+/// Host and port of an address, without any secrets.
 pub(super) fn host_of(url: &Url) -> String {
     let host = url.host_str().unwrap_or("?");
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))

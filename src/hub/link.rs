@@ -1,22 +1,22 @@
-//! The `Link` header (RFC 8288), as far as it tells the next page of a listing. Pure.
+//! Parses the next page of a listing from the `Link` header (RFC 8288). Pure.
 
-use super::answer::InvalidResponse;
+use super::wire::InvalidResponse;
 
-/// The address of `rel="next"` in a `Link` header (RFC 8288). A header that speaks of a next page but does not give its
-/// address is an error: taken for the last page, it would make a part of a listing look like all of it.
+/// The address of `rel="next"` in a `Link` header. An unparsable header that mentions a next page is an error: otherwise a
+/// partial listing would look complete.
 pub(super) fn next_link(header: &[u8]) -> Result<Option<&str>, InvalidResponse> {
     let found = std::str::from_utf8(header).map_err(|_| Unreadable).and_then(read_next_link);
     let spoken_of = || header.to_ascii_lowercase().windows(4).any(|word| word == b"next");
     match found {
         Ok(found) => Ok(found),
         Err(Unreadable) if spoken_of() => {
-            Err(InvalidResponse::Wrong("its link to the next page cannot be read".to_owned()))
+            Err(InvalidResponse::Wrong("its link to the next page cannot be parsed".to_owned()))
         }
         Err(Unreadable) => Ok(None),
     }
 }
 
-/// A header that is not what its RFC says.
+/// The header violates its RFC.
 struct Unreadable;
 
 fn read_next_link(header: &str) -> Result<Option<&str>, Unreadable> {
@@ -45,7 +45,7 @@ fn is_rel_next(parameter: &str) -> bool {
     })
 }
 
-/// The text before and after the first `mark` outside of quotes. None: a quote does not end.
+/// The text before and after the first `mark` outside of quotes. `None` if a quote is unterminated.
 fn split_unquoted(text: &str, mark: char) -> Option<(&str, &str)> {
     let (mut quoted, mut escaped) = (false, false);
     for (at, c) in text.char_indices() {
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_next_page_that_cannot_be_found_is_not_the_last_one() {
+    fn an_unparsable_next_page_is_an_error() {
         for header in [
             &br#"https://h/x; rel="next""#[..],
             br#"<https://h/x; rel="next""#,

@@ -1,5 +1,5 @@
-//! A whole listing: its pages one after the other, and whether they are all of them and can exist beside each other. Does
-//! not know what becomes of the files.
+//! Lists the files of a commit page by page, and checks that the listing is complete and its paths do not conflict. Does not
+//! know what the files are used for.
 
 use std::{
     collections::{BTreeSet, HashSet, hash_map::RandomState},
@@ -11,29 +11,29 @@ use reqwest::header::LINK;
 
 use super::{
     Commit, Endpoint, Hub, Repo, RepoFile, Revision, Token,
-    answer::{self, InvalidResponse, PageSize},
     client::MAX_JSON,
     error::HubError,
     link::next_link,
     request::Answer,
+    wire::{self, InvalidResponse, PageSize},
 };
 
-/// The largest page that is read where several are read at one time, by an operator: one of 1,000 files with the longest paths has
-/// 5 MiB.
+/// The largest page in bytes when several listings are read concurrently, by the operator: 1,000 files with the longest
+/// paths take 5 MiB.
 const MAX_PAGE: usize = 16 * 1024 * 1024;
 /// The most bytes of all pages of a listing.
 const MAX_LISTING: usize = 1 << 30;
 /// The most pages of a listing, of 1,000 files each at the Hub.
 const MAX_PAGES: usize = 1000;
-/// The most files of a commit, twice what the Hub recommends for one repo: all of them are in memory at once.
+/// The most files of a commit, twice what the Hub recommends: all of them are held in memory.
 const MAX_FILES: usize = 200_000;
-/// The entries of each page of the Hub's but the last one.
+/// The number of entries on each of the Hub's pages but the last.
 const FULL: usize = 1000;
 
 impl Hub {
-    /// The wanted files of a commit, in order of path. `wanted` sees each path as the Hub has it, and only what it wants must be
-    /// fit for a volume. What is wanted and cannot be trusted as a whole is refused as a whole. `named` is how many files the
-    /// commit has, where another answer tells ([`RevisionInfo::files_of`](super::RevisionInfo::files_of)).
+    /// The wanted files of a commit, sorted by path. `wanted` is called with each path as the Hub sent it; only wanted paths must
+    /// be valid on a volume. An inconsistent listing is rejected as a whole. `named` is the number of files that the commit has
+    /// according to another response ([`RevisionInfo::files_of`](super::RevisionInfo::files_of)).
     pub async fn list(
         &self,
         repo: &Repo,
@@ -45,7 +45,7 @@ impl Hub {
         let mut files = Vec::new();
         self.pages(repo, commit, named, token, MAX_JSON, |entry| {
             if wanted(&entry.path) {
-                files.push(answer::file(entry)?);
+                files.push(wire::file(entry)?);
             }
             Ok(())
         })
@@ -53,8 +53,8 @@ impl Hub {
         in_order(files).map_err(|error| error.at(self.endpoint().host().to_owned(), token.is_some()))
     }
 
-    /// Hands each wanted file of a commit over, in the order of the pages. No more than a page is held in memory, and a number for
-    /// each path: what is wanted and cannot be trusted as a whole ends with an error.
+    /// Calls `see` with each wanted file of a commit, in listing order. Holds only one page and a hash of each path in memory;
+    /// an inconsistent listing ends with an error.
     pub async fn each_file(
         &self,
         repo: &Repo,
@@ -67,7 +67,7 @@ impl Hub {
         let mut paths = Paths::default();
         self.pages(repo, commit, named, token, MAX_PAGE, |entry| {
             if wanted(&entry.path) {
-                let file = answer::file(entry)?;
+                let file = wire::file(entry)?;
                 paths.add(file.path.as_str())?;
                 see(file);
             }
@@ -103,7 +103,7 @@ impl Hub {
                     "the listing's next page is the same page again, {QUERY}"
                 ))));
             }
-            let page = answer::tree_page(&body, &mut |entry| {
+            let page = wire::tree_page(&body, &mut |entry| {
                 files += 1;
                 if files > MAX_FILES {
                     return Err(InvalidResponse::Wrong(format!(
@@ -128,7 +128,7 @@ impl Hub {
         Err(HubError::BadAnswer { host: self.endpoint().host().to_owned(), what })
     }
 
-    /// How many files a commit has, where the Hub tells.
+    /// The number of files of a commit according to the Hub, if known.
     async fn named(
         &self,
         repo: &Repo,
@@ -137,41 +137,40 @@ impl Hub {
     ) -> Result<Option<usize>, HubError> {
         match self.revision(repo, &Revision::from(commit.clone()), token).await {
             Ok(info) => Ok(info.files_of(commit)),
-            // There are mirrors that know branches only.
+            // Some mirrors support branches only.
             Err(HubError::Refused(_)) => Ok(None),
             Err(error) => Err(error),
         }
     }
 }
 
-/// What a mirror does that asks the Hub for other pages than it is asked for.
-const QUERY: &str = "as behind a mirror that drops the query of an address; have it pass the query on";
+/// The likely cause when another page than requested is returned.
+const QUERY: &str = "as behind a mirror that drops the query string; configure it to forward the query";
 
-/// Whether a listing that ends after so much, with this page, is all of it. Mirrors drop the header that tells the next
-/// page, and the first one alone looks like a whole listing. The Hub names all files of a commit in another answer too;
-/// where a mirror does not, a last page that is full by chance cannot be told from a first one. Mirrors drop the query too, which
-/// asks for the files in folders: git has no empty folders.
+/// Checks that a listing which ends with the page `last` is complete. Some mirrors drop the header with the next page, so that
+/// the first page looks like a whole listing. The Hub returns all files of a commit in another response too; if a mirror does
+/// not, a last page that happens to be full is indistinguishable from a truncated listing. Some mirrors also drop the query,
+/// which requests the files in folders: git has no empty folders.
 fn check_end(listed: PageSize, last: PageSize, named: Option<usize>) -> Result<(), InvalidResponse> {
-    const CAUSE: &str =
-        "as behind a mirror that drops the `Link` header to the next page; have it pass that header on";
+    const CAUSE: &str = "as behind a mirror that drops the `Link` header to the next page; configure it to forward that header";
     let PageSize { entries, files, in_folders } = listed;
     match named {
         _ if entries > files && in_folders == 0 => {
-            Err(InvalidResponse::Wrong(format!("the listing has folders and none of their files, {QUERY}")))
+            Err(InvalidResponse::Wrong(format!("the listing has folders but none of their files, {QUERY}")))
         }
         Some(named) if files < named => Err(InvalidResponse::Wrong(format!(
             "the listing ends after {files} of the {named} files of the commit, {CAUSE}"
         ))),
         named if last.entries == FULL && named != Some(files) => Err(InvalidResponse::Wrong(format!(
-            "the listing ends with a full page of {FULL} entries, and nothing tells that these are the last, {CAUSE}, or the \
-             `siblings` of the commit"
+            "the listing ends with a full page of {FULL} entries, and nothing shows that these are the last, {CAUSE}, or the \
+            `siblings` of the commit"
         ))),
         _ => Ok(()),
     }
 }
 
-/// The address of the next page. One at another place is asked for at the endpoint itself: the token goes there, and mirrors
-/// pass on the Hub's own address, or theirs as it is behind a proxy.
+/// The address of the next page, mapped to the endpoint: the token must be sent only there, and mirrors return the Hub's own
+/// address, or their internal one behind a proxy.
 fn next_page(endpoint: &Endpoint, answer: &Answer) -> Result<Option<String>, InvalidResponse> {
     let here = answer.response.url();
     let links = answer.response.headers().get_all(LINK).iter();
@@ -180,12 +179,12 @@ fn next_page(endpoint: &Endpoint, answer: &Answer) -> Result<Option<String>, Inv
     match here.join(next) {
         Ok(url) if url.origin() == here.origin() => Ok(Some(url.into())),
         Ok(url) if url.has_host() => Ok(Some(endpoint.address_of(&url))),
-        _ => Err(InvalidResponse::Wrong("its link to the next page is no address".to_owned())),
+        _ => Err(InvalidResponse::Wrong("its link to the next page is not an address".to_owned())),
     }
 }
 
-/// The paths of a listing, to find out whether each can exist beside the others, with a number for each path instead of the path.
-/// The numbers are keyed at random: nobody can choose two paths of the same.
+/// Detects conflicting paths of a listing with a hash per path instead of the path. The hashes are randomly keyed, so that
+/// nobody can construct collisions.
 #[derive(Default)]
 struct Paths {
     key: RandomState,
@@ -193,7 +192,7 @@ struct Paths {
     folders: HashSet<u64>,
 }
 
-/// How many folders are remembered. The writer of the files checks all of them again.
+/// The maximum number of folders to track. The writer of the files checks all of them again.
 const MAX_FOLDERS: usize = 400_000;
 
 impl Paths {
@@ -222,7 +221,7 @@ impl Paths {
     }
 }
 
-/// A whole listing in order of path, if every path can exist beside the others.
+/// Sorts a whole listing by path. Fails if paths conflict.
 fn in_order(mut files: Vec<RepoFile>) -> Result<Vec<RepoFile>, InvalidResponse> {
     files.sort_by(|a, b| a.path.cmp(&b.path));
     if let Some(pair) = files.windows(2).find(|pair| pair[0].path == pair[1].path) {
@@ -258,15 +257,15 @@ mod tests {
     }
 
     #[test]
-    fn a_listing_that_may_have_ended_early_is_not_believed() {
+    fn a_possibly_truncated_listing_is_rejected() {
         let page = |entries, files| PageSize { entries, files, in_folders: 10 };
         for (listed, last, named) in [
             (page(1, 1), page(1, 1), None),
             (page(1, 1), page(1, 1), Some(1)),
-            // All at once, or a mirror that names only some.
+            // All on one page, or a mirror that names only some.
             (page(2501, 2501), page(2501, 2501), None),
             (page(2501, 2501), page(501, 501), Some(1000)),
-            // Full by chance, with folders among its entries.
+            // Happens to be full, with folders among its entries.
             (page(2000, 1990), page(1000, 990), Some(1990)),
             (page(0, 0), page(0, 0), None),
         ] {
@@ -282,12 +281,12 @@ mod tests {
     }
 
     #[test]
-    fn a_listing_without_what_is_in_its_folders_is_not_believed() {
+    fn a_listing_without_the_files_in_its_folders_is_rejected() {
         let size = |entries, files, in_folders| PageSize { entries, files, in_folders };
         for (listed, named) in [(size(3, 2, 0), None), (size(1, 0, 0), None), (size(3, 2, 0), Some(2))] {
             let hollow = wrong(check_end(listed, listed, named));
             assert!(
-                hollow.contains("folders and none of their files") && hollow.contains("query"),
+                hollow.contains("folders but none of their files") && hollow.contains("query"),
                 "{hollow}"
             );
         }
@@ -297,14 +296,14 @@ mod tests {
     }
 
     #[test]
-    fn a_listing_is_put_in_order() {
+    fn a_listing_is_sorted_and_checked_for_conflicts() {
         assert_eq!(in_order(vec![file("b"), file("a")]).unwrap(), [file("a"), file("b")]);
         assert!(wrong(in_order(vec![file("a"), file("a")])).contains("a twice"));
         assert!(wrong(in_order(vec![file("a/b/c"), file("x"), file("a")])).contains("both"));
     }
 
     #[test]
-    fn a_listing_is_judged_the_same_by_numbers_as_by_paths() {
+    fn hashes_and_paths_detect_the_same_conflicts() {
         for paths in [
             &["a", "b", "c/d", "c/e", "ab"][..],
             &["a", "b", "a"],

@@ -1,8 +1,8 @@
-//! Which files of a repo are wanted. Pure; the same answers as the Hub's Python library.
+//! Selects files of a repo by patterns, with the same results as the Hub's Python library. Pure.
 //!
 //! `huggingface_hub.utils.filter_repo_objects` matches with Python's `fnmatch.fnmatchcase`: `*` and `?` match `/` as
-//! well. Before, `\` is made `/`, and a pattern that ends with `/` means all below it. A file is wanted if a pattern of
-//! `include` matches, or there is none, and no pattern of `exclude` matches.
+//! well. Before that, `\` is replaced by `/`, and a trailing `/` matches everything below. A file is wanted if any `include`
+//! pattern matches, or there is none, and no `exclude` pattern matches.
 
 use std::collections::BTreeSet;
 
@@ -23,16 +23,16 @@ pub struct Patterns {
     exclude: Vec<Pattern>,
 }
 
-/// A pattern that cannot be used, named by its list and its number in it. Its text is not repeated.
+/// An invalid pattern, identified by its list and position. Its text is not repeated.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidPattern {
-    /// It has no characters.
+    /// It is empty.
     #[error("an empty pattern matches nothing: remove it")]
     Empty,
-    /// It has too many.
+    /// It is too long.
     #[error("pattern {1} of {0} is longer than 256 characters")]
     TooLong(&'static str, usize),
-    /// It has characters that no file name may have.
+    /// It has characters that no file name can have.
     #[error("pattern {1} of {0} has control characters")]
     Control(&'static str, usize),
     /// There are too many patterns.
@@ -41,7 +41,7 @@ pub enum InvalidPattern {
 }
 
 impl InvalidPattern {
-    /// The published word for it.
+    /// The published reason code.
     #[must_use]
     pub const fn reason(&self) -> Reason {
         Reason::InvalidPattern
@@ -49,7 +49,7 @@ impl InvalidPattern {
 }
 
 impl Patterns {
-    /// Takes two lists as they are written by a person.
+    /// Parses two lists as written by a user.
     pub fn parse<I, E>(include: I, exclude: E) -> Result<Self, InvalidPattern>
     where
         I: IntoIterator<Item: AsRef<str>>,
@@ -74,7 +74,7 @@ impl Patterns {
         self.exclude.iter().map(Pattern::as_str)
     }
 
-    /// Whether a file is wanted, by its path as the Hub has it: also one that no volume could hold.
+    /// Whether a file is wanted. `path` is as the Hub sent it, possibly unsafe on a volume.
     #[must_use]
     pub fn matches(&self, path: &str) -> bool {
         let name: Vec<char> = path.chars().collect();
@@ -111,7 +111,7 @@ fn canonical(
     Ok(texts.into_iter().map(Pattern::new).collect())
 }
 
-/// One pattern, taken apart.
+/// One parsed pattern.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Pattern {
     text: String,
@@ -122,9 +122,9 @@ struct Pattern {
 enum Part {
     /// `*`: any number of any characters.
     Many,
-    /// `?`: any one.
+    /// `?`: any one character.
     One,
-    /// A character of its own.
+    /// A literal character.
     Exactly(char),
     /// `[…]` or `[!…]`: one of, or none of, some ranges.
     Set { negated: bool, ranges: Vec<(char, char)> },
@@ -164,7 +164,7 @@ impl Pattern {
                         parts.push(part);
                         at += length;
                     }
-                    // Never closed: then it stands for itself.
+                    // Never closed: a literal.
                     None => parts.push(Part::Exactly('[')),
                 },
                 other => parts.push(Part::Exactly(other)),
@@ -177,10 +177,10 @@ impl Pattern {
         &self.text
     }
 
-    /// Goes back only to the last `*`, so the work is at most pattern times name, whatever the pattern.
+    /// Backtracks only to the last `*`, so the time is bounded by pattern length times name length.
     fn matches(&self, name: &[char]) -> bool {
         let (mut part, mut at) = (0, 0);
-        // Where to go on if what follows the last `*` does not fit: after it, one character further on.
+        // Where to resume if what follows the last `*` does not match: after it, one character further on.
         let mut last: Option<(usize, usize)> = None;
         while at < name.len() {
             match self.parts.get(part) {
@@ -203,8 +203,8 @@ impl Pattern {
     }
 }
 
-/// Reads a set after its `[`, as `fnmatch.translate` does: the set, and how many characters it takes. A `]` that comes
-/// first is a member; a range whose end comes before its begin is empty.
+/// Parses a set after its `[`, as `fnmatch.translate` does: the set, and its length in characters. A leading `]` is a
+/// member; a range whose end precedes its start is empty.
 fn set(chars: &[char]) -> Option<(Part, usize)> {
     let negated = chars.first() == Some(&'!');
     let start = usize::from(negated);
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn no_pattern_takes_long() {
+    fn matching_time_is_bounded() {
         let name = "a".repeat(2000);
         assert!(!one(&format!("{}b", "*a".repeat(120)), &name));
     }
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn the_form_is_canonical() {
+    fn lists_are_canonical() {
         let a = Patterns::parse(["b", "a", "b", "c\\"], ["z"]).unwrap();
         let b = Patterns::parse(["c/*", "a", "b"], ["z", "z"]).unwrap();
         assert_eq!(a, b);
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn unusable_patterns_are_refused() {
+    fn invalid_patterns_are_rejected() {
         let none = [""; 0];
         assert_eq!(Patterns::parse([""], none), Err(InvalidPattern::Empty));
         assert!(matches!(

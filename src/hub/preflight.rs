@@ -1,12 +1,12 @@
-//! Everything that can be said before a byte is downloaded: token, access, commit, files. Shared by the controller and
-//! the `check` command. Knows no Kubernetes.
+//! Everything that can be checked before a download: token, access, commit, files. Shared by the controller and the `check`
+//! and `fetch` commands. Knows no Kubernetes.
 
 use std::time::Duration;
 
 use super::{
     Commit, Endpoint, Hub, HubError, Patterns, Refusal, Repo, RepoFile, RepoId, Revision, RevisionInfo,
-    Token, TokenRecord, TokenState,
-    advice::{self, Subject},
+    Token, TokenState, TokenStatusCache,
+    messages::{self, Subject},
 };
 use crate::reason::{Reason, Topic, Verdict};
 
@@ -16,36 +16,36 @@ use tally::{Names, Wanted};
 
 pub use tally::Proof;
 
-/// What is to be found out.
+/// What a preflight checks.
 #[derive(Clone, Copy, Debug)]
-pub struct Question<'a> {
+pub struct PreflightRequest<'a> {
     /// The repo.
     pub repo: &'a Repo,
-    /// The branch, tag or commit that is wanted.
+    /// The wanted branch, tag or commit.
     pub revision: &'a Revision,
-    /// Which of its files.
+    /// The wanted files.
     pub patterns: &'a Patterns,
-    /// A commit to stay at, whatever the revision stands for now.
+    /// A commit to use instead of the one that the revision points to now.
     pub pinned: Option<&'a Commit>,
-    /// The branch or tag whose newest commit is told, where the revision is a commit and has no other.
+    /// If the revision is a commit: the branch or tag whose newest commit is reported.
     pub followed: Option<&'a Revision>,
-    /// Who asks.
+    /// The token to send.
     pub token: Option<&'a Token>,
-    /// What is known of this very token by earlier answers, and where this one's is added.
-    pub record: &'a TokenRecord,
-    /// The snapshot of an earlier answer about the same repo and patterns. A commit never changes: as long as it is the same, its
-    /// files are not listed again, unless they are wanted one by one.
+    /// The status of this token from earlier responses, updated by this preflight.
+    pub record: &'a TokenStatusCache,
+    /// The result of an earlier preflight for the same repo and patterns. Commits are immutable: if it is the same commit, its
+    /// files are not listed again, unless `files` is set.
     pub known: Option<&'a Snapshot>,
-    /// Whether the files are wanted one by one, as by who downloads them. Else they are counted as they come, and a listing of
-    /// any length takes little memory.
+    /// Whether to return the individual files, as for a download. Otherwise they are only counted, which takes little memory
+    /// for a listing of any length.
     pub files: bool,
-    /// Whether what nothing has shown so far is found out: that the token is good even where the repo can be read without one, and
-    /// that a file is given. Who downloads the files needs neither.
+    /// Whether to also check that the token is valid even if the repo can be read without one, and that a file can be
+    /// downloaded. Not needed before a download.
     pub confirm: bool,
 }
 
-impl<'a> Question<'a> {
-    /// What sentences about it are about.
+impl<'a> PreflightRequest<'a> {
+    /// The subject of messages about it.
     #[must_use]
     pub fn subject(&self, hub: &'a Hub) -> Subject<'a> {
         Subject { repo: self.repo, revision: self.revision, endpoint: hub.endpoint() }
@@ -55,74 +55,74 @@ impl<'a> Question<'a> {
 /// The files to be downloaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
-    /// The repo's own ID on the Hub, where that is told.
+    /// The repo's own ID on the Hub, if known.
     pub repo: Option<RepoId>,
-    /// The commit that they belong to.
+    /// Their commit.
     pub commit: Commit,
-    /// The wanted files, in order of path; none where they were only counted.
+    /// The wanted files, sorted by path; empty if they were only counted.
     pub files: Vec<RepoFile>,
-    /// How many files are wanted.
+    /// The number of wanted files.
     pub count: usize,
-    /// Their length together.
+    /// Their total size in bytes.
     pub bytes: u64,
-    /// How many files the commit has, wanted or not.
+    /// The number of files in the commit, wanted or not.
     pub listed: usize,
-    /// The file that is requested as proof of access.
+    /// The file to request as proof of access.
     pub proof: Proof,
-    /// The commit that the revision, or the branch that is followed, stands for now. Differs from `commit` if that is pinned;
-    /// none where the branch does not tell.
+    /// The commit that the revision, or the followed branch, points to now. Differs from `commit` if that is pinned; `None`
+    /// if the branch could not be resolved.
     pub latest: Option<Commit>,
 }
 
-/// What else an answer is about, beside the repo.
+/// What a failure affects besides the repo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Concern {
-    /// Nothing.
+    /// Nothing else.
     Repo,
-    /// The token: the Hub asks all to wait who ask with it.
+    /// Every request with the same token: the Hub limits its rate.
     Token,
-    /// The endpoint: it cannot be reached, or fails.
+    /// Every request to the endpoint: it is unreachable or failing.
     Endpoint,
 }
 
-/// The answers.
+/// The results of a preflight.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Preflight {
-    /// Is the token good?
+    /// Whether the token is valid.
     pub authenticated: Verdict,
-    /// May its account read the repo?
+    /// Whether its account may read the repo.
     pub authorized: Verdict,
-    /// Are there commit and files?
+    /// Whether commit and files exist.
     pub resolved: Verdict,
-    /// What there is, if all answers are yes.
+    /// The files, if all checks passed.
     pub snapshot: Option<Snapshot>,
-    /// The pause that the Hub asks for.
+    /// The delay that the Hub requests.
     pub retry_after: Option<Duration>,
-    /// What others can learn from it.
+    /// What the failure affects besides the repo.
     pub concern: Concern,
 }
 
 impl Preflight {
-    /// The answers in order.
+    /// The results in order.
     #[must_use]
     pub fn verdicts(&self) -> [&Verdict; 3] {
         [&self.authenticated, &self.authorized, &self.resolved]
     }
 
-    /// Whether a download may begin.
+    /// Whether all checks passed.
     #[must_use]
     pub fn holds(&self) -> bool {
         self.verdicts().iter().all(|verdict| verdict.holds())
     }
 
-    /// The answer that stands in the way: of those that were looked at, the first that is not yes.
+    /// The first failed check.
     #[must_use]
     pub fn obstacle(&self) -> Option<&Verdict> {
         Verdict::obstacle(self.verdicts().into_iter())
     }
 
-    /// The answers where one is known before the Hub is asked, such as a missing Secret or an impossible repo name; the
-    /// others wait for it.
+    /// The results if one check failed without asking the Hub, such as a missing Secret or an invalid repo name; the others
+    /// wait for it.
     #[must_use]
     pub fn stopped_by(verdict: Verdict) -> Self {
         let waiting = |topic| {
@@ -150,35 +150,35 @@ impl Preflight {
     }
 }
 
-/// Asks the Hub in this order: may we read, what is the revision, whose is the token if that is still in doubt, which
-/// files are there, is one of them given. Stops at the first answer that is not yes.
+/// Asks the Hub in this order: access, revision, token (if still in doubt), listing, and one file. Stops at the first
+/// failure.
 ///
-/// `auth-check` is one optional call: where it says no without saying that it is the Hub's gate or the token, as mirrors do that
-/// do not offer it, the calls that matter have the last word.
-pub async fn preflight(hub: &Hub, question: &Question<'_>) -> Preflight {
-    let token_settled = !question.confirm || question.record.is_good().await;
-    let round = Round { hub, question, subject: question.subject(hub), token_settled };
-    let outcome = round.run().await;
-    // Whatever came out may have shown that it is good.
-    let token_is_good = question.record.is_good().await;
+/// `auth-check` is optional: if it is refused for another reason than the Hub's gate or the token, as by mirrors that do not
+/// offer it, the later calls decide.
+pub async fn preflight(hub: &Hub, request: &PreflightRequest<'_>) -> Preflight {
+    let token_settled = !request.confirm || request.record.is_good().await;
+    let run = PreflightRun { hub, request, subject: request.subject(hub), token_settled };
+    let outcome = run.run().await;
+    // The run may have shown that it is valid, whatever its outcome.
+    let token_is_good = request.record.is_good().await;
     match outcome {
-        Ok(snapshot) => round.success(snapshot, token_is_good),
-        Err(stop) => round.failure(stop, token_is_good),
+        Ok(snapshot) => run.success(snapshot, token_is_good),
+        Err(failure) => run.failure(failure, token_is_good),
     }
 }
 
-/// Why a round ended early.
-struct Stop {
-    /// Where it ended, if the error says nothing about a topic.
+/// Why a run ended early.
+struct Failure {
+    /// The failed topic, unless the error determines one.
     at: Topic,
     error: HubError,
-    /// A better sentence than the error has.
+    /// A better message than the error's.
     message: Option<String>,
-    /// `whoami-v2` failed, which has limits of its own.
+    /// Whether `whoami-v2` failed, which has separate rate limits.
     is_of_whoami: bool,
 }
 
-impl Stop {
+impl Failure {
     const fn new(at: Topic, error: HubError) -> Self {
         Self { at, error, message: None, is_of_whoami: false }
     }
@@ -187,7 +187,7 @@ impl Stop {
         Self { is_of_whoami: true, ..Self::new(Topic::Authenticated, error) }
     }
 
-    /// Only the endpoint's own host speaks for others: a storage host that fails may be that of one repo.
+    /// Only failures of the endpoint's own host affect others: a failing storage host may be that of one repo.
     fn concern(&self, endpoint: &Endpoint) -> Concern {
         match &self.error {
             _ if self.is_of_whoami => Concern::Repo,
@@ -198,40 +198,40 @@ impl Stop {
     }
 }
 
-/// What `auth-check` says.
+/// The result of `auth-check`.
 enum Probe {
-    /// Yes.
+    /// Access granted.
     Granted,
-    /// No. At a mirror that need not mean anything.
+    /// Refused, which may be meaningless for a mirror.
     Refused(Refusal),
-    /// Something else than an answer to the question.
-    Untold(HubError),
+    /// No conclusive response.
+    Inconclusive(HubError),
 }
 
-struct Round<'a> {
+struct PreflightRun<'a> {
     hub: &'a Hub,
-    question: &'a Question<'a>,
+    request: &'a PreflightRequest<'a>,
     subject: Subject<'a>,
-    /// Whether the token was good before, or need not be.
+    /// Whether the token is already known to be valid, or need not be.
     token_settled: bool,
 }
 
-impl Round<'_> {
-    async fn run(&self) -> Result<Snapshot, Stop> {
-        let Question { repo, revision, token, record, .. } = *self.question;
+impl PreflightRun<'_> {
+    async fn run(&self) -> Result<Snapshot, Failure> {
+        let PreflightRequest { repo, revision, token, record, .. } = *self.request;
         let probe = self.probe().await?;
         let info = self.hub.revision(repo, revision, token).await;
-        let probe = self.weigh(probe, &info).await?;
+        let probe = self.combine(probe, &info).await?;
         let closed = info.as_ref().is_ok_and(|info| info.private || info.gated);
         let disabled = info.as_ref().is_ok_and(|info| info.disabled);
-        // Who may read what not everybody may read has a good token.
+        // Access to a non-public repo proves a valid token.
         if closed && matches!(probe, Probe::Granted) {
             record.prove().await;
         } else {
             self.confirm_token().await?;
         }
         let snapshot = self.resolve(info).await?;
-        if self.question.confirm {
+        if self.request.confirm {
             self.prove(&snapshot, probe, disabled).await?;
             if closed && !snapshot.proof.is_open() {
                 record.prove().await;
@@ -240,113 +240,114 @@ impl Round<'_> {
         Ok(snapshot)
     }
 
-    /// The access probe.
-    async fn probe(&self) -> Result<Probe, Stop> {
-        match self.hub.auth_check(self.question.repo, self.question.token).await {
+    /// Runs the access probe.
+    async fn probe(&self) -> Result<Probe, Failure> {
+        match self.hub.auth_check(self.request.repo, self.request.token).await {
             Ok(()) => Ok(Probe::Granted),
             Err(HubError::Refused(refusal)) if refusal.token == TokenState::Bad => {
-                Err(Stop::new(Topic::Authenticated, HubError::Refused(refusal)))
+                Err(Failure::new(Topic::Authenticated, HubError::Refused(refusal)))
             }
             Err(HubError::Refused(refusal)) => Ok(Probe::Refused(refusal)),
-            Err(error) if error.is_an_answer() => Ok(Probe::Untold(error)),
-            Err(error) => Err(Stop::new(self.first_open(), error)),
+            Err(error) if error.is_response() => Ok(Probe::Inconclusive(error)),
+            Err(error) => Err(Failure::new(self.first_open(), error)),
         }
     }
 
-    /// What a negative probe comes to beside what the repo tells of itself.
-    async fn weigh(&self, probe: Probe, info: &Result<RevisionInfo, HubError>) -> Result<Probe, Stop> {
+    /// Reconciles the access probe with the response about the revision.
+    async fn combine(&self, probe: Probe, info: &Result<RevisionInfo, HubError>) -> Result<Probe, Failure> {
         match (probe, info) {
-            // Nobody can accept terms to get into what the Hub has disabled.
+            // Accepting terms does not help if the Hub has disabled the repo.
             (Probe::Refused(refusal), Ok(info)) if refusal.is_specific() && info.disabled => {
-                Err(self.settle(refusal.disabled()).await)
+                Err(self.classify_token(refusal.disabled()).await)
             }
-            (Probe::Refused(refusal), _) if refusal.is_specific() => Err(self.settle(refusal).await),
-            // A revision that is not there means that the repo is.
+            (Probe::Refused(refusal), _) if refusal.is_specific() => Err(self.classify_token(refusal).await),
+            // An unknown revision implies that the repo exists.
             (probe, Err(error)) if error.reason() == Reason::RevisionNotFound => Ok(probe),
-            // A mirror that lacks the probe takes its address for that of a repo which it does not have.
+            // A mirror without the probe interprets its address as that of an unknown repo.
             (Probe::Refused(probe), Err(HubError::Refused(refusal))) if refusal.doubts(&probe) => {
-                Err(self.settle(refusal.clone()).await)
+                Err(self.classify_token(refusal.clone()).await)
             }
             (Probe::Refused(refusal), Err(_)) if !refusal.is_unknown_call() => {
-                Err(self.settle(refusal).await)
+                Err(self.classify_token(refusal).await)
             }
-            (Probe::Untold(error), Err(_)) => Err(Stop::new(self.first_open(), error)),
+            (Probe::Inconclusive(error), Err(_)) => Err(Failure::new(self.first_open(), error)),
             (probe, _) => Ok(probe),
         }
     }
 
-    /// Asks for a byte of a file: the only call that everything depends on which keeps it from us. It also finds out whether the
-    /// Hub's storage can be reached.
-    async fn prove(&self, snapshot: &Snapshot, probe: Probe, disabled: bool) -> Result<(), Stop> {
-        let Question { repo, token, .. } = *self.question;
+    /// Requests one byte of a file, which is subject to every restriction that a download is. Also checks that the Hub's storage
+    /// is reachable.
+    async fn prove(&self, snapshot: &Snapshot, probe: Probe, disabled: bool) -> Result<(), Failure> {
+        let PreflightRequest { repo, token, .. } = *self.request;
         let file = snapshot.proof.file();
         let remote = self.hub.file(repo, &snapshot.commit, &file.path, file.size);
         let error = match remote.open(token, 0..file.size.min(1)).await {
-            // It is given. That it is not what was listed, the download tells.
+            // Access is proven; the download will report a wrong size.
             Ok(_) | Err(HubError::WrongSize { .. }) => return Ok(()),
-            // Where Xet has it, that is the way.
+            // It will be downloaded from Xet instead.
             Err(HubError::Storage { .. }) if file.xet_hash.is_some() => return Ok(()),
             Err(error) => error,
         };
         Err(match (error, probe) {
-            (HubError::Refused(refusal), _) if disabled => self.settle(refusal.disabled()).await,
-            // Of two refusals, the one with more to say.
+            (HubError::Refused(refusal), _) if disabled => self.classify_token(refusal.disabled()).await,
+            // Of two refusals, prefer the more specific one.
             (HubError::Refused(file), Probe::Refused(probe))
                 if file.words.is_empty() && !file.is_specific() =>
             {
-                self.settle(probe).await
+                self.classify_token(probe).await
             }
-            (HubError::Refused(refusal), _) => self.late(HubError::Refused(refusal.of_a_file())).await,
-            (error, _) => Stop::new(Topic::Resolved, error),
+            (HubError::Refused(refusal), _) => self.after_probe(HubError::Refused(refusal.for_file())).await,
+            (error, _) => Failure::new(Topic::Resolved, error),
         })
     }
 
-    /// The first topic that an unanswered call leaves open.
+    /// The topic to blame for a failed access probe.
     const fn first_open(&self) -> Topic {
-        match self.question.token {
+        match self.request.token {
             Some(_) if !self.token_settled => Topic::Authenticated,
             _ => Topic::Authorized,
         }
     }
 
-    /// Finds out about the token, if a refusal leaves that open.
-    async fn settle(&self, refusal: Refusal) -> Stop {
-        let settled = match (refusal.token, self.question.token) {
-            (TokenState::Unclear, Some(token)) => self.question.record.settle(self.hub, token, refusal).await,
+    /// Determines whether a refusal is due to the token, if that is unclear.
+    async fn classify_token(&self, refusal: Refusal) -> Failure {
+        let settled = match (refusal.token, self.request.token) {
+            (TokenState::Unclear, Some(token)) => {
+                self.request.record.classify(self.hub, token, refusal).await
+            }
             _ => Ok(refusal),
         };
         match settled {
-            Ok(refusal) => Stop::new(Topic::Authorized, HubError::Refused(refusal)),
-            Err(error) => Stop::of_whoami(error),
+            Ok(refusal) => Failure::new(Topic::Authorized, HubError::Refused(refusal)),
+            Err(error) => Failure::of_whoami(error),
         }
     }
 
-    /// Makes sure that a token which nothing has needed so far is not a bad one that the Hub just ignored.
-    async fn confirm_token(&self) -> Result<(), Stop> {
-        let Some(token) = self.question.token.filter(|_| self.question.confirm) else { return Ok(()) };
-        match self.question.record.confirm(self.hub, token).await {
+    /// Checks a token that no call has needed so far: the Hub ignores invalid ones on public repos.
+    async fn confirm_token(&self) -> Result<(), Failure> {
+        let Some(token) = self.request.token.filter(|_| self.request.confirm) else { return Ok(()) };
+        match self.request.record.confirm(self.hub, token).await {
             Ok(None) => Ok(()),
-            Ok(Some(refusal)) => Err(Stop::new(Topic::Authenticated, HubError::Refused(refusal))),
-            Err(error) => Err(Stop::of_whoami(error)),
+            Ok(Some(refusal)) => Err(Failure::new(Topic::Authenticated, HubError::Refused(refusal))),
+            Err(error) => Err(Failure::of_whoami(error)),
         }
     }
 
-    async fn resolve(&self, info: Result<RevisionInfo, HubError>) -> Result<Snapshot, Stop> {
-        let Question { repo, patterns, pinned, token, .. } = *self.question;
-        let (now, told) = match (info, pinned) {
+    async fn resolve(&self, info: Result<RevisionInfo, HubError>) -> Result<Snapshot, Failure> {
+        let PreflightRequest { repo, patterns, pinned, token, .. } = *self.request;
+        let (now, info) = match (info, pinned) {
             (Ok(info), _) => (info.commit.clone(), Some(info)),
-            // The branch is gone, but what is pinned stays.
+            // The branch was deleted, but the pinned commit may still exist.
             (Err(error), Some(pinned)) if error.reason() == Reason::RevisionNotFound => {
                 (pinned.clone(), None)
             }
-            (Err(error), _) => return Err(self.late(error).await),
+            (Err(error), _) => return Err(self.after_probe(error).await),
         };
         let latest = self.newest(&now).await;
         let commit = pinned.cloned().unwrap_or(now);
-        let number = told.as_ref().and_then(|info| info.files_of(&commit));
-        let own = told.and_then(|info| info.repo);
-        let listed_before =
-            self.question.known.filter(|known| !self.question.files && known.commit == commit);
+        let number = info.as_ref().and_then(|info| info.files_of(&commit));
+        let own = info.and_then(|info| info.repo);
+        let listed_before = self.request.known.filter(|known| !self.request.files && known.commit == commit);
         if let Some(known) = listed_before {
             return Ok(Snapshot { repo: own, latest, ..known.clone() });
         }
@@ -356,7 +357,7 @@ impl Round<'_> {
             names.add(path);
             patterns.matches(path)
         };
-        let listed = if self.question.files {
+        let listed = if self.request.files {
             self.hub.list(repo, &commit, number, token, wanted).await.map(|listing| {
                 for file in &listing {
                     sum.add(file);
@@ -367,21 +368,20 @@ impl Round<'_> {
             self.hub.each_file(repo, &commit, number, token, wanted, |file| sum.add(&file)).await
         };
         if let Err(error) = listed {
-            // What is missing then is the commit, whatever the revision is called.
+            // The commit is missing then, not the revision.
             let revision = Revision::from(commit);
-            let message = advice::explain(&error, &Subject { revision: &revision, ..self.subject });
+            let message = messages::explain(&error, &Subject { revision: &revision, ..self.subject });
             let missing = error.reason() == Reason::RevisionNotFound;
-            return Err(Stop { message: missing.then_some(message), ..self.late(error).await });
+            return Err(Failure { message: missing.then_some(message), ..self.after_probe(error).await });
         }
         let Wanted { count, bytes, proof } = sum;
-        let Some(proof) = proof else { return Err(self.nothing(&names)) };
+        let Some(proof) = proof else { return Err(self.no_match(&names)) };
         Ok(Snapshot { repo: own, commit, files, count, bytes, listed: names.listed, proof, latest })
     }
 
-    /// What is newer than a commit, only the branch can tell that it was taken from. Nothing else depends on it: where it does
-    /// not tell, that is no obstacle.
+    /// The newest commit of the followed branch. A failure is not fatal, since nothing else depends on it.
     async fn newest(&self, now: &Commit) -> Option<Commit> {
-        let Question { repo, revision, followed, token, .. } = *self.question;
+        let PreflightRequest { repo, revision, followed, token, .. } = *self.request;
         let Some(branch) = followed.filter(|_| revision.as_commit().is_some()) else {
             return Some(now.clone());
         };
@@ -392,31 +392,31 @@ impl Round<'_> {
         }
     }
 
-    /// A failure after the access probe: a mirror's first word on access, or access that went away just now.
-    async fn late(&self, error: HubError) -> Stop {
+    /// Classifies a failure after the access probe: a mirror's first refusal, or access that was just revoked.
+    async fn after_probe(&self, error: HubError) -> Failure {
         match error {
             HubError::Refused(refusal) if refusal.reason.topic() != Some(Topic::Resolved) => {
-                self.settle(refusal).await
+                self.classify_token(refusal).await
             }
-            error => Stop::new(Topic::Resolved, error),
+            error => Failure::new(Topic::Resolved, error),
         }
     }
 
-    fn nothing(&self, names: &Names) -> Stop {
+    fn no_match(&self, names: &Names) -> Failure {
         let Names { listed, examples } = names;
-        let message = advice::no_matching_files(&self.subject, self.question.patterns, *listed, examples);
+        let message = messages::no_matching_files(&self.subject, self.request.patterns, *listed, examples);
         let error = HubError::Refused(Refusal::nothing_matches());
-        Stop { message: Some(message), ..Stop::new(Topic::Resolved, error) }
+        Failure { message: Some(message), ..Failure::new(Topic::Resolved, error) }
     }
 
-    /// What is known of the token where nothing stands against it.
+    /// The result for the token if it was not refused.
     fn authenticated(&self, token_is_good: bool) -> Verdict {
-        let reason = match self.question.token {
+        let reason = match self.request.token {
             None => Reason::Anonymous,
             Some(_) if token_is_good => Reason::TokenValid,
             Some(_) => Reason::TokenUnconfirmed,
         };
-        let message = advice::fine(reason, &self.subject);
+        let message = messages::success(reason, &self.subject);
         match reason {
             Reason::TokenUnconfirmed => Verdict::no(Topic::Authenticated, reason, message),
             _ => Verdict::yes(Topic::Authenticated, reason, message),
@@ -425,15 +425,15 @@ impl Round<'_> {
 
     fn authorized(&self) -> Verdict {
         let reason = Reason::AccessGranted;
-        Verdict::yes(Topic::Authorized, reason, advice::fine(reason, &self.subject))
+        Verdict::yes(Topic::Authorized, reason, messages::success(reason, &self.subject))
     }
 
     fn success(&self, snapshot: Snapshot, token_is_good: bool) -> Preflight {
         let Snapshot { repo, commit, latest, count, bytes, .. } = &snapshot;
-        // Told only once it makes a difference: the first look at a branch and all later ones say the same.
+        // Mentioned only if it differs, so that the message is stable.
         let moved = latest.as_ref().is_some_and(|latest| latest != commit);
-        let mut message = advice::resolved(&self.subject, commit.short(), moved, *count, *bytes);
-        message.extend(repo.as_ref().and_then(|own| advice::own_name(&self.subject, own)));
+        let mut message = messages::resolved(&self.subject, commit.short(), moved, *count, *bytes);
+        message.extend(repo.as_ref().and_then(|own| messages::own_name(&self.subject, own)));
         Preflight {
             authenticated: self.authenticated(token_is_good),
             authorized: self.authorized(),
@@ -444,24 +444,24 @@ impl Round<'_> {
         }
     }
 
-    fn failure(&self, stop: Stop, token_is_good: bool) -> Preflight {
-        let reason = stop.error.reason();
-        let topic = reason.topic().unwrap_or(stop.at);
-        let (open, good) = match &stop.error {
+    fn failure(&self, failure: Failure, token_is_good: bool) -> Preflight {
+        let reason = failure.error.reason();
+        let topic = reason.topic().unwrap_or(failure.at);
+        let (open, good) = match &failure.error {
             HubError::Refused(refusal) => (
                 topic == Topic::Authorized && refusal.token == TokenState::Unclear,
                 refusal.token == TokenState::Good,
             ),
             _ => (false, false),
         };
-        let concern = stop.concern(self.hub.endpoint());
-        let message = stop.message.unwrap_or_else(|| advice::explain(&stop.error, &self.subject));
+        let concern = failure.concern(self.hub.endpoint());
+        let message = failure.message.unwrap_or_else(|| messages::explain(&failure.error, &self.subject));
         let mut answers = Preflight::stopped_by(Verdict::no(topic, reason, message));
-        answers.retry_after = stop.error.retry_after();
+        answers.retry_after = failure.error.retry_after();
         answers.concern = concern;
         if topic > Topic::Authenticated {
             answers.set(if open && !token_is_good {
-                let message = "The refusal does not tell whether the token is good.";
+                let message = "The refusal does not show whether the token is valid.";
                 Verdict::no(Topic::Authenticated, Reason::NotChecked, message)
             } else {
                 self.authenticated(token_is_good || good)

@@ -1,4 +1,4 @@
-//! The HTTP proxy through which an endpoint, and the storage behind it, is reached.
+//! The HTTP proxy for an endpoint and the storage behind it.
 
 use std::{fmt, str::FromStr};
 
@@ -6,13 +6,13 @@ use url::Url;
 
 use super::host::host_of;
 
-/// The address of a proxy: scheme, host and port, and no password, so that it may be shown anywhere.
+/// The address of a proxy: scheme, host and port, without a password, so that it can be shown anywhere.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Proxy(Url);
 
-/// An address that cannot be a proxy's. It is not repeated: a password may be anywhere in it.
+/// An invalid proxy address. It is not repeated: it may contain a password anywhere.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the address is not a proxy that can be used: {why}")]
+#[error("the address is not a usable proxy: {why}")]
 pub struct ProxyError {
     why: &'static str,
 }
@@ -42,7 +42,7 @@ impl FromStr for Proxy {
         let given = given.trim();
         let refuse = |why| Err(ProxyError { why });
         let Ok(url) = Url::parse(given) else {
-            return refuse("it must be written as in http://proxy.example:3128");
+            return refuse("it must have the form http://proxy.example:3128");
         };
         if !matches!(url.scheme(), "http" | "https") {
             return refuse("it must begin with http:// or https://");
@@ -52,8 +52,8 @@ impl FromStr for Proxy {
         }
         if !url.username().is_empty() || url.password().is_some() {
             return refuse(
-                "it must not hold a user name or password, since whoever may read a Job can read them there. Have the \
-                 proxy let the cluster's addresses in, or run one in the cluster that adds the password",
+                "it must not contain a user name or password, since anyone who may read a Job could read them. Allow the \
+                cluster's addresses in the proxy, or run a proxy in the cluster that adds the password",
             );
         }
         if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
@@ -82,12 +82,12 @@ mod tests {
     }
 
     #[test]
-    fn a_password_is_refused_and_not_repeated() {
+    fn a_password_is_rejected_and_not_repeated() {
         for bad in ["http://me:verysecret@proxy:3128", "http://verysecret@proxy", "me:verysecret@proxy"] {
             let error = bad.parse::<Proxy>().unwrap_err().to_string();
             assert!(!error.contains("secret"), "{error}");
         }
         let error = "http://me:x@proxy:3128".parse::<Proxy>().unwrap_err().to_string();
-        assert!(error.starts_with("the address is not a proxy") && error.contains("Job"), "{error}");
+        assert!(error.starts_with("the address is not a usable proxy") && error.contains("Job"), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! How long the Hub asks to wait. Pure: from headers to a pause.
+//! Parses the delay that the Hub requests from response headers. Pure.
 //!
 //! The Hub sends `RateLimit: "api";r=0;t=55` (an IETF draft; read as `huggingface_hub.utils.parse_ratelimit_headers`
 //! does), others only `Retry-After` (RFC 9110).
@@ -9,33 +9,33 @@ use jiff::{Timestamp, fmt::rfc2822};
 use modelcache_wire::header::RATE_LIMIT;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 
-/// Where no header says anything: the Hub counts in windows of five minutes, so a minute is a fair first try.
-const UNTOLD: Duration = Duration::from_secs(60);
-/// Shorter pauses would be none.
+/// If no header specifies a delay: the Hub counts in windows of five minutes, so a minute is a fair guess.
+const DEFAULT: Duration = Duration::from_secs(60);
+/// The shortest delay.
 const MIN: Duration = Duration::from_secs(1);
-/// Longer pauses are not believed.
+/// The longest delay that is believed.
 const MAX: Duration = Duration::from_secs(3600);
 
-/// A pause before the next request.
+/// The delay before the next request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Pause {
     pub length: Duration,
-    /// Whether the headers name it.
+    /// Whether a header specified it.
     pub named: bool,
 }
 
-/// The pause that the headers of a 429 or 503 ask for.
+/// The delay requested by the headers of a 429 or 503.
 pub(super) fn pause(headers: &HeaderMap, now: Timestamp) -> Pause {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let asked_for = text(RATE_LIMIT)
+    let requested = text(RATE_LIMIT)
         .and_then(reset)
-        // One more second, so that the window has certainly turned.
+        // One more second, so that the window has certainly passed.
         .map(|seconds| Duration::from_secs(seconds.saturating_add(1)))
         .or_else(|| text(RETRY_AFTER.as_str()).and_then(|value| retry_after(value, now)));
-    Pause { length: asked_for.unwrap_or(UNTOLD).clamp(MIN, MAX), named: asked_for.is_some() }
+    Pause { length: requested.unwrap_or(DEFAULT).clamp(MIN, MAX), named: requested.is_some() }
 }
 
-/// The `t` of the window that is used up; of several, the longest.
+/// The `t` of the exhausted window; of several, the longest.
 fn reset(value: &str) -> Option<u64> {
     let windows = value.split(',').filter_map(|window| {
         let number = |name: &str| {
@@ -45,7 +45,7 @@ fn reset(value: &str) -> Option<u64> {
         };
         Some((number("r"), number("t")?))
     });
-    // Used-up windows count before those with something left.
+    // Exhausted windows take precedence.
     windows.max_by_key(|(left, reset)| (*left == Some(0), *reset)).map(|(_, reset)| reset)
 }
 
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_kind_of_header_is_understood() {
+    fn each_kind_of_header_is_parsed() {
         let now: Timestamp = "2026-11-22T10:00:00Z".parse().unwrap();
         for (headers, seconds) in [
             (&[("ratelimit", r#""api";r=0;t=55"#)][..], 56),

@@ -1,7 +1,7 @@
-//! What a refusal of the Hub means: pure, from status, error code and text to one reason.
+//! Classifies a refusal of the Hub by status, error code and text. Pure.
 //!
-//! The texts were recorded from the Hub and from `huggingface_hub.utils._http.hf_raise_for_status`; "disabled", a bad
-//! token and the state of an access request are told by text alone. Knows no requests.
+//! The texts were recorded from the Hub and from `huggingface_hub.utils._http.hf_raise_for_status`; "disabled", an invalid
+//! token and the state of an access request can be recognized only by the text. Knows no requests.
 
 use std::fmt;
 
@@ -10,37 +10,37 @@ use modelcache_wire::ErrorBody;
 use super::{Token, token::Slip};
 use crate::{reason::Reason, text};
 
-/// The longest text of the Hub that is passed on, in characters.
+/// The longest message of the Hub that is shown, in characters.
 const MAX_WORDS: usize = 300;
 
-/// What the Hub says to those whom it does not know.
+/// The Hub's response to an unauthenticated request.
 const NOBODY: &str = "invalid username or password";
 
-/// What came back with a refusal.
+/// The relevant parts of an error response.
 #[derive(Clone, Copy, Debug)]
-pub struct Evidence<'a> {
+pub struct ErrorResponse<'a> {
     /// The HTTP status.
     pub status: u16,
     /// The header `X-Error-Code`.
     pub code: Option<&'a str>,
     /// The header `X-Error-Message`.
     pub message: Option<&'a str>,
-    /// The body, or the beginning of it: JSON with `error` below `/api`, text elsewhere.
+    /// The body or its beginning: JSON with `error` below `/api`, text elsewhere.
     pub body: &'a str,
-    /// The token that went with the request.
+    /// The token sent with the request.
     pub token: Option<&'a Token>,
 }
 
-/// What a refusal says about the token that went with the request.
+/// What a refusal shows about the token sent with the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenState {
     /// None was sent.
     NotSent,
-    /// The Hub knows it.
+    /// It is valid.
     Good,
-    /// The Hub does not know it, or no more.
+    /// It is unknown, expired or revoked.
     Bad,
-    /// Nothing certain: `whoami-v2` settles it.
+    /// Uncertain: `whoami-v2` decides.
     Unclear,
 }
 
@@ -62,20 +62,20 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// Understands a refusal.
+    /// Classifies an error response.
     #[must_use]
-    pub fn new(evidence: &Evidence<'_>) -> Self {
+    pub fn new(evidence: &ErrorResponse<'_>) -> Self {
         let own_words = evidence.message.map(str::to_owned).or_else(|| json_error(evidence.body));
         let clean =
             |text: &str| clean(&evidence.token.map_or_else(|| text.to_owned(), |token| token.mask(text)));
         let words = clean(&own_words.or_else(|| plain_text(evidence.body)).unwrap_or_default());
-        let (reason, token) = judge(evidence, &words);
+        let (reason, token) = classify(evidence, &words);
         let token = if evidence.token.is_some() { token } else { TokenState::NotSent };
         let slip = evidence.token.and_then(Token::slip);
         Self { reason, status: evidence.status, code: evidence.code.map(clean), words, token, slip }
     }
 
-    /// The listing hides its hashes (64 `*`), which the Hub does for callers without access to a gated repo.
+    /// A listing with masked hashes (64 `*`), which the Hub returns to callers without access to a gated repo.
     #[must_use]
     pub fn masked(token_sent: bool) -> Self {
         Self {
@@ -88,13 +88,13 @@ impl Refusal {
         }
     }
 
-    /// What the repo says of itself: disabled, so that no gate leads in. That is told to everybody.
+    /// The same refusal for a disabled repo, whose gate cannot be passed. That status is public.
     #[must_use]
     pub(super) fn disabled(self) -> Self {
         Self { reason: Reason::RepoDisabled, ..self }
     }
 
-    /// The listing is fine, but the patterns select nothing of it.
+    /// The patterns select no files of a valid listing.
     #[must_use]
     pub(super) fn nothing_matches() -> Self {
         let words = String::new();
@@ -102,7 +102,7 @@ impl Refusal {
         Self { reason, status: 200, code: None, words, token, slip: None }
     }
 
-    /// The same refusal, once it is known from elsewhere that the token is good.
+    /// The same refusal, if the token is known to be valid.
     #[must_use]
     pub fn with_good_token(mut self) -> Self {
         if self.reason == Reason::TokenInvalid {
@@ -117,7 +117,7 @@ impl Refusal {
         self
     }
 
-    /// The same refusal, once it is known from elsewhere that the token is bad.
+    /// The same refusal, if the token is known to be invalid.
     #[must_use]
     pub fn with_bad_token(mut self) -> Self {
         self.reason = Reason::TokenInvalid;
@@ -125,42 +125,42 @@ impl Refusal {
         self
     }
 
-    /// Whether it says what is wrong with the token, and not only that it is none.
-    pub(super) fn names_a_flaw(&self) -> bool {
+    /// Whether it specifies what is wrong with the token.
+    pub(super) fn names_defect(&self) -> bool {
         says(&self.words, "signature") || says(&self.words, "expired")
     }
 
-    /// Whether the Hub says so to bad tokens: in its words, or in none. A mirror that keeps the token to itself has words of its own
-    /// for what the Hub says to strangers.
-    pub(super) fn may_be_of_the_hub(&self) -> bool {
+    /// Whether the Hub may respond like this to an invalid token. A mirror that does not forward the token has its own message for
+    /// unauthenticated requests.
+    pub(super) fn may_be_from_hub(&self) -> bool {
         self.token == TokenState::Bad || self.words.is_empty() || says(&self.words, NOBODY)
     }
 
-    /// Whether only the Hub, or a server that knows its protocol, says so: about a gate or about the token. Any other refusal of
-    /// an optional call may come from a mirror that does not offer it.
+    /// Whether only the Hub, or a server that implements its protocol, refuses like this: because of a gate or the token. Any other
+    /// refusal of an optional call may come from a mirror that does not offer it.
     pub(super) fn is_specific(&self) -> bool {
         self.code.as_deref() == Some("GatedRepo")
             || matches!(self.reason, Reason::TokenLacksPermission | Reason::RepoDisabled)
             || self.token == TokenState::Bad
     }
 
-    /// Whether it leaves the token open that another refusal of the same repo takes for good.
+    /// Whether it casts doubt on the token that another refusal for the same repo treats as valid.
     pub(super) fn doubts(&self, other: &Self) -> bool {
         self.status == 401 && self.token == TokenState::Unclear && other.token == TokenState::Good
     }
 
-    /// Whether it is a listing that hides its hashes.
+    /// Whether it is a listing with masked hashes.
     pub(super) fn is_masked(&self) -> bool {
         self.status == 200 && self.code.is_some()
     }
 
-    /// The same refusal, where it is about one file of a repo that answers.
+    /// The same refusal for one file of an accessible repo.
     #[must_use]
-    pub(super) fn of_a_file(self) -> Self {
+    pub(super) fn for_file(self) -> Self {
         if self.is_unknown_call() { Self { reason: Reason::NoMatchingFiles, ..self } } else { self }
     }
 
-    /// Whether the address itself is unknown there: a mirror does not offer every call of the Hub.
+    /// Whether the server does not know the address itself: mirrors do not offer every call of the Hub.
     #[must_use]
     pub fn is_unknown_call(&self) -> bool {
         matches!(self.status, 404 | 405) && self.code.is_none()
@@ -174,20 +174,20 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// The table of what was recorded. A refusal is proof of a good token only if a stranger, or a malformed token, would not get
-/// it: blocks of a region or a network come before the Hub looks who asks.
-fn judge(evidence: &Evidence<'_>, words: &str) -> (Reason, TokenState) {
+/// The table of recorded refusals. A refusal proves a valid token only if a request without a token, or with a malformed one,
+/// would not get it: the Hub blocks regions and networks before it authenticates.
+fn classify(evidence: &ErrorResponse<'_>, words: &str) -> (Reason, TokenState) {
     use TokenState::{Bad, Good, Unclear};
     match (evidence.status, evidence.code) {
-        // Gated, private and missing look alike to those who do not say who they are.
+        // Gated, private and missing repos are indistinguishable without a token.
         (401, _) if evidence.token.is_none() => (Reason::TokenRequired, TokenState::NotSent),
         (401, None) if bad_token(words) => (Reason::TokenInvalid, Bad),
-        // The Hub takes us for nobody although a token was sent: most likely a bad one, but a mirror may have eaten it.
+        // The request counts as unauthenticated despite a token: probably invalid, unless a mirror did not forward it.
         (401, _) => (Reason::TokenInvalid, Unclear),
         (403, _) if says(words, "fine-grained token") => (Reason::TokenLacksPermission, Good),
         (403, Some("GatedRepo")) => (gate(words), Good),
         (403, _) if says(words, "access to this resource is disabled") => (Reason::RepoDisabled, Unclear),
-        // The account keeps its access; this token has lost it, or has not got it yet.
+        // The account has access; this token has lost it, or has not been granted it yet.
         (403, _) if says(words, "revoked by the organization") || needs_approval(words) => {
             (Reason::TokenLacksPermission, Good)
         }
@@ -204,8 +204,8 @@ pub(super) fn needs_approval(words: &str) -> bool {
     says(words, "approved by the organization")
 }
 
-/// Whether the words are about where a request comes from, and not about who sends it.
-pub(super) fn names_a_place(words: &str) -> bool {
+/// Whether the message is about the location of the request, not about its sender.
+pub(super) fn names_location(words: &str) -> bool {
     const PLACES: [&str; 12] = [
         "region",
         "country",
@@ -227,7 +227,7 @@ fn has_word(words: &str, wanted: &str) -> bool {
     words.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word.eq_ignore_ascii_case(wanted))
 }
 
-/// The state of a request for access to a gated repo, which the Hub tells by text alone.
+/// The state of an access request to a gated repo, which only the text shows.
 fn gate(words: &str) -> Reason {
     if says(words, "awaiting a review") {
         Reason::AccessPending
@@ -240,7 +240,7 @@ fn gate(words: &str) -> Reason {
     }
 }
 
-/// Whether the words of a 401 speak of the token that was sent. Those of a 401 to nobody ask for one, or for a login.
+/// Whether the message of a 401 is about the token sent, rather than asking for a token or a login.
 fn bad_token(words: &str) -> bool {
     const NAMES: [&str; 3] = ["token", "credentials", "jwt"];
     const FLAWS: [&str; 9] = [
@@ -257,7 +257,7 @@ fn bad_token(words: &str) -> bool {
     NAMES.iter().any(|name| says(words, name)) && FLAWS.iter().any(|flaw| says(words, flaw))
 }
 
-/// Whether a text has a phrase; letter case is no part of the protocol.
+/// Whether a text contains a phrase, ignoring case.
 fn says(words: &str, phrase: &str) -> bool {
     words.to_ascii_lowercase().contains(phrase)
 }
@@ -267,18 +267,18 @@ fn json_error(body: &str) -> Option<String> {
     serde_json::from_str::<ErrorBody>(body).ok()?.error
 }
 
-/// A body that is a sentence, not a page or a structure.
+/// A body that is plain text, not HTML or JSON.
 fn plain_text(body: &str) -> Option<String> {
     let text = body.trim_start();
     (!text.is_empty() && !text.starts_with(['<', '{', '['])).then(|| text.to_owned())
 }
 
-/// A foreign text made fit for a message: one line, safe to show, no query strings or credentials of addresses, nothing
-/// that looks like a token, and not endless.
+/// Sanitizes a foreign text for messages: one line of bounded length, safe to display, without query strings, credentials in
+/// addresses, and anything that looks like a token.
 #[must_use]
 pub(super) fn clean(text: &str) -> String {
     let mut words = String::new();
-    // Not as numbers: what hides between two words must not join them, or a token would look like none.
+    // As spaces: an invisible character between two words must not join them, or a token might not be recognized.
     let visible: String =
         text.chars().take(8 * MAX_WORDS).map(|c| if text::is_unseen(c) { ' ' } else { c }).collect();
     let mut after_bearer = false;
@@ -302,7 +302,7 @@ fn bare_address(word: &str) -> String {
     format!("{scheme}{host}{path}")
 }
 
-/// Whether what follows is a token, as in a header that is quoted.
+/// Whether a token follows, as in a quoted header.
 fn is_bearer(word: &str) -> bool {
     let name = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
     name.rsplit(|c: char| !c.is_ascii_alphanumeric())
@@ -310,7 +310,7 @@ fn is_bearer(word: &str) -> bool {
         .is_some_and(|last| last.eq_ignore_ascii_case("bearer"))
 }
 
-/// The Hub does not repeat tokens; something in between might, also those of others.
+/// Masks tokens: the Hub does not repeat them, but something in between might, including those of others.
 fn mask_tokens(word: &str) -> String {
     const PREFIX: &str = "hf_";
     let in_token = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');

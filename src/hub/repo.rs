@@ -1,4 +1,4 @@
-//! What is named on the Hub: repo types, repo IDs, revisions and commits, parsed so that a value is always usable.
+//! The names of the Hub: repo types, repo IDs, revisions and commits. Parsed, so that a value is always valid.
 
 use std::{fmt, str::FromStr};
 
@@ -21,7 +21,7 @@ pub enum RepoType {
 }
 
 impl RepoType {
-    /// The word, in the singular: `model`. Folder names of the cache start with it in the plural.
+    /// The name in the singular: `model`. Folder names of the cache start with the plural.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -31,7 +31,7 @@ impl RepoType {
         }
     }
 
-    /// The prefix of addresses for a person and of `/resolve`: models have none.
+    /// The prefix in web addresses and in `/resolve`: models have none.
     #[must_use]
     pub const fn url_prefix(self) -> &'static str {
         match self {
@@ -79,13 +79,13 @@ impl FromStr for RepoId {
             return refuse("it is longer than 96 characters");
         }
         if id.contains("://") {
-            return refuse("it is an address; write `namespace/name` alone");
+            return refuse("it is an address; write only `namespace/name`");
         }
         if id.split('/').count() > 2 {
-            // As addresses have it, and this tool where it speaks of a dataset or a space.
+            // As in web addresses, and in messages of this tool about a dataset or a space.
             return refuse(
                 if ["models/", "datasets/", "spaces/"].iter().any(|prefix| id.starts_with(prefix)) {
-                    "it begins with its type, which is given beside it; write `namespace/name` alone"
+                    "it begins with its type, which is specified separately; write only `namespace/name`"
                 } else {
                     "it has more than one `/`; the form is `name` or `namespace/name`"
                 },
@@ -123,7 +123,7 @@ pub struct Repo {
 }
 
 impl fmt::Display for Repo {
-    /// As in an address for a person: `datasets/namespace/name`, models without a prefix.
+    /// As in a web address: `datasets/namespace/name`, models without a prefix.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", self.kind.url_prefix(), self.id)
     }
@@ -141,7 +141,7 @@ impl Commit {
         &self.0
     }
 
-    /// The first seven digits, for people.
+    /// The first seven digits, for display.
     #[must_use]
     pub fn short(&self) -> &str {
         &self.0[..7]
@@ -166,13 +166,13 @@ impl FromStr for Commit {
     }
 }
 
-/// A branch, tag, `refs/pr/N` or commit: a name that git allows, and so one that is safe as a path below `refs/`.
+/// A branch, tag, `refs/pr/N` or commit: a valid git name, and therefore safe as a path below `refs/`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
 pub struct Revision(String);
 
 impl Revision {
-    /// The Hub's default branch: what programs ask for that name no revision.
+    /// The Hub's default branch, which programs use without an explicit revision.
     pub const DEFAULT: &str = "main";
 
     /// The revision as it is written.
@@ -181,7 +181,7 @@ impl Revision {
         &self.0
     }
 
-    /// The commit, where the revision names one outright.
+    /// The commit, if the revision is one.
     #[must_use]
     pub fn as_commit(&self) -> Option<Commit> {
         self.0.parse().ok()
@@ -209,7 +209,7 @@ impl fmt::Display for Revision {
 impl FromStr for Revision {
     type Err = NameError;
 
-    /// The rules of `git check-ref-format --allow-onelevel`, and a length that every file system takes.
+    /// The rules of `git check-ref-format --allow-onelevel`, and a length that every file system supports.
     fn from_str(name: &str) -> Result<Self, NameError> {
         let refuse = |why| Err(NameError::Revision { why });
         if name.is_empty() || name.len() > 200 {

@@ -1,25 +1,25 @@
-//! How long an endpoint is waited for, where that is set: by the variables of the Hub's own client, or by an operator.
+//! The timeouts configured for an endpoint: by the environment variables of the Hub's own client, or by the operator.
 
 use std::{fmt, str::FromStr, time::Duration};
 
-/// The longest time: who waits longer waits for nothing.
+/// The longest timeout in seconds.
 const LONGEST: u64 = 24 * 60 * 60;
 
 /// Whole seconds, at least one and at most a day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timeout(u64);
 
-/// A text that is no such time. It is not repeated.
+/// An invalid timeout. It is not repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a number of seconds is needed, from 1 to {LONGEST}")]
 pub struct TimeoutError;
 
-/// The times of an endpoint; none are the usual ones.
+/// The timeouts of an endpoint. `None`: the default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timeouts {
-    /// For the next bytes of a file.
+    /// For a file: until the first and between two chunks.
     pub download: Option<Timeout>,
-    /// For an answer about a repo.
+    /// For a response about a repo.
     pub metadata: Option<Timeout>,
 }
 
@@ -32,24 +32,24 @@ impl Timeout {
 }
 
 impl Timeouts {
-    /// The variable of the environment for [`Timeouts::download`].
+    /// The environment variable for [`Timeouts::download`].
     pub const DOWNLOAD: &str = "HF_HUB_DOWNLOAD_TIMEOUT";
-    /// The variable of the environment for [`Timeouts::metadata`].
+    /// The environment variable for [`Timeouts::metadata`].
     pub const METADATA: &str = "HF_HUB_ETAG_TIMEOUT";
 
-    /// The same time for both.
+    /// The same timeout for both.
     #[must_use]
     pub const fn both(timeout: Timeout) -> Self {
         Self { download: Some(timeout), metadata: Some(timeout) }
     }
 
-    /// The longest of those that are set.
+    /// The longer of those that are set; zero if none is.
     #[must_use]
     pub fn longest(self) -> Duration {
         self.download.max(self.metadata).map_or(Duration::ZERO, Timeout::duration)
     }
 
-    /// The variables for those that are set.
+    /// The environment variables for those that are set.
     pub fn variables(self) -> impl Iterator<Item = (&'static str, Timeout)> {
         let named = [(Self::DOWNLOAD, self.download), (Self::METADATA, self.metadata)];
         named.into_iter().filter_map(|(name, timeout)| Some((name, timeout?)))

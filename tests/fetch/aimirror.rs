@@ -35,7 +35,7 @@ async fn a_model_without_folders_comes_through() {
     stage.hub.off().await;
     let report = mirror.fetch(&stage, None).await;
     assert_eq!(report.reason, Reason::HubUnreachable, "{report:?}");
-    assert!(report.message.contains("it answered HTTP 500"), "{}", report.message);
+    assert!(report.message.contains("server error, HTTP 500"), "{}", report.message);
     assert_unseen(&stage);
 }
 
@@ -54,7 +54,7 @@ async fn what_it_does_not_give_is_told() {
     let mirror = Mirror::aimirror(&stage);
     mirror
         .check(&stage, &["acme/tiny"], None)
-        .assert(UNUSABLE, "the listing has folders and none of their files");
+        .assert(UNUSABLE, "the listing has folders but none of their files");
     let report = mirror.fetch(&stage, None).await;
     assert_eq!(report.reason, Reason::InvalidResponse, "{report:?}");
     assert_unseen(&stage);
@@ -62,7 +62,9 @@ async fn what_it_does_not_give_is_told() {
         .check(&stage, &["acme/many"], None)
         .assert(UNUSABLE, "the listing's next page is the same page again");
     let missing = ["Anonymous", "TokenRequired", "NotChecked"];
-    mirror.check(&stage, &["acme/none"], None).assert(missing, "acme/none cannot be seen without a token");
+    mirror
+        .check(&stage, &["acme/none"], None)
+        .assert(missing, "acme/none cannot be accessed without a token");
     // The rules of its manual are for models.
     let missing = ["Anonymous", "RepoNotFoundOrPrivate", "NotChecked"];
     mirror
@@ -83,12 +85,13 @@ async fn a_gate_is_kept_and_its_large_files_fail() {
     mirror
         .check(&stage, &["acme/tiny"], bob)
         .assert(["TokenValid", "TermsNotAccepted", "NotChecked"], "has not accepted the terms of acme/tiny");
-    mirror
-        .check(&stage, &["acme/tiny"], None)
-        .assert(["Anonymous", "TokenRequired", "NotChecked"], "acme/tiny is gated, and no token is given");
+    mirror.check(&stage, &["acme/tiny"], None).assert(
+        ["Anonymous", "TokenRequired", "NotChecked"],
+        "acme/tiny is gated, and no token is configured",
+    );
     mirror
         .check(&stage, &["acme/tiny"], Some("hf_bad"))
-        .assert(["TokenInvalid", "NotChecked", "NotChecked"], "refuses");
+        .assert(["TokenInvalid", "NotChecked", "NotChecked"], "rejects");
     let report = mirror.fetch(&stage, alice).await;
     assert_eq!(report.reason, Reason::Verified, "{report:?}");
     stage.assert_loads(|_| true);
@@ -98,7 +101,7 @@ async fn a_gate_is_kept_and_its_large_files_fail() {
     stage.hub.update("acme/tiny", |repo| repo.lfs("large.bin", Content::random(11, 1 << 20)).branch("main"));
     mirror
         .check(&stage, &["acme/tiny"], alice)
-        .assert(["TokenValid", "AccessGranted", "HubUnreachable"], "it answered HTTP 502");
+        .assert(["TokenValid", "AccessGranted", "HubUnreachable"], "server error, HTTP 502");
     let leaks = stage.hub.token_leaks();
     assert!(!leaks.is_empty() && leaks.iter().all(|leak| leak.contains("to the CDN: HEAD")), "{leaks:?}");
     stage.hub.clear_token_leaks();

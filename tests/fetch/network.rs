@@ -64,7 +64,7 @@ async fn what_passes_is_survived_and_told() {
         assert_whole(&stage);
         let told = end.warnings().iter().any(|line| {
             let text = line.to_string();
-            text.contains("again") || text.contains("once more")
+            text.contains("again") || text.contains("retrying")
         });
         // What is over within a second or two needs no word: answers of a busy server, an address that was too old.
         let brief = [

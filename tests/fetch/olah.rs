@@ -35,7 +35,7 @@ async fn a_model_comes_through_and_stays_in_the_mirror() {
             // It asks the Hub for leave with each file, also for what it has.
             let report = mirror.fetch(&stage, None).await;
             assert_eq!(report.reason, Reason::HubUnreachable, "{report:?}");
-            assert!(report.message.contains("it answered HTTP 504"), "{}", report.message);
+            assert!(report.message.contains("server error, HTTP 504"), "{}", report.message);
             assert_unseen(&stage);
         }
     }
@@ -62,7 +62,9 @@ async fn a_gate_is_kept_and_a_listing_for_strangers_spoils_it_for_all() {
         .check(&stage, &["acme/tiny"], bob)
         .assert(["TokenValid", "TermsNotAccepted", "NotChecked"], "has not accepted the terms of acme/tiny");
     let anonymous = ["Anonymous", "TokenRequired", "NotChecked"];
-    mirror.check(&stage, &["acme/tiny"], None).assert(anonymous, "acme/tiny is gated, and no token is given");
+    mirror
+        .check(&stage, &["acme/tiny"], None)
+        .assert(anonymous, "acme/tiny is gated, and no token is configured");
 
     mirror.check(&stage, &["acme/other"], None).assert(anonymous, "acme/other is gated");
     mirror.check(&stage, &["acme/other"], alice).assert(
@@ -91,7 +93,7 @@ async fn what_it_does_not_give_is_told() {
     let missing = ["TokenValid", "RepoNotFoundOrPrivate", "NotChecked"];
     mirror.check(&stage, &["acme/none"], Some("hf_alice")).assert(missing, "acme/none does not exist");
     let invalid = ["TokenInvalid", "NotChecked", "NotChecked"];
-    mirror.check(&stage, &["acme/tiny"], Some("hf_bad")).assert(invalid, "The Hub refuses this token");
+    mirror.check(&stage, &["acme/tiny"], Some("hf_bad")).assert(invalid, "The Hub rejects this token");
     let unusable = ["Anonymous", "AccessGranted", "InvalidResponse"];
     mirror
         .check(&stage, &["acme/many"], None)

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use modelcache::{
-    hub::{CaBundle, Endpoint, Hub, Patterns, Preflight, Question, TokenRecord, preflight},
+    hub::{CaBundle, Endpoint, Hub, Patterns, Preflight, PreflightRequest, TokenStatusCache, preflight},
     reason::Reason,
 };
 
@@ -29,7 +29,7 @@ fn proxy() -> ForwardProxy {
 }
 
 async fn ask(endpoint: &Endpoint) -> Preflight {
-    let question = Question {
+    let question = PreflightRequest {
         repo: &modelcache::hub::Repo {
             kind: modelcache::hub::RepoType::Model,
             id: "acme/tiny".parse().unwrap(),
@@ -39,7 +39,7 @@ async fn ask(endpoint: &Endpoint) -> Preflight {
         pinned: None,
         followed: None,
         token: None,
-        record: &TokenRecord::default(),
+        record: &TokenStatusCache::default(),
         known: None,
         files: true,
         confirm: true,
@@ -100,6 +100,9 @@ async fn certificates_that_cannot_be_read_are_told_before_anything_is_done() {
     let end = end(command).await;
     assert_eq!((end.code, end.report.reason), (Some(2), Reason::InvalidEndpoint));
     let message = &end.report.message;
-    assert!(message.starts_with("MODELCACHE_CA_BUNDLE is not usable: it has no certificate"), "{message}");
+    assert!(
+        message.starts_with("MODELCACHE_CA_BUNDLE is not usable: it contains no certificate"),
+        "{message}"
+    );
     assert!(relays[0].heads().is_empty());
 }

@@ -4,7 +4,10 @@
 use std::time::Duration;
 
 use modelcache::{
-    hub::{Commit, Concern, Endpoint, Hub, Patterns, Preflight, Question, Token, TokenRecord, preflight},
+    hub::{
+        Commit, Concern, Endpoint, Hub, Patterns, Preflight, PreflightRequest, Token, TokenStatusCache,
+        preflight,
+    },
     reason::{Answer, Reason},
 };
 use pretty_assertions::assert_eq;
@@ -54,10 +57,10 @@ impl Calls {
 }
 
 async fn ask(wire: &Wire, token: Option<&Token>) -> Preflight {
-    ask_again(wire, token, &TokenRecord::default()).await
+    ask_again(wire, token, &TokenStatusCache::default()).await
 }
 
-async fn ask_again(wire: &Wire, token: Option<&Token>, record: &TokenRecord) -> Preflight {
+async fn ask_again(wire: &Wire, token: Option<&Token>, record: &TokenStatusCache) -> Preflight {
     ask_about(&wire.endpoint(), None, token, record).await
 }
 
@@ -65,10 +68,10 @@ async fn ask_about(
     endpoint: &Endpoint,
     pinned: Option<&Commit>,
     token: Option<&Token>,
-    record: &TokenRecord,
+    record: &TokenStatusCache,
 ) -> Preflight {
     let hub = Hub::connect(endpoint).unwrap();
-    let question = Question {
+    let question = PreflightRequest {
         repo: &model(),
         revision: &"main".parse().unwrap(),
         patterns: &Patterns::default(),
@@ -116,7 +119,7 @@ async fn a_mirror_without_access_check_tells_later() {
     let denied = [Reason::TokenValid, Reason::AccessDenied, Reason::NotChecked];
     let answers = ask(&wire, Some(&token())).await;
     assert_eq!(reasons(&answers), denied, "whoami knows it");
-    assert!(answers.authorized.message.contains("it may keep one that somebody else was given"));
+    assert!(answers.authorized.message.contains("it may have cached another account"));
     let needed = [Reason::Anonymous, Reason::TokenRequired, Reason::NotChecked];
     assert_eq!(reasons(&ask(&wire, None).await), needed);
 
@@ -147,7 +150,7 @@ async fn a_mirror_that_keeps_the_token_to_itself_does_not_make_it_bad() {
     let answers = ask(&calls.closed(&stranger).serve(), Some(&token())).await;
     assert_eq!(reasons(&answers), [Reason::TokenInvalid, Reason::NotChecked, Reason::NotChecked]);
     let told = &answers.authenticated.message;
-    assert!(told.contains("or a mirror on the way does not pass it on"), "{told}");
+    assert!(told.contains("or a mirror in between does not forward it"), "{told}");
 }
 
 /// A page of a listing: so many files from a number on.
@@ -218,7 +221,7 @@ async fn a_pinned_commit_has_its_own_number_of_files() {
             .with("/revision/89abcdef", of_pinned)
             .serve();
         let pinned = pinned.parse().unwrap();
-        let answers = ask_about(&wire.endpoint(), Some(&pinned), None, &TokenRecord::default()).await;
+        let answers = ask_about(&wire.endpoint(), Some(&pinned), None, &TokenStatusCache::default()).await;
         assert_eq!(answers.resolved.reason, expected, "{}", answers.resolved.message);
         let questions = wire.heads().iter().filter(|head| head.contains("/revision/")).count();
         assert_eq!(questions, asked, "{listed} files");
@@ -237,7 +240,7 @@ async fn the_next_page_is_asked_for_at_the_endpoint_whatever_host_the_mirror_nam
         let calls = Calls::public().with("/tree/2?", ok(&page(1000, 2))).with("/tree/0", first);
         let wire = calls.with("/revision/", revision_with(SHA1, 1002)).serve();
         let endpoint = format!("{}{below}", wire.url()).parse().unwrap();
-        let answers = ask_about(&endpoint, None, Some(&token()), &TokenRecord::default()).await;
+        let answers = ask_about(&endpoint, None, Some(&token()), &TokenStatusCache::default()).await;
         assert_eq!(answers.snapshot.map(|snapshot| snapshot.count), Some(1002), "{:?}", answers.resolved);
         let asked = wire.heads().into_iter().rfind(|head| head.contains("/tree/")).unwrap();
         assert!(
@@ -329,7 +332,7 @@ async fn whoami_is_asked_at_most_once_for_a_token_whatever_happens_to_it() {
         // A mirror that does not offer the question is not asked again and again.
         (vec![(public().without("/whoami-v2"), UNCONFIRMED); 3], 1),
     ] {
-        let record = TokenRecord::default();
+        let record = TokenStatusCache::default();
         let mut asked = 0;
         for (step, (calls, expected)) in story.into_iter().enumerate() {
             let wire = calls.serve();
@@ -377,7 +380,7 @@ async fn what_cannot_be_asked_is_unknown_and_the_rest_waits() {
                 continue;
             }
             let wire = Calls::public().with(call, failure).serve();
-            let record = TokenRecord::default();
+            let record = TokenStatusCache::default();
             if known_good {
                 ask_again(&Calls::public().serve(), given, &record).await;
             }
@@ -403,7 +406,7 @@ async fn a_limit_of_whoami_is_for_those_who_need_it() {
     let open = Calls::public().with("/whoami-v2", answer(429, "Retry-After: 3600\r\n", ""));
     let closed = open.clone().closed(&answer(401, "", ""));
     let (open, closed) = (open.serve(), closed.serve());
-    let record = TokenRecord::default();
+    let record = TokenStatusCache::default();
     let answers = ask_again(&open, Some(&token()), &record).await;
     assert_eq!(reasons(&answers), [Reason::TokenUnconfirmed, Reason::AccessGranted, Reason::Resolved]);
     assert!(answers.holds());

@@ -9,7 +9,7 @@ use std::{
 };
 
 use modelcache::{
-    hub::{Body, Endpoint, Hub, HubError, Patience, RepoFile, RevisionInfo, Trouble},
+    hub::{Body, ConnectFailure, Endpoint, Hub, HubError, RepoFile, RequestTimeouts, RevisionInfo},
     reason::Reason,
 };
 
@@ -38,7 +38,7 @@ async fn open(wire: &Wire, from: u64) -> Result<Body, HubError> {
 }
 
 #[track_caller]
-fn trouble(error: &HubError) -> (Trouble, &str) {
+fn failure(error: &HubError) -> (ConnectFailure, &str) {
     assert_eq!(error.reason(), Reason::HubUnreachable);
     match error {
         HubError::Unreachable { kind, detail, .. } => (*kind, detail),
@@ -58,7 +58,7 @@ fn bad_answer(error: &HubError) -> &str {
 #[tokio::test]
 async fn a_name_that_does_not_resolve() {
     let error = revision(&"http://hub.invalid".parse().unwrap()).await.unwrap_err();
-    assert_eq!(trouble(&error).0, Trouble::Dns, "{error}");
+    assert_eq!(failure(&error).0, ConnectFailure::Dns, "{error}");
     assert!(error.to_string().starts_with("request to hub.invalid failed: its name does not resolve"));
 }
 
@@ -66,8 +66,8 @@ async fn a_name_that_does_not_resolve() {
 async fn a_refused_connection() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let error = revision(&format!("http://127.0.0.1:{port}").parse().unwrap()).await.unwrap_err();
-    let (kind, detail) = trouble(&error);
-    assert_eq!(kind, Trouble::Connect);
+    let (kind, detail) = failure(&error);
+    assert_eq!(kind, ConnectFailure::Connect);
     assert!(detail.to_lowercase().contains("refused"), "{detail}");
     assert!(error.is_transient());
 }
@@ -75,10 +75,10 @@ async fn a_refused_connection() {
 #[tokio::test]
 async fn silence() {
     let wire = Wire::start(|_| None);
-    let patience = Patience { metadata: Duration::from_millis(100), ..Patience::default() };
-    let hub = Hub::with_patience(&wire.endpoint(), patience).unwrap();
+    let timeouts = RequestTimeouts { metadata: Duration::from_millis(100), ..RequestTimeouts::default() };
+    let hub = Hub::with_timeouts(&wire.endpoint(), timeouts).unwrap();
     let error = hub.auth_check(&model(), None).await.unwrap_err();
-    assert_eq!(trouble(&error).0, Trouble::Timeout);
+    assert_eq!(failure(&error).0, ConnectFailure::Timeout);
     assert_eq!(wire.heads().len(), 1, "a timeout is not repeated quickly");
 }
 
@@ -86,8 +86,8 @@ async fn silence() {
 async fn an_authority_that_is_not_trusted_and_then_is() {
     let wire = Wire::tls(|_| good());
     let error = revision(&wire.url().parse().unwrap()).await.unwrap_err();
-    let (kind, detail) = trouble(&error);
-    assert_eq!(kind, Trouble::Tls);
+    let (kind, detail) = failure(&error);
+    assert_eq!(kind, ConnectFailure::Tls);
     assert!(detail.contains("UnknownIssuer"), "{detail}");
     assert!(!error.is_transient());
 
@@ -110,8 +110,8 @@ async fn tls_that_fails_without_a_certificate_being_wrong_may_pass() {
             }
         });
         let error = revision(&format!("https://{address}").parse().unwrap()).await.unwrap_err();
-        let (kind, detail) = trouble(&error);
-        assert_eq!(kind, Trouble::Handshake, "{detail}");
+        let (kind, detail) = failure(&error);
+        assert_eq!(kind, ConnectFailure::Handshake, "{detail}");
         assert!(detail.contains(told) && error.is_transient(), "{detail}");
     }
 }
@@ -132,7 +132,7 @@ async fn a_cut_connection_is_tried_again() {
 
     let wire = Wire::start(|_| Some(Vec::new()));
     let error = revision(&wire.endpoint()).await.unwrap_err();
-    assert_eq!(trouble(&error).0, Trouble::Cut);
+    assert_eq!(failure(&error).0, ConnectFailure::Cut);
     assert_eq!(wire.heads().len(), 3);
 }
 
@@ -141,7 +141,7 @@ async fn a_server_error_is_tried_again_if_it_may_pass_soon() {
     for (status, tries) in [(502, 3), (503, 3), (504, 3), (500, 1), (408, 1)] {
         let wire = Wire::start(move |_| answer(status, "", "<html>down</html>"));
         let error = revision(&wire.endpoint()).await.unwrap_err();
-        assert_eq!(trouble(&error), (Trouble::Server(status), ""));
+        assert_eq!(failure(&error), (ConnectFailure::Server(status), ""));
         assert_eq!(wire.heads().len(), tries, "{status}");
     }
 }
@@ -222,9 +222,9 @@ fn endless(head: &str, page: &str) -> Reply {
 #[tokio::test]
 async fn listings_end() {
     let wire = Wire::start(|_| answer(200, "Link: <mailto:hub@example.org>; rel=\"next\"\r\n", "[]"));
-    assert!(bad_answer(&list(&wire).await.unwrap_err()).contains("next page is no address"));
+    assert!(bad_answer(&list(&wire).await.unwrap_err()).contains("next page is not an address"));
     let wire = Wire::start(|_| answer(200, "Link: /again; rel=\"next\"\r\n", "[]"));
-    assert!(bad_answer(&list(&wire).await.unwrap_err()).contains("next page cannot be read"));
+    assert!(bad_answer(&list(&wire).await.unwrap_err()).contains("next page cannot be parsed"));
     let wire = Wire::start(|_| answer(200, "Link: </again>; rel=\"next\"\r\n", "[]"));
     assert!(bad_answer(&list(&wire).await.unwrap_err()).contains("same page again"));
     let wire = Wire::start(|head| endless(head, "[]"));
@@ -348,7 +348,7 @@ async fn a_body_that_ends_early_is_no_end() {
         }
     };
     assert_eq!(taken, b"01234");
-    assert_eq!(trouble(&error).0, Trouble::Cut);
+    assert_eq!(failure(&error).0, ConnectFailure::Cut);
 }
 
 #[tokio::test]
@@ -358,14 +358,14 @@ async fn an_endpoints_proxy_is_used_and_its_refusal_named() {
     revision(&at("http://hub.invalid")).await.unwrap();
     assert!(proxy.heads()[0].starts_with("get http://hub.invalid/api/models/org/x/revision/main "));
     let error = revision(&at("https://hub.invalid")).await.unwrap_err();
-    let (kind, detail) = trouble(&error);
-    assert_eq!(kind, Trouble::Proxy);
+    let (kind, detail) = failure(&error);
+    assert_eq!(kind, ConnectFailure::Proxy);
     assert!(detail.contains("authorization required"), "{detail}");
 
     let proxy = Wire::start(|_| answer(403, "", "not from here"));
     let endpoint = "https://hub.invalid".parse::<Endpoint>().unwrap();
     let error = revision(&endpoint.with_proxy(proxy.url().parse().unwrap())).await.unwrap_err();
-    assert_eq!(trouble(&error).0, Trouble::Proxy);
+    assert_eq!(failure(&error).0, ConnectFailure::Proxy);
 }
 
 /// What the environment says is read once for a process, so this runs itself anew for each.

@@ -124,7 +124,7 @@ async fn calls_of_the_api_stay_at_the_hub() {
     let to = login.url();
     let hub = Wire::start(move |_| redirect(302, &format!("{to}/login?next=1")));
     let error = auth_check(&hub).await.unwrap_err();
-    assert!(matches!(&error, HubError::BadAnswer { what, .. } if what.contains("make it the endpoint")));
+    assert!(matches!(&error, HubError::BadAnswer { what, .. } if what.contains("use it as the endpoint")));
     assert!(login.heads().is_empty());
 }
 
@@ -163,7 +163,7 @@ async fn a_mirror_that_names_itself_without_tls_is_asked_with_tls() {
 async fn a_redirect_to_the_same_address_by_the_other_scheme_is_told() {
     let hub = Wire::start(|_| redirect(301, "https://localhost/api/models/org/x/auth-check"));
     let error = auth_check(&hub).await.unwrap_err();
-    assert!(matches!(&error, HubError::BadAnswer { what, .. } if what.contains("make it the endpoint")));
+    assert!(matches!(&error, HubError::BadAnswer { what, .. } if what.contains("use it as the endpoint")));
     let hub = Wire::tls(|_| redirect(301, "http://localhost/api/models/org/x/auth-check"));
     let error = auth_check(&hub).await.unwrap_err();
     assert!(matches!(&error, HubError::BadAnswer { what, .. } if what.contains("without TLS")), "{error:?}");

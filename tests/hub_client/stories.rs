@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use futures::future::join_all;
 use modelcache::{
     hub::{
-        Commit, Hub, HubError, Patterns, Preflight, Question, Repo, RepoType, Revision, Token, TokenRecord,
-        preflight,
+        Commit, Hub, HubError, Patterns, Preflight, PreflightRequest, Repo, RepoType, Revision, Token,
+        TokenStatusCache, preflight,
     },
     reason::{Answer, Reason},
 };
@@ -30,7 +30,7 @@ struct Ask {
     pinned: Option<Commit>,
     followed: Option<Revision>,
     token: Option<Token>,
-    record: Arc<TokenRecord>,
+    record: Arc<TokenStatusCache>,
 }
 
 fn ask(repo: &str) -> Ask {
@@ -93,7 +93,7 @@ impl Story {
     }
 
     async fn ask(&self, ask: &Ask) -> Preflight {
-        let question = Question {
+        let question = PreflightRequest {
             repo: &ask.repo,
             revision: &ask.revision,
             patterns: &ask.patterns,

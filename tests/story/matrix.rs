@@ -179,7 +179,7 @@ fn rows() -> Vec<Row> {
         Row {
             told: [ANONYMOUS, ("False", "TokenRequired"), WAITS],
             remedy: Remedy::Spec(json!({ "tokenSecretRef": { "name": "nobody-gated" } })),
-            ..bad_token("nobody-gated", "TokenRequired", "is gated, and no token is given")
+            ..bad_token("nobody-gated", "TokenRequired", "is gated, and no token is configured")
         },
         Row {
             repo: Some(|id| model(id).private(true).member(USER)),
@@ -204,11 +204,11 @@ fn rows() -> Vec<Row> {
         },
         Row {
             repo: Some(gate(Access::Rejected)),
-            ..no_access("rejected", "AccessRejected", "Talk to them", accept)
+            ..no_access("rejected", "AccessRejected", "Contact them", accept)
         },
         Row {
             repo: Some(gate(Access::Reset)),
-            ..no_access("reset", "TermsNotAccepted", "ask again", accept)
+            ..no_access("reset", "TermsNotAccepted", "request access again", accept)
         },
         Row {
             repo: Some(|id| model(id).private(true)),
@@ -261,13 +261,13 @@ fn rows() -> Vec<Row> {
             // A whole look: the access probe alone has no last word.
             given: |id| hub().fault(Fault::new(Harm::Status(403)).on(Class::Api).path(id).times(2)),
             remedy: Remedy::Time,
-            ..no_access("proxy", "AccessDenied", "a proxy or firewall on the way", |_| {})
+            ..no_access("proxy", "AccessDenied", "a proxy or firewall in between", |_| {})
         },
         Row {
             given: |id| hub().fault(Fault::new(Harm::Status(500)).on(Class::Api).path(id).times(4)),
             told: [("Unknown", "HubUnreachable"), WAITS, WAITS],
             remedy: Remedy::Time,
-            ..no_access("down", "HubUnreachable", "it answered HTTP 500 … It may pass by itself", |_| {})
+            ..no_access("down", "HubUnreachable", "server error, HTTP 500 … This may be temporary", |_| {})
         },
         Row {
             // The access probe and the revision.
@@ -289,20 +289,20 @@ fn rows() -> Vec<Row> {
             ..unreachable(
                 "closed",
                 &endpoint("http", place::CLOSED),
-                "no connection … efused … Check whether a firewall or network policy is in the way",
+                "no connection … efused … Check whether a firewall or network policy blocks it",
             )
         },
         unreachable(
             "untrusted",
             &endpoint("https", place::UNTRUSTED),
-            "no trusted TLS connection … UnknownIssuer … needs a CA bundle",
+            "the TLS certificate is not trusted … UnknownIssuer … needs a CA bundle",
         ),
+        unreachable("no-tls", &not_tls(), "the TLS handshake failed … check whether that address speaks TLS"),
         unreachable(
-            "no-tls",
-            &not_tls(),
-            "the TLS connection failed … check whether that address speaks TLS",
+            "silent",
+            &endpoint("http", place::SILENT),
+            "no response in time … This may be temporary",
         ),
-        unreachable("silent", &endpoint("http", place::SILENT), "no answer in time … It may pass by itself"),
         Row {
             given: |id| hub().fault(Fault::new(Harm::RateLimit(1)).on(Class::Api).path(id).times(1)),
             told: [("Unknown", "RateLimited"), WAITS, WAITS],

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use modelcache::{
-    hub::{HubError, Token, Trouble},
+    hub::{ConnectFailure, HubError, Token},
     reason::Reason,
 };
 use sha2::{Digest as _, Sha256};
@@ -90,7 +90,7 @@ async fn a_store_that_dies_in_the_middle_is_an_error_in_bounded_time() {
     let began = Instant::now();
     let error = tokio::time::timeout(BOUND, read(&mut body)).await.unwrap().unwrap_err();
     assert!(
-        matches!(error, HubError::Unreachable { kind: Trouble::Cut | Trouble::Connect, .. }),
+        matches!(error, HubError::Unreachable { kind: ConnectFailure::Cut | ConnectFailure::Connect, .. }),
         "{error:?}"
     );
     assert!(error.is_transient());
@@ -104,7 +104,7 @@ async fn a_file_that_the_store_does_not_know_is_an_error() {
     let opened = world.files().open(&"ab".repeat(32), SIZE, 0..SIZE, Some(&alice())).await;
     // The official client takes it for a file without content.
     let error = read(&mut opened.unwrap()).await.unwrap_err();
-    assert!(matches!(error, HubError::Unreachable { kind: Trouble::Cut, .. }), "{error:?}");
+    assert!(matches!(error, HubError::Unreachable { kind: ConnectFailure::Cut, .. }), "{error:?}");
 
     let opened = world.files().open("no hash", SIZE, 0..SIZE, Some(&alice())).await;
     let error = read(&mut opened.unwrap()).await.unwrap_err();

@@ -17,7 +17,7 @@ use super::{
     queue::{FairQueue, Priority},
     rate_limits::RateLimits,
 };
-use crate::hub::{self, Concern, Fingerprint, Hub, Preflight, Token, TokenRecord};
+use crate::hub::{self, Concern, Fingerprint, Hub, Preflight, Token, TokenStatusCache};
 
 use crate::sync::locked;
 
@@ -34,7 +34,7 @@ pub struct Asker {
     /// The token.
     pub token: Option<Token>,
     /// What is known of it.
-    pub record: Arc<TokenRecord>,
+    pub record: Arc<TokenStatusCache>,
     /// The last answer to it with a snapshot.
     pub listed: Option<Arc<Preflight>>,
 }

@@ -41,7 +41,7 @@ use super::{
 };
 use crate::{
     api::ModelCache,
-    hub::{Endpoint, Hub, Token, TokenRecord},
+    hub::{Endpoint, Hub, Token, TokenStatusCache},
     reason::Verdict,
     sync::locked,
 };
@@ -71,7 +71,7 @@ pub struct Prober {
     probers: Vec<Arc<EndpointProber>>,
     entries: Mutex<HashMap<Key, Entry>>,
     /// By Secret: its version, and what is known of its token.
-    tokens: Mutex<HashMap<Key, (String, Arc<TokenRecord>)>>,
+    tokens: Mutex<HashMap<Key, (String, Arc<TokenStatusCache>)>>,
     listeners: Arc<Listeners>,
     /// Ended with it.
     _dispatchers: JoinSet<()>,
@@ -171,7 +171,7 @@ impl Prober {
     }
 
     /// What is known of the token in this version of the Secret, however many ModelCaches refer to it.
-    fn record(&self, cache: &ModelCache, secret: &SecretState) -> Arc<TokenRecord> {
+    fn record(&self, cache: &ModelCache, secret: &SecretState) -> Arc<TokenStatusCache> {
         let Some((key, version)) = secret_key(cache, secret) else { return Arc::default() };
         let mut tokens = locked(&self.tokens);
         let entry = tokens.entry(key).or_default();

@@ -2,7 +2,7 @@
 
 use crate::{
     controller::source::Wanted,
-    hub::{self, Commit, Fingerprint, Patterns, Repo, Revision, Snapshot, Token, TokenRecord},
+    hub::{self, Commit, Fingerprint, Patterns, Repo, Revision, Snapshot, Token, TokenStatusCache},
 };
 
 /// A question, and who asks it.
@@ -41,10 +41,10 @@ impl Question {
     pub fn to_the_hub<'a>(
         &'a self,
         token: Option<&'a Token>,
-        record: &'a TokenRecord,
+        record: &'a TokenStatusCache,
         known: Option<&'a Snapshot>,
-    ) -> hub::Question<'a> {
-        hub::Question {
+    ) -> hub::PreflightRequest<'a> {
+        hub::PreflightRequest {
             repo: &self.repo,
             revision: &self.revision,
             patterns: &self.patterns,

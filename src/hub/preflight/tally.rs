@@ -1,22 +1,21 @@
-//! What a listing comes to while it passes by: how much is wanted, an example of what there is, and a file that proves access.
-//! Pure.
+//! Summarizes a listing as it streams by: the wanted files and bytes, example names, and a file that proves access. Pure.
 
 use crate::{hub::RepoFile, text::printable};
 
-/// The Hub gives these without access (recorded 2026-10; letter case counts).
+/// Files that the Hub serves without access (recorded 2026-10; case-sensitive).
 const OPEN_FILES: [&str; 4] = ["README.md", "LICENSE", "LICENSE.md", "LICENSE.txt"];
 
-/// The names of a listing, one after the other.
+/// Counts the names of a listing and collects examples.
 #[derive(Default)]
 pub(super) struct Names {
-    /// How many there are.
+    /// The number of names.
     pub listed: usize,
-    /// The first in their order, made printable: what is not wanted may have any name.
+    /// The first names in sort order, made printable: unwanted files may have any name.
     pub examples: Vec<String>,
 }
 
 impl Names {
-    /// So many examples help a person to correct a pattern.
+    /// Enough examples for a user to correct a pattern.
     const EXAMPLES: usize = 3;
 
     pub(super) fn add(&mut self, path: &str) {
@@ -29,24 +28,23 @@ impl Names {
     }
 }
 
-/// The wanted files, one after the other.
+/// Sums up the wanted files.
 #[derive(Default)]
 pub(super) struct Wanted {
     pub count: usize,
     pub bytes: u64,
-    /// The file to ask for.
+    /// The best proof of access so far.
     pub proof: Option<Proof>,
 }
 
-/// A file that proves access by being served.
+/// A file that proves access if it is served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proof {
     file: RepoFile,
     rank: Rank,
 }
 
-/// The lowest is the best proof: a file that nobody gets without access, that comes from the storage as the large ones do, and
-/// small.
+/// The lowest rank is the best proof: a file that requires access, is served by the storage as large ones are, and is small.
 type Rank = (bool, bool, u64);
 
 impl Proof {
@@ -54,7 +52,7 @@ impl Proof {
         &self.file
     }
 
-    /// Whether everybody gets it, so that it proves nothing about who asks.
+    /// Whether it is public, so that it proves nothing about the caller.
     pub(super) const fn is_open(&self) -> bool {
         self.rank.0
     }

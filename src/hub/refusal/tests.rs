@@ -1,4 +1,4 @@
-//! Every recorded refusal, in the words of the Hub, for a model and for a dataset.
+//! Every recorded refusal with the Hub's own text, for each repo type.
 
 use super::*;
 use crate::text::testing::{assert_safe, nasty};
@@ -14,7 +14,7 @@ const REPO: Option<&str> = Some("RepoNotFound");
 const FINE_GRAINED: &str = "Please enable access to public gated repositories in your fine-grained token settings to view this \
                             repository.";
 
-/// A row of the protocol's table: situation, token sent, status, code, text; and what we make of it.
+/// A recorded refusal: situation, token sent, status, code, text; and the expected classification.
 type Row = (&'static str, bool, u16, Option<&'static str>, &'static str, Reason, TokenState);
 
 const ROWS: &[Row] = &[
@@ -134,7 +134,7 @@ const ROWS: &[Row] = &[
         Reason::AccessDenied,
         Unclear,
     ),
-    // Before any token is looked at: a malformed one gets the same.
+    // Checked before authentication: a malformed token gets the same.
     (
         "blocked region",
         true,
@@ -186,7 +186,7 @@ const ROWS: &[Row] = &[
         Unclear,
     ),
     ("bad path", false, 404, Some("EntryNotFound"), "Entry not found", Reason::NoMatchingFiles, NotSent),
-    // A token was sent, but the Hub speaks as to nobody: only whoami can tell.
+    // A token was sent, but the request counts as unauthenticated: only whoami can decide.
     (
         "token ignored, private or missing",
         true,
@@ -226,13 +226,13 @@ fn every_recorded_refusal_has_its_reason() {
         for word in ["model", "dataset", "space"] {
             let words = words.replace("model org", &format!("{word} org"));
             let body = serde_json::json!({ "error": words }).to_string();
-            // `/api` gives the text twice, as header and as JSON; `/resolve` as header and as plain text.
+            // `/api` sends the text twice, as header and as JSON; `/resolve` as header and as plain text.
             for (message, body) in [
                 (Some(words.as_str()), body.as_str()),
                 (Some(words.as_str()), words.as_str()),
                 (None, body.as_str()),
             ] {
-                let refusal = Refusal::new(&Evidence { status, code, message, body, token });
+                let refusal = Refusal::new(&ErrorResponse { status, code, message, body, token });
                 assert_eq!((refusal.reason, refusal.token), (reason, state), "{situation}, {word}");
                 assert_eq!(refusal.words, words, "{situation}, {word}");
             }
@@ -240,13 +240,13 @@ fn every_recorded_refusal_has_its_reason() {
     }
 }
 
-/// The rows that the stand-in Hub answers from: each is understood, and none proves a token that a stranger could have sent.
+/// The rows that the stand-in Hub replays: each is classified, and none proves a token that was not sent.
 #[test]
-fn every_row_of_the_stand_in_is_understood() {
+fn every_row_of_the_stand_in_is_classified() {
     let given = Token::parse("hf_good").unwrap();
     for row in standin_hub::recorded().iter().filter(|row| row.status < 429) {
         let (code, message) = (row.code.as_deref(), Some(row.words.as_str()));
-        let evidence = Evidence { status: row.status, code, message, body: "", token: Some(&given) };
+        let evidence = ErrorResponse { status: row.status, code, message, body: "", token: Some(&given) };
         let refusal = Refusal::new(&evidence);
         let expected = match row.situation {
             Situation::GateNeedsLogin | Situation::UnknownTokenAtGate | Situation::LoginRequired => {
@@ -272,13 +272,13 @@ fn every_row_of_the_stand_in_is_understood() {
             }
         };
         assert_eq!((refusal.reason, refusal.token), expected, "{}", row.when);
-        let anonymous = Refusal::new(&Evidence { token: None, ..evidence });
+        let anonymous = Refusal::new(&ErrorResponse { token: None, ..evidence });
         assert_eq!(anonymous.token, NotSent, "{}", row.when);
     }
 }
 
 #[test]
-fn words_that_name_a_place_are_known() {
+fn messages_about_the_location_are_recognized() {
     for words in [
         "This model is not available in your region.",
         "Not available in your country.",
@@ -286,30 +286,31 @@ fn words_that_name_a_place_are_known() {
         "Blocked for users in the EU.",
         "Access from your location is restricted",
     ] {
-        assert!(names_a_place(words), "{words}");
+        assert!(names_location(words), "{words}");
     }
     for words in ["Access denied by policy", "You have an issue with your recipient", "museum", ""] {
-        assert!(!names_a_place(words), "{words}");
+        assert!(!names_location(words), "{words}");
     }
 }
 
 #[test]
-fn a_page_of_something_in_between_proves_nothing() {
+fn a_page_of_an_intermediary_proves_nothing() {
     let given = token();
     for (body, words) in [("<html>Blocked by policy</html>", ""), ("", ""), ("Blocked.", "Blocked.")] {
         let token = Some(&given);
-        let refusal = Refusal::new(&Evidence { status: 403, code: None, message: None, body, token });
+        let refusal = Refusal::new(&ErrorResponse { status: 403, code: None, message: None, body, token });
         assert_eq!((refusal.reason, refusal.token), (Reason::AccessDenied, Unclear));
         assert_eq!(refusal.words, words);
     }
 }
 
 #[test]
-fn whoami_settles_what_is_unclear() {
+fn whoami_decides_unclear_refusals() {
     let given = token();
     let settled = |code, words| {
         let token = Some(&given);
-        let refusal = Refusal::new(&Evidence { status: 401, code, message: Some(words), body: "", token });
+        let refusal =
+            Refusal::new(&ErrorResponse { status: 401, code, message: Some(words), body: "", token });
         (refusal.clone().with_good_token().reason, refusal.with_bad_token().reason)
     };
     let bad = Reason::TokenInvalid;
@@ -329,7 +330,7 @@ fn masked_hashes_mean_no_access() {
 #[test]
 fn only_an_uncoded_404_is_an_unknown_call() {
     let unknown = |status, code| {
-        Refusal::new(&Evidence { status, code, message: None, body: "", token: None }).is_unknown_call()
+        Refusal::new(&ErrorResponse { status, code, message: None, body: "", token: None }).is_unknown_call()
     };
     assert!(unknown(404, None) && unknown(405, None));
     assert!(!unknown(404, REPO) && !unknown(403, None));
@@ -337,7 +338,7 @@ fn only_an_uncoded_404_is_an_unknown_call() {
 
 #[test]
 fn the_token_of_the_request_is_never_repeated() {
-    // A token of a mirror, which looks like none of the Hub's.
+    // A token of a mirror, which does not look like one of the Hub's.
     let given = Token::parse("very/secret+1=").unwrap();
     for (message, body) in [
         (Some("`very/secret+1=` is not known"), ""),
@@ -345,13 +346,13 @@ fn the_token_of_the_request_is_never_repeated() {
         (None, "`very/secret+1=` is not known"),
     ] {
         let code = Some("very/secret+1=");
-        let refusal = Refusal::new(&Evidence { status: 403, code, message, body, token: Some(&given) });
+        let refusal = Refusal::new(&ErrorResponse { status: 403, code, message, body, token: Some(&given) });
         assert_eq!((refusal.words.as_str(), refusal.code.as_deref()), ("`…` is not known", Some("…")));
     }
 }
 
 #[test]
-fn foreign_words_are_made_harmless() {
+fn foreign_texts_are_sanitized() {
     for (given, shown) in [
         ("plain  words\n twice", "plain words twice"),
         ("a\u{1b}[31mred\u{7}\u{202e}", "a [31mred"),

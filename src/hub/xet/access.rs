@@ -1,5 +1,5 @@
-//! The token of the store, which the Hub gives to who may read a repo. We ask for it ourselves: the official client would
-//! turn the Hub's refusal into a text, and would have to be given the Hub's token.
+//! The store's read token, which the Hub issues to callers with access to a repo. Requested here rather than by the official
+//! client, which would reduce the Hub's refusal to a text and would need the Hub's token.
 
 use std::{
     fmt,
@@ -16,45 +16,45 @@ use xet::{XetError, xet_session::XetDownloadStreamGroup};
 use super::{
     super::{
         Commit, Endpoint, Hub, HubError, Repo, Token,
-        answer::{self, InvalidResponse},
         host::host_of,
+        wire::{self, InvalidResponse},
     },
     runtime::XetRuntime,
 };
 
-/// A new one is asked for this long before the old one ends.
+/// How long before its expiry a token is renewed.
 const MARGIN: Duration = Duration::from_secs(60);
-/// A token that seems to end at once is used for as long, and until the store refuses it: our clock may be wrong, and the
-/// Hub limits how often it may be asked.
+/// The minimum time for which a token is used, unless the store rejects it: our clock may be wrong, and the Hub limits the
+/// rate of requests.
 const AT_LEAST: Duration = Duration::from_secs(30);
-/// A clock that is wrong the other way must not make it last forever.
+/// The maximum time, in case the clock is wrong the other way.
 const AT_MOST: Duration = Duration::from_secs(24 * 3600);
 
-/// What the Hub gives: where the store is, and a token for it.
+/// The Hub's response: the address of the store, and a token for it.
 pub(super) struct XetAccess {
     /// The token of the store.
     pub token: SecretString,
-    /// When it ends, in seconds of Unix time.
-    pub ends: i64,
-    /// Where the store is.
+    /// When it expires, in seconds of Unix time.
+    pub expires_at: i64,
+    /// The address of the store.
     pub store: Url,
 }
 
 impl XetAccess {
-    /// Reads the Hub's answer.
+    /// Parses the Hub's response.
     fn parse(body: &[u8]) -> Result<Self, InvalidResponse> {
-        let XetReadToken { access_token, exp, cas_url } = answer::json(body)?;
+        let XetReadToken { access_token, exp, cas_url } = wire::json(body)?;
         let token = SecretString::from(access_token);
         let wrong = |what: &str| InvalidResponse::Wrong(what.to_owned());
-        // It is a secret, and becomes a header: it is not repeated.
+        // A secret that becomes a header: not repeated.
         let text = token.expose_secret();
         if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(wrong("its token for Xet is not one"));
+            return Err(wrong("its token for Xet is malformed"));
         }
         let store = Url::parse(&cas_url).ok();
         let store = store.filter(|url| url.has_host() && matches!(url.scheme(), "https" | "http"));
-        let store = store.ok_or_else(|| wrong("the address of its Xet store is not one"))?;
-        Ok(Self { token, ends: exp, store })
+        let store = store.ok_or_else(|| wrong("the address of its Xet store is invalid"))?;
+        Ok(Self { token, expires_at: exp, store })
     }
 
     pub(super) fn host(&self) -> &str {
@@ -66,14 +66,14 @@ impl fmt::Debug for XetAccess {
     /// Without the token.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("XetAccess")
-            .field("ends", &self.ends)
+            .field("expires_at", &self.expires_at)
             .field("store", &host_of(&self.store))
             .finish_non_exhaustive()
     }
 }
 
 impl Hub {
-    /// Asks for the right to read a commit's files from Xet.
+    /// Requests access to a commit's files in Xet.
     pub(super) async fn xet_access(
         &self,
         repo: &Repo,
@@ -81,36 +81,36 @@ impl Hub {
         token: Option<&Token>,
     ) -> Result<XetAccess, HubError> {
         let (body, answer) = self.json(&self.endpoint().xet_read_token(repo, commit), token).await?;
-        let access = XetAccess::parse(&body).and_then(|access| as_safe_as(self.endpoint(), access));
+        let access = XetAccess::parse(&body).and_then(|access| require_tls(self.endpoint(), access));
         access.map_err(|error| error.at(answer.host, token.is_some()))
     }
 }
 
-/// What the Hub says over TLS does not go on without it.
-fn as_safe_as(hub: &Endpoint, access: XetAccess) -> Result<XetAccess, InvalidResponse> {
+/// Rejects a store without TLS if the Hub has TLS.
+fn require_tls(hub: &Endpoint, access: XetAccess) -> Result<XetAccess, InvalidResponse> {
     if hub.as_str().starts_with("https:") && access.store.scheme() != "https" {
         return Err(InvalidResponse::Wrong("its Xet store has no TLS".to_owned()));
     }
     Ok(access)
 }
 
-/// The official client with a token of the store.
+/// The official client, authorized with a token of the store.
 pub(super) struct ReadGrant {
     pub group: XetDownloadStreamGroup,
-    /// Where the store is, for messages.
+    /// The store's host, for messages.
     pub host: String,
     stale_from: Instant,
 }
 
 impl ReadGrant {
     pub async fn new(runtime: &XetRuntime, access: &XetAccess) -> Result<Self, XetError> {
-        let stale_from = Instant::now() + fresh_for(access.ends, Timestamp::now().as_second());
+        let stale_from = Instant::now() + fresh_for(access.expires_at, Timestamp::now().as_second());
         let agent = HeaderValue::from_static(concat!("modelcache/", env!("CARGO_PKG_VERSION")));
         let group = runtime
             .session
             .new_download_stream_group()?
             .with_endpoint(access.store.as_str().trim_end_matches('/'))
-            // Without an end: the official client must not judge by a clock that may be wrong, and cannot renew it.
+            // Without expiry: the official client must not rely on a clock that may be wrong, and cannot renew it.
             .with_token_info(access.token.expose_secret(), u64::MAX)
             .with_custom_headers(HeaderMap::from_iter([(USER_AGENT, agent)]));
         let group = runtime.run(group.build()).await?;
@@ -122,9 +122,9 @@ impl ReadGrant {
     }
 }
 
-/// For how long a token is used that ends then.
-fn fresh_for(ends: i64, now: i64) -> Duration {
-    let left = Duration::from_secs(ends.saturating_sub(now).try_into().unwrap_or_default());
+/// How long to use a token that expires at `expires_at`.
+fn fresh_for(expires_at: i64, now: i64) -> Duration {
+    let left = Duration::from_secs(expires_at.saturating_sub(now).try_into().unwrap_or_default());
     left.saturating_sub(MARGIN).clamp(AT_LEAST, AT_MOST)
 }
 
@@ -133,34 +133,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_store_without_tls_is_for_a_hub_without_tls() {
+    fn a_store_without_tls_requires_a_hub_without_tls() {
         let allowed = |hub: &str, store: &str| {
-            let access = XetAccess { token: "secret".into(), ends: 0, store: store.parse().unwrap() };
+            let access = XetAccess { token: "secret".into(), expires_at: 0, store: store.parse().unwrap() };
             assert!(!format!("{access:?}").contains("secret"));
-            as_safe_as(&hub.parse().unwrap(), access).is_ok()
+            require_tls(&hub.parse().unwrap(), access).is_ok()
         };
         assert!(allowed("https://hub", "https://store") && allowed("http://hub", "http://store"));
         assert!(!allowed("https://hub", "http://store"));
     }
 
     #[test]
-    fn a_token_is_renewed_before_it_ends_but_not_all_the_time() {
+    fn a_token_is_renewed_before_it_expires_but_not_constantly() {
         assert_eq!(fresh_for(10_000 + 3600, 10_000), Duration::from_secs(59 * 60));
-        for ends in [i64::MIN, 0, 10_000, 10_061] {
-            assert_eq!(fresh_for(ends, 10_000), AT_LEAST, "{ends}");
+        for expires_at in [i64::MIN, 0, 10_000, 10_061] {
+            assert_eq!(fresh_for(expires_at, 10_000), AT_LEAST, "{expires_at}");
         }
         assert_eq!(fresh_for(i64::MAX, 10_000), AT_MOST);
     }
 
     #[test]
-    fn the_right_to_read_from_xet_is_read_with_suspicion() {
+    fn malformed_access_responses_are_rejected() {
         let answer = |token: &str, store: &str| {
             XetAccess::parse(
                 format!(r#"{{"accessToken":"{token}","exp":1700000000,"casUrl":"{store}"}}"#).as_bytes(),
             )
         };
         let access = answer("ey.a-b_c", "https://cas.example/x").unwrap();
-        assert_eq!((access.token.expose_secret(), access.ends), ("ey.a-b_c", 1_700_000_000));
+        assert_eq!((access.token.expose_secret(), access.expires_at), ("ey.a-b_c", 1_700_000_000));
         assert_eq!(access.store.as_str(), "https://cas.example/x");
         for (token, store) in [
             ("", "https://cas.example"),
@@ -173,7 +173,7 @@ mod tests {
             assert!(!what.contains("secret"), "{what}");
         }
         assert!(
-            matches!(XetAccess::parse(b"{}"), Err(InvalidResponse::Wrong(what)) if what.starts_with("it is not the JSON"))
+            matches!(XetAccess::parse(b"{}"), Err(InvalidResponse::Wrong(what)) if what.starts_with("it is not the expected JSON"))
         );
     }
 }

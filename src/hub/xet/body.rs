@@ -1,4 +1,4 @@
-//! The bytes of a range of a file, window after window. Does not know where they go.
+//! Streams a range of a file window by window. Does not know where the bytes are written to.
 
 use std::{ops::Range, sync::Arc};
 
@@ -21,17 +21,17 @@ use super::{
 };
 use crate::hub::{HubError, Token};
 
-/// The official client gives up to a whole window at once; that is more than a writer wants.
-const PIECE: usize = 1 << 20;
-/// How often a window that ends early without an error is requested again at one offset.
+/// The maximum chunk size in bytes. The official client returns up to a whole window at once, too much for a writer.
+const CHUNK: usize = 1 << 20;
+/// How often a window that ends early without an error is retried at the same offset.
 const EARLY_ENDS: u32 = 2;
 
-/// Content of a file, from one byte to another. Dropping it ends the work behind it.
+/// A range of a file. Dropping it cancels the download.
 #[derive(Debug)]
 pub struct XetBody {
     /// The offset of the first byte.
     pub start: u64,
-    /// How many bytes follow.
+    /// The number of bytes that follow.
     pub length: u64,
     left: u64,
     pieces: mpsc::Receiver<Result<Bytes, HubError>>,
@@ -39,7 +39,7 @@ pub struct XetBody {
 }
 
 impl XetBody {
-    /// The next bytes, in order; none at the end. A wait for them can be given up and taken up again.
+    /// The next bytes, in order; `None` at the end. Cancel-safe.
     pub async fn next_chunk(&mut self) -> Result<Option<Bytes>, HubError> {
         match self.pieces.recv().await {
             Some(Ok(piece)) => {
@@ -64,7 +64,7 @@ impl XetBody {
         let (start, length) = (range.start, range.end.saturating_sub(range.start));
         let (to, pieces) = mpsc::channel(1);
         let reader = Reader { session, file: XetFileInfo::new(hash, size), range, token, to };
-        // The official client's own stream loses bytes when a wait for it is given up; a task of ours is not given up.
+        // The official client's stream is not cancel-safe, so a separate task reads it.
         let work = runtime.spawn(reader.run(slot));
         Self { start, length, left: length, pieces, work }
     }
@@ -76,7 +76,7 @@ impl Drop for XetBody {
     }
 }
 
-/// A part of the file that the official client was asked for.
+/// A part of the file requested from the official client.
 struct Window {
     end: u64,
     stream: XetDownloadStream,
@@ -84,12 +84,12 @@ struct Window {
     slot: OwnedSemaphorePermit,
 }
 
-/// How the reader continues.
+/// The state of the next window.
 enum Next {
-    /// The window has been asked for.
-    Asked(Window),
-    /// There is room to ask for it.
-    Room(OwnedSemaphorePermit),
+    /// It has been requested.
+    Requested(Window),
+    /// It can be requested with this permit.
+    Permitted(OwnedSemaphorePermit),
 }
 
 struct Reader {
@@ -101,103 +101,103 @@ struct Reader {
 }
 
 /// The receiver was dropped.
-struct Unwanted;
+struct Cancelled;
 
-/// Why a window gave less than it should.
-enum Broken {
+/// Why a window is incomplete.
+enum Incomplete {
     Failed(HubError),
-    /// It ended as if all were well, or for an unknown reason: the error came too late to be seen.
+    /// It ended without an error, or with an unspecific one: the actual error was reported too late.
     Early,
 }
 
 impl Reader {
     async fn run(self, slot: OwnedSemaphorePermit) {
         match self.read(slot).await {
-            Ok(Ok(())) | Err(Unwanted) => {}
+            Ok(Ok(())) | Err(Cancelled) => {}
             Ok(Err(error)) => {
-                // Where nobody listens, nobody needs to know.
+                // Without a receiver, the error does not matter.
                 let _ = self.to.send(Err(error)).await;
             }
         }
     }
 
-    /// A body keeps room for one window to its end: once it has begun, it never waits for others.
-    async fn read(&self, slot: OwnedSemaphorePermit) -> Result<Result<(), HubError>, Unwanted> {
+    /// A body keeps the permit for one window to its end: once it has started, it never waits for others.
+    async fn read(&self, slot: OwnedSemaphorePermit) -> Result<Result<(), HubError>, Cancelled> {
         let mut at = self.range.start;
-        let mut next = Next::Room(slot);
+        let mut next = Next::Permitted(slot);
         let mut renewed_at = None;
         let mut early = (at, 0);
         while at < self.range.end {
             let mut window = match next {
-                Next::Asked(window) => window,
-                Next::Room(slot) => match self.ask(at, slot).await {
+                Next::Requested(window) => window,
+                Next::Permitted(slot) => match self.request(at, slot).await {
                     Ok(window) => window,
                     Err(error) => return Ok(Err(error)),
                 },
             };
-            let mut ahead = if window.end < self.range.end { self.ask_ahead(window.end).await } else { None };
-            match self.pass_on(&mut window, &mut at).await? {
+            let mut ahead = if window.end < self.range.end { self.prefetch(window.end).await } else { None };
+            match self.forward(&mut window, &mut at).await? {
                 Ok(()) => {}
-                // A token of the store ends at some time, or is taken back. The Hub says whether there is another: at the
-                // same place only once, for a store that refuses a new one too would be asked forever.
-                Err(Broken::Failed(error)) if failure::is_refusal(&error) && renewed_at != Some(at) => {
+                // A token of the store expires or is revoked, so request a new one: only once at the same offset, since a store
+                // that rejects that one too would be retried forever.
+                Err(Incomplete::Failed(error)) if failure::is_refusal(&error) && renewed_at != Some(at) => {
                     renewed_at = Some(at);
                     ahead = None;
-                    tracing::debug!(%error, "asking the hub for a new right to read from xet");
+                    tracing::debug!(%error, "renewing access to xet");
                     if let Err(error) = self.session.grant(self.token.as_ref(), Some(&window.grant)).await {
                         return Ok(Err(error));
                     }
                 }
-                // A second request most likely returns the cause.
-                Err(Broken::Early) if early != (at, EARLY_ENDS) => {
+                // Another request most likely returns the actual error.
+                Err(Incomplete::Early) if early != (at, EARLY_ENDS) => {
                     early = if early.0 == at { (at, early.1 + 1) } else { (at, 1) };
                     ahead = None;
                 }
-                Err(Broken::Early) => return Ok(Err(cut(window.grant.host.clone()))),
-                Err(Broken::Failed(error)) => return Ok(Err(error)),
+                Err(Incomplete::Early) => return Ok(Err(cut(window.grant.host.clone()))),
+                Err(Incomplete::Failed(error)) => return Ok(Err(error)),
             }
-            next = ahead.map_or(Next::Room(window.slot), Next::Asked);
+            next = ahead.map_or(Next::Permitted(window.slot), Next::Requested);
         }
         Ok(Ok(()))
     }
 
-    /// Hands on what a window gives.
-    async fn pass_on(&self, window: &mut Window, at: &mut u64) -> Result<Result<(), Broken>, Unwanted> {
+    /// Forwards the bytes of a window.
+    async fn forward(&self, window: &mut Window, at: &mut u64) -> Result<Result<(), Incomplete>, Cancelled> {
         while *at < window.end {
             let mut bytes = match window.stream.next().await {
                 Ok(Some(bytes)) => bytes,
-                Ok(None) | Err(XetError::Internal(_)) => return Ok(Err(Broken::Early)),
-                Err(error) => return Ok(Err(Broken::Failed(failure::of(&error, &window.grant.host)))),
+                Ok(None) | Err(XetError::Internal(_)) => return Ok(Err(Incomplete::Early)),
+                Err(error) => return Ok(Err(Incomplete::Failed(failure::of(&error, &window.grant.host)))),
             };
             if bytes.len() as u64 > window.end - *at {
-                let what = "more of the file came than was asked for".to_owned();
+                let what = "it sent more of the file than requested".to_owned();
                 let host = window.grant.host.clone();
-                return Ok(Err(Broken::Failed(HubError::BadAnswer { host, what })));
+                return Ok(Err(Incomplete::Failed(HubError::BadAnswer { host, what })));
             }
             while !bytes.is_empty() {
-                let piece = bytes.split_to(bytes.len().min(PIECE));
+                let piece = bytes.split_to(bytes.len().min(CHUNK));
                 *at += piece.len() as u64;
-                self.to.send(Ok(piece)).await.map_err(|_| Unwanted)?;
+                self.to.send(Ok(piece)).await.map_err(|_| Cancelled)?;
             }
         }
         Ok(Ok(()))
     }
 
-    /// The next window while this one is read, if there is room for it. A body never waits for room while it holds
-    /// some, or two of them could wait for each other.
-    async fn ask_ahead(&self, from: u64) -> Option<Window> {
+    /// Requests the next window while this one is read, if a permit is free. A body never waits for a permit while it holds one,
+    /// which could deadlock.
+    async fn prefetch(&self, from: u64) -> Option<Window> {
         let slot = self.session.try_window()?;
-        self.ask(from, slot).await.ok()
+        self.request(from, slot).await.ok()
     }
 
-    async fn ask(&self, from: u64, slot: OwnedSemaphorePermit) -> Result<Window, HubError> {
+    async fn request(&self, from: u64, slot: OwnedSemaphorePermit) -> Result<Window, HubError> {
         let grant = self.session.grant(self.token.as_ref(), None).await?;
         let end = self.range.end.min(from + WINDOW);
         let failed = |error| failure::of(&error, &grant.host);
         let runtime = self.session.runtime().await.map_err(failed)?;
         let (group, file) = (grant.group.clone(), self.file.clone());
-        let asked = runtime.run(async move { group.download_stream(file, Some(from..end)).await });
-        let mut stream = asked.await.map_err(failed)?;
+        let requested = runtime.run(async move { group.download_stream(file, Some(from..end)).await });
+        let mut stream = requested.await.map_err(failed)?;
         stream.start();
         Ok(Window { end, stream, grant, slot })
     }

@@ -1,9 +1,9 @@
-//! From an error of the official client to one of ours. Its texts may hold addresses of the store, signed ones among
-//! them: they are classified, and never repeated.
+//! Maps errors of the official client to ours. Its texts may contain signed addresses of the store: they are classified but
+//! never repeated.
 
 use xet::XetError;
 
-use super::super::error::{HubError, Trouble};
+use super::super::error::{ConnectFailure, HubError};
 
 pub(super) fn of(error: &XetError, host: &str) -> HubError {
     let host = host.to_owned();
@@ -18,20 +18,20 @@ pub(super) fn of(error: &XetError, host: &str) -> HubError {
         XetError::NotFound(_) => HubError::Storage { host, status: 404 },
         XetError::RateLimited(_) => HubError::Storage { host, status: 429 },
         XetError::ServerError(_) => HubError::Storage { host, status: 500 },
-        XetError::Timeout(_) => unreachable(Trouble::Timeout),
-        XetError::DataIntegrity(_) => bad("what it stores in Xet cannot be put together"),
-        XetError::Configuration(_) | XetError::WrongRuntimeMode(_) => unreachable(Trouble::Setup),
+        XetError::Timeout(_) => unreachable(ConnectFailure::Timeout),
+        XetError::DataIntegrity(_) => bad("the file cannot be reconstructed from Xet"),
+        XetError::Configuration(_) | XetError::WrongRuntimeMode(_) => unreachable(ConnectFailure::Setup),
         XetError::Network(_) | XetError::Io(_) => unreachable(trouble_in(&text)),
-        _ => bad("the Xet client gave up"),
+        _ => bad("the Xet client failed"),
     }
 }
 
-/// Whether the store does not take its token any more.
+/// Whether the store rejects its token.
 pub(super) fn is_refusal(error: &HubError) -> bool {
     matches!(error, HubError::Storage { status: 401 | 403, .. })
 }
 
-/// The status of an HTTP answer, in the words of the official client's own HTTP client.
+/// The HTTP status in a message of the official client's HTTP client.
 fn status_in(text: &str) -> Option<u16> {
     let after = ["status client error (", "status server error ("]
         .iter()
@@ -39,18 +39,18 @@ fn status_in(text: &str) -> Option<u16> {
     after.get(..3)?.parse().ok()
 }
 
-fn trouble_in(text: &str) -> Trouble {
+fn trouble_in(text: &str) -> ConnectFailure {
     let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
     if has(&["dns error", "failed to lookup address"]) {
-        Trouble::Dns
+        ConnectFailure::Dns
     } else if has(&["certificate", "InvalidCertificate"]) {
-        Trouble::Tls
+        ConnectFailure::Tls
     } else if has(&["timed out", "TimedOut"]) {
-        Trouble::Timeout
+        ConnectFailure::Timeout
     } else if has(&["(Connect)", "Connection refused", "ConnectionRefused"]) {
-        Trouble::Connect
+        ConnectFailure::Connect
     } else {
-        Trouble::Cut
+        ConnectFailure::Cut
     }
 }
 
@@ -61,7 +61,7 @@ mod tests {
     const SIGNED: &str = "https://cdn.example/xorbs/ab?X-Amz-Signature=verysecret";
 
     #[test]
-    fn statuses_are_found_in_the_words_of_the_http_client() {
+    fn statuses_are_extracted_from_messages() {
         let text =
             format!("Request error: HTTP status server error (503 Service Unavailable) for url ({SIGNED})");
         assert_eq!(status_in(&text), Some(503));
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_the_official_clients_text_is_repeated() {
+    fn no_text_of_the_official_client_is_repeated() {
         let words = || format!("it failed for {SIGNED} with token xet_verysecret");
         for error in [
             XetError::Authentication(words()),

@@ -1,4 +1,4 @@
-//! The files of a commit, to be read range by range.
+//! Reads ranges of a commit's files from Xet.
 
 use std::{ops::Range, path::Path, sync::Arc};
 
@@ -9,16 +9,16 @@ use super::{
     session::Session,
 };
 
-/// The files of one commit that are in Xet. Cheap to clone; the clones share a token of the store, connections and
-/// the bound on memory. When the last one and all bodies are dropped, all of the work has ended.
+/// The files of one commit in Xet. Cheap to clone; clones share the store's token, connections and the memory limit. Dropping
+/// the last one and all bodies ends all work.
 #[derive(Clone)]
 pub struct XetFiles(Arc<Session>);
 
 impl XetFiles {
-    /// Prepares the reads; nothing is sent yet. In `folder` the official client makes a few empty folders.
+    /// Prepares for reading without sending anything. The official client creates a few empty folders in `folder`.
     ///
-    /// None: the endpoint has a proxy or authorities of its own, which the official client cannot be given. It would
-    /// bypass the proxy, so the files must come over plain HTTP.
+    /// `None` if the endpoint has a proxy or CA bundle, which the official client does not support: it would bypass the proxy,
+    /// so the files must be downloaded over plain HTTP.
     #[must_use]
     pub fn new(
         hub: &Hub,
@@ -32,8 +32,8 @@ impl XetFiles {
         })
     }
 
-    /// The bytes of a range of a file, by its Xet hash and its whole size. It returns the Hub's refusal, and waits until
-    /// other bodies leave room in memory: the body itself then delivers as fast as the store does.
+    /// Opens a range of a file by its Xet hash and total size. Fails if the Hub refuses access. Waits until other bodies leave
+    /// enough memory; the body itself then never waits for others.
     pub async fn open(
         &self,
         hash: &str,
@@ -49,7 +49,7 @@ impl XetFiles {
     }
 }
 
-/// Whether the official client goes the same way to the Hub's store as we go to the Hub.
+/// Whether the official client can connect to the store the way we connect to the Hub.
 fn reaches(endpoint: &Endpoint) -> bool {
     endpoint.proxy().is_none() && endpoint.ca_bundle().is_none()
 }
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_endpoint_with_a_way_of_its_own_is_left_to_plain_http() {
+    fn endpoints_with_a_proxy_or_ca_bundle_use_plain_http() {
         let proxy = "http://proxy:3128".parse().unwrap();
         let bundle = include_str!("../../../tests/hub_client/tls/ca.pem").parse().unwrap();
         assert!(reaches(&Endpoint::default()));

@@ -1,5 +1,5 @@
-//! Files that the Hub stores in Xet, through its official client. Knows neither caches nor conditions, and verifies
-//! nothing: the official client checks sizes only, so the receiver of these bytes hashes them.
+//! Downloads files that the Hub stores in Xet, with its official client. Knows neither caches nor conditions, and verifies
+//! nothing: the official client checks sizes only, so the receiver must hash the bytes.
 
 mod access;
 mod body;

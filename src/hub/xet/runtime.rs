@@ -1,5 +1,5 @@
-//! The official client, on a thread of its own. It drops abandoned requests only when they end by themselves, which takes a
-//! while where a store hangs; shutting down its thread ends them all.
+//! Runs the official client on a dedicated thread. It does not cancel abandoned requests, which take a while when a store
+//! hangs; shutting down the thread ends them all.
 
 use std::path::Path;
 
@@ -14,10 +14,10 @@ use xet::{
 
 use super::settings;
 
-/// The official client and the thread that it runs on.
+/// The official client and its thread.
 pub(super) struct XetRuntime {
     pub session: XetSession,
-    /// Always there until the drop.
+    /// `Some` until dropped.
     runtime: Option<Runtime>,
 }
 
@@ -32,8 +32,8 @@ impl XetRuntime {
         Ok(Self { session, runtime: Some(runtime) })
     }
 
-    /// Starts a task on the official client's one thread. What its work wakes there runs when that work has come to a halt: a
-    /// window that fails closes its stream an instant before it notes the error, and whoever is faster misses it.
+    /// Spawns a task on the official client's thread. On the same thread, the task runs only after the client's work yields: a
+    /// failing window closes its stream just before it records the error, which another thread could miss.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
         match &self.runtime {
             Some(runtime) => runtime.spawn(task).abort_handle(),
@@ -41,7 +41,7 @@ impl XetRuntime {
         }
     }
 
-    /// Does a piece of the official client's work on its thread, together with all that it starts there.
+    /// Runs work of the official client, including everything it spawns, on its thread.
     pub async fn run<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, XetError>> + Send + 'static,
@@ -55,7 +55,7 @@ impl XetRuntime {
 
 impl Drop for XetRuntime {
     fn drop(&mut self) {
-        // Without waiting, which is not allowed on the threads that async code runs on.
+        // Without blocking, which is not allowed on async threads.
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }

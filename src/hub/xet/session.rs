@@ -1,4 +1,4 @@
-//! What all reads of one commit share: the official client, the token of the store, and the bound on memory.
+//! The state shared by all reads of one commit: the official client, the store's token, and the memory limit.
 
 use std::{path::Path, sync::Arc};
 
@@ -6,14 +6,14 @@ use tokio::sync::{Mutex, OnceCell, OwnedSemaphorePermit, Semaphore};
 use xet::XetError;
 
 use super::{
-    super::{Commit, Hub, HubError, Repo, Token, error::Trouble},
+    super::{Commit, Hub, HubError, Repo, Token, error::ConnectFailure},
     access::ReadGrant,
     failure,
     runtime::XetRuntime,
     settings,
 };
 
-/// What leads to a folder, for as long as that is needed.
+/// A path that remains valid while this is held.
 type Folder = Box<dyn AsRef<Path> + Send + Sync>;
 
 /// The shared state of all reads of one commit.
@@ -24,18 +24,18 @@ pub(super) struct Session {
     folder: Folder,
     runtime: OnceCell<XetRuntime>,
     grant: Mutex<Option<Arc<ReadGrant>>>,
-    /// A permit for each window of a file that may be in memory.
+    /// One permit per window that may be in memory.
     windows: Arc<Semaphore>,
 }
 
 impl Session {
-    /// Nothing is sent or started yet.
+    /// Sends and starts nothing yet.
     pub(super) fn new(hub: Hub, repo: Repo, commit: Commit, folder: Folder) -> Self {
         let windows = Arc::new(Semaphore::new(settings::WINDOWS));
         Self { hub, repo, commit, folder, runtime: OnceCell::new(), grant: Mutex::default(), windows }
     }
 
-    /// The right to read from the store: the current one, unless it is about to expire or is the one that was `refused`.
+    /// Access to the store: the current grant, unless it is about to expire or is the `refused` one.
     pub(super) async fn grant(
         &self,
         token: Option<&Token>,
@@ -58,24 +58,24 @@ impl Session {
         Ok(grant)
     }
 
-    /// The official client, started by the first call.
+    /// The official client, started on the first call.
     pub(super) async fn runtime(&self) -> Result<&XetRuntime, XetError> {
         self.runtime.get_or_try_init(async || XetRuntime::start((*self.folder).as_ref())).await
     }
 
-    /// Waits until there is room in memory for one more window of a file at `host`.
+    /// Waits for a permit for one more window of a file at `host`.
     pub(super) async fn window(&self, host: &str) -> Result<OwnedSemaphorePermit, HubError> {
-        // It is never closed, so the wait does not fail.
+        // The semaphore is never closed, so this does not fail.
         self.windows.clone().acquire_owned().await.map_err(|_| cut(host.to_owned()))
     }
 
-    /// Room in memory for one more window, if there is some now.
+    /// A permit for one more window, if one is free.
     pub(super) fn try_window(&self) -> Option<OwnedSemaphorePermit> {
         self.windows.clone().try_acquire_owned().ok()
     }
 }
 
-/// The failure of a file that ended early.
+/// The error for a file that ended early.
 pub(super) fn cut(host: String) -> HubError {
-    HubError::Unreachable { host, kind: Trouble::Cut, detail: "the file is not complete".to_owned() }
+    HubError::Unreachable { host, kind: ConnectFailure::Cut, detail: "the file is not complete".to_owned() }
 }

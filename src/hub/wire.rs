@@ -1,4 +1,4 @@
-//! The Hub's JSON answers, read with suspicion. Pure: from bytes to values of ours.
+//! Parses the Hub's JSON responses without trusting them. Pure.
 
 use std::fmt;
 
@@ -10,49 +10,48 @@ use serde::{
 
 use super::{Commit, Digest, NameError, Refusal, RepoFile, RepoId, RepoPath, error::HubError};
 
-const HTML: &str =
-    "an HTML page came in its place; something on the way, such as a proxy, answered instead of the Hub";
+const HTML: &str = "it is an HTML page; something in between, such as a proxy, answered instead of the Hub";
 
 /// Who a token belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// The account's name.
     pub name: String,
-    /// For a fine-grained token: whether it may read gated repos at all. Other tokens may what their account may.
+    /// For a fine-grained token: whether it may read gated repos at all. Other tokens have the rights of their account.
     pub can_read_gated: Option<bool>,
 }
 
-/// What a revision stands for. Public even on gated repos: it proves nothing about access.
+/// What a revision resolves to. Public even on gated repos: it proves nothing about access.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RevisionInfo {
-    /// The repo's own ID, where it is told: another than was asked for where that is written in another case or was given up.
+    /// The repo's canonical ID, if the response has it. Differs from the requested one in case, or if the repo was renamed.
     pub repo: Option<RepoId>,
     /// The commit.
     pub commit: Commit,
-    /// Only some accounts see the repo.
+    /// Whether only some accounts see the repo.
     pub private: bool,
-    /// Its authors ask for terms to be accepted.
+    /// Whether its authors require terms to be accepted.
     pub gated: bool,
-    /// The Hub has disabled it.
+    /// Whether the Hub has disabled it.
     pub disabled: bool,
-    /// How many files the commit has, where that is told.
+    /// The number of files of the commit, if the response has it.
     pub files: Option<usize>,
 }
 
 impl RevisionInfo {
-    /// How many files this commit has, where that is told.
+    /// The number of files of this commit, if known.
     #[must_use]
     pub fn files_of(&self, commit: &Commit) -> Option<usize> {
         self.files.filter(|_| self.commit == *commit)
     }
 }
 
-/// Why an answer is not usable.
+/// Why a response is unusable.
 #[derive(Debug)]
 pub(super) enum InvalidResponse {
-    /// It is not what the protocol says.
+    /// It violates the protocol.
     Wrong(String),
-    /// It names something that may not be used.
+    /// It contains a name that must not be used.
     Name(NameError),
     /// Its hashes are masked: the caller has no access.
     Masked,
@@ -65,7 +64,7 @@ impl From<NameError> for InvalidResponse {
 }
 
 impl InvalidResponse {
-    /// As an error of a call to `host`.
+    /// Converts it into the error of a call to `host`.
     pub(super) fn at(self, host: String, token_sent: bool) -> HubError {
         match self {
             Self::Wrong(what) => HubError::BadAnswer { host, what },
@@ -75,7 +74,7 @@ impl InvalidResponse {
     }
 }
 
-/// The access check says `OK`, and its status alone counts; but a login page in its place has the same status.
+/// Validates the response of the access check. Only its status counts, except that a proxy's login page has the same one.
 pub(super) fn access(body: &[u8]) -> Result<(), InvalidResponse> {
     if is_html(body) { Err(InvalidResponse::Wrong(HTML.to_owned())) } else { Ok(()) }
 }
@@ -95,12 +94,12 @@ pub(super) fn revision(body: &[u8]) -> Result<RevisionInfo, InvalidResponse> {
         private: info.private,
         gated: info.gated != Gated::No,
         disabled: info.disabled.unwrap_or_default(),
-        // A mirror that knows of none does not say that there are none.
+        // An empty list from a mirror does not mean that there are no files.
         files: info.siblings.map(|Count(files)| files).filter(|files| *files > 0),
     })
 }
 
-/// The length of a list that is only counted: it may be very long.
+/// The length of a list. It is only counted, as it may be very long.
 struct Count(usize);
 
 impl<'de> Deserialize<'de> for Count {
@@ -125,7 +124,7 @@ impl<'de> Deserialize<'de> for Count {
     }
 }
 
-/// The file that an entry of a listing is, if it can be one on a volume.
+/// The file of a listing entry, if its path is valid on a volume.
 pub(super) fn file(entry: TreeEntry) -> Result<RepoFile, InvalidResponse> {
     let TreeEntry { path, size, oid, lfs, xet_hash, .. } = entry;
     let path: RepoPath = path.parse()?;
@@ -139,7 +138,7 @@ pub(super) fn file(entry: TreeEntry) -> Result<RepoFile, InvalidResponse> {
         }
         return Ok(RepoFile { path, size, digest: git, pointer: None, xet_hash });
     };
-    // Some servers say `sha256:` before it, as LFS pointers do.
+    // Some servers prefix it with `sha256:`, as LFS pointers do.
     let digest = lfs.oid.strip_prefix("sha256:").unwrap_or(&lfs.oid);
     let digest: Digest = digest.parse().map_err(|_| unusable(&lfs.oid))?;
     if !matches!(digest, Digest::Sha256(_)) {
@@ -153,18 +152,18 @@ fn is_masked(entry: &TreeEntry) -> bool {
     entry.lfs.as_ref().is_some_and(|lfs| masked(&lfs.oid)) || entry.xet_hash.as_deref().is_some_and(masked)
 }
 
-/// What a page of a listing holds.
+/// The counts of a listing page.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct PageSize {
     pub(super) entries: usize,
-    /// Those that are no folders.
+    /// Entries other than folders.
     pub(super) files: usize,
-    /// Of the files, those that are in a folder.
+    /// Files inside a folder.
     pub(super) in_folders: usize,
 }
 
 impl PageSize {
-    /// Both pages together.
+    /// The sum of both.
     pub(super) const fn and(self, other: Self) -> Self {
         Self {
             entries: self.entries + other.entries,
@@ -174,7 +173,7 @@ impl PageSize {
     }
 }
 
-/// Hands over the files of one page of a listing, one by one as they are parsed; folders are left out.
+/// Calls `see` with each file of a listing page as it is parsed, skipping folders.
 pub(super) fn tree_page(
     body: &[u8],
     see: &mut (dyn FnMut(TreeEntry) -> Result<(), InvalidResponse> + Send),
@@ -221,7 +220,7 @@ impl<'de> Visitor<'de> for &mut Page<'_> {
     }
 }
 
-/// Parses a JSON answer. An error never repeats what it says.
+/// Parses a JSON response. Errors never repeat its content.
 pub(super) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, InvalidResponse> {
     serde_json::from_slice(body).map_err(|error| not_json(body, &error))
 }
@@ -230,9 +229,9 @@ fn not_json(body: &[u8], error: &serde_json::Error) -> InvalidResponse {
     InvalidResponse::Wrong(if is_html(body) {
         HTML.to_owned()
     } else {
-        // Where and what kind, but never the content.
+        // Position and kind, but never the content.
         format!(
-            "it is not the JSON that was expected ({:?} at line {}, column {})",
+            "it is not the expected JSON ({:?} at line {}, column {})",
             error.classify(),
             error.line(),
             error.column()
@@ -240,7 +239,7 @@ fn not_json(body: &[u8], error: &serde_json::Error) -> InvalidResponse {
     })
 }
 
-/// A login page of a proxy or a portal, as a rule.
+/// Usually the login page of a proxy or a portal.
 fn is_html(body: &[u8]) -> bool {
     body.trim_ascii_start().starts_with(b"<")
 }
@@ -268,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form_of_gated_is_understood() {
+    fn every_form_of_gated_is_parsed() {
         for (gated, expected) in
             [("false", false), ("null", false), ("\"auto\"", true), ("\"manual\"", true), ("true", true)]
         {
@@ -281,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn the_name_of_a_repo_is_told_where_it_can_be_one() {
+    fn a_valid_repo_name_is_returned() {
         for (id, expected) in [
             (r#""id":"Acme/tiny""#, Some("Acme/tiny")),
             (r#""id":"models/acme/tiny""#, None),
@@ -295,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn the_files_of_a_commit_are_counted_where_they_are_told() {
+    fn the_files_of_a_commit_are_counted_if_listed() {
         for (siblings, expected) in [
             (r#""siblings":[{"rfilename":"a"},{"rfilename":"b","size":{"x":[1]}}]"#, Some(2)),
             (r#""siblings":[]"#, None),
@@ -309,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn listings_give_the_right_hash() {
+    fn listings_yield_the_right_hash() {
         let sha256 = "ab".repeat(32);
         let body = format!(
             r#"[{{"type":"directory","path":"d","size":0,"oid":"{SHA1}"}},
@@ -326,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn masked_and_unsafe_listings_are_refused() {
+    fn masked_and_unsafe_listings_are_rejected() {
         let entry = |path: &str, more: &str| {
             format!(r#"[{{"type":"file","path":"{path}","size":1,"oid":"{SHA1}"{more}}}]"#)
         };
@@ -341,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn other_things_than_json_are_named() {
+    fn anything_but_json_is_named() {
         assert!(wrong(revision(b" <!DOCTYPE html>")).contains("HTML"));
         let truncated = wrong(revision(br#"{"sha":"secret"#));
         assert!(truncated.contains("Eof") && !truncated.contains("secret"), "{truncated}");
@@ -349,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn identities_tell_about_gated_repos() {
+    fn identities_include_access_to_gated_repos() {
         let body =
             br#"{"type":"user","name":"ann","email":"x","auth":{"accessToken":{"role":"fineGrained","fineGrained":{"canReadGatedRepos":false}}}}"#;
         assert_eq!(identity(body).unwrap(), Identity { name: "ann".into(), can_read_gated: Some(false) });

@@ -1,29 +1,29 @@
-//! What a person reads: for each reason one or two sentences, what is wrong and what to do. Pure, and the only place
-//! with such sentences about the Hub, so that the controller, `fetch` and `check` say the same.
+//! The user-facing messages about the Hub: for each reason, what is wrong and what to do. Pure, and the only place with
+//! such messages, so that the controller, `fetch` and `check` agree.
 
 use std::{fmt::Write, io};
 
 use super::{
-    Endpoint, HubError, NameError, Patterns, Refusal, Repo, RepoId, Revision, Slip, TokenError, TokenState,
-    Trouble, refusal,
+    ConnectFailure, Endpoint, HubError, NameError, Patterns, Refusal, Repo, RepoId, Revision, Slip,
+    TokenError, TokenState, refusal,
 };
 use crate::{
     reason::Reason,
     units::{files, size},
 };
 
-/// What a sentence is about.
+/// What a message is about.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'a> {
     /// The repo.
     pub repo: &'a Repo,
     /// Its revision.
     pub revision: &'a Revision,
-    /// Where the Hub is.
+    /// The Hub's address.
     pub endpoint: &'a Endpoint,
 }
 
-/// The sentence for a failed call.
+/// The message for a failed call.
 #[must_use]
 pub fn explain(error: &HubError, subject: &Subject<'_>) -> String {
     match error {
@@ -33,27 +33,25 @@ pub fn explain(error: &HubError, subject: &Subject<'_>) -> String {
             if *named {
                 format!("{host} asks to wait {seconds} s before the next request.{words}")
             } else {
-                format!(
-                    "{host} limits requests and does not say for how long; a pause of {seconds} s is made.{words}"
-                )
+                format!("{host} limits requests without saying for how long; waiting {seconds} s.{words}")
             }
         }
         HubError::Unreachable { host, kind, detail } => unreachable(host, *kind, detail),
         HubError::Storage { host, status } => format!(
-            "The storage host {host}, where the Hub keeps its files, answered HTTP {status}. It may pass by itself; \
-             if it stays so, a firewall or proxy may not let downloads from that host through."
+            "The storage host {host}, where the Hub keeps its files, answered HTTP {status}. This may be temporary; if it \
+            persists, a firewall or proxy may be blocking downloads from that host."
         ),
         HubError::WrongSize { host, expected, found } => format!(
-            "The file at {host} has {found} bytes, and the Hub lists {expected}: it was cut there, or something else lies in \
-             its place. Have that storage or mirror fetch it again."
+            "The file at {host} has {found} bytes, but the Hub lists {expected}: it is truncated there, or has been \
+            replaced. Have that storage or mirror fetch it again."
         ),
         HubError::BadAnswer { host, what } => format!(
-            "The answer of {host} cannot be used: {what}. Check whether {} is the address of the Hub or a \
-             full mirror of it.",
+            "The response from {host} cannot be used: {what}. Check whether {} is the address of the Hub or of a \
+            full mirror.",
             subject.endpoint
         ),
         HubError::Name(error @ NameError::Path { pattern, .. }) => format!(
-            "{} cannot be used as a whole: {error}. Leave that file out with the exclude pattern `{pattern}`, or ask the \
+            "{} cannot be used as a whole: {error}. Exclude that file with the pattern `{pattern}`, or ask the \
              repo's authors to rename it.",
             subject.repo
         ),
@@ -62,45 +60,45 @@ pub fn explain(error: &HubError, subject: &Subject<'_>) -> String {
     }
 }
 
-/// The sentence for an unusable token.
+/// The message for an unusable token.
 #[must_use]
 pub fn token(error: &TokenError) -> String {
     match error {
         TokenError::Malformed { why } => {
-            format!("The token cannot be one of the Hub: {why}. Store the token alone, as the Hub showed it.")
+            format!("This is not a token of the Hub: {why}. Store the token alone, as the Hub showed it.")
         }
         TokenError::Missing => {
-            "The token file does not exist. Check what --token-file, HF_TOKEN_PATH or HF_HOME names: it must be a file \
-             that holds the token, not the token itself."
+            "The token file does not exist. Check --token-file, HF_TOKEN_PATH and HF_HOME: they name a file that contains \
+            the token, not the token itself."
                 .to_owned()
         }
         TokenError::Unreadable { kind: io::ErrorKind::PermissionDenied } => {
             "The token file cannot be read by the user of this process. Check its owner and mode; in a pod, set \
-             `fsGroup`, or the mode of the volume that it lies on."
+             `fsGroup`, or the mode of its volume."
                 .to_owned()
         }
         TokenError::Unreadable { kind } => {
-            format!("The token file cannot be read: {kind}. Name a file that can be.")
+            format!("The token file cannot be read: {kind}. Use a readable file.")
         }
     }
 }
 
-/// The sentence for a good answer to a topic, by its reason.
+/// The message for a successful check, by its reason.
 #[must_use]
-pub fn fine(reason: Reason, subject: &Subject<'_>) -> String {
+pub fn success(reason: Reason, subject: &Subject<'_>) -> String {
     match reason {
-        Reason::TokenValid => "The Hub knows this token.".to_owned(),
+        Reason::TokenValid => "The Hub accepts this token.".to_owned(),
         Reason::TokenUnconfirmed => format!(
-            "Nothing shows whether this token is good: {} is open to everybody, and {} does not tell.",
+            "This token could not be checked: {} is public, and {} offers no way to check a token.",
             subject.repo,
             subject.endpoint.host()
         ),
-        Reason::Anonymous => "Requests are made without a token.".to_owned(),
-        _ => format!("{} may be read.", subject.repo),
+        Reason::Anonymous => "Requests are sent without a token.".to_owned(),
+        _ => format!("Access to {} is granted.", subject.repo),
     }
 }
 
-/// The sentence for patterns that select nothing.
+/// The message for patterns that select no files.
 #[must_use]
 pub fn no_matching_files(
     subject: &Subject<'_>,
@@ -117,18 +115,13 @@ pub fn no_matching_files(
     let mut text = format!("No file of {repo} at {revision}");
     match (include.len(), exclude.len()) {
         (0, _) => {
-            let _ = write!(text, " is left by exclude {}", quoted(exclude));
+            let _ = write!(text, " remains after exclude {}", quoted(exclude));
         }
         (_, 0) => {
             let _ = write!(text, " matches include {}", quoted(include));
         }
         _ => {
-            let _ = write!(
-                text,
-                " matches include {} without those of exclude {}",
-                quoted(include),
-                quoted(exclude)
-            );
+            let _ = write!(text, " matches include {} after exclude {}", quoted(include), quoted(exclude));
         }
     }
     let hint = quoted(examples.iter().map(String::as_str));
@@ -136,19 +129,19 @@ pub fn no_matching_files(
     text
 }
 
-/// The sentence for files that were found.
+/// The message for a resolved revision.
 #[must_use]
 pub fn resolved(subject: &Subject<'_>, commit: &str, moved: bool, count: usize, bytes: u64) -> String {
     let what = format!("{}, {}", files(count), size(bytes));
     match subject.revision.as_commit() {
         Some(_) => format!("Commit {commit}: {what}."),
-        // The revision may stand for another commit now, or for none.
+        // The revision may point to another commit now, or no longer exist.
         None if moved => format!("{} is pinned at commit {commit}: {what}.", subject.revision),
         None => format!("{} is commit {commit}: {what}.", subject.revision),
     }
 }
 
-/// The sentence for a repo that has another name on the Hub than it was asked for by.
+/// The addition for a repo that the Hub knows under another name than the requested one.
 #[must_use]
 pub fn own_name(subject: &Subject<'_>, own: &RepoId) -> Option<String> {
     (*own != subject.repo.id).then(|| format!(" The Hub calls the repo {own}."))
@@ -160,48 +153,48 @@ fn refused(refusal: &Refusal, subject: &Subject<'_>) -> String {
     let tokens = endpoint.token_page();
     let words = hub_says(&refusal.words);
     let with_account = if refusal.token == TokenState::NotSent {
-        "with an account that may read it, and give a token of that account"
+        "with an account that has access, and use a token of that account"
     } else {
         "with the account of this token"
     };
     match refusal.reason {
         Reason::TokenInvalid => match refusal.slip {
             Some(slip) => format!(
-                "The Hub refuses this token.{words} It looks like {}: store the token alone, as {tokens} showed it.",
-                look(slip)
+                "The Hub rejects this token.{words} It looks like {}: store the token alone, as {tokens} showed it.",
+                description(slip)
             ),
             None if refusal.token == TokenState::Unclear => format!(
-                "The Hub refuses this token: it is wrong, expired or revoked, or a mirror on the way does not pass it on.{words} \
-                 Make a new one at {tokens} and replace it, or have the mirror pass it on."
+                "The Hub rejects this token: it is wrong, expired or revoked, or a mirror in between does not forward it.{words} \
+                Create a new one at {tokens} and replace it, or configure the mirror to forward it."
             ),
             None => format!(
-                "The Hub refuses this token: it is wrong, expired or revoked.{words} Make a new one at {tokens} and \
+                "The Hub rejects this token: it is wrong, expired or revoked.{words} Create a new one at {tokens} and \
                  replace it."
             ),
         },
         Reason::TokenRequired if refusal.code.as_deref() == Some("GatedRepo") => format!(
-            "{repo} is gated, and no token is given. Accept its terms at {page} and give a token of that \
+            "{repo} is gated, and no token is configured. Accept its terms at {page} and use a token of that \
              account."
         ),
         Reason::TokenRequired => format!(
-            "{repo} cannot be seen without a token: it is private, or it does not exist. Check its \
-             name and type at {page}, or give a token of an account that may read it."
+            "{repo} cannot be accessed without a token: it is private, or it does not exist. Check its \
+            name and type at {page}, or use a token of an account that has access."
         ),
         Reason::TermsNotAccepted if refusal.words.contains("has been reset") => format!(
-            "The authors of {repo} have reset the access of the account of this token. Open {page} with \
-             that account and ask again."
+            "The authors of {repo} have reset the access of this token's account. Open {page} with \
+            that account and request access again."
         ),
         Reason::TermsNotAccepted => format!(
             "The account of this token has not accepted the terms of {repo}. Open {page} with that \
              account and agree."
         ),
         Reason::AccessPending => format!(
-            "The authors of {repo} have not yet decided on the access request of this token's account. Wait for \
-             them, or write to them at {page}."
+            "The authors of {repo} have not yet decided on the access request of this token's account. Wait, \
+            or contact them at {page}."
         ),
         Reason::AccessRejected => format!(
-            "The authors of {repo} have rejected the access of the account of this token, and asking \
-             again does not help. Talk to them at {page}, or give a token of another account."
+            "The authors of {repo} have rejected the access request of this token's account; requesting it \
+            again does not help. Contact them at {page}, or use a token of another account."
         ),
         Reason::TokenLacksPermission if refusal.words.to_ascii_lowercase().contains("fine-grained") => {
             format!(
@@ -213,19 +206,19 @@ fn refused(refusal: &Refusal, subject: &Subject<'_>) -> String {
             "The organization of {repo} has not approved this token.{words} Ask one of its administrators to approve it."
         ),
         Reason::TokenLacksPermission => format!(
-            "This token may not be used for {repo}.{words} Give another one of the account, from \
-             {tokens}."
+            "This token may not be used for {repo}.{words} Use another one of the account, from \
+            {tokens}."
         ),
         Reason::RepoNotFoundOrPrivate if refusal.token == TokenState::NotSent => format!(
-            "{repo} does not exist at {endpoint}, or it is private. Check its name and type, or give a \
-             token of an account that may read it."
+            "{repo} does not exist at {endpoint}, or it is private. Check its name and type, or use a \
+            token of an account that has access."
         ),
         Reason::RepoNotFoundOrPrivate => format!(
-            "{repo} does not exist, or it is private and the account of this token may not see it: the \
-             Hub does not tell which. Check its name and type, and open {page} with that account."
+            "{repo} does not exist, or it is private and the account of this token has no access: the \
+            Hub does not say which. Check its name and type, and open {page} with that account."
         ),
         Reason::RepoDisabled => format!(
-            "The Hub has disabled {repo}: no token and no terms open it.{} See {page}.",
+            "The Hub has disabled {repo}: no token and no accepted terms give access.{} See {page}.",
             if refusal.code.is_some() { String::new() } else { words }
         ),
         Reason::RevisionNotFound => format!(
@@ -234,50 +227,56 @@ fn refused(refusal: &Refusal, subject: &Subject<'_>) -> String {
         ),
         Reason::NoMatchingFiles => format!("{repo} no longer has a file that it lists at {revision}.{words}"),
         Reason::AccessDenied if refusal.is_masked() => format!(
-            "The listing of {repo} hides its hashes, as from an account without access. Open {page} {with_account}, and have a \
-             mirror on the way ask for the listing again: it may keep one that somebody else was given."
+            "The listing of {repo} masks its hashes, as for an account without access. Open {page} {with_account}, and have any \
+            mirror in between fetch the listing again: it may have cached another account's."
         ),
         _ if refusal.words.is_empty() => format!(
-            "Access to {repo} is refused with HTTP {} and no word why: a proxy or firewall on the way \
-             may have answered. Open {page} {with_account}.",
+            "Access to {repo} is refused with HTTP {} without an explanation: a proxy or firewall in between \
+            may have answered. Open {page} {with_account}.",
             refusal.status
         ),
-        _ if refusal::names_a_place(&refusal.words) => format!(
-            "The Hub does not give {repo} to where this request comes from.{words} No token changes that: ask the authors at \
-             {page}, or whoever looks after this network."
+        _ if refusal::names_location(&refusal.words) => format!(
+            "The Hub does not serve {repo} to the location of this request.{words} No token changes that: ask the authors at \
+            {page}, or the administrator of this network."
         ),
         _ => format!("The Hub refuses access to {repo}.{words} Open {page} {with_account}."),
     }
 }
 
-/// What a text that the Hub does not take for a token looks like.
-const fn look(slip: Slip) -> &'static str {
+/// What a rejected token looks like.
+const fn description(slip: Slip) -> &'static str {
     match slip {
-        Slip::Quotes => "a text in quotation marks",
+        Slip::Quotes => "text in quotation marks",
         Slip::Assignment => "a line of an environment file",
-        Slip::Placeholder => "the name of a variable that was not replaced",
-        Slip::Sample => "an example from a manual",
-        Slip::Base64 => "a token that is encoded in base64 once more than the Secret does by itself",
+        Slip::Placeholder => "a variable that was not expanded",
+        Slip::Sample => "an example from documentation",
+        Slip::Base64 => "a token that is base64-encoded once more than the Secret does itself",
         Slip::Address => "an address",
-        Slip::Structure => "a structure, such as JSON",
+        Slip::Structure => "structured data, such as JSON",
     }
 }
 
-fn unreachable(host: &str, kind: Trouble, detail: &str) -> String {
+fn unreachable(host: &str, kind: ConnectFailure, detail: &str) -> String {
     let because = if detail.is_empty() { String::new() } else { format!(" ({detail})") };
     let remedy = match kind {
-        Trouble::Dns => "Check the name, and the DNS where this runs",
-        Trouble::Connect => "Check whether a firewall or network policy is in the way, or a proxy is needed",
-        Trouble::Tls => "Check the certificate; a proxy or mirror with its own authority needs a CA bundle",
-        Trouble::Proxy => "Check the proxy's address, password and rules",
-        Trouble::Setup => "Correct the proxy or CA bundle of this endpoint",
-        Trouble::Handshake => "It may pass by itself; if it stays so, check whether that address speaks TLS",
-        Trouble::Timeout | Trouble::Cut | Trouble::Server(_) => "It may pass by itself",
+        ConnectFailure::Dns => "Check the name, and the DNS where this runs",
+        ConnectFailure::Connect => {
+            "Check whether a firewall or network policy blocks it, or a proxy is needed"
+        }
+        ConnectFailure::Tls => {
+            "Check the certificate; a proxy or mirror with its own authority needs a CA bundle"
+        }
+        ConnectFailure::Proxy => "Check the proxy's address, password and rules",
+        ConnectFailure::Setup => "Correct the proxy or CA bundle of this endpoint",
+        ConnectFailure::Handshake => {
+            "This may be temporary; if it persists, check whether that address speaks TLS"
+        }
+        ConnectFailure::Timeout | ConnectFailure::Cut | ConnectFailure::Server(_) => "This may be temporary",
     };
     format!("{host} cannot be reached: {kind}{because}. {remedy}.")
 }
 
-/// The Hub's own words as a sentence of its own.
+/// The Hub's message as a sentence.
 fn hub_says(words: &str) -> String {
     let words = words.trim_end_matches('.');
     if words.is_empty() { String::new() } else { format!(" The Hub says: {words}.") }
