@@ -1,4 +1,4 @@
-//! Reads the command line. No error repeats what was given: in a Job, and in a pipeline, it may be a secret in the wrong place.
+//! Parses the command line. Errors never repeat a given value: in a Job or a pipeline it may be a misplaced secret.
 
 use std::ffi::OsString;
 
@@ -9,11 +9,11 @@ use clap::{
 
 use super::command::Cli;
 
-/// What stands in an error where a value was given.
+/// Replaces a given value in errors.
 const HIDDEN: &str = "…";
 
 impl Cli {
-    /// Reads the arguments of this process. Help and errors are printed, and the exit code is given.
+    /// Parses the arguments of this process. Prints help and errors, and returns the exit code for them.
     pub fn read() -> Result<Self, u8> {
         Self::read_from(std::env::args_os()).map_err(|error| {
             let _ = error.print();
@@ -21,7 +21,7 @@ impl Cli {
         })
     }
 
-    /// Reads these arguments, the first of which is the program's name.
+    /// Parses arguments, the first of which is the program's name.
     pub(super) fn read_from(
         words: impl IntoIterator<Item: Into<OsString> + Clone>,
     ) -> Result<Self, clap::Error> {
@@ -32,13 +32,13 @@ impl Cli {
     }
 }
 
-/// The same error with nothing in it that was given.
+/// Removes all given values from an error.
 fn without_values(mut error: clap::Error) -> clap::Error {
     let has = |kind| matches!(error.get(kind), Some(ContextValue::String(text)) if !text.is_empty());
-    // An empty value stands for one that is missing, and has a message of its own.
+    // An empty value means a missing one, which has its own message.
     let mut hide =
         [ContextKind::InvalidValue, ContextKind::InvalidSubcommand].map(|kind| (kind, has(kind))).to_vec();
-    // In errors of other kinds this is the name of an argument of ours.
+    // In errors of other kinds, this is the name of a defined argument.
     hide.push((ContextKind::InvalidArg, error.kind() == ErrorKind::UnknownArgument));
     for (kind, _) in hide.into_iter().filter(|(_, given)| *given) {
         error.insert(kind, ContextValue::String(HIDDEN.to_owned()));

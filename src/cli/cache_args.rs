@@ -1,4 +1,4 @@
-//! The arguments that name a cache, or one repo of it.
+//! The arguments that select a cache, or one repo in it.
 
 use std::{io, path::PathBuf};
 
@@ -10,10 +10,10 @@ use crate::{
     text::of_path,
 };
 
-/// Arguments that name a cache, or one repo of it.
+/// Arguments that select a cache, or one repo in it.
 #[derive(Debug, clap::Args)]
 pub(super) struct CacheArgs {
-    /// The repo; all of the cache by default
+    /// The repo [default: all repos in the cache]
     repo: Option<String>,
     #[command(flatten)]
     kind: KindArg,
@@ -22,25 +22,25 @@ pub(super) struct CacheArgs {
     cache_dir: Option<PathBuf>,
 }
 
-/// A cache, and the repo of it that was asked for.
+/// A cache, and the selected repo in it.
 pub(super) struct SelectedCache {
     pub(super) cache: CacheDir,
     pub(super) repo: Option<RepoDir>,
 }
 
 impl SelectedCache {
-    /// Where the cache is, for a sentence.
+    /// The path of the cache, for messages.
     pub(super) fn root(&self) -> String {
         of_path(self.cache.root())
     }
 }
 
-/// Prints why a cache could not be read or changed, and returns the exit code.
+/// Prints the error of a cache and returns its exit code.
 pub(super) fn failed(error: &CacheError) -> u8 {
     let (reason, remedy) = match error {
         CacheError::Io { error, .. } if error.kind() == io::ErrorKind::NotFound => (
             Reason::NoMatchingFiles,
-            " Fill it with `modelcache fetch`, or name another cache with --cache-dir.",
+            " Fill it with `modelcache fetch`, or select another cache with --cache-dir.",
         ),
         CacheError::Io { .. } => (Reason::NotChecked, ""),
         other => (other.reason(), ""),
@@ -50,7 +50,7 @@ pub(super) fn failed(error: &CacheError) -> u8 {
 }
 
 impl CacheArgs {
-    /// Reads them. An error is printed, and its exit code returned.
+    /// Resolves them. Prints an error and returns its exit code.
     pub(super) fn read(self) -> Result<SelectedCache, u8> {
         let cache = CacheDir::new(self.cache_dir.unwrap_or_else(|| Env::of_process().cache()));
         let repo = match self.repo.map(|id| id.parse()).transpose() {
@@ -60,19 +60,19 @@ impl CacheArgs {
                 return Err(exit::USAGE);
             }
         };
-        let place = SelectedCache { cache, repo };
-        match place.repo.as_ref().map(|dir| (dir, is_there(dir))) {
+        let selected = SelectedCache { cache, repo };
+        match selected.repo.as_ref().map(|dir| (dir, is_there(dir))) {
             Some((_, Err(error))) => Err(failed(&error)),
             Some((missing, Ok(false))) => {
                 let Repo { kind, id } = missing.repo();
                 eprint_line(&format!(
                     "{}: {} has no {kind} {id}. Check the name and --type against `modelcache list`.",
                     Reason::NoMatchingFiles,
-                    place.root(),
+                    selected.root(),
                 ));
                 Err(Reason::NoMatchingFiles.exit_code())
             }
-            _ => Ok(place),
+            _ => Ok(selected),
         }
     }
 }

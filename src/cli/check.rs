@@ -1,4 +1,4 @@
-//! `modelcache check`: may this token read this repo, and what would a fetch download? Downloads nothing.
+//! `modelcache check`: checks token, access and files without a download.
 
 use serde::Serialize;
 
@@ -24,7 +24,7 @@ const EXAMPLES: &str = "Examples:\n  \
     modelcache check -f models/                   # before a merge\n  \
     kustomize build . | modelcache check -f -";
 
-/// Ask the Hub whether a repo may be read, and what there is to fetch. Downloads nothing
+/// Check the token, the access to a repo, and what a fetch would download, without downloading anything
 #[derive(Debug, clap::Args)]
 #[command(
     override_usage = "modelcache check [OPTIONS] REPO\n       modelcache check [OPTIONS] -f FILE...",
@@ -33,12 +33,12 @@ const EXAMPLES: &str = "Examples:\n  \
 pub(super) struct Args {
     #[command(flatten)]
     source: SourceArgs,
-    /// Output format: a line for each answer (with -f, a table), or a JSON object for each repo
+    /// Output format: a line for each check (with -f, a table), or a JSON object for each repo
     #[arg(short, long, default_value = "text")]
     output: Output,
 }
 
-/// What `check` prints for a program.
+/// The JSON output.
 #[derive(Debug, Serialize)]
 struct Found<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -56,31 +56,31 @@ struct Found<'a> {
 impl Args {
     /// Runs the command and returns the exit code.
     pub(super) async fn run(self) -> u8 {
-        let wanted = match self.source.wanted(&Env::of_process(), &[]) {
-            Ok(wanted) => wanted,
+        let targets = match self.source.targets(&Env::of_process(), &[]) {
+            Ok(targets) => targets,
             Err(error) => return error.refuse(),
         };
         let mut answers = Vec::new();
-        for one in &wanted {
-            let answer = match &one.source {
+        for target in &targets {
+            let answer = match &target.source {
                 Ok(source) => ask(source).await,
                 Err(error) => refused(error),
             };
             if self.output == Output::Json {
-                print(&json(&found(one, &answer)));
+                print(&json(&found(target, &answer)));
             }
             answers.push(answer);
         }
-        let all: Vec<_> = wanted.iter().zip(&answers).collect();
+        let all: Vec<_> = targets.iter().zip(&answers).collect();
         if self.output == Output::Text {
             text(&all);
         }
         let mut code = exit::OK;
-        for (one, answer) in all {
-            let last = last_word(answer);
-            if one.name.is_none() || !answer.holds() {
+        for (target, answer) in all {
+            let last = conclusion(answer);
+            if target.name.is_none() || !answer.holds() {
                 let whose =
-                    one.name.as_ref().map(|name| format!("{}: ", printable(name))).unwrap_or_default();
+                    target.name.as_ref().map(|name| format!("{}: ", printable(name))).unwrap_or_default();
                 eprint_line(&format!("{whose}{}: {}", last.reason, last.message));
             }
             if code == exit::OK && !answer.holds() {
@@ -91,17 +91,17 @@ impl Args {
     }
 }
 
-fn last_word(answer: &Preflight) -> &Verdict {
+fn conclusion(answer: &Preflight) -> &Verdict {
     answer.obstacle().unwrap_or(&answer.resolved)
 }
 
-fn found<'a>(wanted: &'a FetchTarget, answer: &'a Preflight) -> Found<'a> {
+fn found<'a>(target: &'a FetchTarget, answer: &'a Preflight) -> Found<'a> {
     let snapshot = answer.snapshot.as_ref();
     Found {
-        name: wanted.name.as_deref(),
-        repo: &wanted.repo,
-        kind: wanted.kind,
-        revision: &wanted.revision,
+        name: target.name.as_deref(),
+        repo: &target.repo,
+        kind: target.kind,
+        revision: &target.revision,
         commit: snapshot.map(|snapshot| &snapshot.commit),
         files: snapshot.map(|snapshot| snapshot.count),
         bytes: snapshot.map(|snapshot| snapshot.bytes),
@@ -116,23 +116,23 @@ fn text(all: &[(&FetchTarget, &Preflight)]) {
         }
         return;
     }
-    let rows: Vec<_> = all.iter().map(|(wanted, answer)| row(wanted, answer)).collect();
+    let rows: Vec<_> = all.iter().map(|(target, answer)| row(target, answer)).collect();
     for line in table::lines(["NAME", "REPO", "REVISION", "COMMIT", "FILES", "SIZE", "REASON"], &rows) {
         show(&line);
     }
 }
 
-fn row(wanted: &FetchTarget, answer: &Preflight) -> [String; 7] {
+fn row(target: &FetchTarget, answer: &Preflight) -> [String; 7] {
     let snapshot = answer.snapshot.as_ref();
     let or_none = |cell: Option<String>| cell.unwrap_or_else(|| "-".to_owned());
     [
-        or_none(wanted.name.clone()),
-        wanted.repo.clone(),
-        wanted.revision.clone(),
+        or_none(target.name.clone()),
+        target.repo.clone(),
+        target.revision.clone(),
         or_none(snapshot.map(|snapshot| snapshot.commit.short().to_owned())),
         or_none(snapshot.map(|snapshot| snapshot.count.to_string())),
         or_none(snapshot.map(|snapshot| units::size(snapshot.bytes))),
-        last_word(answer).reason.to_string(),
+        conclusion(answer).reason.to_string(),
     ]
 }
 
@@ -143,7 +143,7 @@ async fn ask(source: &Source) -> Preflight {
         let hub = Hub::connect(endpoint)?;
         let token = token.as_ref();
         let record = TokenStatusCache::default();
-        let question = PreflightRequest {
+        let request = PreflightRequest {
             repo,
             revision,
             patterns,
@@ -155,7 +155,7 @@ async fn ask(source: &Source) -> Preflight {
             files: false,
             confirm: true,
         };
-        Ok::<_, HubError>(preflight(&hub, &question).await)
+        Ok::<_, HubError>(preflight(&hub, &request).await)
     };
     asked.await.unwrap_or_else(|error| {
         let message = messages::explain(&error, &messages::Subject { repo, revision, endpoint });
@@ -172,7 +172,7 @@ fn stopped(reason: Reason, message: String) -> Preflight {
     Preflight::stopped_by(Verdict::no(topic, reason, message))
 }
 
-/// `✓ Authenticated  TokenValid  The Hub knows this token.`
+/// `✓ Authenticated TokenValid: The Hub accepts this token.`
 fn line(verdict: &Verdict) -> String {
     let mark = match verdict.status {
         Answer::True => '✓',

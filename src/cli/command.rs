@@ -4,20 +4,20 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use super::{check, controller, crd, fetch, list, mount, prune, reference, verify};
 
-/// Fills volumes with models from the Hugging Face Hub, and says what is wrong when it cannot.
+/// Fills volumes with models from the Hugging Face Hub, and explains what is wrong if it cannot.
 #[derive(Debug, Parser)]
 #[command(
     name = "modelcache",
     version,
     after_help = "Examples:\n  \
-        modelcache check meta-llama/Llama-3.1-8B    # may this token read it?\n  \
+        modelcache check meta-llama/Llama-3.1-8B    # check token and access\n  \
         modelcache fetch meta-llama/Llama-3.1-8B    # fill the cache of this machine\n  \
-        modelcache list                             # what is there\n\n\
+        modelcache list                             # list what is cached\n\n\
         Exit codes:\n  \
-        0 done · 1 failed · 2 wrong usage · 65 wrong bytes\n  \
+        0 success · 1 failure · 2 usage error · 65 corrupt data\n  \
         66 revision or files not found · 69 Hub unreachable\n  \
-        73 volume full or not writable · 75 rate limited, try later\n  \
-        77 token or access (also repo not found) · 143 stopped\n\n\
+        73 volume full or not writable · 75 rate limited, retry later\n  \
+        77 token or access (or repo not found) · 143 terminated\n\n\
         fetch, check and verify print a reason code on the last line of stderr."
 )]
 pub struct Cli {
@@ -43,7 +43,7 @@ pub(super) enum Command {
 }
 
 impl Cli {
-    /// The definition of the command line. Help shows the names of variables, and not their values.
+    /// The definition of the command line. Help shows the names of environment variables, but not their values.
     pub(super) fn definition() -> clap::Command {
         let plain = |command: clap::Command| command.mut_args(|arg| arg.hide_env_values(true));
         plain(<Self as CommandFactory>::command()).mut_subcommands(plain)

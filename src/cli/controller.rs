@@ -11,18 +11,18 @@ use crate::{
     reason::{Reason, exit},
 };
 
-/// Run the operator. In a cluster its settings come from the environment of its Deployment
+/// Run the operator. In a cluster, it is configured by the environment of its Deployment
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     modelcache controller --image registry.example/modelcache:v1\n  \
     modelcache controller --image IMAGE --endpoint https://mirror.example\n  \
     modelcache controller --image IMAGE --namespace team-a,team-b --secrets poll")]
 pub(super) struct Args {
-    /// Image that the download Jobs run; set it to the image of the operator itself
+    /// Image of the download Jobs; set it to the image of the operator itself
     #[arg(long, env = "MODELCACHE_IMAGE")]
     image: String,
-    /// A Hub that tokens may be sent to; the first one is the default. Several with commas between them
-    // Not read by `clap`, which would repeat a wrong one with a password in it.
+    /// Hub that tokens may be sent to; comma-separated, the first one is the default
+    // Not parsed by `clap`, which would repeat an invalid one, including a password.
     #[arg(
         long = "endpoint",
         env = "MODELCACHE_ENDPOINTS",
@@ -34,13 +34,13 @@ pub(super) struct Args {
     /// YAML file with a list of endpoints, each with its proxy, certificates and timeout; replaces `--endpoint`
     #[arg(long, value_name = "FILE", env = "MODELCACHE_ENDPOINTS_FILE", conflicts_with = "endpoints")]
     endpoints_file: Option<PathBuf>,
-    /// A namespace to watch, instead of all. Several with commas between them
+    /// Namespaces to watch, comma-separated [default: all]
     #[arg(long = "namespace", value_name = "NAME", env = "MODELCACHE_NAMESPACES", value_delimiter = ',')]
     namespaces: Vec<Namespace>,
-    /// How changed Secrets are noticed: `watch`, at once; `poll` needs only the right to `get`, and notices a change within half a minute while a ModelCache is not Ready or its token is refused, otherwise after `spec.interval`
+    /// How changed Secrets are detected: `watch`, immediately; `poll`, which needs only the right to `get`, within half a minute while a ModelCache is not Ready or its token is refused, otherwise after `spec.interval`
     #[arg(long, value_name = "HOW", env = "MODELCACHE_SECRETS", default_value = "watch")]
     secrets: SecretsArg,
-    /// Where probes and metrics are served
+    /// Address that serves probes and metrics
     #[arg(long, env = "MODELCACHE_LISTEN", default_value = "0.0.0.0:8080", value_parser = values::listen)]
     listen: SocketAddr,
 }
@@ -61,7 +61,7 @@ impl From<SecretsArg> for Secrets {
 }
 
 impl Args {
-    /// Runs until it is stopped, and returns the exit code.
+    /// Runs until it is terminated, and returns the exit code.
     pub(super) async fn run(self) -> u8 {
         let endpoints = match self.endpoints() {
             Ok(endpoints) => endpoints,
@@ -75,7 +75,7 @@ impl Args {
         match Box::pin(controller::run(settings, stopped())).await {
             Ok(()) => exit::OK,
             Err(error) => {
-                tracing::error!(%error, "the controller cannot run");
+                tracing::error!(%error, "the controller failed");
                 exit::FAILURE
             }
         }
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_have_commas_and_endpoints_have_one_source() {
+    fn lists_are_comma_separated_and_endpoints_have_one_source() {
         let args = given(&["--namespace", "a,b", "--endpoint", "https://a/,https://b"]).unwrap();
         assert_eq!(args.namespaces, ["a", "b"].map(|name| name.parse().unwrap()));
         let endpoints = args.endpoints().unwrap();

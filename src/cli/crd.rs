@@ -1,4 +1,4 @@
-//! `modelcache crd`: prints the definition of the resource.
+//! `modelcache crd`: prints the CRD.
 
 use super::output::{eprint_line, print};
 use crate::{api, reason::exit};
@@ -18,7 +18,7 @@ impl Args {
                 exit::OK
             }
             Err(error) => {
-                eprint_line(&format!("cannot write the definition: {error}"));
+                eprint_line(&format!("cannot serialize the CRD: {error}"));
                 exit::FAILURE
             }
         }

@@ -1,4 +1,4 @@
-//! The file with the operator's endpoints: a list in YAML, each with the way there.
+//! Parses the operator's endpoints file: a YAML list of endpoints and how to connect to them.
 
 use std::path::{Path, PathBuf};
 
@@ -10,10 +10,10 @@ use crate::{
     text::{of_path, printable},
 };
 
-/// The longest file that is read, in bytes: of endpoints, and of authorities.
+/// The longest endpoints file or CA bundle that is read, in bytes.
 const LONGEST: u64 = 1 << 20;
 
-/// A file with no endpoints that can be used. Of what is in it only addresses are repeated, without what may be secret.
+/// An invalid endpoints file. Of its content, only addresses are repeated, without anything that may be secret.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot use the endpoints file {}: {why}", of_path(file))]
 pub(super) struct EndpointsError {
@@ -21,7 +21,7 @@ pub(super) struct EndpointsError {
     why: Violation,
 }
 
-/// What an entry may have.
+/// The valid keys of an entry.
 const KEYS: [&str; 6] = ["url", "proxy", "timeoutSeconds", "httpStorage", "caBundle", "caBundleFile"];
 
 #[derive(Debug, thiserror::Error)]
@@ -43,12 +43,12 @@ enum EntryError {
     )]
     NoMap,
     #[error(
-        "there is no key `{0}`: url, proxy, timeoutSeconds, httpStorage, caBundle and caBundleFile are known"
+        "there is no key `{0}`: valid are url, proxy, timeoutSeconds, httpStorage, caBundle and caBundleFile"
     )]
     UnknownKey(String),
-    #[error("{0} must be a text")]
+    #[error("{0} must be a string")]
     NoText(&'static str),
-    #[error("{0} stands in an entry before it")]
+    #[error("{0} is already in an earlier entry")]
     Twice(String),
     #[error(transparent)]
     Url(#[from] EndpointError),
@@ -58,7 +58,7 @@ enum EntryError {
     NoBool,
     #[error("timeoutSeconds is not usable: {0}")]
     Timeout(#[from] TimeoutError),
-    #[error("give caBundle or caBundleFile, not both")]
+    #[error("set caBundle or caBundleFile, not both")]
     TwoBundles,
     #[error("caBundle is not usable: {0}")]
     Bundle(#[from] CaBundleError),
@@ -75,7 +75,7 @@ pub(super) fn read(file: &Path) -> Result<Vec<Endpoint>, EndpointsError> {
 }
 
 fn parse(text: &str) -> Result<Vec<Endpoint>, Violation> {
-    // As a plain value first: the parser's words about a type that it did not expect repeat the value.
+    // Parsed as an untyped value first: the parser's type errors would repeat the value.
     let value: Value = serde_saphyr::from_str(text)
         .map_err(|error| Violation::Syntax(error.location().map_or(1, |location| location.line())))?;
     let entries = value.as_array().filter(|entries| !entries.is_empty()).ok_or(Violation::NoList)?;
@@ -93,7 +93,7 @@ fn parse(text: &str) -> Result<Vec<Endpoint>, Violation> {
 fn endpoint(entry: &Value) -> Result<Endpoint, EntryError> {
     let entry = entry.as_object().ok_or(EntryError::NoMap)?;
     if let Some(key) = entry.keys().find(|key| !KEYS.contains(&key.as_str())) {
-        // Someone who left `url:` out has written an address in the place of a key.
+        // If `url:` was left out, the key is an address, which may contain a password.
         let key = if key.contains('@') { "…".to_owned() } else { printable(key) };
         return Err(EntryError::UnknownKey(key));
     }
@@ -121,7 +121,7 @@ fn endpoint(entry: &Value) -> Result<Endpoint, EntryError> {
     Ok(endpoint.with_ca_bundle(bundle))
 }
 
-/// A text of an entry. One that is null or empty counts as none.
+/// A string of an entry. Null and empty count as unset.
 fn text<'a>(entry: &'a Map<String, Value>, key: &'static str) -> Result<Option<&'a str>, EntryError> {
     match entry.get(key) {
         None | Some(Value::Null) => Ok(None),
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn each_endpoint_has_its_own_way() {
+    fn each_endpoint_has_its_own_settings() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("ca.crt");
         std::fs::write(&file, AUTHORITY).unwrap();
@@ -186,9 +186,12 @@ mod tests {
             (format!("{hub}- proxy: http://proxy"), "entry 2: it must have the key url"),
             (format!("{hub}- url: https://a\n  prxy: http://proxy"), "entry 2: there is no key `prxy`"),
             (format!("{hub}- url: ftp://a"), "entry 2: the address is not an endpoint"),
-            (format!("{hub}{hub}"), "entry 2: https://huggingface.co stands in an entry before it"),
-            ("- url: 7".to_owned(), "entry 1: url must be a text"),
-            ("- {url: 'https://a', proxy: 'socks5://p'}".to_owned(), "entry 1: the address is not a proxy"),
+            (format!("{hub}{hub}"), "entry 2: https://huggingface.co is already in an earlier entry"),
+            ("- url: 7".to_owned(), "entry 1: url must be a string"),
+            (
+                "- {url: 'https://a', proxy: 'socks5://p'}".to_owned(),
+                "entry 1: the address is not a usable proxy",
+            ),
             (
                 "- {url: 'https://a', timeoutSeconds: 0}".to_owned(),
                 "entry 1: timeoutSeconds is not usable: a",
@@ -202,7 +205,7 @@ mod tests {
                 "- {url: 'https://a', caBundle: x}".to_owned(),
                 "entry 1: caBundle is not usable: it contains no",
             ),
-            ("- {url: 'https://a', caBundle: x, caBundleFile: /y}".to_owned(), "entry 1: give caBundle or"),
+            ("- {url: 'https://a', caBundle: x, caBundleFile: /y}".to_owned(), "entry 1: set caBundle or"),
             ("- {url: 'https://a', caBundleFile: /none/ca}".to_owned(), "entry 1: caBundleFile /none/ca "),
         ] {
             let error = error(&text);
@@ -234,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_in_the_guide_can_be_used() {
+    fn the_file_in_the_guide_is_valid() {
         let page = include_str!("../../docs/guides/install.md");
         let block = page.split("```").find(|block| block.contains("kind: Secret")).unwrap();
         let secret: Value = serde_saphyr::from_str(block.trim_start_matches("yaml")).unwrap();

@@ -1,6 +1,6 @@
-//! The Hub's own environment variables, read as `huggingface_hub` reads them. Pure: the environment is handed in.
+//! The Hub's environment variables, interpreted as by `huggingface_hub`. Pure: the environment is passed in.
 //!
-//! On purpose otherwise: an empty variable counts as none, and `~name` is no other user's home.
+//! Two intended differences: an empty variable counts as unset, and `~name` is not expanded to another user's home.
 
 #[cfg(test)]
 mod official;
@@ -37,19 +37,19 @@ impl FromIterator<(String, String)> for Env {
 }
 
 impl Env {
-    /// Those of this process, as far as they are text.
+    /// Those of this process that are UTF-8.
     pub(super) fn of_process() -> Self {
         let text =
             |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
         std::env::vars_os().filter_map(text).collect()
     }
 
-    /// A variable. An empty one counts as none.
+    /// A variable. An empty one counts as unset.
     fn get(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
-    /// A path in which `~` stands for the home folder, and `$NAME` or `${NAME}` for a variable.
+    /// Expands `~` to the home folder, and `$NAME` and `${NAME}` to variables.
     fn expanded(&self, path: &str) -> String {
         let home = match path.strip_prefix('~') {
             Some(rest) if rest.is_empty() || rest.starts_with('/') => {
@@ -60,7 +60,7 @@ impl Env {
         self.with_variables(if home.is_empty() { "/" } else { &home })
     }
 
-    /// Replaces the variables that there are, those of others stay as they are written. A token is no part of a path.
+    /// Expands variables; unset ones are left as written. Tokens are not available in paths.
     fn with_variables(&self, text: &str) -> String {
         let mut result = String::new();
         let mut rest = text;
@@ -80,24 +80,24 @@ impl Env {
         result + rest
     }
 
-    /// Where the Hub's libraries keep everything of theirs.
+    /// The home folder of the Hub's libraries.
     fn hub_home(&self) -> String {
         let usual = || format!("{}/huggingface", self.get("XDG_CACHE_HOME").unwrap_or("~/.cache"));
         self.expanded(&self.get("HF_HOME").map_or_else(usual, str::to_owned))
     }
 
-    /// Where the cache is. As in Python, a variable in what a variable stands for counts too.
+    /// The path of the cache. As in Python, variables are expanded repeatedly.
     pub(super) fn cache(&self) -> PathBuf {
         let given = self.get("HF_HUB_CACHE").or_else(|| self.get("HUGGINGFACE_HUB_CACHE"));
         let usual = || format!("{}/hub", self.hub_home());
         self.expanded(&given.map_or_else(usual, str::to_owned)).into()
     }
 
-    /// The token. A file of which nobody has spoken may be missing.
+    /// The token. A missing token file is not an error.
     pub(super) fn token(&self) -> TokenSource {
         let mut given = self.tokens.iter().flatten().map(SecretString::expose_secret);
         let fixed = given.find(|token| !token.is_empty());
-        // The Hub's libraries take white space for no token, too.
+        // As in the Hub's libraries, white space counts as unset.
         if let Some(token) = fixed.filter(|token| !token.trim().is_empty()) {
             return TokenSource::fixed(token);
         }
@@ -110,17 +110,17 @@ impl Env {
         self.expanded(&self.get("HF_TOKEN_PATH").map_or_else(usual, str::to_owned)).into()
     }
 
-    /// Whether the Hub may not be asked.
+    /// Whether access to the Hub is disabled.
     pub(super) fn offline(&self) -> bool {
         self.get("HF_HUB_OFFLINE").or_else(|| self.get("TRANSFORMERS_OFFLINE")).is_some_and(is_true)
     }
 
-    /// Authorities to trust at the endpoint. This variable is ours and not the Hub's.
+    /// Additional certificate authorities for the endpoint. This variable is our own.
     pub(super) fn ca_bundle(&self) -> Result<Option<CaBundle>, CaBundleError> {
         self.get(CaBundle::VARIABLE).map(str::parse).transpose()
     }
 
-    /// How long an endpoint is waited for. What is wrong is told with the variable that is.
+    /// The timeouts of the endpoint. An error names its variable.
     pub(super) fn timeouts(&self) -> Result<Timeouts, (&'static str, TimeoutError)> {
         let read = |name: &'static str| {
             self.get(name).map(str::parse::<Timeout>).transpose().map_err(|error| (name, error))
@@ -128,7 +128,7 @@ impl Env {
         Ok(Timeouts { download: read(Timeouts::DOWNLOAD)?, metadata: read(Timeouts::METADATA)? })
     }
 
-    /// Whether files may come from a storage without TLS. This variable is ours, too.
+    /// Whether storage without TLS is accepted. This variable is our own.
     pub(super) fn http_storage(&self) -> bool {
         self.get(Endpoint::HTTP_STORAGE).is_some_and(is_true)
     }
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cache_is_where_the_hubs_libraries_have_it() {
+    fn the_cache_is_where_the_hubs_libraries_put_it() {
         let all = [
             ("HF_HUB_CACHE", "/a"),
             ("HUGGINGFACE_HUB_CACHE", "/b"),
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn the_token_comes_from_the_nearest_place() {
+    fn the_token_is_read_from_the_first_source() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("token");
         let (home, path) = (dir.path().to_str().unwrap(), file.to_str().unwrap());

@@ -1,4 +1,4 @@
-//! `modelcache fetch`: fills a cache. The Job, the init container and the person run the same.
+//! `modelcache fetch`: fills a cache. Jobs, init containers and users all run this command.
 
 use std::{
     future::{Future, pending},
@@ -33,10 +33,10 @@ const EXAMPLES: &str = "Examples:\n  \
     modelcache fetch openai-community/gpt2\n  \
     modelcache fetch org/name --include '*.safetensors' --include '*.json'\n  \
     modelcache fetch org/data --type dataset --cache-dir /models\n  \
-    modelcache fetch -f modelcache.yaml           # the file of the cluster\n  \
+    modelcache fetch -f modelcache.yaml           # as in the cluster\n  \
     HF_HUB_OFFLINE=1 modelcache fetch org/name    # without contacting the Hub";
 
-/// Fill a cache with files of a repo, complete and verified
+/// Download files of a repo into a cache, and verify them
 #[derive(Debug, clap::Args)]
 #[command(
     override_usage = "modelcache fetch [OPTIONS] REPO\n       modelcache fetch [OPTIONS] -f FILE...",
@@ -52,11 +52,11 @@ pub(super) struct Args {
     #[arg(long, value_name = "DIR")]
     cache_dir: Option<PathBuf>,
     #[command(flatten)]
-    way: TransferArgs,
+    transfer: TransferArgs,
     /// Write the report to this file, as JSON of less than 4 KiB
     #[arg(long, value_name = "FILE", conflicts_with = "filename")]
     report: Option<PathBuf>,
-    /// End where nothing is downloaded, hashed or waited for during this time
+    /// Exit if nothing is downloaded, hashed or waited for during this time
     #[arg(long, value_name = "TIME", default_value = "30m", hide = true, value_parser = duration)]
     watchdog: Duration,
     /// Output format: the path of the snapshot, or the report
@@ -64,21 +64,21 @@ pub(super) struct Args {
     output: Output,
 }
 
-/// How the bytes come.
+/// How files are downloaded.
 #[derive(Debug, clap::Args)]
 struct TransferArgs {
-    /// Do not use the Xet protocol: download all files by ordinary HTTPS requests [env: `HF_HUB_DISABLE_XET`]
+    /// Do not use the Xet protocol; download all files by ordinary HTTPS requests [env: `HF_HUB_DISABLE_XET`]
     #[arg(long)]
     no_xet: bool,
-    /// Maximum number of connections at the same time, from 1 to 64
+    /// Maximum number of concurrent connections, from 1 to 64
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = connections)]
     max_workers: usize,
 }
 
-/// What is being downloaded now, by the name of its ModelCache, and the report for the case that it never ends.
+/// The current download: the name of its ModelCache, and the report in case it hangs.
 type Current = Arc<Mutex<Option<(Option<String>, Report)>>>;
 
-/// A report of one of several.
+/// A report with the name of its ModelCache.
 #[derive(Debug, Serialize)]
 struct Named<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -92,23 +92,28 @@ impl Args {
     pub(super) async fn run(self) -> u8 {
         let env = Env::of_process();
         let cache = CacheDir::new(self.cache_dir.clone().unwrap_or_else(|| env.cache()));
-        let wanted = match self.source.wanted(&env, &self.aliases) {
-            Ok(wanted) => wanted,
+        let targets = match self.source.targets(&env, &self.aliases) {
+            Ok(targets) => targets,
             Err(error) => return error.refuse(),
         };
         let stop = stopped().shared();
         let args = Arc::new(self);
         let current = Arc::new(Mutex::new(None));
         if let Err(error) = args.watch(&cache, &current) {
-            tracing::warn!(%error, "no watchdog: a volume that does not answer is waited for");
+            tracing::warn!(%error, "cannot start the watchdog: a hanging volume will not be detected");
         }
         let mut code = exit::OK;
-        for one in wanted {
-            let name = one.name.clone();
-            let begun =
-                Report::new(&one.repo, one.kind, &one.revision, Reason::TransferStalled, String::new());
+        for target in targets {
+            let name = target.name.clone();
+            let begun = Report::new(
+                &target.repo,
+                target.kind,
+                &target.revision,
+                Reason::TransferStalled,
+                String::new(),
+            );
             *locked(&current) = Some((name.clone(), begun));
-            let report = fill(one, &env, &cache, &args.way, stop.clone()).await;
+            let report = fill(target, &env, &cache, &args.transfer, stop.clone()).await;
             args.print_report(name.as_deref(), &cache, &report);
             if code == exit::OK {
                 code = report.reason.exit_code();
@@ -120,15 +125,15 @@ impl Args {
         code
     }
 
-    /// Ends the process with a report where it gets nowhere, whatever its other threads hang in.
+    /// Exits with a report when nothing progresses, even if all other threads hang.
     fn watch(self: &Arc<Self>, cache: &CacheDir, current: &Current) -> io::Result<()> {
         let (args, cache, current) = (Arc::clone(self), cache.clone(), Arc::clone(current));
         activity::watch(self.watchdog, move || {
             let begun = locked(&current).take();
             if let Some((name, report)) = begun {
                 let message = format!(
-                    "Nothing was downloaded, hashed or written for {} s: the volume or the network does not answer. What is \
-                     there is kept, and the next run continues with it.",
+                    "Nothing was downloaded, hashed or written for {} s: the volume or the network does not respond. The next \
+                    run resumes the download.",
                     args.watchdog.as_secs()
                 );
                 args.print_report(name.as_deref(), &cache, &Report { message, ..report });
@@ -155,21 +160,21 @@ impl Args {
 }
 
 async fn fill(
-    wanted: FetchTarget,
+    target: FetchTarget,
     env: &Env,
     cache: &CacheDir,
-    way: &TransferArgs,
+    transfer: &TransferArgs,
     stop: impl Future<Output = ()>,
 ) -> Report {
-    match wanted.source {
-        Ok(source) => with_progress(&request(source, env, cache.clone(), way), stop).await,
+    match target.source {
+        Ok(source) => with_progress(&request(source, env, cache.clone(), transfer), stop).await,
         Err(error) => {
-            Report::new(&wanted.repo, wanted.kind, &wanted.revision, error.reason(), format!("{error}."))
+            Report::new(&target.repo, target.kind, &target.revision, error.reason(), format!("{error}."))
         }
     }
 }
 
-fn request(source: Source, env: &Env, cache: CacheDir, way: &TransferArgs) -> FetchRequest {
+fn request(source: Source, env: &Env, cache: CacheDir, transfer: &TransferArgs) -> FetchRequest {
     let Source { repo, revision, aliases, patterns, endpoint, token } = source;
     let limits = Limits::default().within(endpoint.timeouts());
     FetchRequest {
@@ -181,13 +186,13 @@ fn request(source: Source, env: &Env, cache: CacheDir, way: &TransferArgs) -> Fe
         endpoint,
         token,
         offline: env.offline(),
-        xet: !way.no_xet && !env.without_xet(),
+        xet: !transfer.no_xet && !env.without_xet(),
         links: env.without_links().then_some(Links::Files),
-        limits: Limits { connections: way.max_workers, ..limits },
+        limits: Limits { connections: transfer.max_workers, ..limits },
     }
 }
 
-/// Bars at a terminal, lines of JSON for everything else.
+/// Progress bars on a terminal, lines of JSON otherwise.
 async fn with_progress(request: &FetchRequest, stop: impl Future<Output = ()>) -> Report {
     let progress = Arc::new(Progress::default());
     let fetched = fetch(request, &progress, stop);

@@ -1,4 +1,4 @@
-//! The reference of the resource, in Markdown: every field of the definition, with the rules that a value has to keep.
+//! The reference of the resource, in Markdown: every field of the CRD with its validation rules.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 
 use crate::api;
 
-/// Fields whose inside is Kubernetes' own, and described there.
+/// Fields with a type of Kubernetes itself, documented there.
 const KUBERNETES: [&str; 5] = [
     "spec.job.affinity",
     "spec.job.podSecurityContext",
@@ -17,12 +17,12 @@ const KUBERNETES: [&str; 5] = [
     "status.conditions[]",
 ];
 
-/// The page.
+/// Renders the page.
 pub(super) fn page() -> String {
     let mut text = String::from(
         "<!-- Generated from src/api by `make generate`: change it there. -->\n\n# ModelCache\n\n\
          `apiVersion: modelcache.internal/v1alpha1`, `kind: ModelCache`, in a namespace; `mcache` for short. \
-         `kubectl explain modelcache.spec` shows the same. The API server checks each rule; its sentence is in the answer to a refused \
+         `kubectl explain modelcache.spec` shows the same. The API server validates each rule, and returns its text when it rejects an \
          object.\n",
     );
     let version = api::crd().spec.versions.into_iter().next();
@@ -37,7 +37,7 @@ pub(super) fn page() -> String {
     text
 }
 
-/// The fields of an object, and of all objects below it.
+/// The fields of an object, recursively.
 fn fields(text: &mut String, path: &str, schema: &JSONSchemaProps) {
     let required = schema.required.clone().unwrap_or_default();
     for (name, field) in schema.properties.iter().flatten() {
@@ -63,7 +63,7 @@ fn field_of(text: &mut String, path: &str, field: &JSONSchemaProps, required: bo
     if let Some(default) = field.default.as_ref().filter(|default| default.0 != serde_json::json!({})) {
         facts.push(format!("`{}` unless given", default.0));
     }
-    // The status has bounds as well, which concern nobody who writes.
+    // The bounds of the status do not concern users.
     if path.starts_with("spec.") {
         facts.extend(bounds(field, items));
     }
@@ -93,7 +93,7 @@ fn field_of(text: &mut String, path: &str, field: &JSONSchemaProps, required: bo
     fields(text, &inner, items.unwrap_or(field));
 }
 
-/// How much a field takes, where the schema says so.
+/// The size limits of a field, if the schema has any.
 fn bounds(field: &JSONSchemaProps, items: Option<&JSONSchemaProps>) -> Option<String> {
     let entries = field.max_items.map(|most| format!("at most {most}")).or_else(|| {
         let most = field.max_properties?;

@@ -1,4 +1,4 @@
-//! `modelcache list`: what is in a cache.
+//! `modelcache list`: lists what is in a cache.
 
 use jiff::Timestamp;
 
@@ -18,9 +18,9 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(
     visible_alias = "ls",
-    after_help = "VERIFIED is the time since every file of the snapshot was found to have the\n\
-    right hash; `-`: never verified (fetch it once); `incomplete`: a link, a record\n\
-    or a listing names a missing file. SIZE counts each blob once.\n\n\
+    after_help = "VERIFIED is the time since every file of the snapshot was last verified by its\n\
+    hash; `-`: never verified (fetch it once); `incomplete`: a link, a record or a\n\
+    listing names a missing file. SIZE counts each blob once.\n\n\
     Examples:\n  \
     modelcache list\n  \
     modelcache list org/data --type dataset\n  \
@@ -28,7 +28,7 @@ use crate::{
 )]
 pub(super) struct Args {
     #[command(flatten)]
-    place: CacheArgs,
+    cache: CacheArgs,
     /// Output format: a table, or a JSON object for each repo
     #[arg(short, long, default_value = "text")]
     output: Output,
@@ -37,11 +37,11 @@ pub(super) struct Args {
 impl Args {
     /// Runs the command and returns the exit code.
     pub(super) fn run(self) -> u8 {
-        let place = match self.place.read() {
-            Ok(place) => place,
+        let selected = match self.cache.read() {
+            Ok(selected) => selected,
             Err(code) => return code,
         };
-        let listing = match list(&place.cache, place.repo.as_ref()) {
+        let listing = match list(&selected.cache, selected.repo.as_ref()) {
             Ok(listing) => listing,
             Err(error) => return failed(&error),
         };
@@ -50,7 +50,7 @@ impl Args {
             Output::Text => text(&listing, Timestamp::now()),
         }
         if !listing.repos.is_empty() || listing.failed.is_empty() {
-            eprint_line(&total(&place, &listing));
+            eprint_line(&total(&selected, &listing));
         }
         listing.failed.iter().fold(exit::OK, |_, error| failed(error))
     }
@@ -97,14 +97,14 @@ fn cells(revision: &ListedRevision, now: Timestamp) -> [String; 5] {
 }
 
 /// `3 repos, 4 snapshots, 12.5 GiB in /models. 1 unfinished download, 2 GiB. See …`
-fn total(place: &SelectedCache, listing: &Listing) -> String {
+fn total(selected: &SelectedCache, listing: &Listing) -> String {
     let snapshots = listing.repos.iter().map(|repo| repo.revisions.len()).sum();
     let mut sentences = vec![format!(
         "{}, {}, {} in {}.",
         units::count(listing.repos.len(), "repo", "repos"),
         units::count(snapshots, "snapshot", "snapshots"),
         units::size(listing.bytes),
-        place.root(),
+        selected.root(),
     )];
     let sum = |part: fn(&Listed) -> Amount| {
         let parts = listing.repos.iter().map(part);
@@ -119,8 +119,8 @@ fn total(place: &SelectedCache, listing: &Listing) -> String {
         }
     }
     if sentences.len() > 1 {
-        // Of this cache, which need not be the one of the environment.
-        sentences.push(format!("See `modelcache prune --dry-run --cache-dir {}`.", place.root()));
+        // With the path, since this may not be the default cache.
+        sentences.push(format!("See `modelcache prune --dry-run --cache-dir {}`.", selected.root()));
     }
     sentences.join(" ")
 }

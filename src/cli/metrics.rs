@@ -1,16 +1,16 @@
-//! The reference of metrics, in Markdown, made of what is registered.
+//! The reference of metrics, in Markdown, generated from the registered ones.
 
 use std::fmt::Write as _;
 
 use crate::telemetry::DESCRIBED;
 
-/// The page.
+/// Renders the page.
 pub(super) fn page() -> String {
     let mut text = String::from(
         "<!-- Generated from src/telemetry/metrics.rs by `make generate`: change it there. -->\n\n# Metrics\n\n\
-         `GET /metrics` on the operator's port (8080) answers in the OpenMetrics text format. No label ever has the name of an \
-         object. Reasons have a [reference](reasons.md) of their own.\n\n\
-         | name | type | what it counts | labels |\n|---|---|---|---|\n",
+         `GET /metrics` on the operator's port (8080) returns them in the OpenMetrics text format. No label contains the name of an \
+         object. Reasons have their own [reference](reasons.md).\n\n\
+         | name | type | description | labels |\n|---|---|---|---|\n",
     );
     for metric in DESCRIBED {
         let _ = writeln!(
@@ -23,8 +23,8 @@ pub(super) fn page() -> String {
         );
     }
     text.push_str(
-        "\nHow many ModelCaches need a person: `sum by (reason) (modelcache_resources{remedy=\"person\"})`. The chart has alerts \
-         (`metrics.rules.enabled`): a person is needed, the Hub is away, the operator fails, sees nothing, or is down.\n",
+        "\nModelCaches that require user action: `sum by (reason) (modelcache_resources{remedy=\"person\"})`. The chart has alerts \
+        (`metrics.rules.enabled`) for required user action, an unreachable Hub, and a failing, disconnected or missing operator.\n",
     );
     text
 }

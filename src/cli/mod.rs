@@ -1,4 +1,4 @@
-//! The command line: arguments become requests to the other rooms, and their results become text and exit codes.
+//! The command line: turns arguments into requests to the other modules, and their results into text and exit codes.
 
 mod arguments;
 mod cache_args;

@@ -1,4 +1,4 @@
-//! `modelcache mount`: what goes into a pod template by hand, where pods are not to ask by label.
+//! `modelcache mount`: prints what a pod template needs to mount a model without the label.
 
 use std::path::PathBuf;
 
@@ -17,8 +17,8 @@ use crate::{
 
 /// Print what a pod template needs to mount a ModelCache by hand: volumes, mounts and variables.
 ///
-/// Where the cluster has the admission policies (Kubernetes 1.36), the label `modelcache.internal/mount: NAME` does the
-/// same, and holds pods back until the model is there.
+/// In clusters with the admission policies (Kubernetes 1.36), the label `modelcache.internal/mount: NAME` does the same, and
+/// delays pods until the model is available.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     modelcache mount llama -n inference\n  \
@@ -31,16 +31,16 @@ pub(super) struct Args {
     /// Namespace of the ModelCache; without -f, that of the current kubectl context by default
     #[arg(short, long, value_parser = object_name)]
     namespace: Option<String>,
-    /// Files or folders to read it from, instead of the cluster
+    /// File or folder to read the ModelCache from, instead of the cluster; may be repeated
     #[arg(short, long, value_name = "FILE")]
     filename: Vec<PathBuf>,
-    /// Name of the container that gets the model
+    /// Name of the container that needs the model
     #[arg(long, default_value = "server", value_parser = container_name)]
     container: String,
-    /// The folder that libraries call `HF_HOME`: the cache is mounted read-only at `hub` in it, the rest can be written
+    /// The `HF_HOME` of the container: the cache is mounted read-only at `hub` in it, the rest is writable
     #[arg(long, value_name = "PATH", default_value = mount::MOUNT_PATH, value_parser = mount_path)]
     mount_path: String,
-    /// Set HOME and TMPDIR to that folder, too, for programs that write there on a read-only root file system
+    /// Also set HOME and TMPDIR to that folder, for programs that need them on a read-only root file system
     #[arg(long)]
     home: bool,
     /// Print a patch of `spec.template`, for `kubectl patch` on a Deployment, StatefulSet or DaemonSet
@@ -49,7 +49,7 @@ pub(super) struct Args {
 }
 
 impl Args {
-    /// Prints the block, and returns the exit code.
+    /// Prints the YAML and returns the exit code.
     pub(super) async fn run(self) -> u8 {
         let found = if self.filename.is_empty() { self.in_cluster().await } else { self.in_files() };
         let cache = match found {
@@ -63,7 +63,7 @@ impl Args {
                 exit::OK
             }
             Err(error) => {
-                eprint_line(&format!("cannot write the block: {error}"));
+                eprint_line(&format!("cannot serialize the pod template: {error}"));
                 exit::FAILURE
             }
         }
@@ -72,7 +72,7 @@ impl Args {
     fn in_files(&self) -> Result<ModelCache, MountError> {
         let Manifest { mut caches, .. } = Manifest::read(&self.filename)?;
         let names: Vec<_> = caches.iter().map(name_of).collect();
-        // Where a file names no namespace, `kubectl -n` would.
+        // If an object has no namespace, `kubectl -n` would set it.
         caches.retain(|cache| {
             let theirs = cache.metadata.namespace.as_ref();
             cache.name_any() == self.name
@@ -99,7 +99,7 @@ impl Args {
             .ok_or_else(|| MountError::NotFound { name: self.name.clone(), namespace })
     }
 
-    /// The block, as the admission policies would make it.
+    /// The part of the pod template, as the admission policies would add it.
     fn block(&self, cache: &ModelCache) -> Value {
         let home = &self.mount_path;
         let writable = self.home.then(|| mount::writable(home)).into_iter().flatten();
@@ -127,7 +127,7 @@ impl Args {
     }
 }
 
-/// A path that a container can have.
+/// Parses a mount path.
 fn mount_path(given: &str) -> Result<String, InvalidValue> {
     let path = given.trim_end_matches('/');
     let fits =
@@ -137,7 +137,7 @@ fn mount_path(given: &str) -> Result<String, InvalidValue> {
     good.then(|| path.to_owned()).ok_or(InvalidValue(rule))
 }
 
-/// What to know beside the block.
+/// The note printed with the YAML.
 fn state(cache: &ModelCache) -> String {
     let source = &cache.spec.source;
     let load = format!("It loads as {} at revision {}", source.repo, source.revision);
@@ -150,27 +150,29 @@ fn state(cache: &ModelCache) -> String {
     }
 }
 
-/// Why there is no block.
+/// Why nothing can be printed.
 #[derive(Debug, thiserror::Error)]
 enum MountError {
-    /// The files cannot be used.
+    /// The files are invalid.
     #[error(transparent)]
     Files(#[from] ManifestError),
     /// It is not in the files.
     #[error("no ModelCache {name} in the files; they have {names}")]
     NotInFiles { name: String, names: String },
-    /// The files have several, in different places.
+    /// The files have several, with different storage.
     #[error(
-        "the files have more than one ModelCache {name}: {found}; choose the namespace with -n, or name fewer files"
+        "the files have more than one ModelCache {name}: {found}; select a namespace with -n, or pass fewer files"
     )]
     Ambiguous { name: String, found: String },
     /// It is not in the cluster.
     #[error(
-        "no ModelCache {name} in the namespace {namespace}; name another namespace with -n, or a file with -f"
+        "no ModelCache {name} in the namespace {namespace}; select another namespace with -n, or a file with -f"
     )]
     NotFound { name: String, namespace: String },
-    /// The cluster cannot be asked.
-    #[error("cannot read the ModelCache from the cluster: {0}; name a file with -f to do without it")]
+    /// The API server cannot be reached.
+    #[error(
+        "cannot read the ModelCache from the cluster: {0}; pass a file with -f to do without the cluster"
+    )]
     Cluster(String),
 }
 

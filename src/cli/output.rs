@@ -1,4 +1,4 @@
-//! What the commands print.
+//! Output of the commands.
 
 use std::io::{self, Write as _};
 
@@ -6,26 +6,26 @@ use clap::ValueEnum;
 
 use crate::text;
 
-/// The form of what is printed.
+/// The output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Output {
-    /// For a person.
+    /// For humans.
     Text,
-    /// For a program: one object a line.
+    /// For programs: one object per line.
     Json,
 }
 
-/// Prints exactly this, for a program: JSON, a path or a file. A closed pipe is not an error.
+/// Prints a line verbatim, for programs: JSON, a path or a file. A closed pipe is not an error.
 pub(super) fn print(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
 }
 
-/// A line of the result for a person.
+/// Prints a sanitized line of the result, for humans.
 pub(super) fn show(line: &str) {
     print(&text::line(line, text::LINE));
 }
 
-/// A line on stderr, for a person or a log.
+/// Prints a sanitized line to stderr.
 pub(super) fn eprint_line(line: &str) {
     let _ = writeln!(io::stderr(), "{}", text::line(line, text::LINE));
 }

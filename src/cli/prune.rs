@@ -1,4 +1,4 @@
-//! `modelcache prune`: drops what nothing needs.
+//! `modelcache prune`: removes unneeded data from a cache.
 
 use std::time::Duration;
 
@@ -14,42 +14,41 @@ use crate::{
     units,
 };
 
-/// Remove from a cache what nothing needs, non-interactively and without contacting the Hub
+/// Remove unneeded data from a cache, non-interactively and without contacting the Hub
 #[derive(Debug, clap::Args)]
-#[command(after_help = "What goes:\n  \
+#[command(after_help = "Removed:\n  \
     - unfinished downloads without a live writer\n  \
     - blobs that no snapshot links to\n  \
-    - snapshots that `modelcache fetch` made, that no ref names and that\n    \
-      are not whole any more\n  \
-    - records and listings of such snapshots that are not there\n\n\
-    What stays, whatever is asked for:\n  \
+    - incomplete snapshots of `modelcache fetch` that no ref names\n  \
+    - records and listings of missing snapshots\n\n\
+    Always kept:\n  \
     - every snapshot that a ref (a branch or tag in `refs`) names; with a\n    \
       ref that is empty or unreadable, every snapshot of its repo\n  \
-    - all of a repo that is possibly in use: a lock is held in it, or\n    \
-      something in it changed less than --min-age ago\n  \
-    - the store `blobs` of huggingface_hub at the root of a cache:\n    \
-      `hf cache prune` knows what is needed of it\n\n\
+    - all of a repo that may be in use: a lock is held in it, or something\n    \
+    in it changed less than --min-age ago\n  \
+    - the `blobs` store of huggingface_hub at the root of a cache: use\n    \
+    `hf cache prune` for that\n\n\
     Examples:\n  \
     modelcache prune --dry-run\n  \
     modelcache prune org/name --cache-dir /models\n  \
-    modelcache prune --unreferenced    # also what was fetched by commit alone\n  \
-    modelcache prune --all             # as `hf cache prune` does")]
+    modelcache prune --unreferenced    # also what was fetched by commit\n  \
+    modelcache prune --all             # like `hf cache prune`")]
 pub(super) struct Args {
     #[command(flatten)]
-    place: CacheArgs,
-    /// Also drop verified snapshots that no ref names: those fetched by commit, or left by a branch that moved on
+    cache: CacheArgs,
+    /// Also remove verified snapshots that no ref names: those fetched by commit, or former commits of a branch
     #[arg(long)]
     unreferenced: bool,
-    /// Also drop the snapshots of other programs that no ref names, verified or not
+    /// Also remove snapshots of other programs that no ref names, verified or not
     #[arg(long)]
     all: bool,
-    /// Leave alone what changed in this time, such as `90s`, `10m` or `2h`
+    /// Keep what changed within this time, such as `90s`, `10m` or `2h`
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration)]
     min_age: Duration,
-    /// Only list what would go
+    /// Only list what would be removed
     #[arg(long)]
     dry_run: bool,
-    /// Output format: a line for each thing that goes, or a JSON object for each repo
+    /// Output format: a line for each removed item, or a JSON object for each repo
     #[arg(short, long, default_value = "text")]
     output: Output,
 }
@@ -57,8 +56,8 @@ pub(super) struct Args {
 impl Args {
     /// Runs the command and returns the exit code.
     pub(super) fn run(self) -> u8 {
-        let place = match self.place.read() {
-            Ok(place) => place,
+        let selected = match self.cache.read() {
+            Ok(selected) => selected,
             Err(code) => return code,
         };
         let Self { unreferenced, all, min_age, dry_run, output, .. } = self;
@@ -68,7 +67,7 @@ impl Args {
             (false, false) => Unnamed::Broken,
         };
         let rules = PruneRules { min_age, unnamed, dry_run };
-        let pruning = match prune(&place.cache, place.repo.as_ref(), &rules) {
+        let pruning = match prune(&selected.cache, selected.repo.as_ref(), &rules) {
             Ok(pruning) => pruning,
             Err(error) => return failed(&error),
         };
@@ -87,9 +86,9 @@ fn text(pruned: &Pruned) {
     for item in &pruned.items {
         let why = match item.kind {
             Kind::Snapshot => "no ref names it",
-            Kind::Trace => "known, and not there",
+            Kind::Trace => "its snapshot is missing",
             Kind::Blob => "no snapshot needs it",
-            Kind::Unfinished => "nobody writes it any more",
+            Kind::Unfinished => "its writer is gone",
         };
         show(&format!("{}   {}   {why}", of_path(&item.path), units::size(item.bytes)));
     }
@@ -103,7 +102,7 @@ fn total(pruned: &[Pruned], dry_run: bool) -> String {
         (count(Kind::Snapshot), "snapshot", "snapshots"),
         (count(Kind::Blob), "blob", "blobs"),
         (count(Kind::Unfinished), "unfinished download", "unfinished downloads"),
-        (count(Kind::Trace), "trace of a snapshot that is gone", "traces of snapshots that are gone"),
+        (count(Kind::Trace), "trace of a missing snapshot", "traces of missing snapshots"),
     ];
     let parts = parts.iter().filter(|(count, ..)| *count > 0);
     let parts: Vec<_> = parts.map(|(count, one, many)| units::count(*count, one, many)).collect();
@@ -116,5 +115,5 @@ fn total(pruned: &[Pruned], dry_run: bool) -> String {
     if in_use.is_empty() {
         return line;
     }
-    format!("{line} Left alone, as it is in use or has just changed (see --min-age): {}.", in_use.join(", "))
+    format!("{line} Skipped because of use or recent changes (see --min-age): {}.", in_use.join(", "))
 }

@@ -1,4 +1,4 @@
-//! What is made from the definition of the command line: completions, man pages and the reference.
+//! Output generated from the definition of the command line: completions, man pages and the reference.
 
 use std::io::{self, Write as _};
 
@@ -8,10 +8,10 @@ use clap_complete::Shell;
 use super::{fields, metrics, output::eprint_line, reasons};
 use crate::reason::exit;
 
-/// As wide as the reference is, wherever it is made.
+/// The width of generated text, independent of the terminal.
 const WIDTH: usize = 100;
 
-/// Print a script that completes the commands in a shell
+/// Print a shell completion script
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     source <(modelcache completions bash)\n  \
@@ -22,7 +22,7 @@ pub(super) struct Completions {
     shell: Shell,
 }
 
-/// Print the man page of the tool, or of one of its commands
+/// Print the man page of modelcache, or of one of its commands
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     modelcache man fetch | man -l -\n  \
@@ -77,7 +77,7 @@ impl Man {
         match clap_mangen::Man::new(page.clone()).render(&mut text) {
             Ok(()) => put(&text),
             Err(error) => {
-                eprint_line(&format!("cannot write the page: {error}"));
+                eprint_line(&format!("cannot render the page: {error}"));
                 exit::FAILURE
             }
         }
@@ -97,7 +97,7 @@ impl Reference {
     }
 }
 
-/// The command line, the same in every environment.
+/// The command line with a fixed width.
 fn sized(definition: Command) -> Command {
     definition.term_width(WIDTH)
 }
@@ -122,7 +122,7 @@ fn cli(definition: Command) -> String {
     text
 }
 
-/// A reader that is gone is no reason to fail.
+/// Prints to stdout. A closed pipe is not an error.
 fn put(text: &[u8]) -> u8 {
     let _ = io::stdout().write_all(text);
     exit::OK

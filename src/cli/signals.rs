@@ -1,4 +1,4 @@
-//! The signals that end a long-running command.
+//! The signals that terminate a long-running command.
 
 use std::future::pending;
 
@@ -16,10 +16,10 @@ pub(super) async fn stopped() {
     else {
         return pending().await;
     };
-    let mut asked = async move || select! { _ = terminate.recv() => (), _ = interrupt.recv() => () };
-    asked().await;
+    let mut received = async move || select! { _ = terminate.recv() => (), _ = interrupt.recv() => () };
+    received().await;
     tokio::spawn(async move {
-        asked().await;
+        received().await;
         std::process::exit(exit::TERMINATED.into());
     });
 }

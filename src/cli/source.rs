@@ -1,4 +1,4 @@
-//! What is wanted from the Hub: the arguments that `fetch` and `check` share, or files with `ModelCache` objects.
+//! The sources to fetch or check: from arguments, or from files with `ModelCache` objects.
 
 use std::{path::PathBuf, str::FromStr};
 
@@ -18,20 +18,20 @@ use crate::{
     text::printable,
 };
 
-/// How files are understood: said in the help of each command that takes them.
+/// How files are interpreted, for the help of each command that accepts them.
 pub(super) const FILES_HELP: &str = "Files (-f):\n  \
     ModelCache objects are read from YAML or JSON, and validated against their\n  \
-    schema first. Other kinds are ignored, and so are fields that only a\n  \
-    cluster needs, such as storage and job. Several objects are processed one\n  \
-    after another; the exit code is that of the first that failed.\n  \
-    A file has at most 16 MiB. Pipes and devices in a folder are refused.\n\n  \
+    schema first. Other kinds are ignored, and so are fields that matter only\n  \
+    in a cluster, such as storage and job. Several objects are processed in\n  \
+    order; the exit code is that of the first failure. Files may have up to\n  \
+    16 MiB. Pipes and devices in a folder are rejected.\n\n  \
     As in a cluster, a token is sent only for a ModelCache with a\n  \
-    tokenSecretRef. It comes from that Secret where it is in the files, else\n  \
-    from --token-file or the environment. It goes to no other Hub than that of\n  \
-    --endpoint or HF_ENDPOINT: a ModelCache with another spec.source.endpoint\n  \
-    and a token is refused with EndpointNotAllowed.";
+    tokenSecretRef: the one of that Secret if it is in the files, otherwise\n  \
+    that of --token-file or the environment. It is sent only to the Hub of\n  \
+    --endpoint or HF_ENDPOINT: a ModelCache with a token and another\n  \
+    spec.source.endpoint is rejected with EndpointNotAllowed.";
 
-/// Arguments that name files of a repo on the Hub.
+/// Arguments that select files of a repo on the Hub.
 #[derive(Debug, clap::Args)]
 pub(super) struct SourceArgs {
     /// The repo: `namespace/name`
@@ -48,16 +48,16 @@ pub(super) struct SourceArgs {
     /// Select only the files that match PATTERN; may be repeated. `*` matches `/` as well [default: all files]
     #[arg(long, value_name = "PATTERN", conflicts_with = "filename")]
     include: Vec<String>,
-    /// Leave out the files that match PATTERN; may be repeated
+    /// Exclude the files that match PATTERN; may be repeated
     #[arg(long, value_name = "PATTERN", conflicts_with = "filename")]
     exclude: Vec<String>,
     /// Address of the Hub or of a mirror [default: `https://huggingface.co`]. Further settings are environment variables:
-    /// `MODELCACHE_CA_BUNDLE`, additional CA certificates (PEM); `HF_HUB_DOWNLOAD_TIMEOUT`, the seconds to wait for a file to begin
-    /// (300 by default); `HF_HUB_ETAG_TIMEOUT`, for any other answer (60 in `fetch`, 30 in `check`); `MODELCACHE_HTTP_STORAGE=1`,
-    /// allow an endpoint with TLS to redirect downloads to a storage without TLS
+    /// `MODELCACHE_CA_BUNDLE`, additional CA certificates (PEM); `HF_HUB_DOWNLOAD_TIMEOUT`, the seconds to wait for the first byte of
+    /// a file (default 300); `HF_HUB_ETAG_TIMEOUT`, for any other response (60 in `fetch`, 30 in `check`);
+    /// `MODELCACHE_HTTP_STORAGE=1`, allow an endpoint with TLS to redirect downloads to storage without TLS
     #[arg(long, value_name = "URL", env = "HF_ENDPOINT", hide_env_values = true)]
     endpoint: Option<String>,
-    /// File with the token; it is read again when the Hub refuses the token [default: `HF_TOKEN`, the file `HF_TOKEN_PATH` or `$HF_HOME/token`]
+    /// File with the token, reread when the Hub rejects the token [default: `HF_TOKEN`, the file `HF_TOKEN_PATH` or `$HF_HOME/token`]
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
 }
@@ -78,20 +78,20 @@ fn kind(word: &str) -> RepoType {
     kinds.into_iter().find(|kind| kind.as_str().eq_ignore_ascii_case(word)).unwrap_or_default()
 }
 
-/// Something that is wanted, as it was asked for and what that means.
+/// A requested repo, as given and as parsed.
 #[derive(Debug)]
 pub(super) struct FetchTarget {
-    /// The name of the `ModelCache`, where it comes from one.
+    /// The name of the `ModelCache`, if it is from one.
     pub(super) name: Option<String>,
     pub(super) kind: RepoType,
-    /// The repo's ID; `?` where it cannot be one.
+    /// The repo's ID; `?` if invalid.
     pub(super) repo: String,
-    /// The revision; `?` where it cannot be one.
+    /// The revision; `?` if invalid.
     pub(super) revision: String,
     pub(super) source: Result<Source, SourceError>,
 }
 
-/// What the arguments mean.
+/// The parsed arguments.
 #[derive(Debug)]
 pub(super) struct Source {
     pub(super) repo: Repo,
@@ -102,48 +102,48 @@ pub(super) struct Source {
     pub(super) token: TokenSource,
 }
 
-/// Arguments that mean nothing, or that may not be followed.
+/// Invalid or forbidden arguments.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SourceError {
-    /// A name that the Hub cannot have.
+    /// A name that is invalid on the Hub.
     #[error(transparent)]
     Name(#[from] NameError),
-    /// An alias is not a revision; with its number.
+    /// An invalid alias, with its number.
     #[error("alias {0}: {1}")]
     Alias(usize, NameError),
-    /// A pattern that cannot be used.
+    /// An invalid pattern.
     #[error(transparent)]
     Pattern(#[from] InvalidPattern),
-    /// An address that cannot be a Hub's. Not read by `clap`, which would repeat it with a password in it.
+    /// An invalid address. Not parsed by `clap`, which would repeat it, including a password.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
-    /// Not certificates.
+    /// An invalid CA bundle.
     #[error("{name} is not usable: {0}", name = CaBundle::VARIABLE)]
     CaBundle(#[from] CaBundleError),
-    /// Not a time.
+    /// An invalid timeout, with its variable.
     #[error("{0} is not usable: {1}")]
     Timeout(&'static str, TimeoutError),
-    /// A token must not go there.
+    /// The token must not be sent there.
     #[error(
-        "the token is for {ours}, and is not sent to {theirs}. To allow that, give --endpoint {theirs} or set HF_ENDPOINT; \
+        "the token is for {ours}, and is not sent to {theirs}. To allow that, use --endpoint {theirs} or set HF_ENDPOINT; \
          otherwise remove spec.source.endpoint"
     )]
     OtherEndpoint { ours: Box<Endpoint>, theirs: Box<Endpoint> },
-    /// The Secret is nowhere.
+    /// The Secret is not in the files.
     #[error(
-        "the Secret {0} is not in the files, and no other token is given. Pass the file of the Secret with -f as well, or set HF_TOKEN"
+        "the Secret {0} is not in the files, and no other token is configured. Pass the Secret's file with -f too, or set HF_TOKEN"
     )]
     NoSecret(String),
-    /// The Secret has not the key.
+    /// The Secret lacks the key.
     #[error(
-        "the Secret {name} has no key {key}; it has {}. Put the token there, or name the key in spec.tokenSecretRef.key",
+        "the Secret {name} has no key {key}; it has {}. Add the token under that key, or set spec.tokenSecretRef.key",
         if .keys.is_empty() { "none".to_owned() } else { .keys.join(", ") }
     )]
     NoKey { name: String, key: String, keys: Vec<String> },
 }
 
 impl SourceError {
-    /// The published word for it.
+    /// The published reason code.
     pub(super) const fn reason(&self) -> Reason {
         match self {
             Self::Name(error) | Self::Alias(_, error) => error.reason(),
@@ -157,8 +157,8 @@ impl SourceError {
 }
 
 impl SourceArgs {
-    /// What is wanted, with what the environment says where the arguments say nothing. `aliases` are further refs.
-    pub(super) fn wanted(&self, env: &Env, aliases: &[String]) -> Result<Vec<FetchTarget>, ManifestError> {
+    /// Parses the arguments, with defaults from the environment. `aliases` are further refs.
+    pub(super) fn targets(&self, env: &Env, aliases: &[String]) -> Result<Vec<FetchTarget>, ManifestError> {
         let Some(repo) = &self.repo else {
             let manifest = Manifest::read(&self.filename)?;
             return Ok(manifest.caches.iter().map(|cache| self.of_cache(&manifest, cache, env)).collect());
@@ -169,7 +169,7 @@ impl SourceArgs {
                 revision: self.revision.parse()?,
                 aliases: parsed(aliases)?,
                 patterns: Patterns::parse(&self.include, &self.exclude)?,
-                endpoint: reached(endpoint(self.endpoint.as_deref())?, env)?,
+                endpoint: configured(endpoint(self.endpoint.as_deref())?, env)?,
                 token: self.token(env),
             })
         };
@@ -186,7 +186,7 @@ impl SourceArgs {
                 None => ours.clone(),
             };
             let token = self.token_of_cache(manifest, cache, env)?;
-            // The author of the object must not decide where a token of ours goes.
+            // The author of the object must not decide where our token is sent.
             if token != TokenSource::None && theirs != ours {
                 return Err(SourceError::OtherEndpoint { ours: Box::new(ours), theirs: Box::new(theirs) });
             }
@@ -195,7 +195,7 @@ impl SourceArgs {
                 revision: source.hub_revision()?,
                 aliases: parsed(&source.aliases)?,
                 patterns: Patterns::parse(&source.include, &source.exclude)?,
-                endpoint: reached(theirs, env)?,
+                endpoint: configured(theirs, env)?,
                 token,
             })
         };
@@ -222,7 +222,7 @@ impl SourceArgs {
                 key: printable(&wanted.key),
                 keys: keys.iter().map(|key| printable(key)).collect(),
             }),
-            SecretLookup::Elsewhere => match self.token(env) {
+            SecretLookup::NotInFiles => match self.token(env) {
                 TokenSource::None => Err(SourceError::NoSecret(printable(&wanted.name))),
                 token => Ok(token),
             },
@@ -234,20 +234,20 @@ impl SourceArgs {
     }
 }
 
-/// Further refs.
+/// Parses aliases.
 fn parsed(aliases: &[String]) -> Result<Vec<Revision>, SourceError> {
     let read =
         |(number, alias): (usize, &String)| alias.parse().map_err(|error| SourceError::Alias(number, error));
     (1..).zip(aliases).map(read).collect()
 }
 
-/// A name as reports have it. What is not a name may be a secret in the wrong place, and endless.
+/// A name for reports. An invalid one may be a misplaced secret, or endless.
 fn shown<N: FromStr>(given: &str) -> String {
     given.parse::<N>().map_or_else(|_| "?".to_owned(), |_| given.to_owned())
 }
 
-/// The endpoint with the settings of the environment.
-fn reached(endpoint: Endpoint, env: &Env) -> Result<Endpoint, SourceError> {
+/// Applies the settings of the environment to an endpoint.
+fn configured(endpoint: Endpoint, env: &Env) -> Result<Endpoint, SourceError> {
     let timeouts = env.timeouts().map_err(|(name, error)| SourceError::Timeout(name, error))?;
     let endpoint = endpoint.with_timeouts(timeouts).with_http_storage(env.http_storage());
     Ok(match env.ca_bundle()? {
@@ -256,7 +256,7 @@ fn reached(endpoint: Endpoint, env: &Env) -> Result<Endpoint, SourceError> {
     })
 }
 
-/// The Hub that is meant. An empty variable means the usual one.
+/// Parses the endpoint. Empty means the default.
 pub(super) fn endpoint(given: Option<&str>) -> Result<Endpoint, EndpointError> {
     given.filter(|given| !given.is_empty()).map_or_else(|| Ok(Endpoint::default()), str::parse)
 }

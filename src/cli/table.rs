@@ -1,8 +1,8 @@
-//! Tables as `kubectl` prints them: columns apart by spaces, no lines. A cell is cleaned, and cut where it is endless.
+//! Tables in the style of `kubectl`: columns separated by spaces. Cells are sanitized and truncated.
 
 use crate::text;
 
-/// A table with a head, one line for each row. The columns are as wide as they need to be.
+/// The lines of a table with a header. Each column is as wide as its widest cell.
 pub(super) fn lines<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> Vec<String> {
     let head = head.map(str::to_owned);
     let rows: Vec<_> =
@@ -12,7 +12,7 @@ pub(super) fn lines<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> Ve
         std::array::from_fn(|column| all().map(|row| text::width(&row[column])).max().unwrap_or_default());
     let line = |row: &[String; N]| {
         let cells = row.iter().zip(widths).map(|(cell, width)| {
-            // Not by `{:width$}`: it counts characters, and panics above 65,535 of them.
+            // Not `{:width$}`, which counts characters and panics above 65,535.
             let space = " ".repeat(width - text::width(cell));
             format!("{cell}{space}")
         });
@@ -35,7 +35,7 @@ mod tests {
     }
 
     #[test]
-    fn no_cell_is_too_long_to_be_padded() {
+    fn overlong_cells_are_truncated_and_padded() {
         for length in [text::CELL, 65_535, 65_536, 1 << 20] {
             let rows = [["x".repeat(length), "end".to_owned()], ["y".to_owned(), "end".to_owned()]];
             for line in &lines(["A", "B"], &rows)[1..] {
@@ -46,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_write_stays_in_its_cell() {
+    fn hostile_text_stays_in_its_cell() {
         for (case, cell) in nasty(200) {
             let lines = lines(["A", "B"], &[[cell, "end".to_owned()]]);
             assert_eq!(lines.len(), 2);

@@ -6,40 +6,41 @@ use jiff::SignedDuration;
 
 use crate::api::is_dns_label;
 
-/// A value that an argument cannot have, as the rule that it breaks. Parsers of values use this error alone: the words of
-/// those that come with clap repeat the value.
+/// An invalid value, as the rule that it violates. All value parsers use this error, since those of clap would repeat the
+/// value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct InvalidValue(pub(super) &'static str);
 
-/// How many connections there may be at the same time.
+/// The number of concurrent connections.
 pub(super) fn connections(given: &str) -> Result<usize, InvalidValue> {
     let number = given.parse().ok().filter(|number| (1..=64).contains(number));
-    number.ok_or(InvalidValue("give a number from 1 to 64"))
+    number.ok_or(InvalidValue("it must be a number from 1 to 64"))
 }
 
-/// An address to listen at.
+/// An address to listen on.
 pub(super) fn listen(given: &str) -> Result<SocketAddr, InvalidValue> {
-    given.parse().map_err(|_| InvalidValue("give an address and a port, such as `0.0.0.0:8080`"))
+    given.parse().map_err(|_| InvalidValue("it must be an address and a port, such as `0.0.0.0:8080`"))
 }
 
-/// The name of an object of Kubernetes.
+/// The name of a Kubernetes object.
 pub(super) fn object_name(given: &str) -> Result<String, InvalidValue> {
     let good = given.len() <= 253 && given.split('.').all(is_dns_label);
     good.then(|| given.to_owned()).ok_or(InvalidValue(
-        "give the name of an object: lower-case letters, digits, `-` and `.`, with a letter or digit at both ends of \
-         each part",
+        "it must be an object name: lower-case letters, digits, `-` and `.`, with a letter or digit at both ends of \
+        each part",
     ))
 }
 
 /// The name of a container.
 pub(super) fn container_name(given: &str) -> Result<String, InvalidValue> {
-    let rule = "give the name of a container: lower-case letters, digits and `-`, with a letter or digit at both ends";
+    let rule = "it must be a container name: lower-case letters, digits and `-`, with a letter or digit at both ends";
     is_dns_label(given).then(|| given.to_owned()).ok_or(InvalidValue(rule))
 }
 
-/// A time such as `10m`.
+/// A duration such as `10m`.
 pub(super) fn duration(text: &str) -> Result<Duration, InvalidValue> {
-    let duration: SignedDuration = text.parse().map_err(|_| InvalidValue("give a time such as `10m`"))?;
-    duration.try_into().map_err(|_| InvalidValue("a time cannot be negative"))
+    let duration: SignedDuration =
+        text.parse().map_err(|_| InvalidValue("it must be a duration such as `10m`"))?;
+    duration.try_into().map_err(|_| InvalidValue("it must not be negative"))
 }

@@ -1,4 +1,4 @@
-//! `modelcache verify`: reads a cache again, without the Hub.
+//! `modelcache verify`: rehashes the files of a cache without contacting the Hub.
 
 use super::{
     cache_args::{CacheArgs, failed},
@@ -11,14 +11,14 @@ use crate::{
     units,
 };
 
-/// Read every file of a cache again and compare it with its hash, without contacting the Hub
+/// Read every file of a cache and verify its hash, without contacting the Hub
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     modelcache verify --cache-dir /models\n  \
     modelcache verify org/name -o json")]
 pub(super) struct Args {
     #[command(flatten)]
-    place: CacheArgs,
+    cache: CacheArgs,
     /// Output format: a line for each repo and problem, or a JSON object for each repo
     #[arg(short, long, default_value = "text")]
     output: Output,
@@ -27,13 +27,13 @@ pub(super) struct Args {
 impl Args {
     /// Runs the command and returns the exit code.
     pub(super) async fn run(self) -> u8 {
-        let place = match self.place.read() {
-            Ok(place) => place,
+        let selected = match self.cache.read() {
+            Ok(selected) => selected,
             Err(code) => return code,
         };
-        let root = place.root();
+        let root = selected.root();
         let read = tokio::task::spawn_blocking(move || {
-            place.repo.map_or_else(|| verify_all(&place.cache), |dir| Ok(vec![verify(&dir)]))
+            selected.repo.map_or_else(|| verify_all(&selected.cache), |dir| Ok(vec![verify(&dir)]))
         });
         let checked = match read.await {
             Ok(Ok(checked)) => checked,
@@ -71,18 +71,18 @@ fn conclusion(root: &str, checked: &[Checked]) -> (Reason, String) {
     let sum = |count: fn(&Checked) -> u64| checked.iter().map(count).sum::<u64>();
     let problems: usize = checked.iter().map(|repo| repo.problems.len()).sum();
     if problems > 0 {
-        let remedy = "Remove what is wrong, and fetch it again";
+        let remedy = "Remove these files and fetch again";
         return (
             Reason::HashMismatch,
-            format!("{root} has {} that are missing, wrong or unreadable. {remedy}.", units::files(problems)),
+            format!("{root} has {} missing, corrupt or unreadable. {remedy}.", units::files(problems)),
         );
     }
     match (sum(|repo| repo.unchecked), sum(|repo| repo.files)) {
-        (0, 0) => (Reason::NoMatchingFiles, format!("{root} has nothing that could be read.")),
-        (0, _) => (Reason::Verified, format!("{root} is as its hashes say.")),
+        (0, 0) => (Reason::NoMatchingFiles, format!("{root} has no files to verify.")),
+        (0, _) => (Reason::Verified, format!("All files in {root} match their hashes.")),
         (unchecked, _) => (
             Reason::NotChecked,
-            format!("{root} has {} without a hash to compare with. Fetch them once.", files(unchecked)),
+            format!("{root} has {} without a known hash. Fetch them once.", files(unchecked)),
         ),
     }
 }

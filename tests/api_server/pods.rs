@@ -573,7 +573,7 @@ async fn by_hand_it_is_the_same_block_as_by_label() {
     let namespace = server.namespace();
     assert_eq!(missing.status.code(), Some(66));
     assert!(
-        told.starts_with(&format!("error: no ModelCache lama in the namespace {namespace}; name another")),
+        told.starts_with(&format!("error: no ModelCache lama in the namespace {namespace}; select another")),
         "{told}"
     );
 }

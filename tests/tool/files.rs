@@ -255,8 +255,8 @@ async fn what_never_ends_is_refused_at_once_and_a_pipe_of_the_command_is_read() 
         (status.code(), said)
     };
     for (name, why) in [
-        ("pipe.yaml", "it is a pipe, and not a file"),
-        ("zero.yaml", "it is a device, and not a file"),
+        ("pipe.yaml", "it is a pipe, not a file"),
+        ("zero.yaml", "it is a device, not a file"),
         ("sparse.yaml", "it has more than 16777216 bytes"),
     ] {
         let file = path(name);

@@ -1,4 +1,4 @@
-//! The environment as the official client reads it, on thousands of generated ones.
+//! Compares our interpretation of thousands of generated environments with the official client's.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -14,7 +14,7 @@ use crate::{
 
 const PATHS: &[&str] =
     &["HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME", "HF_TOKEN_PATH", "HERE", "x"];
-/// Without a brace that nothing closes: Python has changed what it makes of one, by a security fix (CVE-2025-6075).
+/// Without unclosed braces, whose handling Python changed in a security fix (CVE-2025-6075).
 const PATH: &[&str] = &[
     "~",
     "/",
@@ -60,7 +60,7 @@ fn the_environment_means_what_it_means_to_the_official_client() {
         let mut case =
             BTreeMap::from([("HOME", value(&mut chance, &["/home/me", "/root/", "/", "/a b/$x"]))]);
         for name in PATHS.iter().filter(|_| chance.u8(..3) == 0).copied().collect::<Vec<_>>() {
-            // The first of several pieces is never the name of a user.
+            // Never `~name`, where we differ.
             let path = judge::text(&mut chance, PATH, 5);
             let other_home =
                 path.strip_prefix('~').is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'));
@@ -90,7 +90,7 @@ fn the_environment_means_what_it_means_to_the_official_client() {
         assert_eq!(endpoint(given).unwrap().as_str(), theirs["endpoint"], "{case:?}");
         let token: Option<Token> = theirs["token"].as_str().map(|token| token.parse().unwrap());
         tokens += usize::from(token.is_some());
-        // Without one of the environment, there is the file; some of those generated are folders that exist.
+        // Without a token in the environment, the file is used; some generated paths are existing folders.
         let file = env.token_path();
         let elsewhere = if file.exists() { TokenSource::File(file) } else { TokenSource::None };
         assert_eq!(env.token(), token.map_or(elsewhere, TokenSource::Fixed), "{case:?}");
@@ -99,9 +99,9 @@ fn the_environment_means_what_it_means_to_the_official_client() {
     assert!(tokens > 500);
 }
 
-/// Where we differ, we do so on purpose.
+/// The intended differences.
 #[test]
-fn what_the_client_mends_or_takes_for_granted_is_told() {
+fn what_the_client_silently_corrects_is_an_error() {
     let cases = [
         json!({ "HF_TOKEN": "hf_a\nhf_b" }),
         json!({ "HF_HUB_CACHE": "", "HOME": "/h" }),
@@ -113,10 +113,10 @@ fn what_the_client_mends_or_takes_for_granted_is_told() {
         let variables = case.as_object().unwrap().iter();
         variables.map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned())).collect::<Env>()
     });
-    // Two lines are joined to one token by the client. That is a mistake of a person, who is told.
+    // The client joins two lines to one token. We report the user's mistake.
     assert_eq!(theirs[0]["token"], "hf_ahf_b");
     assert!(matches!(ours[0].token(), TokenSource::Malformed(_)));
-    // An empty variable is the working folder to the client, or no Hub at all.
+    // To the client, an empty variable is the working directory, or no Hub at all.
     assert_eq!(theirs[1]["cache"], "");
     assert_eq!(ours[1].cache(), Path::new("/h/.cache/huggingface/hub"));
     assert_eq!(theirs[2]["endpoint"], "");

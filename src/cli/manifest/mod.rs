@@ -1,4 +1,4 @@
-//! Files with `ModelCache` objects and the Secrets beside them, as they are given to `kubectl apply`.
+//! Reads files with `ModelCache` objects and Secrets, as for `kubectl apply`.
 
 mod node;
 mod schema;
@@ -22,12 +22,12 @@ use crate::{
     text::of_path,
 };
 
-/// The longest file that is read, in bytes. How deep it may be and of how many values the parser bounds, at 64 and 250,000.
+/// The longest file that is read, in bytes. The parser limits the depth to 64 and the number of values to 250,000.
 const LONGEST: u64 = 16 << 20;
-/// How many violations of a file are reported.
+/// The most violations to report for a file.
 const VIOLATIONS: usize = 100;
 
-/// What files hold, as far as it matters here.
+/// The relevant objects of the files.
 #[derive(Debug, Default)]
 pub(super) struct Manifest {
     /// The caches, in the order of the files.
@@ -35,7 +35,7 @@ pub(super) struct Manifest {
     secrets: Vec<Secret>,
 }
 
-/// Files that cannot be used. No text of them is repeated: there are Secrets in them.
+/// Invalid files. Their content is not repeated, since it may include Secrets.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ManifestError {
     /// A file or folder cannot be read.
@@ -44,16 +44,16 @@ pub(super) enum ManifestError {
     /// It is not YAML.
     #[error("{file}:{line}: this is not valid YAML")]
     Syntax { file: String, line: u64 },
-    /// An object is not what its kind says.
+    /// An object violates the schema of its kind.
     #[error("{}", lines_of(file, violations).join("; "))]
     Invalid { file: String, violations: Vec<Violation> },
-    /// There is nothing to do.
+    /// There is no ModelCache.
     #[error("no ModelCache in {0}")]
     Empty(String),
 }
 
 impl ManifestError {
-    /// The error as lines for a person: one for each violation. What a name in the files holds makes no further lines.
+    /// The error as lines, one for each violation.
     fn lines(&self) -> Vec<String> {
         match self {
             Self::Invalid { file, violations } => lines_of(file, violations),
@@ -61,7 +61,7 @@ impl ManifestError {
         }
     }
 
-    /// Prints what is wrong and returns the exit code.
+    /// Prints the error and returns the exit code.
     pub(super) fn refuse(&self) -> u8 {
         for (number, line) in self.lines().iter().enumerate() {
             eprint_line(&format!("{}{line}", if number == 0 { "error: " } else { "" }));
@@ -82,19 +82,19 @@ fn lines_of(file: &str, violations: &[Violation]) -> Vec<String> {
     lines
 }
 
-/// What becomes of a reference to a Secret.
+/// The result of resolving a reference to a Secret.
 #[derive(Debug)]
 pub(super) enum SecretLookup {
-    /// The Secret is there, and has the key.
+    /// The Secret has the key.
     Token(TokenSource),
-    /// The Secret is there, with these other keys.
+    /// The Secret has only these other keys.
     OtherKeys(Vec<String>),
-    /// It is not in the files.
-    Elsewhere,
+    /// The Secret is not in the files.
+    NotInFiles,
 }
 
 impl Manifest {
-    /// Reads files, folders (all of their `.yaml`, `.yml` and `.json` files), and `-` as the standard input.
+    /// Reads files, folders (their `.yaml`, `.yml` and `.json` files), and `-` as the standard input.
     pub(super) fn read(given: &[PathBuf]) -> Result<Self, ManifestError> {
         let mut manifest = Self::default();
         for path in given {
@@ -104,7 +104,7 @@ impl Manifest {
                 manifest.add("-", &text.map_err(unreadable("the standard input".to_owned()))?)?;
                 continue;
             }
-            // What lies in a folder was put there by anybody; a pipe that is named came with the command.
+            // Pipes are accepted only as an explicit argument: anyone may have put one into a folder.
             let read = if path.is_dir() { files::read } else { files::read_given };
             for file in files_of(path)? {
                 let name = of_path(&file);
@@ -149,17 +149,17 @@ impl Manifest {
         Ok(())
     }
 
-    /// The token that a cache refers to.
+    /// Resolves the token reference of a cache.
     pub(super) fn token(&self, cache: &ModelCache, wanted: &TokenSecretRef) -> SecretLookup {
         let namespace = cache.metadata.namespace.as_deref();
         let found = self.secrets.iter().find(|secret| {
-            // Where one of them says nothing, `kubectl --namespace` would.
+            // If either has no namespace, `kubectl --namespace` would set it.
             let theirs = secret.metadata.namespace.as_deref();
             secret.metadata.name.as_ref() == Some(&wanted.name)
                 && (theirs == namespace || theirs.is_none() || namespace.is_none())
         });
-        let Some(secret) = found else { return SecretLookup::Elsewhere };
-        // The API server lets the one that is text win.
+        let Some(secret) = found else { return SecretLookup::NotInFiles };
+        // As in the API server, `stringData` takes precedence.
         let text = secret.string_data.as_ref().and_then(|data| data.get(&wanted.key));
         let bytes = secret.data.as_ref().and_then(|data| data.get(&wanted.key));
         match (text, bytes) {
@@ -177,7 +177,7 @@ impl Manifest {
     }
 }
 
-/// What a person calls an object.
+/// The name of an object in messages.
 pub(super) fn name_of(cache: &ModelCache) -> String {
     let name = cache.metadata.name.as_ref().or(cache.metadata.generate_name.as_ref());
     let name = name.map_or(cache.spec.source.repo.as_str(), String::as_str);
@@ -185,7 +185,7 @@ pub(super) fn name_of(cache: &ModelCache) -> String {
     namespace.chain([name]).collect::<Vec<_>>().join("/")
 }
 
-/// What the API server would refuse.
+/// Validates a ModelCache as the API server would.
 fn violations_of_cache(object: &Node, version: &str) -> Vec<Violation> {
     let line = object.line;
     let crd = api::crd();
@@ -216,15 +216,12 @@ fn take<T: DeserializeOwned>(object: &Node, into: &mut Vec<T>) -> Vec<Violation>
         into.push(value);
         return Vec::new();
     }
-    // The words of the parser could repeat what is in the object.
+    // The parser's error could repeat the object's content.
     let kind = object.field("kind").and_then(Node::text).unwrap_or_default();
-    vec![Violation {
-        line: object.line,
-        text: format!("this is not a {kind} that the API server would take"),
-    }]
+    vec![Violation { line: object.line, text: format!("this is not a valid {kind}") }]
 }
 
-/// The files of a path: itself, or those of a folder that kubectl would take.
+/// The files of a path: itself, or those in a folder that kubectl would read.
 fn files_of(path: &Path) -> Result<Vec<PathBuf>, ManifestError> {
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);
@@ -277,7 +274,7 @@ items:
     }
 
     #[test]
-    fn tokens_come_from_the_secrets_beside() {
+    fn tokens_are_read_from_secrets_in_the_files() {
         let manifest = read(FILE).unwrap();
         let [cache] = &manifest.caches[..] else { panic!("one cache") };
         assert_eq!(name_of(cache), "a/one");
@@ -286,7 +283,7 @@ items:
         {
             SecretLookup::Token(token) => Ok(token),
             SecretLookup::OtherKeys(keys) => Err(keys.join(",")),
-            SecretLookup::Elsewhere => Err("elsewhere".to_owned()),
+            SecretLookup::NotInFiles => Err("elsewhere".to_owned()),
         };
         assert_eq!(token("plain", "token"), Ok(TokenSource::fixed("hf_text")));
         assert_eq!(token("coded", "key"), Ok(TokenSource::fixed("hf_bytes")));
@@ -295,11 +292,11 @@ items:
         let mut other = cache.clone();
         other.metadata.namespace = Some("b".to_owned());
         let wanted = TokenSecretRef { name: "plain".to_owned(), key: "token".to_owned() };
-        assert!(matches!(manifest.token(&other, &wanted), SecretLookup::Elsewhere), "it is another's");
+        assert!(matches!(manifest.token(&other, &wanted), SecretLookup::NotInFiles), "another namespace");
     }
 
     #[test]
-    fn an_empty_field_is_none() {
+    fn an_empty_field_is_unset() {
         let file = "apiVersion: modelcache.internal/v1alpha1\nkind: ModelCache\nmetadata: {name: one, labels: }\n\
                     spec: {source: {repo: org/one, revision: , include: ~}, storage: null}\n";
         let [cache] = &read(file).unwrap().caches[..] else { panic!("one cache") };
@@ -309,10 +306,10 @@ items:
     }
 
     #[test]
-    fn mistakes_are_shown_where_they_are_and_nothing_secret_with_them() {
+    fn mistakes_are_located_without_repeating_secrets() {
         let good = "apiVersion: modelcache.internal/v1alpha1\nkind: ModelCache\nmetadata: {name: x}\n";
         let secret = "---\napiVersion: v1\nkind: Secret\nmetadata: {name: s}\n";
-        for (text, told) in [
+        for (text, expected) in [
             (
                 format!("{good}spec:\n  source: {{repo: a/b}}\n  sorce: 1\n"),
                 "m.yaml:6: spec.sorce is not a field; did you mean source?",
@@ -322,14 +319,11 @@ items:
             (format!("{good}spec: {{source: {{repo: a}}}}\nextra: 1\n"), "m.yaml:5: extra is not a field"),
             (good.replace("v1alpha1", "v9"), "m.yaml:1: apiVersion must be modelcache.internal/v1alpha1"),
             (format!("{secret}stringData: {{token: [hf_verysecret}}\n"), "m.yaml:5: this is not valid YAML"),
-            (
-                format!("{secret}data: {{token: hf_verysecret!}}\n"),
-                "m.yaml:2: this is not a Secret that the API server would take",
-            ),
+            (format!("{secret}data: {{token: hf_verysecret!}}\n"), "m.yaml:2: this is not a valid Secret"),
             (format!("{secret}stringData: {{token: *hf_verysecret }}\n"), "m.yaml:5: this is not valid YAML"),
         ] {
             let error = read(&text).unwrap_err().to_string();
-            assert_eq!(error, told, "{text}");
+            assert_eq!(error, expected, "{text}");
         }
     }
 }

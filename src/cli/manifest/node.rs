@@ -1,4 +1,4 @@
-//! YAML with the place of everything in it, so that a mistake can be shown where it is.
+//! YAML values with their lines, so that errors can be located.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use serde::{
 use serde_json::{Map, Value};
 use serde_saphyr::Spanned;
 
-/// A value, and where it begins.
+/// A value and its line.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
     /// The line in the file, from 1.
@@ -17,13 +17,13 @@ pub(super) struct Node {
     pub(super) shape: Shape,
 }
 
-/// What a value is.
+/// The kind of a value.
 #[derive(Clone, Debug)]
 pub(super) enum Shape {
-    /// A text, a number, a truth or nothing.
+    /// A string, number, boolean or null.
     Plain(Value),
     List(Vec<Node>),
-    /// Each name with the line where it stands.
+    /// Each name with its line.
     Map(Vec<(String, u64, Node)>),
 }
 
@@ -36,7 +36,7 @@ impl Node {
         }
     }
 
-    /// A text, if it is one.
+    /// The string, if it is one.
     pub(super) fn text(&self) -> Option<&str> {
         match &self.shape {
             Shape::Plain(value) => value.as_str(),
@@ -44,13 +44,13 @@ impl Node {
         }
     }
 
-    /// The same without places.
+    /// The same without lines.
     pub(super) fn value(&self) -> Value {
         match &self.shape {
             Shape::Plain(value) => value.clone(),
             Shape::List(nodes) => nodes.iter().map(Self::value).collect(),
             Shape::Map(fields) => {
-                // A template whose value is not set leaves the field empty: for the API server it is not there then.
+                // A template with an unset value leaves the field empty, which the API server treats as missing.
                 let given =
                     fields.iter().filter(|(_, _, node)| !matches!(node.shape, Shape::Plain(Value::Null)));
                 let fields = given.map(|(name, _, node)| (name.clone(), node.value()));

@@ -1,4 +1,4 @@
-//! Holds an object against the schema of its kind, as the API server does. Its rules in CEL are not asked here.
+//! Validates an object against the schema of its kind, as the API server does, except for CEL rules.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
@@ -9,15 +9,15 @@ use strsim::levenshtein;
 use super::node::{Node, Shape};
 use crate::text::printable;
 
-/// What is wrong, and in which line.
+/// An error and its line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::cli) struct Violation {
     pub(super) line: u64,
-    /// A sentence without its full stop.
+    /// The message, without a period.
     pub(super) text: String,
 }
 
-/// Everything that the schema does not allow. No value is repeated: a token may have slipped into the wrong place.
+/// All violations of the schema. Values are not repeated: one may be a misplaced token.
 pub(super) fn violations(node: &Node, schema: &JSONSchemaProps, path: &str) -> Vec<Violation> {
     let mut violations = Vec::new();
     check(node, schema, path, &mut violations);
@@ -89,7 +89,7 @@ fn check(node: &Node, schema: &JSONSchemaProps, path: &str, violations: &mut Vec
 }
 
 fn is_of_type(shape: &Shape, schema: &JSONSchemaProps) -> bool {
-    // A null stands for a field that is not given: the API server drops it.
+    // Null means unset: the API server drops it.
     if matches!(shape, Shape::Plain(Value::Null)) {
         return true;
     }
@@ -117,7 +117,7 @@ fn article(kind: &str) -> String {
     format!("{} {kind}", if vowel { "an" } else { "a" })
 }
 
-/// How many there must be, where there are too few or too many.
+/// The violated limit, if there are too few or too many.
 fn outside(count: usize, min: Option<i64>, max: Option<i64>, one: &str, many: &str) -> Option<String> {
     let count = i64::try_from(count).unwrap_or(i64::MAX);
     let word = |limit: i64| if limit == 1 { one.to_owned() } else { many.to_owned() };
@@ -128,7 +128,7 @@ fn outside(count: usize, min: Option<i64>, max: Option<i64>, one: &str, many: &s
     }
 }
 
-/// `; did you mean …?` where a field has nearly the same name.
+/// `; did you mean …?` if a field has a similar name.
 fn near(name: &str, schema: &JSONSchemaProps) -> String {
     let fields = schema.properties.iter().flat_map(|all| all.keys());
     let name = name.to_lowercase();
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn each_flaw_has_its_line() {
+    fn each_violation_has_its_line() {
         let bad = "source:\n  rpo: a/b\n  type: Modell\n  include: '*.json'\n  exclude: ['']\n  revision: 3\n\
                    TokenSecretRef:\n  name: hf\nsuspend: \"no\"\nstorage:\n  claim:\n    accessModes: []\n";
         let expected = [
