@@ -1,5 +1,5 @@
-//! Whether this process gets anywhere: a mark that each piece of work sets, and a watchdog that ends the process where none
-//! comes. Knows no work.
+//! Detects a process without progress: work reports activity, and a watchdog fires when there is none. Knows nothing of the
+//! work itself.
 
 use std::{
     io,
@@ -14,10 +14,10 @@ use std::{
 
 use tokio::time::timeout;
 
-/// Marks come so often while something is expected.
-const BEAT: Duration = Duration::from_secs(1);
+/// The interval between marks while something is expected.
+const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Milliseconds from the first mark to the latest one.
+/// Milliseconds between the first mark and the latest.
 static LATEST: AtomicU64 = AtomicU64::new(0);
 static FIRST: OnceLock<Instant> = OnceLock::new();
 
@@ -25,32 +25,32 @@ fn now() -> u64 {
     u64::try_from(FIRST.get_or_init(Instant::now).elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
-/// A piece of work is done, or waits for something that is known to go on.
+/// Reports progress: work was done, or is waiting for something known to make progress.
 pub fn mark() {
     LATEST.fetch_max(now(), Relaxed);
 }
 
-/// Waits for something that may take so long: until then it is no standstill.
-pub async fn expect<T>(within: Duration, coming: impl Future<Output = T>) -> T {
-    let mut coming = pin!(coming);
+/// Awaits a future that may take up to `within`, which counts as progress until then.
+pub async fn expect<T>(within: Duration, future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
     let began = Instant::now();
     loop {
         if began.elapsed() < within {
             mark();
         }
-        if let Ok(came) = timeout(BEAT, &mut coming).await {
-            return came;
+        if let Ok(result) = timeout(INTERVAL, &mut future).await {
+            return result;
         }
     }
 }
 
-/// For how long there has been no mark.
+/// The time since the latest mark.
 fn idle() -> Duration {
     Duration::from_millis(now().saturating_sub(LATEST.load(Relaxed)))
 }
 
-/// Calls `stalled` once there has been no mark for `limit`. It has a thread of its own: a file system that does not answer
-/// blocks whoever asks it, the threads of the runtime among them.
+/// Calls `stalled` once there has been no mark for `limit`. On a dedicated thread, since a hanging file system may block all
+/// threads of the runtime.
 pub fn watch(limit: Duration, stalled: impl FnOnce() + Send + 'static) -> io::Result<()> {
     mark();
     thread::Builder::new().name("watchdog".to_owned()).spawn(move || {

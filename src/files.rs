@@ -1,5 +1,5 @@
-//! Reads files that a person or a mount names: without waiting for anybody, and no more than so many bytes. Links are followed, as
-//! mounted Secrets are links. Knows no caches: what lies on their volumes is reached by descriptors alone.
+//! Reads files named by a user or a mount, without blocking and with a size limit. Follows links, since mounted Secrets are links.
+//! Not for caches, whose volumes are accessed only relative to descriptors.
 
 use std::{
     fs::{self, File, FileType, OpenOptions},
@@ -10,19 +10,19 @@ use std::{
 
 use rustix::fs::{OFlags, fcntl_setfl, fstatfs};
 
-/// The file system of pipes that have no name (`PIPEFS_MAGIC`): only who started this process can have handed one in.
-const UNNAMED_PIPES: i64 = 0x5049_5045;
+/// The file system of anonymous pipes (`PIPEFS_MAGIC`): only the parent process can have passed one in.
+const PIPEFS: i64 = 0x5049_5045;
 
-/// Why a file is not read.
+/// Why a file was not read.
 #[derive(Debug, thiserror::Error)]
 pub enum Unread {
-    /// The system refuses.
+    /// An I/O error.
     #[error("{0}")]
     Io(#[from] io::Error),
-    /// Reading it could wait forever, or have an effect.
-    #[error("it is a {0}, and not a file")]
+    /// Not a regular file: reading it could block forever or have side effects.
+    #[error("it is a {0}, not a file")]
     Kind(&'static str),
-    /// There is more than is read.
+    /// Larger than the limit in bytes.
     #[error("it has more than {0} bytes")]
     Large(u64),
     /// Not UTF-8.
@@ -30,22 +30,22 @@ pub enum Unread {
     NoText,
 }
 
-/// The content of a regular file of at most `most` bytes.
+/// Reads a regular file of at most `most` bytes.
 pub fn read(path: &Path, most: u64) -> Result<Vec<u8>, Unread> {
-    // Before it is opened too: the mere opening of a device can have an effect.
+    // Before opening, too: merely opening a device can have side effects.
     check(fs::metadata(path)?.file_type(), false)?;
     let file = open(path)?;
     check(file.metadata()?.file_type(), false)?;
     bounded(file, most)
 }
 
-/// The same of a file that the caller has named, which may also be a pipe that came with the command: `<(…)` of a shell.
+/// The same for an explicitly named file, which may also be an anonymous pipe: `<(…)` of a shell.
 pub fn read_given(path: &Path, most: u64) -> Result<Vec<u8>, Unread> {
     check(fs::metadata(path)?.file_type(), true)?;
     let file = open(path)?;
     let kind = file.metadata()?.file_type();
     if kind.is_fifo() && is_unnamed(&file)? {
-        // Whoever writes may take their time.
+        // Blocking: the writer may be slow.
         fcntl_setfl(&file, OFlags::empty()).map_err(io::Error::from)?;
     } else {
         check(kind, false)?;
@@ -53,14 +53,14 @@ pub fn read_given(path: &Path, most: u64) -> Result<Vec<u8>, Unread> {
     bounded(file, most)
 }
 
-/// All that a reader gives, of at most `most` bytes.
+/// Reads everything from a reader, up to `most` bytes.
 pub fn bounded(from: impl Read, most: u64) -> Result<Vec<u8>, Unread> {
     let mut content = Vec::new();
     from.take(most.saturating_add(1)).read_to_end(&mut content)?;
     if content.len() as u64 > most { Err(Unread::Large(most)) } else { Ok(content) }
 }
 
-/// The same as text.
+/// Converts content to text.
 pub fn text(content: Vec<u8>) -> Result<String, Unread> {
     String::from_utf8(content).map_err(|_| Unread::NoText)
 }
@@ -71,7 +71,7 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 fn is_unnamed(pipe: &File) -> io::Result<bool> {
-    Ok(fstatfs(pipe)?.f_type == UNNAMED_PIPES)
+    Ok(fstatfs(pipe)?.f_type == PIPEFS)
 }
 
 fn check(kind: FileType, pipe: bool) -> Result<(), Unread> {
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_waits_and_nothing_is_endless() {
+    fn reading_never_blocks_and_is_bounded() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         fs::write(path("file"), "12345").unwrap();
@@ -119,9 +119,9 @@ mod tests {
             ("link", 5, "5 bytes"),
             ("file", 4, "it has more than 4 bytes"),
             ("sparse", 1 << 20, "it has more than 1048576 bytes"),
-            ("pipe", 5, "it is a pipe, and not a file"),
-            ("zero", 5, "it is a device, and not a file"),
-            ("socket", 5, "it is a socket, and not a file"),
+            ("pipe", 5, "it is a pipe, not a file"),
+            ("zero", 5, "it is a device, not a file"),
+            ("socket", 5, "it is a socket, not a file"),
             (".", 5, "is a directory"),
             ("none", 5, "No such file or directory (os error 2)"),
         ] {
@@ -131,12 +131,12 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_that_came_with_the_command_is_read_to_its_bound() {
+    fn an_anonymous_pipe_is_read_up_to_the_limit() {
         for (content, expected) in [("1234", "4 bytes"), ("12345678", "it has more than 5 bytes")] {
             let (reader, mut writer) = io::pipe().unwrap();
             let path = format!("/proc/self/fd/{}", reader.as_raw_fd());
-            assert_eq!(said(read(Path::new(&path), 5)), "it is a pipe, and not a file");
-            // Nothing is in it yet: it is waited for.
+            assert_eq!(said(read(Path::new(&path), 5)), "it is a pipe, not a file");
+            // It is still empty, so reading blocks.
             let writing = thread::spawn(move || writer.write_all(content.as_bytes()));
             assert_eq!(said(read_given(Path::new(&path), 5)), expected);
             writing.join().unwrap().unwrap();

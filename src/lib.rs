@@ -1,4 +1,4 @@
-//! modelcache: fills volumes with models from the Hugging Face Hub, and says what is wrong when it cannot.
+//! modelcache: fills volumes with models from the Hugging Face Hub, and explains what is wrong if it cannot.
 
 pub mod activity;
 pub mod api;

@@ -18,28 +18,28 @@ fn main() -> ExitCode {
         Err(code) => return ExitCode::from(code),
     };
     logs::start();
-    // The one crypto provider of the whole program. It can only be there already, which is as good.
+    // The crypto provider of the whole process. Fails only if it is already installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
     if let Some(error) = endless_authorities() {
-        tracing::error!(%error, "SSL_CERT_FILE cannot be used");
+        tracing::error!(%error, "cannot use SSL_CERT_FILE");
         return ExitCode::FAILURE;
     }
     match tokio::runtime::Runtime::new() {
         Ok(runtime) => {
             let code = runtime.block_on(cli.run());
-            // What is still reading a file has nothing to say any more, and nothing to tidy up.
+            // Threads that still read files have nothing to report or to clean up.
             runtime.shutdown_background();
             ExitCode::from(code)
         }
         Err(error) => {
-            tracing::error!(%error, "cannot start");
+            tracing::error!(%error, "cannot start the runtime");
             ExitCode::FAILURE
         }
     }
 }
 
-/// Why the authorities of the system would be waited for, or fill the memory: the TLS libraries read what the variable names as it is.
-/// Whatever else is wrong with them is told by who needs them.
+/// Rejects an `SSL_CERT_FILE` that would block or exhaust memory, since the TLS libraries read it unconditionally. Any other
+/// error is reported where the certificates are needed.
 fn endless_authorities() -> Option<Unread> {
     const LONGEST: u64 = 16 << 20;
     let path =

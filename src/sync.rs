@@ -1,8 +1,8 @@
-//! Locks of short sections that cannot be left half-done.
+//! Mutexes for short critical sections that cannot leave inconsistent state.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Locks. What a thread that panicked has left is taken as it is.
+/// Locks a mutex, ignoring poisoning by a panicked thread.
 pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

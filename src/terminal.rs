@@ -10,20 +10,20 @@ use rustix::termios::tcgetwinsize;
 
 use crate::sync::locked;
 
-/// The columns and rows of a terminal that does not report them.
+/// The default columns and rows, for a terminal that does not report them.
 const SIZE: (usize, usize) = (80, 24);
 
-/// The lines that are drawn now, for those who write to the same terminal.
+/// The currently drawn lines, for other writers to the same terminal.
 static DRAWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
-/// Whether stderr is a terminal on which lines can be drawn again and again, and nobody asked for plain text.
+/// Whether stderr is a terminal that supports redrawing lines, and plain text was not requested.
 #[must_use]
 pub fn can_draw() -> bool {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     io::stderr().is_terminal() && set("NO_COLOR").is_none() && set("TERM").is_some_and(|term| term != "dumb")
 }
 
-/// Writes to the terminal above the lines that are drawn there now.
+/// Writes to the terminal above the drawn lines.
 pub fn suspend<T>(write: impl FnOnce() -> T) -> T {
     let drawn = locked(&DRAWN).clone();
     match drawn {
@@ -32,11 +32,11 @@ pub fn suspend<T>(write: impl FnOnce() -> T) -> T {
     }
 }
 
-/// Lines that are drawn on stderr again and again. They are wiped on drop: the report follows in their place.
+/// Lines that are redrawn on stderr. Erased on drop, so that the report takes their place.
 pub struct Lines(ProgressBar);
 
 impl Lines {
-    /// Draws nothing yet.
+    /// Starts without drawing anything.
     #[must_use]
     pub fn begin() -> Self {
         let lines = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
@@ -47,7 +47,7 @@ impl Lines {
         Self(lines)
     }
 
-    /// Replaces what is drawn.
+    /// Replaces the drawn lines.
     pub fn draw(&self, text: String) {
         self.0.set_message(text);
     }

@@ -1,33 +1,33 @@
-//! Text of others, made safe to show: file names, words of a Hub or an API server, reports, names in YAML.
+//! Sanitizes foreign text for display: file names, messages of a Hub or an API server, reports, names in YAML.
 //!
-//! What steers a terminal, turns the text beside it or cannot be seen is written as its number: `\u{202e}`. A message, an
-//! event, a table cell, a line for a person and a field of a log pass here where they are made; JSON is exact, with the
-//! escapes of JSON in place of the same characters. Cleaning twice changes nothing. Knows no doors.
+//! Characters that control a terminal, reorder text or are invisible are escaped: `\u{202e}`. Messages, events, table cells,
+//! lines of output and log fields are sanitized where they are created; JSON is exact, with JSON escapes for the same
+//! characters. Sanitizing is idempotent.
 
 use std::{fmt::Write as _, os::unix::ffi::OsStrExt as _, path::Path};
 
 use serde::{Serialize, Serializer};
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
-/// The longest name in a sentence, in characters.
+/// The longest name in a message, in characters.
 const NAME: usize = 120;
-/// The longest cell of a table, in characters.
+/// The longest table cell, in characters.
 pub const CELL: usize = 200;
-/// The longest line for a person and the longest field of a log, in characters: a path of 4,096 bytes and its story fit.
+/// The longest line of output or log field, in characters: enough for a path of 4,096 bytes and a message.
 pub const LINE: usize = 8_000;
-/// How many marks one letter carries. Languages need up to four; more of them draw over the lines around.
+/// The most combining marks per letter. Languages need up to four; more would overlap adjacent lines.
 const MARKS: usize = 4;
 
-/// The text on one line of at most `most` characters; the last one is `…` where it was longer.
+/// Sanitizes a text to one line of at most `most` characters; truncated texts end with `…`.
 #[must_use]
 pub fn line(text: &str, most: usize) -> String {
     let (mut shown, mut length) = (String::new(), 0);
-    // Where the text ends if there is more of it than has room.
+    // Where to truncate if the text turns out to be too long.
     let mut end = 0;
-    let mut eye = Eye::default();
+    let mut filter = Filter::default();
     for c in text.chars() {
         let before = shown.len();
-        if eye.sees(c) {
+        if filter.accepts(c) {
             shown.push(c);
             length += 1;
         } else {
@@ -37,7 +37,7 @@ pub fn line(text: &str, most: usize) -> String {
                 '\t' => shown.push_str("\\t"),
                 _ => shown.extend(c.escape_unicode()),
             }
-            // All of an escape is ASCII.
+            // Escapes are ASCII.
             length += shown.len() - before;
         }
         if length > most {
@@ -52,19 +52,19 @@ pub fn line(text: &str, most: usize) -> String {
     shown
 }
 
-/// Whether a character steers, turns, hides or has no form.
+/// Whether a character controls, reorders, hides text or is invisible.
 #[must_use]
 pub fn is_unseen(c: char) -> bool {
     Kind::of(c) == Kind::Unseen
 }
 
-/// A name in a sentence.
+/// Sanitizes a name for a message.
 #[must_use]
 pub fn printable(name: &str) -> String {
     line(name, NAME)
 }
 
-/// A path as text: bytes that are none stay visible, as `\xff`, so that no two paths look the same. Not cleaned yet.
+/// A path as text. Invalid UTF-8 is escaped as `\xff`, so that different paths look different. Not sanitized yet.
 #[must_use]
 pub fn of_path(path: &Path) -> String {
     let mut text = String::new();
@@ -77,24 +77,24 @@ pub fn of_path(path: &Path) -> String {
     text
 }
 
-/// A path in JSON: exact where it is text, else as [`of_path`] has it.
+/// Serializes a path: exact if it is UTF-8, otherwise as by [`of_path`].
 pub fn serialize_path<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(&of_path(path))
 }
 
-/// A value as one line of JSON that is safe to show, and read back exactly.
+/// Serializes a value as one line of JSON that is safe to display and round-trips exactly.
 #[must_use]
 pub fn json(value: &impl Serialize) -> String {
     escaped_json(&serde_json::to_string(value).unwrap_or_default())
 }
 
-/// A line of JSON, with the escapes of JSON for what must not be shown. Outside of its texts JSON has nothing but ASCII.
+/// Escapes unsafe characters in a line of JSON. Outside of strings, JSON is ASCII.
 #[must_use]
 pub fn escaped_json(json: &str) -> String {
     let mut safe = String::with_capacity(json.len());
-    let mut eye = Eye::default();
+    let mut filter = Filter::default();
     for c in json.chars() {
-        if eye.sees(c) {
+        if filter.accepts(c) {
             safe.push(c);
         } else {
             for unit in c.encode_utf16(&mut [0; 2]) {
@@ -105,13 +105,13 @@ pub fn escaped_json(json: &str) -> String {
     safe
 }
 
-/// How many columns a text takes on a terminal. Measured after it was cleaned.
+/// The number of terminal columns of a sanitized text.
 #[must_use]
 pub fn width(text: &str) -> usize {
     text.width()
 }
 
-/// The beginning of a text that takes at most so many columns.
+/// The longest beginning of a text that fits into `columns`.
 #[must_use]
 pub fn beginning(text: &str, columns: usize) -> &str {
     let ends = text.char_indices().map(|(at, c)| at + c.len_utf8());
@@ -119,7 +119,7 @@ pub fn beginning(text: &str, columns: usize) -> &str {
     &text[..fits.last().unwrap_or(0)]
 }
 
-/// The end of a text that takes at most so many columns.
+/// The longest end of a text that fits into `columns`.
 #[must_use]
 pub fn ending(text: &str, columns: usize) -> &str {
     let starts = text.char_indices().rev().map(|(at, _)| at);
@@ -127,16 +127,16 @@ pub fn ending(text: &str, columns: usize) -> &str {
     &text[fits.last().unwrap_or(text.len())..]
 }
 
-/// Goes over a text and tells what of it can be shown as it is.
+/// Decides character by character what can be shown unescaped.
 #[derive(Debug, Default)]
-struct Eye {
-    /// What stands before, if it was shown as it is.
+struct Filter {
+    /// The previous character, if it was shown unescaped.
     before: Option<char>,
     marks: usize,
 }
 
-impl Eye {
-    fn sees(&mut self, c: char) -> bool {
+impl Filter {
+    fn accepts(&mut self, c: char) -> bool {
         let kind = Kind::of(c);
         let seen = match (kind, self.before) {
             (Kind::Letter, _) => true,
@@ -152,13 +152,13 @@ impl Eye {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// Takes room of its own.
+    /// Has its own width.
     Letter,
-    /// Is drawn on the letter before it.
+    /// Combines with the preceding letter.
     Mark,
-    /// Asks for the other form of the sign before it.
+    /// Selects the presentation of the preceding character.
     Variation,
-    /// Steers, turns, hides, or has no form.
+    /// Controls, reorders, hides text or is invisible.
     Unseen,
 }
 
@@ -167,7 +167,7 @@ impl Kind {
         match c {
             ' '..='~' | '\u{3000}' => Self::Letter,
             '\u{fe0e}' | '\u{fe0f}' => Self::Variation,
-            // Letters and marks by their class, and nothing for the eye.
+            // Letters and marks by their class, but invisible.
             '\u{34f}'
             | '\u{115f}'
             | '\u{1160}'
@@ -182,22 +182,22 @@ impl Kind {
             | '\u{16fe4}'
             | '\u{1d159}'
             | '\u{e0000}'..='\u{e0fff}' => Self::Unseen,
-            // The standard library knows the classes of Unicode: it writes controls, formats, separators and what is private
-            // or not assigned as numbers, and marks where nothing stands before them.
+            // The standard library knows the Unicode classes: it escapes controls, formats, separators, private and unassigned
+            // characters, and marks at the beginning of a text.
             _ if c.escape_debug().len() == 1 && c.width() != Some(0) => Self::Letter,
-            // Also a letter without a width of its own.
+            // Also a letter of zero width.
             _ if ['x', c].iter().collect::<String>().escape_debug().eq(['x', c]) => Self::Mark,
             _ => Self::Unseen,
         }
     }
 }
 
-/// Signs that exist as text and as picture.
+/// Characters with a text and an emoji presentation.
 const fn is_pictogram(c: char) -> bool {
     matches!(c, '\u{a9}' | '\u{ae}' | '\u{203c}'..='\u{3299}' | '\u{1f000}'..='\u{1faff}')
 }
 
-/// Nasty texts for the tests of all doors, seeded, and what no door lets through.
+/// Hostile texts for tests, and the check for safe output.
 #[cfg(test)]
 pub(crate) use test_support::nasty as testing;
 
@@ -208,7 +208,7 @@ mod tests {
     use super::{testing::*, *};
 
     #[test]
-    fn nothing_dangerous_comes_through_and_cleaning_twice_changes_nothing() {
+    fn output_is_safe_and_sanitizing_is_idempotent() {
         for (case, text) in nasty(1_000) {
             for most in [1, 7, 120, LINE] {
                 let shown = line(&text, most);
@@ -219,16 +219,16 @@ mod tests {
     }
 
     #[test]
-    fn every_code_point_alone_is_shown_or_numbered() {
+    fn every_code_point_alone_is_shown_or_escaped() {
         for c in '\0'..=char::MAX {
             let shown = line(&c.to_string(), 20);
             assert_safe(&shown, 20, c.into());
-            assert!(width(&shown) > 0, "{c:?} is shown as nothing");
+            assert!(width(&shown) > 0, "{c:?} is invisible");
         }
     }
 
     #[test]
-    fn harmless_text_stays_as_it_is() {
+    fn harmless_text_is_unchanged() {
         for text in [
             "model-00001-of-00002.safetensors: 5.0 GiB, 'x' \"y\" \\z",
             "größe, naïve, e\u{301}te\u{301}, Ελλάδα, Москва, עברית, العربية, हिन्दी, ไทย, தமிழ்",
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_must_not_be_shown_is_written_as_its_number() {
+    fn unsafe_characters_are_escaped() {
         for (text, shown) in [
             ("a\u{1b}[31m\n\r\t", "a\\u{1b}[31m\\n\\r\\t"),
             ("gpj.\u{202e}exe", "gpj.\\u{202e}exe"),
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_cut_between_what_it_shows() {
+    fn text_is_truncated_between_characters_and_escapes() {
         for (most, shown) in [(1, "…"), (2, "a…"), (9, "a…"), (10, "a\\u{202e}…"), (11, "a\\u{202e}bc")]
         {
             assert_eq!(line("a\u{202e}bc", most), shown, "{most}");
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn json_is_exact_and_safe() {
+    fn json_is_safe_and_round_trips() {
         for (case, text) in nasty(1_000) {
             let written = json(&[&text]);
             assert_safe(&written, usize::MAX, case);
@@ -276,14 +276,14 @@ mod tests {
     }
 
     #[test]
-    fn paths_that_are_no_text_stay_apart() {
+    fn paths_with_invalid_utf8_stay_distinct() {
         let path = |bytes: &[u8]| of_path(Path::new(std::ffi::OsStr::from_bytes(bytes)));
         assert_eq!(path(b"a/\xff\xfe\xc3\xa4"), "a/\\xff\\xfeä");
         assert_ne!(path(b"\xff"), path(b"\xfe"));
     }
 
     #[test]
-    fn columns_are_counted_as_a_terminal_has_them() {
+    fn columns_are_counted_as_by_a_terminal() {
         for (text, columns) in [("abc", 3), ("größe", 5), ("e\u{301}", 1), ("模型", 4), ("🤗", 2), ("ﾊ", 1)]
         {
             assert_eq!(width(text), columns, "{text}");

@@ -1,6 +1,6 @@
-//! Numbers as people read them: in sentences, and as Kubernetes writes quantities.
+//! Formats numbers for messages, and parses and formats Kubernetes quantities.
 
-/// A number of files, in words.
+/// A number of files: `1 file`, `2 files`.
 #[must_use]
 pub fn files(count: usize) -> String {
     self::count(count, "file", "files")
@@ -12,21 +12,21 @@ pub fn count(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }
 
-/// A number of bytes in a sentence: `25.1 GiB`.
+/// A number of bytes for messages: `25.1 GiB`.
 #[must_use]
 pub fn size(bytes: u64) -> String {
     let (number, prefix) = scaled(bytes);
     if prefix.is_empty() { format!("{number} B") } else { format!("{number} {prefix}B") }
 }
 
-/// A number of bytes as a quantity, for columns: `25.1Gi`.
+/// A number of bytes as a Kubernetes quantity, for columns: `25.1Gi`.
 #[must_use]
 pub fn quantity(bytes: u64) -> String {
     let (number, prefix) = scaled(bytes);
     format!("{number}{prefix}")
 }
 
-/// A time as `kubectl` shows ages: `59s`, `12m`, `3h`, `5d`.
+/// A duration in the style of `kubectl` ages: `59s`, `12m`, `3h`, `5d`.
 #[must_use]
 pub fn age(time: jiff::SignedDuration) -> String {
     let seconds = time.as_secs().max(0);
@@ -38,12 +38,12 @@ pub fn age(time: jiff::SignedDuration) -> String {
     }
 }
 
-/// The number in the largest fitting binary unit, with one decimal where it says something. No floating point.
+/// The number in the largest fitting binary unit, with one decimal if it is not zero. No floating point.
 fn scaled(bytes: u64) -> (String, &'static str) {
     let mut prefix = "";
     let mut unit: u128 = 1;
     for next in ["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"] {
-        // What would be rounded to 1,024 of a unit is 1 of the next.
+        // A number that would be rounded to 1,024 of a unit is 1 of the next.
         if u128::from(bytes) * 10 + unit / 2 < unit * 10_240 {
             break;
         }
@@ -58,7 +58,7 @@ fn scaled(bytes: u64) -> (String, &'static str) {
     (number, prefix)
 }
 
-/// The number that a quantity of Kubernetes stands for, rounded down. `None` where it is no quantity or out of range.
+/// Parses a Kubernetes quantity, rounded down. `None` if it is invalid or out of range.
 #[must_use]
 pub fn parse_quantity(text: &str) -> Option<u64> {
     let text = text.trim();
@@ -83,7 +83,7 @@ pub fn parse_quantity(text: &str) -> Option<u64> {
         "Ti" => 1 << 40,
         "Pi" => 1 << 50,
         "Ei" => 1 << 60,
-        // `m` for thousandths and `e3` are legal and never seen on storage, but 1e9 is.
+        // `m` for thousandths and `e3` are valid but not used for storage; `1e9` is.
         "m" => return u64::try_from(scaled / 1000 / 10_u128.pow(u32::try_from(fraction.len()).ok()?)).ok(),
         exponent => 10_u128.checked_pow(exponent.strip_prefix(['e', 'E'])?.parse().ok()?)?,
     };
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quantities_are_read_as_kubernetes_reads_them() {
+    fn quantities_are_parsed_as_by_kubernetes() {
         for (text, want) in [
             ("1Gi", Some(1 << 30)),
             ("1.5Gi", Some(3 << 29)),
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn one_file_is_not_files() {
+    fn the_singular_is_used_for_one_file() {
         assert_eq!([files(1), files(3)], ["1 file", "3 files"]);
     }
 }

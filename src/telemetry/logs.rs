@@ -1,4 +1,4 @@
-//! Logs: to stderr, as text for a person at a terminal and as JSON for everything else.
+//! Logs to stderr: text on a terminal, JSON otherwise.
 
 use std::{
     env, fmt,
@@ -16,41 +16,40 @@ use tracing_subscriber::{
 
 use crate::{terminal, text};
 
-/// The variable that says what is logged.
+/// The environment variable with the log filter.
 pub const VARIABLE: &str = "MODELCACHE_LOG";
 
-/// Starts them. `MODELCACHE_LOG`, else `RUST_LOG`, says what is logged.
+/// Initializes logging, with the filter of `MODELCACHE_LOG` or `RUST_LOG`.
 pub fn start() {
     let terminal = io::stderr().is_terminal();
     let given =
         [VARIABLE, "RUST_LOG"].into_iter().find_map(|name| env::var(name).ok().map(|value| (name, value)));
-    // At a terminal the bars tell what goes on.
+    // On a terminal, the progress bars show what happens.
     let usual = if terminal { "warn" } else { "info" };
-    let asked = given.as_ref().map_or(usual, |(_, value)| value);
-    let read = filter(asked);
-    let is_wrong = read.is_none();
+    let requested = given.as_ref().map_or(usual, |(_, value)| value);
+    let read = filter(requested);
+    let is_invalid = read.is_none();
     let filter = read.unwrap_or_else(|| EnvFilter::new(with_default(usual)));
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(|| Stderr)
-        // A line that cannot be written would be told with `eprintln!`, which panics when nobody reads stderr any more.
+        // A failed write would be reported with `eprintln!`, which panics if stderr is closed.
         .log_internal_errors(false);
     if terminal {
         logs.fmt_fields(Fields).without_time().with_target(false).init();
     } else {
         logs.json().flatten_event(true).map_writer(|writer| move || Json(writer())).init();
     }
-    if let Some((variable, _)) = given.filter(|_| is_wrong) {
+    if let Some((variable, _)) = given.filter(|_| is_invalid) {
         tracing::warn!(
             variable,
             used = usual,
-            "the log filter is not one, such as `info` or `modelcache=debug,warn`; the usual one is used"
+            "invalid log filter: using the default. Valid are filters such as `info` or `modelcache=debug,warn`"
         );
     }
 }
 
-/// The filter for a text. None where it is no filter: the parser's own error repeats the text, which may be a secret in
-/// the wrong place.
+/// Parses a filter. `None` if it is invalid: the parser's error would repeat the text, which may be a misplaced secret.
 fn filter(text: &str) -> Option<EnvFilter> {
     let mut directives = text.split(',').map(str::trim);
     if directives.clone().all(is_word) || directives.any(is_slip) {
@@ -59,14 +58,14 @@ fn filter(text: &str) -> Option<EnvFilter> {
     EnvFilter::builder().parse(with_default(text)).ok()
 }
 
-/// A word that is no level, such as `verbose`. Alone it would be taken for the name of a crate, and nothing else be heard.
+/// Whether it is a word that is not a level, such as `verbose`. Alone, it would be parsed as a crate name and silence all others.
 fn is_word(directive: &str) -> bool {
     directive.parse::<LevelFilter>().is_err()
         && !directive.contains(['=', '['])
         && directive.split("::").next() != Some(env!("CARGO_CRATE_NAME"))
 }
 
-/// A level in the place of a name, or two words where a comma is missing: no program has such a name, and nothing would be heard.
+/// Whether a level is in place of a name, or a comma is missing: such a name matches no crate, which would silence everything.
 fn is_slip(directive: &str) -> bool {
     let name = directive.find(['=', '[']).map(|end| directive[..end].trim());
     name.is_some_and(|name| {
@@ -74,7 +73,7 @@ fn is_slip(directive: &str) -> bool {
     })
 }
 
-/// A line goes above the bars, where there are any.
+/// Writes lines above the progress bars, if there are any.
 struct Stderr;
 
 impl io::Write for Stderr {
@@ -87,7 +86,7 @@ impl io::Write for Stderr {
     }
 }
 
-/// The fields of a line for a person, each cleaned: `message name=value`. The colours around them are our own.
+/// Formats the fields of a text line, each sanitized: `message name=value`. The surrounding colours are our own.
 struct Fields;
 
 impl<'writer> FormatFields<'writer> for Fields {
@@ -106,7 +105,7 @@ struct Line<'writer> {
 
 impl Visit for Line<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        // Where a line of the crate `log` comes from is no part of what it says.
+        // Omit the origin of lines from the `log` crate.
         if self.result.is_err() || field.name().starts_with("log.") {
             return;
         }
@@ -119,8 +118,7 @@ impl Visit for Line<'_> {
     }
 }
 
-/// Takes whole lines of JSON and makes them safe to show. Programs read from them what was there before; only what is
-/// endless is cut.
+/// Sanitizes whole lines of JSON by escaping, so that parsers still read the original text. Only overlong texts are truncated.
 struct Json<W>(W);
 
 impl<W: io::Write> io::Write for Json<W> {
@@ -144,12 +142,12 @@ fn shown(line: &str) -> String {
             shorten(&mut value);
             text::json(&value)
         }
-        // Never seen: the lines are made by a serializer.
+        // Unreachable: the lines come from a serializer.
         Err(_) => text::json(&text::line(line, text::LINE)),
     }
 }
 
-/// Cuts each text of a value at the length of a line.
+/// Truncates each string of a value to the length of a line.
 fn shorten(value: &mut Value) {
     match value {
         Value::String(long) => {
@@ -164,11 +162,11 @@ fn shorten(value: &mut Value) {
     }
 }
 
-/// What is logged where nothing else is said. The official Xet client is silent: it tells of each request, and of addresses
-/// and tokens in places. What goes wrong there is told by who asked it.
+/// Adds defaults to a filter. The official Xet client is off by default: it logs each request, and sometimes addresses and
+/// tokens. Its errors are logged by the caller.
 ///
-/// The client of Kubernetes logs every answer that it cannot parse, with all that is in it, also of Secrets: it never is heard,
-/// whoever asks for it. Its errors are returned to us as well.
+/// The Kubernetes client logs every response that it cannot parse with its content, including Secrets, so it is always off.
+/// Its errors are returned anyway.
 fn with_default(filter: &str) -> String {
     format!("xet=off,{filter},kube_client::client=off")
 }
@@ -195,7 +193,7 @@ mod tests {
         }
     }
 
-    /// Who is heard when everybody speaks at this level.
+    /// The output when several targets log with this filter.
     fn heard(filter: &str) -> String {
         let sink = Sink::default();
         let writer = sink.clone();
@@ -212,7 +210,7 @@ mod tests {
         String::from_utf8(bytes).unwrap()
     }
 
-    /// What is written where every text of an event and of its span comes from others.
+    /// The output when every text of an event and of its span is foreign.
     fn written(words: &str, json: bool) -> String {
         let sink = Sink::default();
         let writer = sink.clone();
@@ -234,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_write_is_one_safe_line_for_a_person() {
+    fn hostile_text_is_one_safe_line_of_text() {
         for (case, words) in nasty(300) {
             let line = written(&words, false);
             assert_safe(line.strip_suffix('\n').unwrap(), 8 * text::LINE, case);
@@ -247,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_write_is_one_safe_line_for_a_program_and_read_back() {
+    fn hostile_text_is_one_safe_line_of_json_and_round_trips() {
         for (case, words) in nasty(300) {
             let line = written(&words, true);
             assert_safe(line.strip_suffix('\n').unwrap(), 200 * text::LINE, case);
@@ -260,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_that_is_no_level_silences_nobody() {
+    fn an_invalid_level_is_rejected() {
         for given in [
             "verbose",
             "information",
@@ -280,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn the_official_xet_client_is_heard_only_by_who_asks_for_it_and_contents_of_objects_by_nobody() {
+    fn the_xet_client_is_logged_only_on_request_and_object_contents_never() {
         for filter in ["info", "debug", "trace", "modelcache=debug,info"] {
             let heard = heard(filter);
             assert!(heard.contains("ours") && !heard.contains("official"), "{filter}: {heard}");

@@ -1,4 +1,4 @@
-//! What is counted, in the words that controller dashboards expect. No label ever carries the name of an object.
+//! The metrics, named as controller dashboards expect. No label contains the name of an object.
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Instant};
 
@@ -24,16 +24,16 @@ use crate::{
     reason::{Answer, Reason, Remedy, Topic},
 };
 
-/// A metric, as it is registered and as its reference has it.
+/// A metric, as registered and as documented.
 #[derive(Debug)]
 pub struct Described {
-    /// Its name behind the prefix `modelcache_`, as the page has it.
+    /// Its name without the prefix `modelcache_`.
     pub name: &'static str,
     /// Its type.
     pub kind: MetricType,
     /// Its labels with their values.
     pub labels: &'static str,
-    /// What it counts.
+    /// Its description.
     pub help: &'static str,
 }
 
@@ -41,45 +41,49 @@ const RESOURCES: Described = Described {
     name: "resources",
     kind: MetricType::Gauge,
     labels: "`ready` (`True`, `False`, `Unknown`), `reason`, `remedy` (`none`, `person`, `wait`, `retry`); before the first check `Unknown`, `NotChecked` and `wait`",
-    help: "ModelCaches by the status and reason of their Ready condition, and by what makes that reason go away; `person` as long as Stalled is True",
+    help: "ModelCaches by the status and reason of their Ready condition, and by what resolves that reason; `person` while Stalled is True",
 };
 const RECONCILES: Described = Described {
     name: "reconcile_total",
     kind: MetricType::Counter,
-    labels: "`result` (`success`, `error`); an error is between the operator and the API server, never a refusal of the Hub",
-    help: "Checks of a ModelCache, by result",
+    labels: "`result` (`success`, `error`); errors are between the operator and the API server, never refusals of the Hub",
+    help: "Reconciliations of ModelCaches, by result",
 };
 const SECONDS: Described = Described {
     name: "reconcile_seconds",
     kind: MetricType::Histogram,
     labels: "",
-    help: "How long a check takes; the Hub is asked outside of it",
+    help: "Duration of a reconciliation in seconds, without requests to the Hub",
 };
-const ACTIVE: Described =
-    Described { name: "active_workers", kind: MetricType::Gauge, labels: "", help: "Checks that run now" };
+const ACTIVE: Described = Described {
+    name: "active_workers",
+    kind: MetricType::Gauge,
+    labels: "",
+    help: "Running reconciliations",
+};
 
 const WATCHES: Described = Described {
     name: "watch_connected",
     kind: MetricType::Gauge,
     labels: "`kind`: the plural of the watched kind, such as `modelcaches` or `secrets`",
-    help: "1 while every watch of the kind is open, 0 while the changes of one are not seen",
+    help: "1 while every watch of the kind is connected, 0 while any is not",
 };
 
 const UNMOUNTED: Described = Described {
     name: "pods_without_model",
     kind: MetricType::Gauge,
     labels: "",
-    help: "Pods that ask for a model by label and run without it; looked for every five minutes",
+    help: "Pods that request a model by label but run without it; checked every five minutes",
 };
 
 const CIRCUITS: Described = Described {
     name: "hub_circuit_breaker_state",
     kind: MetricType::Gauge,
     labels: "`endpoint`: its URL; `state` (`closed`, `open`, `half_open`)",
-    help: "1 for the state in which the circuit breaker of an endpoint is: while it is open, the Hub there is not asked",
+    help: "1 for the current state of an endpoint's circuit breaker, 0 for the others; while it is open, no requests are sent",
 };
 
-/// All of them.
+/// All metrics.
 pub const DESCRIBED: [&Described; 7] =
     [&RESOURCES, &RECONCILES, &SECONDS, &ACTIVE, &WATCHES, &CIRCUITS, &UNMOUNTED];
 
@@ -99,7 +103,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Registers all of them. The resources are counted when the page is asked for.
+    /// Registers all metrics. Resources are counted on each scrape.
     #[must_use]
     pub fn new(caches: Vec<Store<Guarded<ModelCache>>>, contacts: Contacts, prober: Arc<Prober>) -> Self {
         let mut registry = Registry::with_prefix("modelcache");
@@ -107,7 +111,7 @@ impl Metrics {
         let seconds = Histogram::new(exponential_buckets(0.005, 2.0, 14));
         let active = Gauge::default();
         let unmounted = Gauge::default();
-        // The format itself puts `_total` behind the name of a counter.
+        // The format itself appends `_total` to the name of a counter.
         registry.register(RECONCILES.name.trim_end_matches("_total"), RECONCILES.help, reconciles.clone());
         registry.register(SECONDS.name, SECONDS.help, seconds.clone());
         registry.register(ACTIVE.name, ACTIVE.help, active.clone());
@@ -118,20 +122,20 @@ impl Metrics {
         Self { registry, reconciles, seconds, active, unmounted }
     }
 
-    /// Counts a reconcile that starts; the timer counts its end.
+    /// Starts measuring a reconciliation.
     #[must_use]
     pub fn reconcile_started(self: &Arc<Self>) -> Timer {
         self.active.inc();
         Timer { metrics: self.clone(), started: Instant::now() }
     }
 
-    /// Counts the pods of some namespaces that run without their model: so many before, so many now.
+    /// Updates the number of pods that run without their model, from `before` to `now` for some namespaces.
     pub fn pods_without_model(&self, before: usize, now: usize) {
         let count = |pods| i64::try_from(pods).unwrap_or(i64::MAX);
         self.unmounted.inc_by(count(now) - count(before));
     }
 
-    /// The page in the text format of Prometheus.
+    /// Renders the metrics in the text format.
     pub fn render(&self) -> Result<String, fmt::Error> {
         let mut page = String::new();
         encode(&mut page, &self.registry)?;
@@ -139,7 +143,7 @@ impl Metrics {
     }
 }
 
-/// Measures one look, also one that is dropped half-way.
+/// Measures one reconciliation, even if it is cancelled.
 #[derive(Debug)]
 pub struct Timer {
     metrics: Arc<Metrics>,
@@ -161,7 +165,7 @@ impl Drop for Timer {
     }
 }
 
-/// Counts the resources by the reason of their Ready condition, from what the watches know.
+/// Counts the resources in the stores by the reason of their Ready condition.
 #[derive(Debug)]
 struct Resources(Vec<Store<Guarded<ModelCache>>>);
 
@@ -188,8 +192,8 @@ impl Collector for Resources {
     }
 }
 
-/// The labels `ready`, `reason` and `remedy` of a resource. A person is its remedy as long as it is Stalled, whatever the reason is
-/// as a rule.
+/// The labels `ready`, `reason` and `remedy` of a resource. The remedy is `person` while it is Stalled, whatever the reason's usual
+/// one.
 pub(crate) fn labels(conditions: &[Condition]) -> (&'static str, &'static str, &'static str) {
     let Some(ready) = condition::verdict(conditions, Topic::Ready) else { return Default::default() };
     let remedy = match ready.reason.remedy() {
@@ -200,7 +204,7 @@ pub(crate) fn labels(conditions: &[Condition]) -> (&'static str, &'static str, &
     (ready.status.as_str(), ready.reason.as_str(), remedy.as_str())
 }
 
-/// Tells which watches are open.
+/// Exports which watches are connected.
 #[derive(Debug)]
 struct Watches(Contacts);
 
@@ -215,7 +219,7 @@ impl Collector for Watches {
     }
 }
 
-/// Tells the states of the circuit breakers.
+/// Exports the states of the circuit breakers.
 #[derive(Debug)]
 struct Circuits(Arc<Prober>);
 

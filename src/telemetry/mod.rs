@@ -1,4 +1,4 @@
-//! What an operator's owner looks at from outside: logs, metrics and probes. Knows nothing of how a download works.
+//! Logs, metrics and probes. Knows nothing of how a download works.
 
 mod contact;
 pub mod logs;

@@ -1,6 +1,6 @@
-//! Serves `/livez`, `/readyz` and `/metrics`: to anybody in the cluster, so at a bounded price.
+//! Serves `/livez`, `/readyz` and `/metrics` to anyone in the cluster, with bounded resources.
 //!
-//! `axum::serve` has no limit on connections, nor on the time of one.
+//! `axum::serve` limits neither the number of connections nor their duration.
 
 use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -24,19 +24,19 @@ use super::{
     contact::{Contacts, TOLERATED},
 };
 
-/// The content type of what `prometheus-client` writes.
+/// The content type of the output of `prometheus-client`.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-/// Connections at one time. One more ends the oldest: a flood of them keeps no probe waiting, which is answered as soon as it
-/// has come.
+/// The most concurrent connections. One more closes the oldest, so that a flood does not delay probes, which are answered
+/// immediately.
 const CONNECTIONS: usize = 64;
-/// The time for a connection, from the first byte of the request to the last one of the answer.
-const LIFE: Duration = Duration::from_secs(5);
-/// The largest head of a request, in bytes: the least that the parser takes.
+/// The time limit of a connection, from the first byte of the request to the last of the response.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// The largest request head, in bytes: the minimum that the parser supports.
 const HEAD: usize = 8 * 1024;
-/// The pause after a connection that could not be accepted, as where no file descriptor is left.
+/// The pause after a failed `accept`, such as without free file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Starts serving and returns. To be called when the API server has answered a first list: from then on all is ready.
+/// Starts serving and returns. Call it once the API server has answered the first list: the operator is ready from then on.
 pub async fn serve(address: SocketAddr, metrics: Arc<Metrics>, contacts: Contacts) -> std::io::Result<()> {
     let listener = TcpListener::bind(address).await?;
     let page = move || async move {
@@ -53,7 +53,7 @@ pub async fn serve(address: SocketAddr, metrics: Arc<Metrics>, contacts: Contact
     Ok(())
 }
 
-/// Not ready while changes of a watched kind are seen nowhere: the body names the kinds.
+/// Not ready while all watches of a kind are disconnected. The body names the kinds.
 fn ready(contacts: &Contacts) -> (StatusCode, String) {
     let lost = contacts.lost().into_iter().filter(|(_, lost)| lost.every > TOLERATED);
     let lost: Vec<_> = lost.map(|(kind, lost)| format!("{kind} for {} s", lost.every.as_secs())).collect();
@@ -82,18 +82,18 @@ async fn accept(listener: TcpListener, routes: Router) {
         {
             oldest.abort();
         }
-        open.push_back(tokio::spawn(timeout(LIFE, answer(stream, routes.clone()))).abort_handle());
+        open.push_back(tokio::spawn(timeout(TIMEOUT, answer(stream, routes.clone()))).abort_handle());
     }
 }
 
-/// Answers one request. A body is never read: the connection ends after the answer.
+/// Answers one request without reading its body, and closes the connection.
 async fn answer(stream: TcpStream, routes: Router) {
     let connection = http1::Builder::new()
         .keep_alive(false)
         .header_read_timeout(None)
         .max_buf_size(HEAD)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
-    // Who asks nonsense, or hangs up, is none of the operator's business.
+    // Malformed requests and closed connections are the client's problem.
     let _ = connection.await;
 }
 
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     async fn start() -> SocketAddr {
-        // Each connection of the flood is a file descriptor at both ends.
+        // Each connection of the flood takes a file descriptor at both ends.
         let limit = getrlimit(Resource::Nofile);
         setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -126,16 +126,16 @@ mod tests {
         stream
     }
 
-    /// Waits until the server ends it.
+    /// Waits until the server closes it.
     async fn ended(mut stream: TcpStream) -> String {
         let mut text = Vec::new();
-        // A connection that is ended with bytes unread is reset.
+        // A connection closed with unread bytes is reset.
         let _ = stream.read_to_end(&mut text).await;
         String::from_utf8_lossy(&text).into_owned()
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn half_requests_and_slow_readers_keep_no_probe_waiting_and_all_are_ended() {
+    async fn incomplete_requests_and_slow_readers_do_not_delay_probes_and_are_closed() {
         let address = start().await;
         let mut flood = Vec::new();
         for number in 0..1_500 {
@@ -147,25 +147,25 @@ mod tests {
                 let asked = Instant::now();
                 let text = ended(send(address, "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").await).await;
                 assert!(text.starts_with("HTTP/1.1 200") && text.ends_with("ok"), "{text}");
-                assert!(asked.elapsed() < LIFE, "{:?}: until others have ended", asked.elapsed());
+                assert!(asked.elapsed() < TIMEOUT, "{:?}: until others have ended", asked.elapsed());
             }
         }
-        // The last ones are there still, and answer nobody.
+        // The last connections are still open.
         let asked = Instant::now();
         assert!(ended(send(address, "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").await).await.ends_with("ok"));
-        assert!(asked.elapsed() < LIFE, "{:?}: until others have ended", asked.elapsed());
-        // None says anything more. On a machine that is busy with other things the last ones are long in coming.
-        timeout(LIFE * 12, join_all(flood.into_iter().map(ended))).await.expect("all are ended");
+        assert!(asked.elapsed() < TIMEOUT, "{:?}: until others have ended", asked.elapsed());
+        // On a busy machine, the last ones take a while.
+        timeout(TIMEOUT * 12, join_all(flood.into_iter().map(ended))).await.expect("all are ended");
     }
 
     #[tokio::test]
-    async fn a_large_head_and_a_body_are_not_waited_for() {
+    async fn large_heads_and_bodies_are_not_read() {
         let address = start().await;
         let large = format!("GET /livez HTTP/1.1\r\nHost: x\r\nX-Large: {}\r\n\r\n", "a".repeat(HEAD));
         assert!(!ended(send(address, &large).await).await.contains(" 200 "));
         let body = "POST /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999\r\n\r\nabc";
         let asked = Instant::now();
         assert!(ended(send(address, body).await).await.starts_with("HTTP/1.1 405"));
-        assert!(asked.elapsed() < LIFE, "{:?}", asked.elapsed());
+        assert!(asked.elapsed() < TIMEOUT, "{:?}", asked.elapsed());
     }
 }

@@ -1,8 +1,8 @@
-//! Nasty texts for the tests of all doors, from a seed, and what none of them lets through.
+//! Hostile texts for tests, generated from a seed, and the check for safe output.
 
 use fastrand::Rng;
 
-/// What the texts are made of, each with what it does where it is shown.
+/// The pieces of the texts, with their effects when displayed unescaped.
 const PIECES: [&str; 40] = [
     "a",
     "model.safetensors",
@@ -46,14 +46,14 @@ const PIECES: [&str; 40] = [
     "\"'`$(x)",
 ];
 
-/// So many texts, with the number of each: the seed is the number, so that one can be made again alone.
+/// Hostile texts with their numbers. The number is the seed, so that each can be reproduced alone.
 pub fn nasty(cases: u64) -> impl Iterator<Item = (u64, String)> {
     (0..cases).map(|case| {
         let mut rng = Rng::with_seed(case);
         let pieces = if case % 50 == 49 { 3_000 } else { rng.usize(1..12) };
         let mut text = String::new();
         for _ in 0..pieces {
-            // Any character at all, besides those that are known to be bad.
+            // Any character at all, in addition to known bad ones.
             if rng.u8(0..8) == 0 {
                 text.push(rng.char(..));
             } else {
@@ -64,7 +64,7 @@ pub fn nasty(cases: u64) -> impl Iterator<Item = (u64, String)> {
     })
 }
 
-/// One line, not longer than this, with nothing in it that steers, turns or hides. Says so by ranges of its own.
+/// Asserts that a text is one line of at most `most` characters without unsafe ones, by an independent list of ranges.
 #[track_caller]
 pub fn assert_safe(shown: &str, most: usize, case: u64) {
     assert!(shown.chars().count() <= most, "case {case} is longer than {most}: {shown:?}");

@@ -174,7 +174,7 @@ fn each_kind_of_failure_is_named() {
          Exclude that file with the pattern `Icon?`, or ask the repo's authors to rename it."
     );
     let missing = say(&HubError::Token(TokenError::Missing));
-    assert!(missing.starts_with("The token file does not exist. Check what --token-file"), "{missing}");
+    assert!(missing.starts_with("The token file does not exist. Check --token-file"), "{missing}");
     let unreadable = |kind| say(&HubError::Token(TokenError::Unreadable { kind }));
     assert_eq!(
         unreadable(io::ErrorKind::PermissionDenied),
