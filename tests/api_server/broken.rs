@@ -207,7 +207,7 @@ impl Server {
         policies::apply(&self.client, policies::objects(EVERYTHING).filter(wanted)).await;
         let (asks, new) = (pod(&json!({})), object("new", &spec(&json!({}))));
         let elsewhere = |answer: Result<(), Error>| {
-            answer.err().filter(|error| error.to_string().contains("does not look after the namespace"))
+            answer.err().filter(|error| error.to_string().contains("does not watch the namespace"))
         };
         self.eventually("pods to be refused", async || elsewhere(self.admit(&asks).await.map(drop))).await;
         let make = async || self.plain().create(&dry(), &new).await.map(drop);

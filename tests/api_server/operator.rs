@@ -219,7 +219,7 @@ async fn a_stolen_token_makes_no_job_but_a_download() {
     };
     let fields = "the pod of a Job of the operator may not have";
     let container_fields = "the container of a Job of the operator may not have";
-    let volumes = "must be one claim, cache, and at most one key of one Secret";
+    let volumes = "must be one claim, named cache, and at most one key of one Secret";
     let mounts = "must mount the claim at /cache";
     let privileges = "no capability, privilege or way to one";
     let owners = "only Jobs that carry its labels and that a ModelCache owns";
@@ -253,8 +253,8 @@ async fn a_stolen_token_makes_no_job_but_a_download() {
             (one(container("livenessProbe"), exec.clone()), container_fields),
             (one(container("startupProbe"), exec.clone()), container_fields),
             (one(container("stdin"), json!(true)), container_fields),
-            (one(container("name"), json!("other")), "must have one container, fetch"),
-            (one(pod("containers/-"), second.clone()), "must have one container, fetch"),
+            (one(container("name"), json!("other")), "must have one container, named fetch"),
+            (one(pod("containers/-"), second.clone()), "must have one container, named fetch"),
             (one(pod("initContainers"), json!([second])), fields),
             (
                 one(container("env"), json!([{ "name": "LD_PRELOAD", "value": "/cache/evil.so" }])),
@@ -373,7 +373,7 @@ async fn a_stolen_token_makes_no_job_but_a_download() {
     object["metadata"]["namespace"] = json!("kube-system");
     let jobs: Api<Job> = Api::namespaced(both.operator.clone(), "kube-system");
     let said = refused(jobs.create(&dry(), &serde_json::from_value(object).unwrap()).await, "kube-system");
-    assert!(said.contains("no Jobs in the namespaces of Kubernetes itself"), "{said}");
+    assert!(said.contains("may not create Jobs in the namespaces of Kubernetes itself"), "{said}");
 }
 
 #[tokio::test]
@@ -385,7 +385,7 @@ async fn a_stolen_token_makes_no_claim_but_a_new_and_empty_one() {
     let base = serde_json::to_value(claim::build(&cache, 1 << 30)).unwrap();
     let one = |place: &'static str, value: Value| vec![(place, value)];
     let (labels, empty) = (
-        "must carry its labels, have the name of its ModelCache, and no owner",
+        "must have its labels, the name of its ModelCache, and no owner",
         "ask for a new and empty volume",
     );
     let source = json!({ "kind": "PersistentVolumeClaim", "name": "postgres-data" });
@@ -415,7 +415,7 @@ async fn a_stolen_token_makes_no_claim_but_a_new_and_empty_one() {
     object["metadata"]["namespace"] = json!("kube-system");
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(both.operator.clone(), "kube-system");
     let said = refused(claims.create(&dry(), &serde_json::from_value(object).unwrap()).await, "kube-system");
-    assert!(said.contains("no claims in the namespaces of Kubernetes itself"), "{said}");
+    assert!(said.contains("may not create claims in the namespaces of Kubernetes itself"), "{said}");
 }
 
 /// Nothing that runs, and nothing that gives rights.
@@ -507,7 +507,7 @@ async fn what_is_there_is_neither_changed_nor_deleted_but_a_job_of_its_own() {
             (!said.contains("cannot patch")).then_some(said)
         })
         .await;
-    assert!(denied.contains("may make and delete Jobs, and change none"), "{denied}");
+    assert!(denied.contains("may create and delete Jobs, but not change them"), "{denied}");
     for (name, patch) in [
         (&*ours, json!({ "spec": { "suspend": true } })),
         ("backup", json!({ "spec": { "suspend": true } })),
@@ -518,12 +518,12 @@ async fn what_is_there_is_neither_changed_nor_deleted_but_a_job_of_its_own() {
         let what = format!("{name} {patch}");
         let answer = both.mine::<Job>().patch(name, &PatchParams::default(), &merge_patch(patch)).await;
         let said = refused(answer, &what);
-        assert!(said.contains("may make and delete Jobs, and change none"), "{what}: {said}");
+        assert!(said.contains("may create and delete Jobs, but not change them"), "{what}: {said}");
     }
     let status = merge_patch(json!({ "status": { "active": 7 } }));
     let said =
         refused(both.mine::<Job>().patch_status("backup", &PatchParams::default(), &status).await, "status");
-    assert!(said.contains("may make and delete Jobs, and change none"), "{said}");
+    assert!(said.contains("may create and delete Jobs, but not change them"), "{said}");
     let mine = both.mine::<PersistentVolumeClaim>();
     for patch in [
         json!({ "metadata": { "annotations": { "modelcache.internal/allow-writes": "true" } } }),
@@ -531,10 +531,10 @@ async fn what_is_there_is_neither_changed_nor_deleted_but_a_job_of_its_own() {
     ] {
         let what = patch.to_string();
         let answer = mine.patch("postgres-data", &PatchParams::default(), &merge_patch(patch)).await;
-        assert!(refused(answer, &what).contains("may make claims, and change or delete none"), "{what}");
+        assert!(refused(answer, &what).contains("may create claims, but not change or delete them"), "{what}");
     }
     let said = refused(mine.delete("postgres-data", &now).await, "delete");
-    assert!(said.contains("may make claims, and change or delete none"), "{said}");
+    assert!(said.contains("may create claims, but not change or delete them"), "{said}");
 
     both.mine::<Job>().delete(&ours, &now).await.unwrap();
 }

@@ -345,7 +345,7 @@ async fn an_earlier_snapshot_opens_the_gate_unless_the_pod_waits_for_ready() {
     say("False").await;
     server.admit_so(&any, |made| !made.gates.is_empty()).await;
     let refusal = server.admit(&pod(&annotated("wait-for", "ready"))).await.unwrap_err().to_string();
-    assert!(refusal.contains("wait-for is `ready`: it must be Available, Ready or not there"), "{refusal}");
+    assert!(refusal.contains("wait-for is `ready`: it must be Available, Ready or unset"), "{refusal}");
 }
 
 /// There is no operator here at all: the claim and the status are what it would have left.
@@ -432,14 +432,14 @@ async fn what_could_not_work_is_refused_in_a_sentence() {
         &json!({ "metadata": { "annotations": { "mounted.modelcache.internal/missing": "x" } } }),
     );
     for (more, sentence) in [
-        (named(""), "`` cannot be the name of a ModelCache. Name one in the label modelcache.internal/mount"),
-        (named("Llama"), "`Llama` cannot be the name of a ModelCache"),
-        (annotated("also-mount", "a,,b"), "`` cannot be the name of a ModelCache"),
+        (named(""), "`` is not a valid name of a ModelCache. Put one name in the label modelcache.internal/mount"),
+        (named("Llama"), "`Llama` is not a valid name of a ModelCache"),
+        (annotated("also-mount", "a,,b"), "`` is not a valid name of a ModelCache"),
         (annotated("gate", "false"), "modelcache.internal/gate is `false`: it must be \"off\", \"on\""),
         (annotated("home", "/tmp"), "modelcache.internal/home is `/tmp`: it must be \"on\", \"off\""),
         (
             annotated("containers", "serve"),
-            "names `serve`, which is no container of this pod. It has server.",
+            "names `serve`, which is not a container of this pod. It has server.",
         ),
         (
             annotated("mount-path", "hub/"),
@@ -487,9 +487,9 @@ async fn a_mount_in_which_no_folder_can_be_made_is_refused() {
     let below = |above: &str, path: &str| {
         vec![at(above)[0].clone(), json!({ "name": "writable", "mountPath": path })]
     };
-    let home = "The container server mounts something that cannot be written at /modelcache or above it";
-    let elsewhere = "The container server mounts something that cannot be written at /data/w/hf or above it";
-    let inside = "The container server mounts something of its own in /modelcache/hub, where the models are";
+    let home = "The container server has a read-only mount at /modelcache or above it";
+    let elsewhere = "The container server has a read-only mount at /data/w/hf or above it";
+    let inside = "The container server has a mount of its own in /modelcache/hub, which is the read-only folder";
     for (volume, mounts, path, sentence) in [
         (("own", &writable), read_only("/modelcache"), HOME, Some(home)),
         (("own", &image), at("/modelcache"), HOME, Some(home)),

@@ -190,11 +190,11 @@ async fn data_survive_whatever_becomes_of_the_release() {
     let other = format!("{NAMESPACE}-other");
     kubectl(&format!("create namespace {other}")).unwrap();
     let notes = install(&hub, &format!("--set namespaces={{{NAMESPACE}}}"));
-    assert!(notes.contains(&format!("looks after the namespaces {NAMESPACE}.")), "{notes}");
+    assert!(notes.contains(&format!("watches the namespaces {NAMESPACE}.")), "{notes}");
     apply_cache(NAMESPACE);
     wait_ready(NAMESPACE);
     let refused = pod("elsewhere", &other).unwrap_err();
-    assert!(refused.contains(&format!("modelcache does not look after the namespace {other}")), "{refused}");
+    assert!(refused.contains(&format!("modelcache does not watch the namespace {other}")), "{refused}");
     let cache = kubectl_with(CACHE, &format!("apply -n {other} -f -")).unwrap_err();
     assert!(cache.contains("so that nothing would come of this ModelCache"), "{cache}");
     let account = "--as=system:serviceaccount:modelcache-system:modelcache";

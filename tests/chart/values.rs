@@ -54,12 +54,12 @@ fn helm_finds_nothing_and_wrong_values_are_refused() {
         ("pods.byLabel=always", "it needs Kubernetes 1.36"),
         (
             "metrics.podMonitor.enabled=true,metrics.serviceMonitor.enabled=true",
-            "would both scrape the one pod",
+            "would both scrape the same pod",
         ),
         ("metrics.podMonitor.intervall=1m", "additional properties 'intervall' not allowed"),
         ("resources.memory=1Gi", "additional properties 'memory' not allowed"),
         ("affinity.nodeSelectorTerms={}", "additional properties 'nodeSelectorTerms' not allowed"),
-        ("serviceAccount.create=false", "serviceAccount.name is needed"),
+        ("serviceAccount.create=false", "serviceAccount.name is required"),
     ] {
         let refusal =
             helm(&format!("template x CHART --kube-version 1.35.0 --set {values}")).expect_err(values);

@@ -2,7 +2,7 @@
 {{- .Values.nameOverride | default .Chart.Name }}
 {{- end }}
 
-{{/* A name that fits all kinds: a Service's begins with a letter and has no dot, and with the longest suffix there are 63 characters.
+{{/* A name that is valid for all kinds: a Service's begins with a letter and has no dot, and with the longest suffix there are 63 characters.
 One that had to be changed gets a hash of what it was, so that no two become the same. */}}
 {{- define "modelcache.fullname" -}}
 {{- $name := include "modelcache.name" . }}
@@ -16,7 +16,7 @@ One that had to be changed gets a hash of what it was, so that no two become the
 {{- end }}
 {{- end }}
 
-{{/* Several maps as one. The first that has a key wins. */}}
+{{/* Merges several maps. For duplicate keys, the first wins. */}}
 {{- define "modelcache.merged" -}}
 {{- $merged := dict }}
 {{- range . }}
@@ -25,7 +25,7 @@ One that had to be changed gets a hash of what it was, so that no two become the
 {{- toYaml $merged }}
 {{- end }}
 
-{{/* A version as the value of a label, which may hold no plus sign: Flux adds the digest of a chart behind one. */}}
+{{/* A version as the value of a label, which may not contain a plus sign: Flux appends the digest of a chart after one. */}}
 {{- define "modelcache.labelValue" -}}
 {{- . | replace "+" "_" | trunc 63 | trimAll "-_." }}
 {{- end }}
@@ -55,11 +55,11 @@ One that had to be changed gets a hash of what it was, so that no two become the
 {{- if .Values.serviceAccount.create }}
 {{- .Values.serviceAccount.name | default (include "modelcache.fullname" .) }}
 {{- else }}
-{{- required "serviceAccount.name is needed where serviceAccount.create is false" .Values.serviceAccount.name }}
+{{- required "serviceAccount.name is required if serviceAccount.create is false" .Values.serviceAccount.name }}
 {{- end }}
 {{- end }}
 
-{{/* Whether pods get models by label. A render away from the cluster knows the version and not the API. */}}
+{{/* Whether models for pods by label are installed. Rendering without a cluster knows the version but not the API. */}}
 {{- define "modelcache.byLabel" -}}
 {{- $there := or (semverCompare ">=1.36.0-0" .Capabilities.KubeVersion.Version)
   (.Capabilities.APIVersions.Has "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy") }}
@@ -69,7 +69,7 @@ One that had to be changed gets a hash of what it was, so that no two become the
 {{- if and (ne .Values.pods.byLabel "never") $there }}yes{{ end }}
 {{- end }}
 
-{{/* Rights of the operator, once for the whole cluster or once for each watched namespace: the chart, a name, and the rules. */}}
+{{/* Rights of the operator, for the whole cluster or for each watched namespace. Arguments: the chart, a name, and the rules. */}}
 {{- define "modelcache.grant" -}}
 {{- $chart := index . 0 }}
 {{- $name := index . 1 }}
@@ -109,7 +109,7 @@ subjects:
 {{- end }}
 {{- end }}
 
-{{/* Which namespaces a policy is bound to. */}}
+{{/* The namespaces that a policy is bound to. */}}
 {{- define "modelcache.matchResources" -}}
 {{- with .Values.namespaces }}
 matchResources:
@@ -136,7 +136,7 @@ has(params.status) && ((has(params.status.conditions) && params.status.condition
     && params.status.currentPatterns.?exclude.orValue([]).all(it, it in params.spec.source.?exclude.orValue([]))))
 {{- end }}
 
-{{/* CEL on a mount, by the name of its variable: where it is. A path may have a slash at its end, or none at its beginning. */}}
+{{/* CEL for the path of a mount, by the name of its variable. The path may have a trailing slash, or no leading one. */}}
 {{- define "modelcache.mountedAt" -}}
 ('/' + {{ . }}.mountPath.split('/').filter(part, !(part in ['', '.'])).join('/'))
 {{- end }}
