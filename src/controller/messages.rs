@@ -136,7 +136,9 @@ impl fmt::Display for Blocked<'_> {
                 )
             }
             Self::VolumeUnusable(why) => f.write_str(why),
-            Self::Suspended => f.write_str("Nothing is made while spec.suspend is true."),
+            Self::Suspended => {
+                f.write_str("Suspended: no claim or Job is created while spec.suspend is true.")
+            }
             Self::NotChecked { waits_for } => write!(f, "Waits for {} to be True.", waits_for.as_str()),
             Self::ClaimBusy { job, only_reads } => {
                 let does = if *only_reads { "uses" } else { "fills" };

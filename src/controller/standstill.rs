@@ -192,7 +192,7 @@ fn kept(old: &ModelCacheStatus) -> Option<Verdict> {
 
 fn overdue(mut obstacle: Verdict, patience: Duration) -> Verdict {
     let span = units::age(SignedDuration::try_from(patience).unwrap_or_default());
-    obstacle.message = format!("{} Nothing has moved for {span}: somebody has to look.", obstacle.message);
+    obstacle.message = format!("{} Nothing has moved for {span}: user action is required.", obstacle.message);
     obstacle
 }
 

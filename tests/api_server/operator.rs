@@ -384,10 +384,8 @@ async fn a_stolen_token_makes_no_claim_but_a_new_and_empty_one() {
     let cache = server.stored("llama", &json!({})).await;
     let base = serde_json::to_value(claim::build(&cache, 1 << 30)).unwrap();
     let one = |place: &'static str, value: Value| vec![(place, value)];
-    let (labels, empty) = (
-        "must have its labels, the name of its ModelCache, and no owner",
-        "ask for a new and empty volume",
-    );
+    let (labels, empty) =
+        ("must have its labels, the name of its ModelCache, and no owner", "ask for a new and empty volume");
     let source = json!({ "kind": "PersistentVolumeClaim", "name": "postgres-data" });
     let owner = json!([{ "apiVersion": "v1", "kind": "ConfigMap", "name": "c", "uid": "u" }]);
     let annotated = |key: &str| one("/metadata/annotations", json!({ key: "true" }));
@@ -531,7 +529,10 @@ async fn what_is_there_is_neither_changed_nor_deleted_but_a_job_of_its_own() {
     ] {
         let what = patch.to_string();
         let answer = mine.patch("postgres-data", &PatchParams::default(), &merge_patch(patch)).await;
-        assert!(refused(answer, &what).contains("may create claims, but not change or delete them"), "{what}");
+        assert!(
+            refused(answer, &what).contains("may create claims, but not change or delete them"),
+            "{what}"
+        );
     }
     let said = refused(mine.delete("postgres-data", &now).await, "delete");
     assert!(said.contains("may create claims, but not change or delete them"), "{said}");

@@ -432,7 +432,10 @@ async fn what_could_not_work_is_refused_in_a_sentence() {
         &json!({ "metadata": { "annotations": { "mounted.modelcache.internal/missing": "x" } } }),
     );
     for (more, sentence) in [
-        (named(""), "`` is not a valid name of a ModelCache. Put one name in the label modelcache.internal/mount"),
+        (
+            named(""),
+            "`` is not a valid name of a ModelCache. Put one name in the label modelcache.internal/mount",
+        ),
         (named("Llama"), "`Llama` is not a valid name of a ModelCache"),
         (annotated("also-mount", "a,,b"), "`` is not a valid name of a ModelCache"),
         (annotated("gate", "false"), "modelcache.internal/gate is `false`: it must be \"off\", \"on\""),
@@ -489,7 +492,8 @@ async fn a_mount_in_which_no_folder_can_be_made_is_refused() {
     };
     let home = "The container server has a read-only mount at /modelcache or above it";
     let elsewhere = "The container server has a read-only mount at /data/w/hf or above it";
-    let inside = "The container server has a mount of its own in /modelcache/hub, which is the read-only folder";
+    let inside =
+        "The container server has a mount of its own in /modelcache/hub, which is the read-only folder";
     for (volume, mounts, path, sentence) in [
         (("own", &writable), read_only("/modelcache"), HOME, Some(home)),
         (("own", &image), at("/modelcache"), HOME, Some(home)),

@@ -1,4 +1,4 @@
-//! The commands that a person types, as they are.
+//! Runs helm and kubectl.
 
 use std::{
     io::Write as _,
@@ -10,10 +10,10 @@ use tokio::sync::Mutex;
 
 use crate::programs::{root, said, told, tool};
 
-/// Held by each test that uses the cluster: they install and remove the same things.
+/// Held by each test that uses the cluster: they install and remove the same objects.
 pub static CLUSTER: Mutex<()> = Mutex::const_new(());
 
-/// Runs Helm, and gives what it printed; the chart's folder stands for `CHART`.
+/// Runs helm and returns its output; `CHART` stands for the chart's folder.
 pub fn helm(arguments: &str) -> Result<String, String> {
     static HELM: OnceLock<String> = OnceLock::new();
     let chart = root("charts/modelcache");
@@ -24,7 +24,7 @@ pub fn helm(arguments: &str) -> Result<String, String> {
     said(Command::new(HELM.get_or_init(|| tool("helm"))).args(arguments))
 }
 
-/// Runs kubectl with a text as its input, and gives what it printed.
+/// Runs kubectl with this input and returns its output.
 pub fn kubectl_with(input: &str, arguments: &str) -> Result<String, String> {
     let mut kubectl = Command::new("kubectl")
         .args(arguments.split_whitespace())
@@ -37,7 +37,7 @@ pub fn kubectl_with(input: &str, arguments: &str) -> Result<String, String> {
     told(kubectl.wait_with_output().unwrap())
 }
 
-/// Runs kubectl, and gives what it printed.
+/// Runs kubectl and returns its output.
 pub fn kubectl(arguments: &str) -> Result<String, String> {
     kubectl_with("", arguments)
 }

@@ -1,4 +1,4 @@
-//! A release from its installation to its end, and what stays of it.
+//! The life cycle of a release, and what remains after its uninstallation.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -26,7 +26,7 @@ fn hub() -> StandinHub {
     hub
 }
 
-/// Nothing of an earlier test is left.
+/// Removes leftovers of earlier tests.
 fn clear() {
     let _ = helm(&format!("uninstall modelcache {SYSTEM} --wait"));
     let ours = "--ignore-not-found --wait=true";
@@ -69,7 +69,7 @@ fn field(path: &str) -> String {
     kubectl(&format!("get mcache life -n {NAMESPACE} -o jsonpath={{{path}}}")).unwrap()
 }
 
-/// A pod that asks for the model, in a namespace.
+/// A pod that requests the model, in a namespace.
 fn pod(name: &str, namespace: &str) -> Result<String, String> {
     let pod = format!(
         "{{apiVersion: v1, kind: Pod, metadata: {{name: {name}, labels: {{modelcache.internal/mount: life}}}}, \
@@ -82,8 +82,8 @@ fn downloads(hub: &StandinHub) -> usize {
     hub.requests().iter().filter(|request| request.class == Class::Cdn && !request.is_for_a_byte()).count()
 }
 
-/// A look that the operator was asked for is over, and changed nothing.
-async fn looks_again(stamp: &str) {
+/// Requests a reconciliation, and waits until it is done and changed nothing.
+async fn reconciles_again(stamp: &str) {
     let uid = field(".metadata.uid");
     kubectl(&format!(
         "annotate mcache life -n {NAMESPACE} --overwrite modelcache.internal/reconcile-at={stamp}"
@@ -98,8 +98,8 @@ async fn looks_again(stamp: &str) {
     assert_eq!((field(".metadata.uid"), field(".metadata.generation").as_str()), (uid, "1"));
 }
 
-/// Kubernetes' own roles reach ModelCaches, and the role of the guide reaches nothing that it says it does not.
-async fn people_have_the_rights_of_their_roles() {
+/// Kubernetes' own roles apply to ModelCaches, and the role in the guide grants nothing beyond its description.
+async fn users_have_the_rights_of_their_roles() {
     let can = |who: &str, what: &str| {
         let answer = kubectl(&format!("auth can-i {what} --as={who} -n {NAMESPACE}"));
         answer.is_ok_and(|answer| answer.trim() == "yes")
@@ -114,7 +114,7 @@ async fn people_have_the_rights_of_their_roles() {
     kubectl_with(&role.replace("namespace: inference", &format!("namespace: {NAMESPACE}")), "apply -f -")
         .unwrap();
     kubectl(&format!("create rolebinding models -n {NAMESPACE} --role=models --user=keeper")).unwrap();
-    // Kubernetes joins the roles a moment after they are there.
+    // Kubernetes aggregates roles with a delay.
     let begun = Instant::now();
     while !(can("viewer", "list modelcaches") && can("editer", "create modelcaches")) {
         assert!(begun.elapsed() < PATIENCE, "the roles are not joined");
@@ -136,7 +136,7 @@ async fn people_have_the_rights_of_their_roles() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: make test"]
-async fn data_survive_whatever_becomes_of_the_release() {
+async fn data_survive_upgrades_and_uninstallation() {
     let _alone = CLUSTER.lock().await;
     clear();
     let hub = hub();
@@ -151,22 +151,22 @@ async fn data_survive_whatever_becomes_of_the_release() {
     let (commit, loaded) = (field(".status.snapshots[0].commit"), downloads(&hub));
     assert!(loaded > 0);
 
-    people_have_the_rights_of_their_roles().await;
+    users_have_the_rights_of_their_roles().await;
 
     // An upgrade with other settings, and back.
     helm(&format!("upgrade modelcache CHART {SYSTEM} --reset-then-reuse-values --set logLevel=debug --set rbac.watchSecrets=false --wait --timeout 3m")).unwrap();
-    looks_again("upgraded").await;
+    reconciles_again("upgraded").await;
     helm(&format!("rollback modelcache 1 {SYSTEM} --wait --timeout 3m")).unwrap();
-    looks_again("back").await;
+    reconciles_again("back").await;
     assert_eq!(downloads(&hub), loaded, "neither downloads anything again");
 
-    // Uninstalled: the definition, the resource, its pod and its data stay.
+    // Uninstalled: the CRD, the resource, its pod and its data stay.
     helm(&format!("uninstall modelcache {SYSTEM} --wait")).unwrap();
     assert_eq!(field(".status.snapshots[0].commit"), commit);
     kubectl(&format!("get pvc life -n {NAMESPACE}")).unwrap();
     kubectl(&format!("wait -n {NAMESPACE} --for=condition=Ready pod/first --timeout=10s")).unwrap();
 
-    // The definition is deleted, and the Hub is away: the next operator finds it all on the claim.
+    // The CRD is deleted, and the Hub is down: the next operator finds everything on the claim.
     kubectl("delete crd modelcaches.modelcache.internal").unwrap();
     kubectl(&format!("get pvc life -n {NAMESPACE}")).unwrap();
     hub.off().await;
@@ -176,7 +176,7 @@ async fn data_survive_whatever_becomes_of_the_release() {
     assert_eq!(field(".status.snapshots[0].commit"), commit);
     assert_eq!(field(".status.conditions[?(@.type==\"Authorized\")].reason"), "HubUnreachable");
 
-    // Who does not want to keep the definition says so.
+    // With crds.keep=false, the CRD is deleted.
     helm(&format!(
         "upgrade modelcache CHART {SYSTEM} --reset-then-reuse-values --set crds.keep=false --wait --timeout 3m"
     ))
@@ -185,7 +185,7 @@ async fn data_survive_whatever_becomes_of_the_release() {
     kubectl("wait --for=delete crd/modelcaches.modelcache.internal --timeout=1m").unwrap();
     kubectl(&format!("get pvc life -n {NAMESPACE}")).unwrap();
 
-    // Two namespaces are there, and one is looked after.
+    // Of two namespaces, one is watched.
     hub.on();
     let other = format!("{NAMESPACE}-other");
     kubectl(&format!("create namespace {other}")).unwrap();

@@ -1,4 +1,4 @@
-//! The chart as a platform team lives with it. What each set of values renders to is in `rendered/`, written by `make generate`.
+//! The chart. The output for each set of values is in `rendered/`, written by `make generate`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,4 +1,4 @@
-//! What the chart renders to, judged by Helm, by Kubernetes' own schemas, and by Prometheus' rules.
+//! The rendered chart, checked by Helm, Kubernetes' own schemas, and Prometheus.
 
 use std::{fs, process::Command};
 
@@ -9,7 +9,7 @@ use crate::{
 };
 
 #[test]
-fn each_alert_fires_when_it_should_and_not_before() {
+fn alerts_fire_when_they_should() {
     let promtool = |arguments: &[&str]| {
         let files =
             arguments.iter().map(|word| if word.ends_with(".yaml") { root(word) } else { (*word).into() });
@@ -20,10 +20,10 @@ fn each_alert_fires_when_it_should_and_not_before() {
     promtool(&["test", "rules", "tests/chart/rules.yaml", "tests/chart/incidents.yaml"]);
 }
 
-/// The API server's own description of what it takes, made strict: no unknown field passes.
+/// The API server's own schemas, made strict to reject unknown fields.
 #[test]
 #[ignore = "needs a cluster: make test"]
-fn everything_we_render_has_the_shape_that_kubernetes_describes() {
+fn rendered_objects_match_the_schemas_of_kubernetes() {
     let _alone = CLUSTER.blocking_lock();
     kubectl("apply --server-side --force-conflicts -f crds").unwrap();
     kubectl("wait --for=condition=Established crd/modelcaches.modelcache.internal").unwrap();
@@ -59,7 +59,7 @@ fn everything_we_render_has_the_shape_that_kubernetes_describes() {
     judge(&[wrong.to_str().unwrap()]).unwrap_err();
 }
 
-/// `deploy/` as kustomize builds it, and with an image of one's own in the way that its comment tells.
+/// `deploy/` as built by kustomize, also with another image as described in its comment.
 #[test]
 #[ignore = "needs a cluster: make test"]
 fn the_plain_install_is_a_base_for_kustomize() {
@@ -87,7 +87,7 @@ fn the_plain_install_is_a_base_for_kustomize() {
     {
         assert!(built.contains(&format!("\nkind: {kind}\n")), "{kind}");
     }
-    // A dry run makes no namespace for what comes after it.
+    // A dry run does not create the namespace for later objects.
     kubectl("create namespace modelcache-system").ok();
     kubectl_with(&built, "apply --server-side --force-conflicts --dry-run=server --validate=strict -f -")
         .unwrap();

@@ -1,4 +1,4 @@
-//! What the values make of the chart, and which of them are refused.
+//! The effects of values, and which are rejected.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -15,14 +15,14 @@ use crate::{
     programs::{root, said},
 };
 
-/// The objects that Helm renders.
+/// The rendered objects.
 fn objects(arguments: &str) -> Vec<Value> {
     let rendered = helm(&format!("template {arguments}")).unwrap();
     let documents = rendered.split("\n---\n").map(|text| serde_saphyr::from_str(text).unwrap());
     documents.filter(|document: &Value| !document.is_null()).collect()
 }
 
-/// The only one of a kind.
+/// The only object of a kind.
 fn one<'a>(objects: &'a [Value], kind: &str) -> &'a Value {
     let found: Vec<_> = objects.iter().filter(|object| object["kind"] == kind).collect();
     assert_eq!(found.len(), 1, "{kind}");
@@ -37,7 +37,7 @@ fn pack(version: &str, folder: &Path) -> String {
 }
 
 #[test]
-fn helm_finds_nothing_and_wrong_values_are_refused() {
+fn helm_lint_passes_and_wrong_values_are_rejected() {
     helm("lint CHART --strict").unwrap();
     for (values, sentence) in [
         ("image.tga=1", "additional properties 'tga' not allowed"),
@@ -68,7 +68,7 @@ fn helm_finds_nothing_and_wrong_values_are_refused() {
 }
 
 #[test]
-fn pods_by_label_come_with_the_policies_and_with_their_rights() {
+fn pods_by_label_installs_policies_and_rights() {
     let old = "--kube-version 1.35.0";
     let api = "--api-versions admissionregistration.k8s.io/v1/MutatingAdmissionPolicy";
     for (flags, installed) in [
@@ -92,7 +92,7 @@ fn pods_by_label_come_with_the_policies_and_with_their_rights() {
 }
 
 #[test]
-fn a_tenant_can_install_it_without_any_object_of_the_cluster() {
+fn a_tenant_can_install_it_without_cluster_scoped_objects() {
     let objects = objects(
         "x CHART --namespace ours --set namespaces={a},pods.byLabel=never,crds.enabled=false,rbac.aggregate=false,operatorPolicy.enabled=false",
     );
@@ -120,7 +120,7 @@ fn rights(rules: &Value) -> BTreeSet<[String; 3]> {
     all
 }
 
-/// The rights of the guide's Role, without those that its section "Fewer rights" leaves out by a value of the chart.
+/// The rights of the guide's Role, without those that its section "Fewer rights" removes by a value of the chart.
 fn fewer_rights() -> BTreeSet<[String; 3]> {
     let guide = fs::read_to_string(root("docs/guides/install.md")).unwrap();
     let block = guide.split("```").find(|block| block.contains("kind: Role\n")).unwrap();
@@ -139,7 +139,7 @@ fn fewer_rights() -> BTreeSet<[String; 3]> {
 }
 
 #[test]
-fn the_values_for_few_rights_give_those_of_the_guide_and_no_others() {
+fn the_values_for_least_rights_grant_exactly_those_of_the_guide() {
     let objects = objects("x CHART --kube-version 1.36.0 --values deploy/values/least-rights.yaml");
     let kinds = |kind: &str| objects.iter().filter(|it| it["kind"] == kind).collect::<Vec<_>>();
     let roles = kinds("Role");
@@ -167,9 +167,9 @@ fn the_values_for_few_rights_give_those_of_the_guide_and_no_others() {
     }
 }
 
-/// As a later chart may have its defaults.
+/// With inverted defaults, as a later chart may have.
 #[test]
-fn the_values_for_few_rights_grant_the_same_whatever_the_defaults_are() {
+fn the_values_for_least_rights_do_not_depend_on_defaults() {
     let generous = json!({
         "rbac": { "watchSecrets": true, "podLogs": true, "aggregate": true },
         "operatorPolicy": { "enabled": false, "images": ["registry.example/other:1"] },
@@ -187,7 +187,7 @@ fn the_values_for_few_rights_grant_the_same_whatever_the_defaults_are() {
     assert_eq!(with(&format!("--values {}", defaults.display())), with(""));
 }
 
-/// The notes. `helm template` leaves them out, so that they go into an object of a copy of the chart.
+/// The notes. `helm template` omits them, so they are moved into an object of a copy of the chart.
 fn notes(flags: &str) -> String {
     let copy = tempfile::tempdir().unwrap();
     let chart = copy.path().join("chart");
@@ -216,7 +216,7 @@ fn the_notes_say_why_pods_can_or_cannot_be_labelled() {
     ] {
         let notes = notes(flags);
         assert!(notes.contains(sentence), "{flags}: {notes}");
-        // What an uninstallation breaks, and how to see it before.
+        // What an uninstallation breaks, and how to check that first.
         let uninstall = [
             "After `helm uninstall`, pods with the label start without their model",
             "kubectl get pods --all-namespaces -l modelcache.internal/mount",
@@ -233,13 +233,13 @@ fn the_notes_say_why_pods_can_or_cannot_be_labelled() {
 }
 
 #[test]
-fn the_notes_warn_of_an_image_that_is_in_no_registry() {
+fn the_notes_warn_about_a_local_image() {
     assert!(notes("").contains("WARNING: the image localhost/modelcache:0.1.0 is in no registry."));
     assert!(!notes("--set image.repository=registry.example.com/modelcache").contains("WARNING"));
 }
 
 #[test]
-fn a_chart_around_it_can_switch_it_on_and_off() {
+fn a_parent_chart_can_enable_and_disable_it() {
     let around = tempfile::tempdir().unwrap();
     let charts = around.path().join("charts");
     fs::create_dir(&charts).unwrap();
@@ -292,7 +292,7 @@ fn the_operator_and_its_jobs_run_the_image_that_is_named() {
 }
 
 #[test]
-fn labels_that_the_chart_needs_cannot_be_taken_from_it() {
+fn required_labels_cannot_be_overridden() {
     let objects = objects("x CHART --values tests/chart/values/labels.yaml");
     let deployment = one(&objects, "Deployment");
     let pod = &deployment["spec"]["template"]["metadata"];
@@ -315,7 +315,7 @@ fn labels_that_the_chart_needs_cannot_be_taken_from_it() {
 }
 
 #[test]
-fn the_definition_is_the_generated_one_and_stays_unless_told_otherwise() {
+fn the_crd_is_the_generated_one_and_kept_by_default() {
     for (keep, policy) in [("true", json!("keep")), ("false", Value::Null)] {
         let objects = objects(&format!("x CHART --set crds.keep={keep}"));
         let mut rendered = one(&objects, "CustomResourceDefinition").clone();
@@ -329,7 +329,7 @@ fn the_definition_is_the_generated_one_and_stays_unless_told_otherwise() {
 }
 
 #[test]
-fn the_network_policy_lets_out_to_every_endpoint_and_proxy() {
+fn the_network_policy_allows_egress_to_endpoints_and_proxies() {
     let objects = objects("x CHART --values tests/chart/values/network-policy.yaml");
     let egress = &one(&objects, "NetworkPolicy")["spec"]["egress"];
     let ports: Vec<_> = egress[1]["ports"].as_array().unwrap().iter().map(|it| &it["port"]).collect();
@@ -337,7 +337,7 @@ fn the_network_policy_lets_out_to_every_endpoint_and_proxy() {
 }
 
 #[test]
-fn the_network_policy_is_there_by_default_and_lets_in_who_has_to_ask() {
+fn the_network_policy_is_on_by_default_and_allows_scraping() {
     let spec = |flags: &str| one(&objects(&format!("x CHART {flags}")), "NetworkPolicy")["spec"].clone();
     let default = spec("");
     assert_eq!(default["policyTypes"], json!(["Ingress", "Egress"]));
@@ -358,7 +358,7 @@ fn the_network_policy_is_there_by_default_and_lets_in_who_has_to_ask() {
     let from = spec("--set networkPolicy.ingressFrom[0].podSelector.matchLabels.app=prometheus");
     let peers = json!([{ "podSelector": { "matchLabels": { "app": "prometheus" } } }]);
     assert_eq!(from["ingress"], json!([{ "ports": metrics, "from": peers }]));
-    // What the chart does not see it does not shut out.
+    // Ports that the chart does not know are not blocked.
     assert_eq!(spec("--set endpointsSecret=mine")["egress"], json!([{}]));
     let given = spec("--set endpointsSecret=mine,networkPolicy.egressPorts={9443}");
     assert!(
@@ -370,7 +370,7 @@ fn the_network_policy_is_there_by_default_and_lets_in_who_has_to_ask() {
 }
 
 #[test]
-fn every_name_fits_its_kind_and_stays_its_own() {
+fn names_are_valid_and_unique() {
     let longest = "a".repeat(53);
     let mut names = HashSet::new();
     for (release, expected) in [

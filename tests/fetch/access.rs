@@ -1,4 +1,4 @@
-//! Tokens on their way: where they may go, what happens when they are taken away, and that nothing tells them.
+//! Tokens: where they are sent, what happens when they are revoked, and that nothing reveals them.
 
 use std::{fs, os::unix::process::ExitStatusExt as _, path::Path, time::Duration};
 
@@ -25,7 +25,7 @@ fn empty_page() -> Fate {
     Fate::Answer("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n[]".to_owned())
 }
 
-/// A gated model that alice may read with the token, on a Hub whose CDN stands behind a relay that hears all signatures.
+/// A gated model that alice may read with the token, on a Hub whose CDN is behind a relay that records all signatures.
 struct Gated {
     stage: Stage,
     cdn: Relay,
@@ -42,7 +42,7 @@ impl Gated {
         Self { stage: Stage { hub, root: tempfile::tempdir().unwrap() }, cdn: door.before(behind) }
     }
 
-    /// Everything that the signed addresses so far keep secret.
+    /// All secret parts of the signed addresses so far.
     fn signatures(&self) -> Vec<String> {
         let heads = self.cdn.heads();
         let lines = heads.iter().filter_map(|head| head.lines().next());
@@ -50,7 +50,7 @@ impl Gated {
         parts.map(str::to_owned).collect()
     }
 
-    /// Neither the token nor a signature is in a text.
+    /// Asserts that a text contains neither the token nor a signature.
     #[track_caller]
     fn assert_secret(&self, what: &str, text: &str) {
         let names = ["Signature=", "Key-Pair-Id"].map(str::to_owned);
@@ -59,7 +59,7 @@ impl Gated {
         }
     }
 
-    /// Nor in any file that was left: status, records, progress of unfinished downloads.
+    /// The same for all files below a folder: status, records, progress of unfinished downloads.
     #[track_caller]
     fn assert_secret_below(&self, folder: &Path) {
         for file in files_below(folder).iter().filter(|file| !file.ends_with("given-token")) {
@@ -72,7 +72,7 @@ impl Gated {
 }
 
 #[tokio::test]
-async fn nothing_that_is_said_or_left_tells_a_token_or_a_signature() {
+async fn no_output_or_file_contains_a_token_or_signature() {
     let cdn = |harm| Fault::new(harm).on(Class::Cdn);
     let cases = [
         vec![],
@@ -99,7 +99,7 @@ async fn nothing_that_is_said_or_left_tells_a_token_or_a_signature() {
         let report = stage.root.path().join("report");
         let mut command = fetch(stage);
         command.args(["--token-file", token.to_str().unwrap(), "--report", report.to_str().unwrap()]);
-        // All that can be had of the log, of the libraries too.
+        // The most verbose log, including that of libraries.
         command.env("MODELCACHE_LOG", "trace");
         let ended = end(command).await;
         if faults.is_empty() {
@@ -115,7 +115,7 @@ async fn nothing_that_is_said_or_left_tells_a_token_or_a_signature() {
 }
 
 #[tokio::test]
-async fn a_run_that_is_ended_leaves_no_secret() {
+async fn a_terminated_run_leaves_no_secret() {
     for signal in [Signal::TERM, Signal::KILL] {
         let gated = Gated::new();
         let stage = &gated.stage;
@@ -140,7 +140,7 @@ async fn a_run_that_is_ended_leaves_no_secret() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_revoked_meanwhile_ends_it_with_a_persons_work() {
+async fn a_token_revoked_meanwhile_requires_user_action() {
     let gated = Gated::new();
     let stage = &gated.stage;
     stage.hub.fault(Fault::new(Harm::Cut(1 << 20)).on(Class::Cdn).times(1));
@@ -154,7 +154,7 @@ async fn a_token_that_is_revoked_meanwhile_ends_it_with_a_persons_work() {
     assert_eq!((ended.code, ended.report.reason), (Some(77), Reason::TokenInvalid), "{ended:#?}");
     assert_unseen(stage);
 
-    // With a good one again it ends well.
+    // With a valid one, it succeeds.
     stage.hub.user("alice").token("hf_new");
     let mut command = fetch(stage);
     command.env("HF_TOKEN", "hf_new");
@@ -163,12 +163,12 @@ async fn a_token_that_is_revoked_meanwhile_ends_it_with_a_persons_work() {
 }
 
 #[tokio::test]
-async fn redirects_carry_the_token_nowhere_else() {
-    // Whatever is asked of this Hub, one kind of question after the other leads elsewhere.
+async fn redirects_never_send_the_token_elsewhere() {
+    // Each kind of request to this Hub is redirected elsewhere in turn.
     for (path, what, ends_well) in [
         ("/tree/", "a listing", false),
         ("/revision/", "the commit", false),
-        // It is not believed, and the files are what counts.
+        // It is not believed: only the files count.
         ("/auth-check", "the access", true),
         ("/resolve/", "a file", false),
     ] {

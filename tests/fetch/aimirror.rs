@@ -1,4 +1,4 @@
-//! aimirror 0.3.4: it passes on what it is asked without the query, and fetches large files by itself, in parts.
+//! aimirror 0.3.4: it forwards requests without the query, and fetches large files itself, in parts.
 
 use std::fs;
 
@@ -14,7 +14,7 @@ use crate::{
 
 const UNUSABLE: [&str; 3] = ["Anonymous", "AccessGranted", "InvalidResponse"];
 
-/// A model without folders, with a file that is fetched in parts.
+/// A model without folders and with a file that is fetched in parts.
 fn flat() -> Repo {
     let model =
         Repo::model("acme/tiny").file("config.json", "{}").file("größe 1.txt", "déjà vu").file("empty", "");
@@ -22,7 +22,7 @@ fn flat() -> Repo {
 }
 
 #[tokio::test]
-async fn a_model_without_folders_comes_through() {
+async fn a_model_without_folders_is_fetched() {
     let stage = Stage::with(flat()).await;
     let mirror = Mirror::aimirror(&stage);
     mirror.check(&stage, &["acme/tiny"], None).assert(FINE, "4 files, 20 MiB");
@@ -30,7 +30,7 @@ async fn a_model_without_folders_comes_through() {
     assert_eq!(report.reason, Reason::Verified, "{report:?}");
     stage.assert_loads(|_| true);
 
-    // It keeps large files and no answers about them.
+    // It caches large files but no metadata.
     fs::remove_dir_all(stage.cache()).unwrap();
     stage.hub.off().await;
     let report = mirror.fetch(&stage, None).await;
@@ -40,14 +40,14 @@ async fn a_model_without_folders_comes_through() {
 }
 
 #[tokio::test]
-async fn bytes_that_it_keeps_wrong_do_not_come_through() {
+async fn corrupt_cached_bytes_are_rejected() {
     let stage = Stage::with(flat()).await;
     let mirror = Mirror::aimirror(&stage);
     mirror.assert_wrong_bytes_stay_unseen(&stage).await;
 }
 
 #[tokio::test]
-async fn what_it_does_not_give_is_told() {
+async fn unsupported_requests_are_reported() {
     let stage = Stage::with(tiny()).await;
     stage.hub.add(many());
     stage.hub.add(Repo::dataset("acme/words").file("a.txt", "a").branch("main"));
@@ -73,7 +73,7 @@ async fn what_it_does_not_give_is_told() {
 }
 
 #[tokio::test]
-async fn a_gate_is_kept_and_its_large_files_fail() {
+async fn a_gate_is_respected_and_large_gated_files_fail() {
     let small = Repo::model("acme/tiny").gated(Gate::Manual).file("config.json", "{}").branch("main");
     let stage = Stage::with(small).await;
     let (alice, bob) = (Some("hf_alice"), Some("hf_bob"));
@@ -97,7 +97,7 @@ async fn a_gate_is_kept_and_its_large_files_fail() {
     stage.assert_loads(|_| true);
     assert_eq!(stage.hub.token_leaks(), [""; 0]);
 
-    // It sends the token on to the storage, which refuses that.
+    // It forwards the token to the storage, which rejects it.
     stage.hub.update("acme/tiny", |repo| repo.lfs("large.bin", Content::random(11, 1 << 20)).branch("main"));
     mirror
         .check(&stage, &["acme/tiny"], alice)

@@ -1,4 +1,4 @@
-//! The binary: what it prints, what it leaves, and how it ends.
+//! The binary: its output, its files and its exit codes.
 
 use std::{
     fs, io,
@@ -22,7 +22,7 @@ fn last_word(output: &Output) -> String {
 }
 
 #[tokio::test]
-async fn fetch_prints_where_it_is() {
+async fn fetch_prints_the_path_of_the_snapshot() {
     let stage = Stage::new().await;
     let output = stage.modelcache(&["fetch", "acme/tiny"]).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{output:?}");
@@ -36,7 +36,7 @@ async fn fetch_prints_where_it_is() {
 }
 
 #[tokio::test]
-async fn the_cache_lies_where_the_environment_says() {
+async fn the_environment_selects_the_cache() {
     let stage = Stage::new().await;
     let home = stage.root.path().join("home");
     let mut command = stage.modelcache(&["fetch", "acme/tiny", "--include", "*.json"]);
@@ -52,7 +52,7 @@ async fn the_cache_lies_where_the_environment_says() {
 }
 
 #[tokio::test]
-async fn progress_is_told_in_lines_that_a_controller_can_read() {
+async fn progress_is_printed_as_lines_for_the_controller() {
     let stage = Stage::new().await;
     stage.hub.fault(Fault::new(Harm::Slow(WEIGHTS / 5)).on(Class::Cdn));
     let output = stage.modelcache(&["fetch", "acme/tiny", "-o", "json"]).output().unwrap();
@@ -69,7 +69,7 @@ async fn progress_is_told_in_lines_that_a_controller_can_read() {
 }
 
 #[tokio::test]
-async fn nobody_has_to_read_what_it_says() {
+async fn closed_output_is_not_an_error() {
     let stage = Stage::new().await;
     let path = stage.root.path().join("report");
     let closed = || {
@@ -84,7 +84,7 @@ async fn nobody_has_to_read_what_it_says() {
 }
 
 #[tokio::test]
-async fn a_wrong_token_file_is_a_persons_work() {
+async fn a_wrong_token_file_requires_user_action() {
     let stage = Stage::with(tiny().gated(Gate::Manual)).await;
     let file = stage.root.path().join("token");
     let path = stage.root.path().join("report");
@@ -116,7 +116,7 @@ async fn a_wrong_token_file_is_a_persons_work() {
 }
 
 #[tokio::test]
-async fn a_malformed_token_matters_only_where_one_is_needed() {
+async fn a_malformed_token_matters_only_if_one_is_needed() {
     let stage = Stage::new().await;
     let with_bad_token = |command: &str| {
         let mut command = stage.modelcache(&[command, "acme/tiny"]);
@@ -139,7 +139,7 @@ async fn a_malformed_token_matters_only_where_one_is_needed() {
 }
 
 #[tokio::test]
-async fn wrong_names_and_patterns_are_reported_too() {
+async fn invalid_names_and_patterns_are_reported() {
     let stage = Stage::new().await;
     let path = stage.root.path().join("report");
     let endless = "\u{1b}x".repeat(4500);
@@ -172,7 +172,7 @@ async fn wrong_names_and_patterns_are_reported_too() {
 }
 
 #[tokio::test]
-async fn sigterm_ends_a_download_tidily() {
+async fn sigterm_stops_a_download_cleanly() {
     let stage = Stage::new().await;
     stage.hub.fault(Fault::new(Harm::Slow(100_000)).on(Class::Cdn));
     let path = stage.root.path().join("report");
@@ -192,10 +192,10 @@ async fn sigterm_ends_a_download_tidily() {
 }
 
 #[tokio::test]
-async fn a_second_sigterm_ends_at_once() {
+async fn a_second_sigterm_exits_immediately() {
     let stage = Stage::new().await;
     stage.hub.fault(Fault::new(Harm::Stall(1000)).on(Class::Cdn));
-    // A report that nobody takes: the end never comes by itself.
+    // A report to a pipe without a reader: it never exits by itself.
     let path = stage.root.path().join("report");
     assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
     let mut child =
@@ -212,7 +212,7 @@ async fn a_second_sigterm_ends_at_once() {
         if let Some(status) = child.try_wait().unwrap() {
             break status.code();
         }
-        // Signals that come together count as one.
+        // Simultaneous signals count as one.
         let _ = rustix::process::kill_process(process, rustix::process::Signal::TERM);
         if Instant::now() > deadline {
             child.kill().unwrap();
@@ -222,7 +222,7 @@ async fn a_second_sigterm_ends_at_once() {
 }
 
 #[tokio::test]
-async fn check_answers_each_question() {
+async fn check_reports_each_condition() {
     let stage = Stage::with(tiny().gated(Gate::Manual)).await;
     stage.hub.user("alice").token("hf_alice");
     let refused = stage.modelcache(&["check", "acme/tiny"]).env("HF_TOKEN", "hf_alice").output().unwrap();
@@ -280,7 +280,7 @@ async fn verify_needs_no_hub_and_finds_a_changed_byte() {
 }
 
 #[tokio::test]
-async fn verify_never_praises_what_it_has_not_read() {
+async fn verify_reports_unread_files_as_unchecked() {
     let stage = Stage::new().await;
     let missing = stage.modelcache(&["verify"]).output().unwrap();
     assert_eq!(missing.status.code(), Some(66), "{missing:?}");

@@ -1,4 +1,4 @@
-//! What lands in a cache when all goes well, and what is not asked again.
+//! The content of a cache after successful fetches, and the requests that are saved.
 
 use std::{
     fs,
@@ -17,7 +17,7 @@ use standin_hub::{Class, Fault, Gate, Harm, Repo};
 use crate::stage::{SIZE, SMALL, Stage, WEIGHTS, run, tiny};
 
 #[tokio::test]
-async fn a_model_is_there_for_the_official_client() {
+async fn the_official_client_loads_a_fetched_model() {
     let stage = Stage::new().await;
     let report = run(&stage.request()).await;
     let commit = stage.commit();
@@ -49,7 +49,7 @@ async fn a_model_is_there_for_the_official_client() {
 }
 
 #[tokio::test]
-async fn what_is_complete_is_not_asked_again() {
+async fn a_complete_commit_needs_no_requests() {
     let stage = Stage::new().await;
     let first = run(&stage.request()).await;
     stage.hub.clear_requests();
@@ -73,7 +73,7 @@ async fn what_is_complete_is_not_asked_again() {
 }
 
 #[tokio::test]
-async fn a_part_of_a_model_loads_and_later_becomes_the_whole() {
+async fn a_partial_model_loads_and_is_completed_later() {
     let stage = Stage::new().await;
     let mut part = stage.request();
     part.patterns = Patterns::parse(["*.json", "sub*"], ["copy*"]).unwrap();
@@ -84,7 +84,7 @@ async fn a_part_of_a_model_loads_and_later_becomes_the_whole() {
     let whole = run(&stage.request()).await;
     assert_eq!((whole.reason, whole.downloaded_bytes), (Reason::Verified, WEIGHTS));
     stage.assert_loads(|_| true);
-    // The part is still known as complete, beside the whole.
+    // The partial selection still counts as complete, besides the whole.
     stage.hub.clear_requests();
     part.revision = stage.commit().parse().unwrap();
     assert_eq!(run(&part).await.reason, Reason::Verified);
@@ -92,7 +92,7 @@ async fn a_part_of_a_model_loads_and_later_becomes_the_whole() {
 }
 
 #[tokio::test]
-async fn a_listing_by_the_official_client_does_not_spoil_a_part() {
+async fn a_listing_of_the_official_client_does_not_break_a_partial_snapshot() {
     let stage = Stage::new().await;
     let tree = stage.repo_dir().join("trees").join(format!("{}.json", stage.commit()));
     fs::create_dir_all(tree.parent().unwrap()).unwrap();
@@ -118,7 +118,7 @@ async fn aliases_name_a_pinned_commit() {
     stage.assert_clean_scan(&["main", "refs/pr/1"]);
     assert_eq!(stage.hub.requests().len(), 0, "a ref needs no Hub");
 
-    // The branch is elsewhere on the Hub, and so it will be here.
+    // The branch points elsewhere on the Hub, and will do so here.
     request.revision = "dev".parse().unwrap();
     request.aliases = Vec::new();
     let dev = run(&request).await;
@@ -129,7 +129,7 @@ async fn aliases_name_a_pinned_commit() {
 }
 
 #[tokio::test]
-async fn a_volume_without_links_holds_the_files_themselves() {
+async fn a_volume_without_links_holds_files() {
     let stage = Stage::new().await;
     let mut request = stage.request();
     request.links = Some(Links::Files);
@@ -138,7 +138,7 @@ async fn a_volume_without_links_holds_the_files_themselves() {
     assert!(fs::symlink_metadata(stage.snapshot().join("model.safetensors")).unwrap().is_file());
     assert_eq!(fs::read_dir(stage.repo_dir().join("blobs")).unwrap().count(), 0);
 
-    // A lost file comes back, the others are not asked for.
+    // A lost file is fetched again, the others are not requested.
     fs::remove_file(stage.snapshot().join("config.json")).unwrap();
     let again = run(&request).await;
     assert_eq!((again.reason, again.downloaded_bytes), (Reason::Verified, 2));
@@ -146,7 +146,7 @@ async fn a_volume_without_links_holds_the_files_themselves() {
 }
 
 #[tokio::test]
-async fn a_gated_model_comes_with_a_token() {
+async fn a_gated_model_is_fetched_with_a_token() {
     let stage = Stage::with(tiny().gated(Gate::Manual)).await;
     stage.hub.user("alice").token("hf_alice");
     let mut request = stage.request();
@@ -161,7 +161,7 @@ async fn a_gated_model_comes_with_a_token() {
     assert_eq!(run(&request).await.reason, Reason::Verified);
     stage.assert_loads(|_| true);
 
-    // What was once downloaded stays usable.
+    // A complete download stays usable.
     stage.hub.remove_token("hf_alice");
     let kept = run(&request).await;
     assert_eq!(kept.reason, Reason::Verified);
@@ -189,12 +189,12 @@ async fn a_complete_cache_needs_no_hub_but_an_incomplete_one_does() {
 }
 
 #[tokio::test]
-async fn what_others_left_is_read_before_it_is_trusted() {
+async fn foreign_files_are_verified_before_they_are_trusted() {
     let stage = Stage::new().await;
     fs::create_dir_all(stage.repo_dir().join("blobs")).unwrap();
     let files = stage.hub.files("acme/tiny", "main");
     let content = |path: &str| files.iter().find(|file| file.path == path).unwrap().content.to_vec().unwrap();
-    // A right blob that lies in the store of the official client, a wrong one of the right size, one that is too short.
+    // An intact blob in the store of the official client, a corrupt one of the right size, and a truncated one.
     let stored = stage.cache().join("blobs/ab/stored");
     fs::create_dir_all(stored.parent().unwrap()).unwrap();
     fs::write(stage.cache().join("blobs/.huggingface-shared-blobs"), "1\n").unwrap();
@@ -207,7 +207,7 @@ async fn what_others_left_is_read_before_it_is_trusted() {
     stage.assert_loads(|_| true);
     assert!(stage.blob("model.safetensors").is_symlink(), "a right content is followed");
 
-    // Changed after it was verified: no record vouches for it.
+    // Modified after it was verified: no record covers it.
     let mut weights = content("model.safetensors");
     weights[5] ^= 1;
     fs::write(&stored, &weights).unwrap();
@@ -221,7 +221,7 @@ async fn what_others_left_is_read_before_it_is_trusted() {
 }
 
 #[tokio::test]
-async fn two_fetches_at_once_agree() {
+async fn concurrent_fetches_do_not_conflict() {
     let stage = Stage::new().await;
     let (a, b) = (stage.request(), stage.request());
     let (a, b) = tokio::join!(run(&a), run(&b));
@@ -230,7 +230,7 @@ async fn two_fetches_at_once_agree() {
 }
 
 #[tokio::test]
-async fn what_others_remove_meanwhile_is_fetched_again() {
+async fn files_removed_concurrently_are_fetched_again() {
     for links in [Links::Symlinks, Links::Files] {
         let stage = Stage::new().await;
         assert_eq!(run(&stage.request()).await.reason, Reason::Verified);
@@ -251,7 +251,7 @@ async fn what_others_remove_meanwhile_is_fetched_again() {
 }
 
 #[tokio::test]
-async fn two_fetches_without_links_agree() {
+async fn concurrent_fetches_without_links_do_not_conflict() {
     let stage = Stage::new().await;
     let (mut a, mut b) = (stage.request(), stage.request());
     (a.links, b.links) = (Some(Links::Files), Some(Links::Files));
@@ -261,7 +261,7 @@ async fn two_fetches_without_links_agree() {
 }
 
 #[tokio::test]
-async fn what_others_bring_meanwhile_is_not_fetched() {
+async fn files_added_concurrently_are_not_fetched() {
     let stage = Stage::new().await;
     stage.hub.fault(Fault::new(Harm::Slow(4 * WEIGHTS)).on(Class::Cdn));
     let mut request = stage.request();
@@ -303,7 +303,7 @@ async fn a_download_of_the_official_client_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_lock_that_is_never_released_is_done_without() {
+async fn a_lock_that_is_never_released_is_ignored() {
     let stage = Stage::new().await;
     let _lock = lock_of_weights(&stage);
     let mut request = stage.request();
@@ -313,7 +313,7 @@ async fn a_lock_that_is_never_released_is_done_without() {
 }
 
 #[tokio::test]
-async fn a_dataset_has_a_folder_of_its_own_kind() {
+async fn a_dataset_has_its_own_folder() {
     let stage = Stage::with(Repo::dataset("acme/data").file("a.csv", "1,2").branch("main")).await;
     let mut request = stage.request();
     request.repo.kind = RepoType::Dataset;

@@ -1,4 +1,4 @@
-//! What the network can do to a download. None of it may show a reader a part, or a wrong byte.
+//! Network faults during a download. None may expose partial or corrupt data to a reader.
 
 use std::{
     fs,
@@ -18,10 +18,10 @@ use crate::{
     stage::{SMALL, Stage, WEIGHTS, run, tiny},
 };
 
-/// A size that comes in four parts.
+/// A size that is downloaded in four parts.
 const LARGE: u64 = 32 << 20;
 
-/// A stage on which the CDN does harm.
+/// A stage with a faulty CDN.
 async fn harmed(fault: Fault) -> Stage {
     let stage = Stage::new().await;
     stage.hub.fault(fault.on(Class::Cdn));
@@ -29,7 +29,7 @@ async fn harmed(fault: Fault) -> Stage {
 }
 
 #[tokio::test]
-async fn a_cut_download_goes_on_where_it_was() {
+async fn a_cut_download_resumes() {
     let stage = harmed(Fault::new(Harm::Cut(1 << 20)).times(2)).await;
     let report = run(&stage.request()).await;
     assert_eq!(report.reason, Reason::Verified, "{}", report.message);
@@ -47,7 +47,7 @@ async fn a_cut_download_goes_on_where_it_was() {
 }
 
 #[tokio::test]
-async fn a_download_that_is_always_cut_shows_nothing() {
+async fn a_download_that_is_always_cut_publishes_nothing() {
     let stage = harmed(Fault::new(Harm::Cut(1000))).await;
     let report = run(&stage.request()).await;
     assert_eq!(report.reason, Reason::HubUnreachable);
@@ -61,7 +61,7 @@ async fn a_download_that_is_always_cut_shows_nothing() {
 }
 
 #[tokio::test]
-async fn wrong_bytes_are_tried_once_more_and_never_shown() {
+async fn corrupt_data_is_retried_once_and_never_published() {
     let stage = harmed(Fault::new(Harm::WrongBytes).times(1)).await;
     assert_eq!(run(&stage.request()).await.reason, Reason::Verified);
     stage.assert_loads(|_| true);
@@ -74,7 +74,7 @@ async fn wrong_bytes_are_tried_once_more_and_never_shown() {
 }
 
 #[tokio::test]
-async fn a_page_of_the_storage_is_never_taken_for_a_file() {
+async fn an_error_page_of_the_storage_is_not_a_file() {
     for (fault, expected) in [
         (Fault::new(Harm::Status(403)).times(1), Reason::Verified),
         (Fault::new(Harm::Status(503)).times(2), Reason::Verified),
@@ -99,16 +99,16 @@ async fn a_page_of_the_storage_is_never_taken_for_a_file() {
 }
 
 #[tokio::test]
-async fn a_file_that_was_cut_in_the_storage_is_told_with_both_sizes() {
+async fn a_truncated_file_is_reported_with_both_sizes() {
     let stage = harmed(Fault::new(Harm::Short(1000))).await;
     let report = run(&stage.request()).await;
     let sizes = format!("has {} bytes, and the Hub lists {WEIGHTS}", WEIGHTS - 1000);
     assert!(report.message.contains(&sizes), "{}", report.message);
 }
 
-/// No failure is allowed here.
+/// Without any failure.
 #[tokio::test]
-async fn a_part_that_is_shorter_than_asked_for_is_progress() {
+async fn a_short_range_response_counts_as_progress() {
     let stage =
         Stage::with(Repo::model("acme/tiny").lfs("model.bin", Content::random(7, LARGE)).branch("main"));
     let stage = stage.await;
@@ -120,9 +120,9 @@ async fn a_part_that_is_shorter_than_asked_for_is_progress() {
     stage.assert_loads(|_| true);
 }
 
-/// One connection finds out that the endpoint itself has the bytes. From then on none waits for another one's first byte.
+/// Once one connection has found that the endpoint itself serves the file, none waits for another's first byte.
 #[tokio::test]
-async fn parts_are_opened_side_by_side_where_the_endpoint_has_the_bytes() {
+async fn parts_are_requested_concurrently_if_the_endpoint_serves_files() {
     let stage =
         Stage::with(Repo::model("acme/tiny").file("model.bin", Content::random(7, LARGE)).branch("main"));
     let stage = stage.await;
@@ -137,7 +137,7 @@ async fn parts_are_opened_side_by_side_where_the_endpoint_has_the_bytes() {
     }
 }
 
-/// A mirror that has to fetch a file first: the time for that is another one than the time between two pieces.
+/// A mirror that has to fetch a file first: the timeout for the first byte differs from that between two chunks.
 #[tokio::test]
 async fn the_first_byte_may_take_longer_than_the_next_ones() {
     let stage = harmed(Fault::new(Harm::Late(2000)).times(1)).await;
@@ -153,7 +153,7 @@ async fn the_first_byte_may_take_longer_than_the_next_ones() {
 }
 
 #[tokio::test]
-async fn a_storage_that_refuses_parts_gives_the_whole() {
+async fn storage_without_ranges_sends_the_whole_file() {
     for status in ["400 Bad Request", "403 Forbidden", "501 Not Implemented"] {
         let door = Door::plain();
         let hub = hub_behind(None, Some(&door));
@@ -173,7 +173,7 @@ async fn a_storage_that_refuses_parts_gives_the_whole() {
 }
 
 #[tokio::test]
-async fn an_expired_address_is_asked_for_again() {
+async fn an_expired_address_is_renewed() {
     let stage = Stage::new().await;
     stage.hub.fault(Fault::new(Harm::ExpiredSignature).times(1));
     assert_eq!(run(&stage.request()).await.reason, Reason::Verified);
@@ -181,7 +181,7 @@ async fn an_expired_address_is_asked_for_again() {
 }
 
 #[tokio::test]
-async fn the_hub_is_waited_for_when_it_asks_for_little() {
+async fn short_rate_limits_are_waited_for() {
     let stage = harmed(Fault::new(Harm::RetryAfter(1)).times(1)).await;
     let began = Instant::now();
     assert_eq!(run(&stage.request()).await.reason, Reason::Verified);
@@ -201,7 +201,7 @@ async fn the_hub_is_waited_for_when_it_asks_for_little() {
 }
 
 #[tokio::test]
-async fn what_is_complete_does_not_wait_for_the_hub() {
+async fn a_complete_cache_does_not_wait_for_the_hub() {
     let stage = Stage::new().await;
     assert_eq!(run(&stage.request()).await.reason, Reason::Verified);
     stage.hub.fault(Fault::new(Harm::RetryAfter(200)).on(Class::Api));
@@ -212,7 +212,7 @@ async fn what_is_complete_does_not_wait_for_the_hub() {
 }
 
 #[tokio::test]
-async fn a_silent_connection_is_given_up() {
+async fn a_stalled_connection_is_abandoned() {
     let stage = harmed(Fault::new(Harm::Stall(1 << 20)).times(1)).await;
     let report = run(&stage.request()).await;
     assert_eq!((report.reason, report.downloaded_bytes), (Reason::Verified, WEIGHTS + SMALL));
@@ -224,7 +224,7 @@ async fn a_silent_connection_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_renewed_meanwhile_is_read_again() {
+async fn a_token_replaced_meanwhile_is_reread() {
     let stage = Stage::with(tiny().gated(Gate::Manual)).await;
     stage.hub.user("alice").token("hf_old").token("hf_new");
     stage.hub.accept_terms("alice", "acme/tiny");
@@ -244,7 +244,7 @@ async fn a_token_that_is_renewed_meanwhile_is_read_again() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_revoked_meanwhile_ends_it() {
+async fn a_token_revoked_meanwhile_fails_the_fetch() {
     let stage = Stage::with(tiny().gated(Gate::Manual)).await;
     stage.hub.user("alice").token("hf_old");
     stage.hub.accept_terms("alice", "acme/tiny");
@@ -261,7 +261,7 @@ async fn a_token_that_is_revoked_meanwhile_ends_it() {
 }
 
 #[tokio::test]
-async fn a_name_that_would_leave_the_folder_is_refused() {
+async fn a_path_that_leaves_the_folder_is_rejected() {
     for path in ["../outside.txt", "/etc/modelcache-test", "a/../../b"] {
         let stage = Stage::with(Repo::model("acme/tiny").file("config.json", "{}").file(path, "x")).await;
         let report = run(&stage.request()).await;
@@ -271,7 +271,7 @@ async fn a_name_that_would_leave_the_folder_is_refused() {
 }
 
 #[tokio::test]
-async fn a_name_that_no_volume_holds_spoils_only_what_wants_it() {
+async fn an_unsafe_name_fails_only_selections_that_include_it() {
     let long = format!("{}.txt", "x".repeat(256));
     for path in ["Icon\r", "a\\b", &long] {
         let repo = Repo::model("acme/tiny").file("config.json", "{}").file(path, "x").branch("main");
@@ -279,7 +279,7 @@ async fn a_name_that_no_volume_holds_spoils_only_what_wants_it() {
         let mut request = stage.request();
         let refused = run(&request).await;
         assert_eq!(refused.reason, Reason::UnsafeFileName, "{path:?}");
-        // With what the message says, it works.
+        // The pattern in the message helps.
         let (_, told) = refused.message.split_once("with the exclude pattern `").unwrap();
         request.patterns = Patterns::parse([""; 0], [told.split_once('`').unwrap().0]).unwrap();
         let report = run(&request).await;
@@ -289,9 +289,9 @@ async fn a_name_that_no_volume_holds_spoils_only_what_wants_it() {
     }
 }
 
-/// The watchdog is told to wait less than a connection is waited for: nothing else can end this.
+/// The watchdog's limit is shorter than all timeouts of a connection, so that nothing else can end this.
 #[tokio::test]
-async fn a_fetch_that_gets_nowhere_ends_itself_with_a_report() {
+async fn a_fetch_without_progress_exits_with_a_report() {
     let stage = harmed(Fault::new(Harm::Stall(1 << 20))).await;
     let path = stage.root.path().join("report");
     let report_to = format!("--report={}", path.display());

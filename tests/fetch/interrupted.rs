@@ -1,5 +1,4 @@
-//! Downloads that are killed, restarted, or done by two at once: nothing is shown that is not whole, and little comes
-//! twice.
+//! Downloads that are killed, restarted or concurrent: nothing incomplete is published, and little is downloaded twice.
 
 use std::{
     fs,
@@ -20,7 +19,7 @@ use crate::{
     stage::{Stage, run},
 };
 
-/// Of four parts, and of one.
+/// Downloaded in four parts, and in one.
 const LARGE: u64 = 28 << 20;
 const MEDIUM: u64 = 3 << 20;
 const SMALL: u64 = 4;
@@ -35,14 +34,13 @@ fn model() -> Repo {
         .branch("main")
 }
 
-/// Bytes that the Hub and its storage have sent of contents.
+/// Bytes of file content that the Hub and its storage have sent.
 fn served(stage: &Stage) -> u64 {
     let requests = stage.hub.requests();
     requests.iter().filter(|request| matches!(request.class, Class::Cdn)).map(|request| request.bytes).sum()
 }
 
-/// Lets the next run count for itself. A busy storage may answer requests of a run that is gone, or take them only now: its
-/// connections end first.
+/// Resets the counters for the next run. Closes connections first, since a busy storage may still answer requests of a killed run.
 async fn forget(stage: &Stage) {
     stage.hub.off().await;
     stage.hub.on();
@@ -64,8 +62,7 @@ fn end(child: Child) -> Report {
         .unwrap_or_else(|| panic!("no report in `{printed}`: {said}"))
 }
 
-/// A reader with the official client: it looks again and again, and ends at the first look after it is told to. What it
-/// prints is what each look saw.
+/// A reader with the official client that checks the cache repeatedly until it is stopped, and prints what each check saw.
 struct Reader {
     child: Child,
     stop: PathBuf,
@@ -84,7 +81,7 @@ impl Reader {
         Self { child, stop }
     }
 
-    /// How many looks saw nothing, and how many all. Anything else is a failure.
+    /// How many checks saw nothing, and how many everything. Anything else is a failure.
     fn end(self) -> (u64, u64) {
         fs::write(&self.stop, "").unwrap();
         let output = self.child.wait_with_output().unwrap();
@@ -96,7 +93,7 @@ impl Reader {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_at_any_moment_it_goes_on_and_ends_whole() {
+async fn a_fetch_killed_at_any_moment_resumes_and_completes() {
     const KILLS: u32 = 50;
     let stage = Stage::with(model()).await;
     let reader = Reader::start(&stage);
@@ -113,7 +110,7 @@ async fn killed_at_any_moment_it_goes_on_and_ends_whole() {
         let status = child.wait().unwrap();
         killed += u32::from(!status.success());
         if status.success() {
-            // Whole already: the rest of the kills meet a new beginning.
+            // Complete already: the remaining kills hit a new download.
             let aside = stage.root.path().join(format!("ended-{rounds}"));
             fs::rename(stage.repo_dir(), aside).unwrap();
         }
@@ -122,8 +119,8 @@ async fn killed_at_any_moment_it_goes_on_and_ends_whole() {
     let there = kept(&stage);
     let report = end(start(&stage));
     assert_eq!(report.reason, Reason::Verified, "{}", report.message);
-    // All may be there, the smallest file too, if the last one was killed just before the end.
-    assert!(served(&stage) <= ALL - there, "more came than was missing");
+    // Everything may be present if the last run was killed just before its end.
+    assert!(served(&stage) <= ALL - there, "more was downloaded than was missing");
     let (nothing, whole) = reader.end();
     assert!(nothing > 0 && whole > 0, "{nothing} looks saw nothing, {whole} saw all");
     stage.assert_loads(|_| true);
@@ -131,7 +128,7 @@ async fn killed_at_any_moment_it_goes_on_and_ends_whole() {
 }
 
 #[tokio::test]
-async fn no_byte_that_was_there_comes_again() {
+async fn no_downloaded_byte_is_downloaded_again() {
     let stage = Stage::with(model()).await;
     stage.hub.fault(Fault::new(Harm::Cut(2 << 20)).on(Class::Cdn));
     let mut request = stage.request();
@@ -148,7 +145,7 @@ async fn no_byte_that_was_there_comes_again() {
     stage.assert_loads(|_| true);
 }
 
-/// How many bytes a killed run has left to go on with, by its own account. None in a file that is just made, or gone already.
+/// The resumable bytes of a killed run according to its sidecar; 0 for a new or removed one.
 fn kept(stage: &Stage) -> u64 {
     let files =
         fs::read_dir(stage.repo_dir().join(".modelcache")).map_or(Vec::new(), |all| all.flatten().collect());
@@ -166,7 +163,7 @@ fn kept(stage: &Stage) -> u64 {
 }
 
 #[tokio::test]
-async fn what_an_earlier_run_left_may_be_wrong() {
+async fn corrupt_leftovers_of_an_earlier_run_are_replaced() {
     let stage = Stage::with(model()).await;
     stage.hub.fault(Fault::new(Harm::Cut(2 << 20)).on(Class::Cdn));
     let mut request = stage.request();
@@ -190,7 +187,7 @@ async fn what_an_earlier_run_left_may_be_wrong() {
 }
 
 #[tokio::test]
-async fn a_server_without_ranges_gives_all_over_one_connection() {
+async fn a_server_without_ranges_is_read_over_one_connection() {
     let stage = Stage::with(model()).await;
     stage.hub.fault(Fault::new(Harm::NoRanges).on(Class::Cdn));
     let report = run(&stage.request()).await;
@@ -199,7 +196,7 @@ async fn a_server_without_ranges_gives_all_over_one_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_at_once_cost_one_download() {
+async fn many_concurrent_fetches_cost_one_download() {
     let stage = Stage::with(model()).await;
     stage.hub.fault(Fault::new(Harm::Slow(20 << 20)).on(Class::Cdn));
     let all: Vec<_> = (0..8).map(|_| start(&stage)).collect();
@@ -210,7 +207,7 @@ async fn many_at_once_cost_one_download() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_two_at_once_the_second_goes_on_where_the_first_was_killed() {
+async fn the_second_fetch_resumes_where_the_first_was_killed() {
     let stage = Stage::with(model()).await;
     stage.hub.fault(Fault::new(Harm::Slow(8 << 20)).on(Class::Cdn));
     let mut first = start(&stage);
@@ -227,7 +224,7 @@ async fn of_two_at_once_the_second_goes_on_where_the_first_was_killed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_repos_at_once_share_a_volume() {
+async fn two_repos_are_fetched_concurrently_into_one_volume() {
     let stage = Stage::with(model()).await;
     stage.hub.add(Repo::model("acme/other").lfs("o.bin", Content::random(3, LARGE)).branch("main"));
     let mut command = stage.modelcache(&["fetch", "acme/other", "-o", "json"]);
@@ -249,7 +246,7 @@ fn no_locks(stage: &Stage) -> PathBuf {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_at_once_end_right_where_locks_do_nothing() {
+async fn concurrent_fetches_succeed_without_working_locks() {
     let stage = Stage::with(model()).await;
     let library = no_locks(&stage);
     stage.hub.fault(Fault::new(Harm::Slow(20 << 20)).on(Class::Cdn));
@@ -263,7 +260,7 @@ async fn two_at_once_end_right_where_locks_do_nothing() {
     assert!(one.downloaded_bytes + two.downloaded_bytes > ALL + SMALL, "the locks were not out of order");
     stage.assert_loads(|_| true);
 
-    // One is killed. Nobody can tell, so the next one begins anew instead of writing into a file that may be in use.
+    // One is killed. Without locks that cannot be known, so the next one starts over instead of writing to a file that may be in use.
     fs::remove_dir_all(stage.repo_dir()).unwrap();
     let mut killed = start();
     let deadline = Instant::now() + Duration::from_secs(20);

@@ -1,4 +1,4 @@
-//! Filling caches from a stand-in Hub. The judge of what comes out is the official client.
+//! Fills caches from a stand-in Hub. The official client checks the results.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by it")]
 
 mod access;

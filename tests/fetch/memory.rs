@@ -1,4 +1,4 @@
-//! How much memory a fetch takes, whatever it fetches.
+//! The memory of a fetch is bounded.
 
 use pretty_assertions::assert_eq;
 use standin_hub::{Content, Repo};
@@ -8,15 +8,15 @@ use crate::{
     stage::{Stage, report},
 };
 
-/// What `fetch` may take, in KiB.
+/// The limit for `fetch`, in KiB.
 const MOST: u64 = 64 << 10;
-/// Runs a program, and then prints the most memory that it had, in KiB.
+/// Runs a program and prints its peak memory, in KiB.
 const MEASURED: &str = "import resource, subprocess, sys
 status = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 sys.exit(status)";
 
-/// The memory of a fetch that ends well, and how many files and bytes it brought.
+/// The memory of a successful fetch, and the files and bytes that it downloaded.
 fn fetched(stage: &Stage, more: &[&str]) -> (u64, u64, u64) {
     let python = venv().join("bin/python");
     let file = stage.root.path().join("report.json");

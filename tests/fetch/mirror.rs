@@ -1,4 +1,4 @@
-//! Mirrors that others have written, between a client and a stand-in Hub. Each is a program with a folder of its own.
+//! Third-party mirrors between a client and a stand-in Hub. Each is a program with its own folder.
 
 use std::{
     env, fs,
@@ -24,22 +24,22 @@ use crate::{
     stage::{Stage, run, text},
 };
 
-/// What `check` says to somebody without a token where all is well.
+/// The reasons of a successful `check` without a token.
 pub const FINE: [&str; 3] = ["Anonymous", "AccessGranted", "Resolved"];
 
-/// A model with more files than a page of a listing has.
+/// A model with more files than one listing page.
 pub fn many() -> Repo {
     (0..1100).fold(Repo::model("acme/many"), |repo, n| repo.file(&format!("{n}"), "x")).branch("main")
 }
 
-/// A running mirror; it ends when dropped.
+/// A running mirror; stopped on drop.
 pub struct Mirror {
     process: Child,
     port: u16,
 }
 
 impl Mirror {
-    /// olah, which keeps files and answers in the folder. Offline it asks nobody, and has what it kept.
+    /// olah, which caches files and responses in the folder. Offline, it serves only its cache.
     pub fn olah(stage: &Stage, offline: bool) -> Self {
         let folder = folder(stage);
         let (hub, cdn) = stage.hub.listeners();
@@ -58,7 +58,7 @@ impl Mirror {
         })
     }
 
-    /// aimirror, with the rules for the Hub of its own manual. It keeps large files.
+    /// aimirror, with the rules for the Hub from its manual. It caches large files.
     pub fn aimirror(stage: &Stage) -> Self {
         // Its package has no configuration, and it looks for one beside its code.
         const START: &str = "import main; main.__file__ = 'main.py'; main.main()";
@@ -89,7 +89,7 @@ impl Mirror {
         })
     }
 
-    /// Starts the program for a port, until one has it.
+    /// Starts the program, with another port until one is free.
     fn start(folder: &Path, program: impl Fn(u16) -> Command) -> Self {
         loop {
             let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
@@ -98,7 +98,7 @@ impl Mirror {
             command.env_clear().envs(env::var_os("PATH").map(|path| ("PATH", path))).env("HOME", folder);
             command.current_dir(folder).stdin(Stdio::null()).stdout(says.try_clone().unwrap()).stderr(says);
             let mirror = Self { process: command.spawn().unwrap(), port };
-            // Until then it holds the other end of the pipe open.
+            // It keeps the other end of the pipe open.
             drop(command);
             match until_it_listens(said) {
                 Ok(()) => return mirror,
@@ -113,7 +113,7 @@ impl Mirror {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// What `check` says of a repo, with the sentence of the last answer that was looked at.
+    /// The result of `check` for a repo, with the message of the first failed condition.
     pub fn check(&self, stage: &Stage, repo: &[&str], token: Option<&str>) -> Checked {
         let mut command = stage.modelcache(&[&["check", "-o", "json"], repo].concat());
         command.env("HF_ENDPOINT", self.url()).envs(token.map(|token| ("HF_TOKEN", token)));
@@ -127,7 +127,7 @@ impl Mirror {
         }
     }
 
-    /// A request for the model through this mirror, which may be slow.
+    /// A request for the model through this mirror, with timeouts for a slow one.
     pub fn request(&self, stage: &Stage, token: Option<&str>) -> FetchRequest {
         let request = stage.request();
         FetchRequest {
@@ -142,7 +142,7 @@ impl Mirror {
         run(&self.request(stage, token)).await
     }
 
-    /// Wrong bytes of the model are told and never seen: as they come, and as the mirror keeps them.
+    /// Asserts that corrupt bytes, in transit and in the mirror's cache, are reported and never published.
     pub async fn assert_wrong_bytes_stay_unseen(&self, stage: &Stage) {
         stage.hub.fault(Fault::new(Harm::WrongBytes).on(Class::Cdn));
         for kept in [false, true] {
@@ -164,14 +164,14 @@ impl Drop for Mirror {
     }
 }
 
-/// What `check` has said.
+/// The output of `check`.
 pub struct Checked {
     reasons: Vec<String>,
     words: String,
 }
 
 impl Checked {
-    /// These reasons, and words with this in them.
+    /// Asserts the reasons, and a part of the message.
     #[track_caller]
     pub fn assert(&self, reasons: [&str; 3], words: &str) {
         assert_eq!(self.reasons, reasons, "{}", self.words);
@@ -179,7 +179,7 @@ impl Checked {
     }
 }
 
-/// Reads what a mirror says until it listens, or all of it where it ends before.
+/// Reads the output of a mirror until it listens, or all of it if it exits first.
 fn until_it_listens(said: PipeReader) -> Result<(), String> {
     let (mut said, mut all) = (BufReader::new(said), String::new());
     while said.read_line(&mut all).unwrap() > 0 {

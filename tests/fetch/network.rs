@@ -1,4 +1,4 @@
-//! What the network can do to the command, and what it says meanwhile: each fault once passing, once lasting.
+//! Network faults, transient and permanent, and what the command logs.
 
 use std::{
     process::Command,
@@ -19,7 +19,7 @@ use crate::{
 
 const WEIGHTS: &str = "model.safetensors";
 
-/// A stage with a Hub that is reached in a special way.
+/// A stage with this Hub.
 fn stage(hub: StandinHub) -> Stage {
     hub.add(tiny());
     Stage { hub, root: tempfile::tempdir().unwrap() }
@@ -36,7 +36,7 @@ fn cdn(harm: Harm) -> Fault {
 }
 
 #[tokio::test]
-async fn what_passes_is_survived_and_told() {
+async fn transient_faults_are_survived_and_logged() {
     let small = |harm| Fault::new(harm).on(Class::Resolve).path("/config.json");
     let listing = |harm| Fault::new(harm).on(Class::Api).path("/tree/");
     let faults = [
@@ -66,20 +66,20 @@ async fn what_passes_is_survived_and_told() {
             let text = line.to_string();
             text.contains("again") || text.contains("retrying")
         });
-        // What is over within a second or two needs no word: answers of a busy server, an address that was too old.
+        // Faults that last a second or two are not logged: responses of a busy server, an expired address.
         let brief = [
             cdn(Harm::Status(502)).times(2),
             cdn(Harm::Status(503)).times(2),
             Fault::new(Harm::ExpiredSignature).times(1),
         ]
         .contains(&fault);
-        assert!(told || brief, "{fault:?}: nothing was said of it\n{}", end.log);
+        assert!(told || brief, "{fault:?}: it was not logged\n{}", end.log);
     }))
     .await;
 }
 
 #[tokio::test]
-async fn what_lasts_ends_with_its_reason_after_few_tries() {
+async fn permanent_faults_fail_with_their_reason_after_few_attempts() {
     let cases = [
         (cdn(Harm::Cut(1000)), 69, "HubUnreachable"),
         (cdn(Harm::Short(1000)), 65, "HashMismatch"),
@@ -100,7 +100,7 @@ async fn what_lasts_ends_with_its_reason_after_few_tries() {
         assert_unseen(&stage);
         let tries = stage.hub.requests().iter().filter(|request| request.path.contains(WEIGHTS)).count();
         assert!(tries <= 40, "{fault:?}: {tries} requests for one file");
-        // Each pause is told, with what it is waited for.
+        // Each pause is logged with its cause.
         if matches!(reason, "HubUnreachable" | "InvalidResponse") {
             let pauses = failed.warnings().iter().filter(|line| line["pause_seconds"].is_number()).count();
             assert!((1..20).contains(&pauses), "{fault:?}: {}", failed.log);
@@ -113,7 +113,7 @@ async fn what_lasts_ends_with_its_reason_after_few_tries() {
 }
 
 #[tokio::test]
-async fn a_page_of_the_listing_that_fails_does_not_shorten_it() {
+async fn a_failing_listing_page_does_not_truncate_the_listing() {
     let stage = Stage::new().await;
     stage.hub.page_size(2);
     stage.hub.fault(Fault::new(Harm::Status(500)).on(Class::Api).path("/tree/").after(1).times(1));
@@ -122,7 +122,7 @@ async fn a_page_of_the_listing_that_fails_does_not_shorten_it() {
 }
 
 #[tokio::test]
-async fn the_hub_is_waited_for_as_long_as_it_says() {
+async fn the_requested_delay_is_respected() {
     let (config, weights) = ("/config.json", WEIGHTS);
     let cases = [
         (Fault::new(Harm::RetryAfter(2)).on(Class::Api), "/tree/", 2),
@@ -137,14 +137,14 @@ async fn the_hub_is_waited_for_as_long_as_it_says() {
         let end = end(fetch(&stage)).await;
         end.assert_done();
         assert_whole(&stage);
-        // What was refused is asked for again, the weights by a new address.
+        // The refused request is repeated, for the weights with a new address.
         let requests = stage.hub.requests();
         let mut same = requests.iter().filter(|it| it.path.contains(path)).skip_while(|it| it.status != 429);
         let (refused, again) = (same.next().unwrap(), same.next().unwrap());
         let waited = again.millis - refused.millis;
         let least = seconds * 1000;
-        // A little luck spreads many clients.
-        assert!((least..least + 2500).contains(&waited), "{fault:?}: asked again after {waited} ms");
+        // Jitter spreads many clients.
+        assert!((least..least + 2500).contains(&waited), "{fault:?}: repeated after {waited} ms");
         let told = end.warnings().iter().any(|line| {
             line["pause_seconds"]
                 .as_f64()
@@ -159,7 +159,7 @@ async fn the_hub_is_waited_for_as_long_as_it_says() {
 }
 
 #[tokio::test]
-async fn a_hub_that_wants_too_much_patience_ends_it() {
+async fn too_long_a_delay_fails_the_fetch() {
     for class in [Class::Api, Class::Resolve, Class::Cdn] {
         let stage = harmed(&Fault::new(Harm::RetryAfter(1800)).on(class)).await;
         let end = end(fetch(&stage)).await;
@@ -169,7 +169,7 @@ async fn a_hub_that_wants_too_much_patience_ends_it() {
 }
 
 #[tokio::test]
-async fn names_that_do_not_resolve_are_named() {
+async fn unresolvable_hosts_are_named() {
     let stage = Stage::new().await;
     let mut command = fetch(&stage);
     command.env("HF_ENDPOINT", "http://hub.invalid");
@@ -195,7 +195,7 @@ pub fn with_company_tls() -> (Stage, Vec<crate::relay::Relay>) {
 }
 
 #[tokio::test]
-async fn a_companys_authority_is_trusted_once_it_is_named() {
+async fn a_private_authority_is_trusted_once_configured() {
     let (stage, relays) = with_company_tls();
     let distrusting = end(fetch(&stage)).await;
     assert_eq!((distrusting.code, distrusting.report.reason), (Some(69), Reason::HubUnreachable));
@@ -214,7 +214,7 @@ async fn a_companys_authority_is_trusted_once_it_is_named() {
     assert_whole(&stage);
     assert!(relays.iter().all(|relay| !relay.heads().is_empty()));
 
-    // A bundle as companies hand it out: theirs among the usual ones.
+    // A typical company bundle: its own authority among the usual ones.
     let bundle = stage.root.path().join("bundle.pem");
     let usual = std::fs::read_to_string("/etc/ssl/certs/ca-certificates.crt").unwrap_or_default();
     std::fs::write(&bundle, format!("{usual}\n# the company's\n{AUTHORITY}")).unwrap();
@@ -224,7 +224,7 @@ async fn a_companys_authority_is_trusted_once_it_is_named() {
 }
 
 #[tokio::test]
-async fn a_proxy_is_used_and_gone_around() {
+async fn a_proxy_is_used_and_bypassed() {
     // Names that only the proxy knows.
     let (hub, cdn) = ("http://hub.invalid".to_owned(), "http://cdn.invalid".to_owned());
     let stage = stage(hub_reached_at(Some(hub), Some(cdn)));
@@ -254,14 +254,14 @@ async fn a_proxy_is_used_and_gone_around() {
     let authorized = |head: &String| head.to_ascii_lowercase().contains("proxy-authorization: basic ");
     assert!(!proxy.heads().is_empty() && proxy.heads().iter().all(authorized));
 
-    // Around it, nobody knows these names.
+    // Without the proxy, these names do not resolve.
     std::fs::remove_dir_all(stage.cache()).unwrap();
     let before = proxy.heads().len();
     let around = end(through(&with_password, "example.com,.invalid")).await;
     assert_eq!((around.code, around.report.reason), (Some(69), Reason::HubUnreachable));
     assert_eq!(proxy.heads().len(), before);
 
-    // An address of this machine is reached without a proxy that would refuse it.
+    // A loopback address is reached without the proxy, which would refuse it.
     let near = Stage::new().await;
     let around = |none: &str| {
         let mut command: Command = fetch(&near);
@@ -274,7 +274,7 @@ async fn a_proxy_is_used_and_gone_around() {
 }
 
 #[tokio::test]
-async fn a_connection_that_falls_silent_or_trickles_is_given_up() {
+async fn a_stalled_or_trickling_connection_is_abandoned() {
     for harm in [Harm::Stall(1 << 20), Harm::Stall(0), Harm::Hang, Harm::Slow(3)] {
         let stage = harmed(&cdn(harm).times(1)).await;
         let began = Instant::now();
@@ -288,9 +288,9 @@ async fn a_connection_that_falls_silent_or_trickles_is_given_up() {
 }
 
 #[tokio::test]
-async fn addresses_that_expire_in_the_middle_are_renewed() {
+async fn addresses_that_expire_during_a_download_are_renewed() {
     let stage = Stage::with(tiny().lfs(WEIGHTS, Content::random(7, 24 << 20)).branch("main")).await;
-    // No connection brings all before it is cut, and no address lives longer than a second.
+    // Every connection is cut before it is complete, and every address expires after a second.
     stage.hub.signature_lifetime(Duration::from_secs(1));
     stage.hub.fault(cdn(Harm::Cut(5 << 20)).times(3));
     stage.hub.fault(cdn(Harm::Slow(12 << 20)));

@@ -1,4 +1,4 @@
-//! olah 0.5.4: it asks the Hub for what it is asked, keeps that, and has answers of its own for what it does not know.
+//! olah 0.5.4: it forwards requests to the Hub, caches the responses, and has its own responses for unknown requests.
 
 use std::fs;
 
@@ -19,7 +19,7 @@ use crate::{
 const LARGE: u64 = 20 << 20;
 
 #[tokio::test]
-async fn a_model_comes_through_and_stays_in_the_mirror() {
+async fn a_model_is_fetched_and_cached_by_the_mirror() {
     let stage = Stage::with(tiny().lfs("large.bin", Content::random(11, LARGE)).branch("main")).await;
     let resolved = format!("main is commit {}: 6 files, 23 MiB.", &stage.commit()[..7]);
     for offline in [false, true] {
@@ -32,7 +32,7 @@ async fn a_model_comes_through_and_stays_in_the_mirror() {
         fs::remove_dir_all(stage.cache()).unwrap();
         stage.hub.off().await;
         if !offline {
-            // It asks the Hub for leave with each file, also for what it has.
+            // It asks the Hub for permission for each file, even a cached one.
             let report = mirror.fetch(&stage, None).await;
             assert_eq!(report.reason, Reason::HubUnreachable, "{report:?}");
             assert!(report.message.contains("server error, HTTP 504"), "{}", report.message);
@@ -42,7 +42,7 @@ async fn a_model_comes_through_and_stays_in_the_mirror() {
 }
 
 #[tokio::test]
-async fn a_gate_is_kept_and_a_listing_for_strangers_spoils_it_for_all() {
+async fn a_gate_is_respected_and_a_cached_masked_listing_fails_for_all() {
     let gated =
         |id| Repo::model(id).gated(Gate::Manual).lfs("a.bin", Content::random(3, 1000)).branch("main");
     let stage = Stage::with(gated("acme/tiny")).await;
@@ -73,7 +73,7 @@ async fn a_gate_is_kept_and_a_listing_for_strangers_spoils_it_for_all() {
     );
     drop(mirror);
 
-    // Offline it has nobody to ask for leave, and gives what it has to everybody.
+    // Offline, it serves its cache to everyone.
     stage.hub.off().await;
     fs::remove_dir_all(stage.cache()).unwrap();
     let mirror = Mirror::olah(&stage, true);
@@ -83,7 +83,7 @@ async fn a_gate_is_kept_and_a_listing_for_strangers_spoils_it_for_all() {
 }
 
 #[tokio::test]
-async fn what_it_does_not_give_is_told() {
+async fn unsupported_requests_are_reported() {
     let stage = Stage::with(Repo::model("acme/tiny").file("a", "a").branch("main")).await;
     stage.hub.add(many());
     stage.hub.user("alice").token("hf_alice");
@@ -103,7 +103,7 @@ async fn what_it_does_not_give_is_told() {
 }
 
 #[tokio::test]
-async fn a_dataset_comes_through_and_bytes_that_it_keeps_wrong_do_not() {
+async fn a_dataset_is_fetched_and_corrupt_cached_bytes_are_rejected() {
     let stage =
         Stage::with(Repo::model("acme/tiny").lfs("a.bin", Content::random(3, 1 << 20)).branch("main")).await;
     let words = Repo::dataset("acme/words").file("a.txt", "a").lfs("b.parquet", Content::random(4, 1000));

@@ -1,4 +1,4 @@
-//! The command seen from outside: what it says, how it ends, and what lies on the volume afterwards.
+//! Runs the command as a process: its output, its exit code, and the volume afterwards.
 
 use std::{
     fs,
@@ -29,7 +29,7 @@ impl End {
         Self { code: output.status.code(), report, out, log }
     }
 
-    /// The lines of the log that are warnings.
+    /// The warnings in the log.
     pub fn warnings(&self) -> Vec<Value> {
         let lines = self.log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         lines.filter(|line| line["level"] == "WARN").collect()
@@ -41,7 +41,7 @@ impl End {
     }
 }
 
-/// Runs a `fetch … -o json` to its end, while the test goes on.
+/// Runs a `fetch … -o json` to completion, without blocking the test.
 pub async fn end(mut command: Command) -> End {
     tokio::task::spawn_blocking(move || End::of(command.output().unwrap())).await.unwrap()
 }
@@ -51,7 +51,7 @@ pub fn fetch(stage: &Stage) -> Command {
     stage.modelcache(&["fetch", "acme/tiny", "-o", "json"])
 }
 
-/// The snapshot has exactly the Hub's files, byte for byte. Quicker than the official client, for tables of cases.
+/// Asserts that the snapshot has exactly the Hub's files, byte for byte. Faster than the official client, for many cases.
 #[track_caller]
 pub fn assert_whole(stage: &Stage) {
     for file in stage.hub.files("acme/tiny", "main") {
@@ -65,7 +65,7 @@ pub fn assert_whole(stage: &Stage) {
     assert_eq!(fs::read_to_string(stage.repo_dir().join("refs/main")).unwrap(), stage.commit());
 }
 
-/// No reader finds anything of the model.
+/// Asserts that readers find nothing of the model.
 #[track_caller]
 pub fn assert_unseen(stage: &Stage) {
     for folder in ["snapshots", "refs", "trees"] {

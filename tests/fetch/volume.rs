@@ -8,14 +8,14 @@ use standin_hub::Class;
 
 use crate::stage::{Stage, report};
 
-/// A user who is not us.
+/// Another user.
 pub const OTHER: u32 = 12_345;
 
 pub fn we_are_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// The words that start a program as that other user, or none where only root could.
+/// The command prefix that runs a program as the other user; empty if not root.
 fn as_other_user() -> Vec<String> {
     if !we_are_root() {
         return Vec::new();
@@ -24,8 +24,8 @@ fn as_other_user() -> Vec<String> {
     [vec!["setpriv".to_owned()], ids.to_vec()].concat()
 }
 
-/// Runs a script in a mount namespace of its own, where it may mount: `$0` is the cache's folder.
-/// `None`, with a word why, where the machine does not allow that.
+/// Runs a script in its own mount namespace, where it may mount: `$0` is the cache's folder.
+/// Prints why and returns `None` if the machine does not allow that.
 pub fn in_own_mounts(stage: &Stage, script: &str) -> Option<std::process::Output> {
     let mut starter = vec!["unshare", "--mount"];
     if !we_are_root() {
@@ -44,7 +44,7 @@ pub fn in_own_mounts(stage: &Stage, script: &str) -> Option<std::process::Output
 }
 
 #[tokio::test]
-async fn a_full_volume_is_told_before_anything_is_downloaded() {
+async fn a_full_volume_is_reported_before_the_download() {
     let stage = Stage::new().await;
     let Some(output) = in_own_mounts(&stage, "mount -t tmpfs -o size=1m none \"$0\"; exec \"$@\"") else {
         return;
@@ -58,7 +58,7 @@ async fn a_full_volume_is_told_before_anything_is_downloaded() {
 }
 
 #[tokio::test]
-async fn the_space_of_a_killed_run_is_waited_for() {
+async fn the_space_of_a_killed_run_is_reclaimed() {
     let stage = Stage::new().await;
     let blob = stage.blob("model.safetensors");
     let leftover = blob.strip_prefix(stage.cache()).unwrap().with_extension("0123abcd.incomplete");
@@ -73,7 +73,7 @@ async fn the_space_of_a_killed_run_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_read_only_mount_is_called_so() {
+async fn a_read_only_mount_is_named() {
     let stage = Stage::new().await;
     let Some(output) = in_own_mounts(&stage, "mount -t tmpfs -o ro none \"$0\"; exec \"$@\"") else { return };
     assert_eq!(output.status.code(), Some(73), "{output:?}");
@@ -83,9 +83,9 @@ async fn a_read_only_mount_is_called_so() {
 }
 
 #[tokio::test]
-async fn a_folder_of_another_user_is_told_with_owner_and_mode() {
+async fn a_folder_of_another_user_is_reported_with_owner_and_mode() {
     let stage = Stage::new().await;
-    // The other user has to reach it.
+    // The other user needs access.
     fs::set_permissions(stage.root.path(), fs::Permissions::from_mode(0o755)).unwrap();
     fs::create_dir(stage.cache()).unwrap();
     fs::set_permissions(stage.cache(), fs::Permissions::from_mode(0o555)).unwrap();
@@ -104,7 +104,7 @@ async fn a_folder_of_another_user_is_told_with_owner_and_mode() {
 }
 
 #[tokio::test]
-async fn others_can_read_whatever_the_umask() {
+async fn other_users_can_read_regardless_of_the_umask() {
     let stage = Stage::new().await;
     fs::set_permissions(stage.root.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let starter = ["sh", "-c", "umask 077; exec \"$0\" \"$@\""];
@@ -128,7 +128,7 @@ async fn others_can_read_whatever_the_umask() {
     }
     assert!(seen > 15);
     if we_are_root() {
-        // The other user finds it complete without writing anything.
+        // To the other user it is complete, without writing anything.
         let starter = as_other_user();
         let starter: Vec<_> = starter.iter().map(String::as_str).collect();
         let mut command = stage.modelcache_through(&starter, &["fetch", "acme/tiny"]);
@@ -138,7 +138,7 @@ async fn others_can_read_whatever_the_umask() {
 }
 
 #[tokio::test]
-async fn folders_above_the_cache_obey_the_umask() {
+async fn parent_folders_of_the_cache_obey_the_umask() {
     let stage = Stage::new().await;
     let starter = ["sh", "-c", "umask 077; exec \"$0\" \"$@\""];
     let cache = stage.root.path().join("above/cache");
@@ -149,7 +149,7 @@ async fn folders_above_the_cache_obey_the_umask() {
 }
 
 #[tokio::test]
-async fn refs_of_another_user_are_found_before_the_download() {
+async fn unwritable_refs_are_reported_before_the_download() {
     if !we_are_root() {
         eprintln!("skipped: only root can make a folder of another user");
         return;
@@ -170,7 +170,7 @@ async fn refs_of_another_user_are_found_before_the_download() {
 }
 
 #[tokio::test]
-async fn a_report_goes_into_the_file_that_is_there() {
+async fn a_report_is_written_into_the_existing_file() {
     let stage = Stage::new().await;
     let path = stage.root.path().join("termination-log");
     let other_name = stage.root.path().join("as the kubelet sees it");

@@ -18,7 +18,7 @@ use crate::{
     volume::{OTHER, in_own_mounts, we_are_root},
 };
 
-/// The reports that a script's runs have printed, and all else that it printed.
+/// The reports in a script's output, and the other lines.
 #[track_caller]
 fn reports(output: &Output) -> (Vec<Report>, Vec<String>) {
     assert!(output.status.success(), "{output:?}");
@@ -33,7 +33,7 @@ fn reports(output: &Output) -> (Vec<Report>, Vec<String>) {
     (reports, rest)
 }
 
-/// The words of a shell that let the official client load the model from the cache `$0` and fail if it cannot.
+/// A shell command with which the official client loads the model from the cache `$0`.
 fn official_client_loads() -> String {
     let (python, judge) = (venv().join("bin/python"), root("tests/python/judge.py"));
     let (python, judge) = (python.display(), judge.display());
@@ -41,11 +41,11 @@ fn official_client_loads() -> String {
 }
 
 #[tokio::test]
-async fn a_volume_that_becomes_full_half_way_is_named_and_nothing_is_broken() {
+async fn a_volume_that_fills_up_is_reported_and_nothing_is_corrupted() {
     let stage = Stage::new().await;
     stage.hub.fault(Fault::new(Harm::Slow(1 << 20)).on(Class::Cdn));
-    // Another program takes the place while the download runs. What is printed: the report, the exit code, what readers
-    // see, and the report of the run after some place was made.
+    // Another program uses up the space during the download. Prints the report, the exit code, what readers see, and the
+    // report of a run after some space was freed.
     let script = format!(
         r#"mount -t tmpfs -o size=6m none "$0"
         "$@" > "$0.out" & run=$!
@@ -88,7 +88,7 @@ async fn a_complete_cache_on_a_read_only_mount_is_enough() {
 }
 
 #[tokio::test]
-async fn random_users_share_a_volume_by_its_group() {
+async fn arbitrary_users_share_a_volume_by_its_group() {
     const GROUP: u32 = 2_000;
     if !we_are_root() {
         eprintln!("skipped: only root can become other users");
@@ -103,14 +103,14 @@ async fn random_users_share_a_volume_by_its_group() {
     let as_user = |user: u32, umask: &str, more: &[&str]| {
         let (user, group) = (format!("--reuid={user}"), format!("--groups={GROUP}"));
         let umask = format!("umask {umask}; exec \"$0\" \"$@\"");
-        // Last, for who starts it may come to where the program lies, and these users may not.
+        // Last, since these users may not have access to the path of the program.
         let starter = ["sh", "-c", &umask, "setpriv", &user, "--regid=0", &group];
         let mut command = stage.modelcache_through(&starter, &["fetch", "acme/tiny"]);
-        // It has no home of its own.
+        // It has no home.
         let output = command.args(more).env("HOME", "/").output().unwrap();
         assert!(output.status.success(), "{output:?}");
     };
-    // The first brings a part, the second the rest, the third finds all.
+    // The first downloads a part, the second the rest, the third finds everything.
     as_user(1_000_730_000, "077", &["--include", "*.json"]);
     as_user(1_000_840_000, "022", &[]);
     as_user(1_000_950_000, "022", &["--alias", "other"]);
@@ -138,7 +138,7 @@ async fn the_root_of_a_file_system_is_a_cache_like_any_other() {
     }
     let stage = Stage::new().await;
     fs::set_permissions(stage.root.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    // Not even readable for who fills the volume.
+    // Not even readable for the user who fills the volume.
     let script = format!(
         r#"truncate -s 32M "$0.img"; mkfs.ext4 -q "$0.img"; mount -o loop "$0.img" "$0"
         trap 'cd /; umount "$0"' EXIT
@@ -159,7 +159,7 @@ async fn the_root_of_a_file_system_is_a_cache_like_any_other() {
     assert_eq!(rest, ["✓ acme/tiny: 4 files, 3 MiB"]);
 }
 
-/// Whether an exFAT file system can be mounted; says why not.
+/// Whether an exFAT file system can be mounted; prints why not.
 fn has_exfat() -> bool {
     if !we_are_root() {
         eprintln!("skipped: only root can mount an exFAT file system");
@@ -173,7 +173,7 @@ fn has_exfat() -> bool {
 }
 
 #[tokio::test]
-async fn a_file_system_without_links_holds_the_files_themselves() {
+async fn a_file_system_without_links_holds_files() {
     if !has_exfat() {
         return;
     }
@@ -199,13 +199,13 @@ async fn a_file_system_without_links_holds_the_files_themselves() {
     let found: Vec<_> = reports.iter().map(|report| (report.reason, report.downloaded_bytes)).collect();
     let all = reports[0].downloaded_bytes;
     let good = Reason::Verified;
-    // The two lost files have one content.
+    // The two lost files share a blob.
     assert_eq!(found, [(good, all), (good, 0), (good, 2)], "{reports:#?}");
     assert_eq!(rest, ["1"]);
 }
 
 #[tokio::test]
-async fn a_part_of_the_cache_that_is_not_ours_is_named_and_stays_as_it_is() {
+async fn an_unwritable_part_of_the_cache_is_named_and_unchanged() {
     if !we_are_root() {
         eprintln!("skipped: only root can make a folder of another user");
         return;
@@ -226,7 +226,7 @@ async fn a_part_of_the_cache_that_is_not_ours_is_named_and_stays_as_it_is() {
             stage.modelcache_through(&starter, &["fetch", "acme/tiny", "-o", "json"]).output().unwrap();
         let report = Report::parse(String::from_utf8(output.stdout.clone()).unwrap().lines().last().unwrap());
         let report = report.unwrap();
-        // Locks are a courtesy: without them it works as well.
+        // Locks are advisory: it works without them.
         if folder == "../.locks" {
             assert_eq!(report.reason, Reason::Verified, "{output:?}");
             continue;
@@ -247,7 +247,7 @@ async fn a_part_of_the_cache_that_is_not_ours_is_named_and_stays_as_it_is() {
 }
 
 #[tokio::test]
-async fn names_that_a_medium_cannot_tell_apart_or_hold_are_refused() {
+async fn names_that_collide_or_are_invalid_on_a_file_system_are_rejected() {
     if !has_exfat() {
         return;
     }
@@ -278,7 +278,7 @@ async fn names_that_a_medium_cannot_tell_apart_or_hold_are_refused() {
 }
 
 #[tokio::test]
-async fn a_file_system_without_links_takes_one_letter_case_for_another_and_has_no_second_name() {
+async fn a_case_insensitive_file_system_without_links_has_no_further_names() {
     if !has_exfat() {
         return;
     }
@@ -306,7 +306,7 @@ async fn a_file_system_without_links_takes_one_letter_case_for_another_and_has_n
         let found: Vec<_> =
             reports.iter().map(|it| (it.reason, it.downloaded_bytes > 0, &it.names[..])).collect();
         let further = |name: &str| vec![name.to_owned()];
-        // Only the Hub's answer to the second fetch, or to the first, tells that both are one repo.
+        // Only the Hub's response to the second fetch, or the first, shows that both are one repo.
         let first = if names[1] == "acme/tiny" { further("acme/tiny") } else { Vec::new() };
         assert_eq!(
             found,

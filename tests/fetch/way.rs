@@ -1,5 +1,5 @@
-//! The way to an endpoint that the operator's owner sets up: a proxy that alone lets through, and an authority that no
-//! system knows. The preflight has it from the operator, the fetch of a Job by its environment.
+//! Endpoints behind a mandatory proxy and with a private authority. The preflight is configured by the operator, the fetch of
+//! a Job by its environment.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -20,7 +20,7 @@ fn host(url: &str) -> String {
     url.split("://").nth(1).unwrap().to_owned()
 }
 
-/// A proxy that lets all of this machine through.
+/// A proxy that allows loopback addresses.
 fn proxy() -> ForwardProxy {
     ForwardProxy::start(IpAddr::from(Ipv4Addr::LOCALHOST), |host| {
         let port = host.strip_prefix("localhost:")?.parse().ok()?;
@@ -48,7 +48,7 @@ async fn ask(endpoint: &Endpoint) -> Preflight {
 }
 
 #[tokio::test]
-async fn the_preflight_goes_through_the_endpoints_proxy_and_trusts_its_authority() {
+async fn the_preflight_uses_the_endpoints_proxy_and_authority() {
     let (_stage, relays) = with_company_tls();
     let proxy = proxy();
     let url = &relays[0].url;
@@ -62,14 +62,14 @@ async fn the_preflight_goes_through_the_endpoints_proxy_and_trusts_its_authority
     let trusting = through.with_ca_bundle(AUTHORITY.parse().unwrap());
     let answers = ask(&trusting).await;
     assert!(answers.verdicts().iter().all(|verdict| verdict.holds()), "{answers:?}");
-    // The Hub, and at last its storage.
+    // The Hub, and finally its storage.
     let hosts = [host(url), host(&relays[1].url)];
     assert!(proxy.asked().iter().all(|asked| hosts.contains(asked)), "{:?}", proxy.asked());
     assert!(relays.iter().all(|relay| !relay.heads().is_empty()));
 }
 
 #[tokio::test]
-async fn a_jobs_fetch_goes_through_the_proxy_and_trusts_the_authority_for_the_storage_as_well() {
+async fn the_fetch_of_a_job_uses_proxy_and_authority_for_the_storage_too() {
     let (stage, relays) = with_company_tls();
     let proxy = proxy();
     // The variables of a Job, as `controller::job` sets them.
@@ -93,7 +93,7 @@ async fn a_jobs_fetch_goes_through_the_proxy_and_trusts_the_authority_for_the_st
 }
 
 #[tokio::test]
-async fn certificates_that_cannot_be_read_are_told_before_anything_is_done() {
+async fn unreadable_certificates_are_reported_first() {
     let (stage, relays) = with_company_tls();
     let mut command = fetch(&stage);
     command.env(CaBundle::VARIABLE, "/etc/ssl/ca.pem");

@@ -1,5 +1,5 @@
-//! The preflight where the other side is not quite the Hub: mirrors that lack calls, proxies that answer in its
-//! place, and calls that fail one by one.
+//! The preflight against servers that are not quite the Hub: mirrors that lack calls, proxies that answer instead, and calls
+//! that fail individually.
 
 use std::time::Duration;
 
@@ -17,12 +17,12 @@ use crate::{
     wire::{Reply, Wire, answer, ok},
 };
 
-/// A Hub of five calls, each with its answer; any other gets a page that says 404.
+/// A Hub with five calls and a fixed response for each; others get a 404 page.
 #[derive(Clone, Default)]
 struct Calls(Vec<(&'static str, Reply)>);
 
 impl Calls {
-    /// Answers as for a public repo to anybody.
+    /// The responses for a public repo.
     fn public() -> Self {
         Self::default()
             .with("/auth-check", ok("OK"))
@@ -32,14 +32,14 @@ impl Calls {
             .with("/resolve/", ok("hello"))
     }
 
-    /// Each call about the repo but its files gets this answer.
+    /// This response to each call about the repo except for its files.
     fn closed(self, refusal: &Reply) -> Self {
         self.with("/auth-check", refusal.clone()).with("/revision/", refusal.clone())
     }
 
     fn with(mut self, call: &'static str, answer: Reply) -> Self {
         self.0.retain(|(known, _)| *known != call);
-        // What is said last counts first: one that is said before may be for more addresses.
+        // The latest takes precedence: an earlier one may match more addresses.
         self.0.insert(0, (call, answer));
         self
     }
@@ -98,7 +98,7 @@ fn refused(status: u16, words: &str) -> Reply {
 }
 
 #[tokio::test]
-async fn a_mirror_without_access_check_or_whoami_is_taken_at_its_word() {
+async fn a_mirror_without_access_check_and_whoami_is_trusted() {
     let wire = Calls::public().without("/auth-check").without("/whoami-v2").serve();
     let answers = ask(&wire, Some(&token())).await;
     assert_eq!(reasons(&answers), UNCONFIRMED);
@@ -109,7 +109,7 @@ async fn a_mirror_without_access_check_or_whoami_is_taken_at_its_word() {
 }
 
 #[tokio::test]
-async fn a_mirror_without_access_check_tells_later() {
+async fn a_mirror_without_access_check_refuses_later() {
     let calls = Calls::public().without("/auth-check");
     let stars = "*".repeat(64);
     let masked = format!(
@@ -130,7 +130,7 @@ async fn a_mirror_without_access_check_tells_later() {
 }
 
 #[tokio::test]
-async fn a_mirror_that_takes_the_access_check_for_a_repo_tells_nothing_about_the_token() {
+async fn a_mirror_that_treats_the_access_check_as_a_repo_shows_nothing_about_the_token() {
     let missing = |status| answer(status, "X-Error-Code: RepoNotFound\r\n", "");
     let calls = Calls::public().with("/auth-check", missing(404)).with("/revision/", missing(401));
     let unknown = [Reason::TokenValid, Reason::RepoNotFoundOrPrivate, Reason::NotChecked];
@@ -143,7 +143,7 @@ async fn a_mirror_that_takes_the_access_check_for_a_repo_tells_nothing_about_the
 }
 
 #[tokio::test]
-async fn a_mirror_that_keeps_the_token_to_itself_does_not_make_it_bad() {
+async fn a_mirror_that_does_not_forward_the_token_does_not_invalidate_it() {
     let stranger = refused(401, "401: Error while fetching from upstream remote: Unauthorized");
     let calls = Calls::public().with("/whoami-v2", stranger.clone());
     assert_eq!(reasons(&ask(&calls.clone().serve(), Some(&token())).await), UNCONFIRMED);
@@ -153,20 +153,20 @@ async fn a_mirror_that_keeps_the_token_to_itself_does_not_make_it_bad() {
     assert!(told.contains("or a mirror in between does not forward it"), "{told}");
 }
 
-/// A page of a listing: so many files from a number on.
+/// A listing page with `files` files, numbered from `from` on.
 fn page(from: usize, files: usize) -> String {
     let entry = |n| format!(r#"{{"type":"file","path":"{n}","size":5,"oid":"{SHA1}"}}"#);
     format!("[{}]", (from..from + files).map(entry).collect::<Vec<_>>().join(","))
 }
 
-/// What the Hub says about a revision: its commit, with so many files.
+/// The Hub's response about a revision: its commit and number of files.
 fn revision_with(commit: &str, files: usize) -> Reply {
     let siblings = vec![r#"{"rfilename":"x"}"#; files].join(",");
     ok(&format!(r#"{{"sha":"{commit}","siblings":[{siblings}]}}"#))
 }
 
 #[tokio::test]
-async fn a_first_page_is_not_taken_for_the_whole_listing() {
+async fn a_first_page_is_not_mistaken_for_the_whole_listing() {
     let unusable = [Reason::Anonymous, Reason::AccessGranted, Reason::InvalidResponse];
     let calls = Calls::public().with("/tree/", ok(&page(0, 1000)));
     for (revision, expected, told) in [
@@ -187,7 +187,7 @@ async fn a_first_page_is_not_taken_for_the_whole_listing() {
 }
 
 #[tokio::test]
-async fn a_mirror_that_drops_queries_is_found_out_at_once() {
+async fn a_mirror_that_drops_queries_is_detected_at_once() {
     let again = format!("/api/models/org/x/tree/{SHA1}?cursor=a");
     let first = answer(200, &format!("Link: <{again}>; rel=\"next\"\r\n"), &page(0, 1000));
     let hollow = format!(
@@ -205,9 +205,9 @@ async fn a_mirror_that_drops_queries_is_found_out_at_once() {
     }
 }
 
-/// What the revision's answer counts is another commit's; so the commit itself is asked about, and only where that matters.
+/// The response about the revision counts another commit's files, so the pinned commit is requested too, but only if needed.
 #[tokio::test]
-async fn a_pinned_commit_has_its_own_number_of_files() {
+async fn a_pinned_commit_is_counted_separately() {
     let pinned = "89abcdef0123456789abcdef0123456789abcdef";
     for (listed, of_pinned, asked, expected) in [
         (3, revision_with(pinned, 3), 1, Reason::Resolved),
@@ -229,7 +229,7 @@ async fn a_pinned_commit_has_its_own_number_of_files() {
 }
 
 #[tokio::test]
-async fn the_next_page_is_asked_for_at_the_endpoint_whatever_host_the_mirror_names() {
+async fn the_next_page_is_requested_at_the_endpoint_whatever_its_host() {
     for (below, next) in [
         ("", "https://huggingface.co/api/models/org/x/tree/2?cursor=a%2Cb"),
         ("/hf", "https://huggingface.co/api/models/org/x/tree/2?cursor=a%2Cb"),
@@ -252,7 +252,7 @@ async fn the_next_page_is_asked_for_at_the_endpoint_whatever_host_the_mirror_nam
 }
 
 #[tokio::test]
-async fn something_that_is_no_hub_at_all() {
+async fn a_server_that_is_not_a_hub_is_reported() {
     let wire = Wire::start(|_| answer(404, "", "<html>Welcome to nginx</html>"));
     let answers = ask(&wire, None).await;
     assert_eq!(reasons(&answers), [Reason::Anonymous, Reason::RepoNotFoundOrPrivate, Reason::NotChecked]);
@@ -260,7 +260,7 @@ async fn something_that_is_no_hub_at_all() {
 }
 
 #[tokio::test]
-async fn whoami_settles_a_401_that_says_nothing() {
+async fn whoami_decides_an_unspecific_401() {
     let invalid = [Reason::TokenInvalid, Reason::NotChecked, Reason::NotChecked];
     for (words, with_good_token) in [
         ("Invalid username or password.", Reason::RepoNotFoundOrPrivate),
@@ -278,7 +278,7 @@ async fn whoami_settles_a_401_that_says_nothing() {
 }
 
 #[tokio::test]
-async fn a_known_text_needs_no_whoami() {
+async fn a_recorded_message_needs_no_whoami() {
     let bad = refused(401, "Invalid credentials in Authorization header");
     let wire = Calls::public().with("/auth-check", bad).serve();
     let answers = ask(&wire, Some(&token())).await;
@@ -287,7 +287,7 @@ async fn a_known_text_needs_no_whoami() {
 }
 
 #[tokio::test]
-async fn a_token_is_asked_about_once_and_only_if_nothing_proves_it() {
+async fn whoami_is_called_once_and_only_if_nothing_proves_the_token() {
     let whoami = |wire: &Wire| wire.heads().iter().filter(|head| head.contains("whoami")).count();
     let wire = Calls::public().serve();
     assert_eq!(reasons(&ask(&wire, Some(&token())).await), FINE);
@@ -304,7 +304,7 @@ async fn a_token_is_asked_about_once_and_only_if_nothing_proves_it() {
 }
 
 #[tokio::test]
-async fn whoami_is_asked_at_most_once_for_a_token_whatever_happens_to_it() {
+async fn whoami_is_called_at_most_once_per_token() {
     let whoami = |wire: &Wire| wire.heads().iter().filter(|head| head.contains("whoami")).count();
     let token = token();
     let unclear = || refused(401, "Invalid username or password.");
@@ -316,20 +316,20 @@ async fn whoami_is_asked_at_most_once_for_a_token_whatever_happens_to_it() {
     let bad = [Reason::TokenInvalid, Reason::NotChecked, Reason::NotChecked];
     let unknown = no(Reason::RepoNotFoundOrPrivate);
     for (story, all) in [
-        // It stays good, and one repo is not its account's.
+        // It stays valid, and its account has no access to one repo.
         (vec![(public(), FINE), (private(), FINE), (public(), FINE)], 1),
         (vec![(closed(public()), unknown); 3], 1),
-        // It goes bad after it has proven itself: that is found out with the one question.
+        // It becomes invalid after it was proven: the one call detects that.
         (vec![(private(), FINE), (closed(gone()), bad), (gone(), bad), (gone(), bad)], 1),
-        // It was bad from the beginning, and the Hub ignores it where it is not needed.
+        // It was invalid from the beginning, and the Hub ignores it if it is not needed.
         (vec![(gone(), bad), (closed(gone()), bad), (gone(), bad)], 1),
-        // Its one question has been asked: what the refusal looks like is the best there is.
+        // The one call was made already: the refusal itself decides.
         (vec![(public(), FINE), (closed(gone()), bad)], 1),
-        // A mirror that does not offer the question, and a repo that proves the token all the same.
+        // A mirror that does not offer the call, and a repo that proves the token nevertheless.
         (vec![(public().without("/whoami-v2"), UNCONFIRMED), (private(), FINE), (public(), FINE)], 1),
-        // The Hub has been wrong about it.
+        // The Hub was wrong about it.
         (vec![(gone(), bad), (private(), FINE), (public(), FINE)], 1),
-        // A mirror that does not offer the question is not asked again and again.
+        // A mirror that does not offer the call is not asked repeatedly.
         (vec![(public().without("/whoami-v2"), UNCONFIRMED); 3], 1),
     ] {
         let record = TokenStatusCache::default();
@@ -354,7 +354,7 @@ async fn a_proxys_refusal_proves_nothing_about_the_token() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_asked_is_unknown_and_the_rest_waits() {
+async fn failed_checks_are_unknown_and_the_others_wait() {
     let down = || answer(500, "", "");
     let limited = || answer(429, "RateLimit: \"api\";r=0;t=55\r\n", "");
     let good = Some(token());
@@ -372,7 +372,7 @@ async fn what_cannot_be_asked_is_unknown_and_the_rest_waits() {
         for (failure, reason, pause) in
             [(down(), Reason::HubUnreachable, None), (limited(), Reason::RateLimited, Some(56))]
         {
-            // Of one call, an outage says no more than that it is not offered, and a limit of `whoami-v2` stands in nobody's way.
+            // A single failing call may just not be offered, and a rate limit of `whoami-v2` does not block anything.
             if matches!(
                 (call, reason),
                 ("/auth-check", Reason::HubUnreachable) | ("/whoami-v2", Reason::RateLimited)
@@ -400,9 +400,9 @@ async fn what_cannot_be_asked_is_unknown_and_the_rest_waits() {
     }
 }
 
-/// `whoami-v2` alone is limited: who does not depend on it goes on, and who does waits for as long as the limit lasts.
+/// Only `whoami-v2` is limited: preflights that do not need it continue, and the others wait until the limit ends.
 #[tokio::test]
-async fn a_limit_of_whoami_is_for_those_who_need_it() {
+async fn a_rate_limit_of_whoami_affects_only_those_who_need_it() {
     let open = Calls::public().with("/whoami-v2", answer(429, "Retry-After: 3600\r\n", ""));
     let closed = open.clone().closed(&answer(401, "", ""));
     let (open, closed) = (open.serve(), closed.serve());
@@ -422,15 +422,14 @@ async fn a_limit_of_whoami_is_for_those_who_need_it() {
 }
 
 #[tokio::test]
-async fn a_file_of_another_length_than_listed_is_given_all_the_same() {
+async fn a_file_of_another_size_than_listed_still_proves_access() {
     let wire = Calls::public().with("/resolve/", ok("longer than it should be")).serve();
     assert_eq!(reasons(&ask(&wire, Some(&token())).await), FINE);
 }
 
-/// What mirrors make of the one optional call: olah says that there is no such repo, Nexus that the request is bad, and others
-/// have a page for it.
+/// How mirrors respond to the optional call: olah reports a missing repo, Nexus a bad request, and others return a page.
 #[tokio::test]
-async fn the_access_check_does_not_outrank_the_calls_that_matter() {
+async fn the_access_check_does_not_override_the_required_calls() {
     for probe in [
         answer(404, "X-Error-Code: RepoNotFound\r\n", "Repository not found"),
         answer(400, "", "Bad Request"),
@@ -448,7 +447,7 @@ async fn the_access_check_does_not_outrank_the_calls_that_matter() {
         assert_eq!(reasons(&ask(&wire, Some(&token())).await), FINE);
         let anonymous = [Reason::Anonymous, Reason::AccessGranted, Reason::Resolved];
         assert_eq!(reasons(&ask(&wire, None).await), anonymous);
-        // A file has the last word.
+        // The response for a file decides.
         let closed = answer(403, "X-Error-Code: GatedRepo\r\nX-Error-Message: is awaiting a review\r\n", "");
         let wire = calls.with("/resolve/", closed).serve();
         let pending = [Reason::TokenValid, Reason::AccessPending, Reason::NotChecked];
@@ -457,7 +456,7 @@ async fn the_access_check_does_not_outrank_the_calls_that_matter() {
 }
 
 #[tokio::test]
-async fn a_revision_that_a_mirror_does_not_have_is_named_whatever_it_says_of_access() {
+async fn a_revision_missing_on_a_mirror_is_reported_regardless_of_access() {
     let missing = |code| answer(404, &format!("X-Error-Code: {code}\r\n"), "");
     let calls = Calls::public().with("/auth-check", missing("RepoNotFound"));
     let wire = calls.with("/revision/", missing("RevisionNotFound")).serve();
@@ -465,9 +464,9 @@ async fn a_revision_that_a_mirror_does_not_have_is_named_whatever_it_says_of_acc
     assert_eq!(reasons(&answers), [Reason::Anonymous, Reason::AccessGranted, Reason::RevisionNotFound]);
 }
 
-/// The refusals that a stranger gets as well: none of them is proof of a token.
+/// Refusals that are also sent without a token: none proves a token.
 #[tokio::test]
-async fn a_refusal_with_unknown_words_is_no_proof_of_a_token() {
+async fn a_refusal_with_an_unknown_message_does_not_prove_a_token() {
     let open = [Reason::NotChecked, Reason::AccessDenied, Reason::NotChecked];
     let known = [Reason::TokenValid, Reason::AccessDenied, Reason::NotChecked];
     let bad = [Reason::TokenInvalid, Reason::NotChecked, Reason::NotChecked];
@@ -486,7 +485,7 @@ async fn a_refusal_with_unknown_words_is_no_proof_of_a_token() {
 }
 
 #[tokio::test]
-async fn a_token_that_its_own_words_condemn_is_bad_while_whoami_is_limited() {
+async fn a_specific_refusal_invalidates_a_token_while_whoami_is_limited() {
     let limited = || answer(429, "RateLimit: \"api\";r=0;t=55\r\n", "");
     let words = "OAuth token signature verification failed: signature verification failed";
     let wire = Calls::public().closed(&refused(401, words)).with("/whoami-v2", limited()).serve();
@@ -495,9 +494,9 @@ async fn a_token_that_its_own_words_condemn_is_bad_while_whoami_is_limited() {
     assert!(answers.authenticated.message.contains("signature verification failed"));
 }
 
-/// Tokens of pipelines: that `whoami-v2` does not know them need not mean anything.
+/// Tokens of pipelines, which `whoami-v2` may not know even if they are valid.
 #[tokio::test]
-async fn a_short_lived_token_is_not_bad_by_whoami_alone() {
+async fn whoami_alone_does_not_invalidate_a_short_lived_token() {
     let ci = ["hf_jwt_abc.def", "hf_oauth_abc.def"].map(|token| Token::parse(token).unwrap());
     let calls =
         Calls::public().with("/whoami-v2", refused(401, "Invalid credentials in Authorization header"));
@@ -509,7 +508,7 @@ async fn a_short_lived_token_is_not_bad_by_whoami_alone() {
 }
 
 #[tokio::test]
-async fn a_file_of_the_listing_that_a_mirror_does_not_have_is_named() {
+async fn a_listed_file_missing_on_a_mirror_is_named() {
     let wire = Calls::public().without("/resolve/").serve();
     let answers = ask(&wire, None).await;
     assert_eq!(reasons(&answers), [Reason::Anonymous, Reason::AccessGranted, Reason::NoMatchingFiles]);
@@ -517,7 +516,7 @@ async fn a_file_of_the_listing_that_a_mirror_does_not_have_is_named() {
 }
 
 #[tokio::test]
-async fn a_file_name_that_cannot_be_written_is_refused() {
+async fn an_unsafe_file_name_is_rejected() {
     let listing = format!(r#"[{{"type":"file","path":"../../etc/cron.d/x","size":5,"oid":"{SHA1}"}}]"#);
     let wire = Calls::public().with("/tree/", ok(&listing)).serve();
     let answers = ask(&wire, None).await;

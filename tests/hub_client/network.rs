@@ -1,4 +1,4 @@
-//! Trouble on the way: no name, no connection, no trust, no time, half answers and wrong ones.
+//! Network failures: DNS, connection, certificates, timeouts, truncated and wrong responses.
 
 use std::{
     env,
@@ -83,7 +83,7 @@ async fn silence() {
 }
 
 #[tokio::test]
-async fn an_authority_that_is_not_trusted_and_then_is() {
+async fn an_authority_is_trusted_once_configured() {
     let wire = Wire::tls(|_| good());
     let error = revision(&wire.url().parse().unwrap()).await.unwrap_err();
     let (kind, detail) = failure(&error);
@@ -95,7 +95,7 @@ async fn an_authority_that_is_not_trusted_and_then_is() {
 }
 
 #[tokio::test]
-async fn tls_that_fails_without_a_certificate_being_wrong_may_pass() {
+async fn a_failed_handshake_is_transient_unless_a_certificate_is_wrong() {
     // Record of a fatal alert: `internal_error`, as an overloaded server sends it.
     const ALERT: &[u8] = &[21, 3, 3, 0, 2, 2, 80];
     for (bytes, told) in [(ALERT, "InternalError"), (b"HTTP/1.1 400 Bad Request\r\n\r\n", "corrupt")] {
@@ -104,7 +104,7 @@ async fn tls_that_fails_without_a_certificate_being_wrong_may_pass() {
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();
-                // All that was sent has to be read first: else closing resets the connection.
+                // Read everything first: closing would reset the connection otherwise.
                 let _ = stream.read(&mut [0; 16 * 1024]);
                 let _ = stream.write_all(bytes);
             }
@@ -117,7 +117,7 @@ async fn tls_that_fails_without_a_certificate_being_wrong_may_pass() {
 }
 
 #[tokio::test]
-async fn a_cut_connection_is_tried_again() {
+async fn a_cut_connection_is_retried() {
     let mut calls = 0;
     let wire = Wire::start(move |_| {
         calls += 1;
@@ -137,7 +137,7 @@ async fn a_cut_connection_is_tried_again() {
 }
 
 #[tokio::test]
-async fn a_server_error_is_tried_again_if_it_may_pass_soon() {
+async fn a_momentary_server_error_is_retried() {
     for (status, tries) in [(502, 3), (503, 3), (504, 3), (500, 1), (408, 1)] {
         let wire = Wire::start(move |_| answer(status, "", "<html>down</html>"));
         let error = revision(&wire.endpoint()).await.unwrap_err();
@@ -147,7 +147,7 @@ async fn a_server_error_is_tried_again_if_it_may_pass_soon() {
 }
 
 #[tokio::test]
-async fn a_rate_limit_is_never_tried_again_quickly() {
+async fn a_rate_limit_is_never_retried_quickly() {
     for (status, headers, seconds) in [
         (
             429,
@@ -168,7 +168,7 @@ async fn a_rate_limit_is_never_tried_again_quickly() {
 }
 
 #[tokio::test]
-async fn answers_that_are_not_the_hubs() {
+async fn foreign_responses_are_reported() {
     let wire = Wire::start(|_| ok("<!DOCTYPE html><title>Please sign in</title>"));
     assert!(bad_answer(&revision(&wire.endpoint()).await.unwrap_err()).contains("HTML"));
     let wire = Wire::start(|_| ok(&format!(r#"{{"sha":"{SHA1}""#)));
@@ -178,7 +178,7 @@ async fn answers_that_are_not_the_hubs() {
 }
 
 #[tokio::test]
-async fn an_answer_without_end_is_given_up() {
+async fn an_endless_response_is_aborted() {
     let wire = Wire::start(|_| {
         let mut endless = b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n[".to_vec();
         endless.resize((64 << 20) + 1000, b' ');
@@ -188,7 +188,7 @@ async fn an_answer_without_end_is_given_up() {
 }
 
 #[tokio::test]
-async fn json_that_comes_compressed_is_read() {
+async fn compressed_json_is_decoded() {
     use flate2::{Compression, read::GzEncoder};
     let gzip = |status: u16, body: &str| {
         let mut packed = Vec::new();
@@ -213,14 +213,14 @@ async fn json_that_comes_compressed_is_read() {
     assert!(bad_answer(&list(&wire).await.unwrap_err()).contains("encoded as `compress`"));
 }
 
-/// A page of a listing with two that name each other as the next.
+/// Two listing pages that name each other as the next.
 fn endless(head: &str, page: &str) -> Reply {
     let next = if head.starts_with("get /one ") { "two" } else { "one" };
     answer(200, &format!("Link: </{next}>; rel=\"next\"\r\n"), page)
 }
 
 #[tokio::test]
-async fn listings_end() {
+async fn endless_listings_are_aborted() {
     let wire = Wire::start(|_| answer(200, "Link: <mailto:hub@example.org>; rel=\"next\"\r\n", "[]"));
     assert!(bad_answer(&list(&wire).await.unwrap_err()).contains("next page is not an address"));
     let wire = Wire::start(|_| answer(200, "Link: /again; rel=\"next\"\r\n", "[]"));
@@ -232,7 +232,7 @@ async fn listings_end() {
 }
 
 #[tokio::test]
-async fn a_listing_of_too_many_files_is_given_up() {
+async fn a_listing_with_too_many_files_is_aborted() {
     let entry = format!(r#"{{"type":"file","path":"a","size":5,"oid":"{SHA1}"}}"#);
     let page = format!("[{}]", vec![entry; 50_000].join(","));
     let wire = Wire::start(move |head| endless(head, &page));
@@ -241,7 +241,7 @@ async fn a_listing_of_too_many_files_is_given_up() {
 }
 
 #[tokio::test]
-async fn ranges_are_taken_as_the_server_gives_them() {
+async fn unexpected_ranges_are_handled() {
     let wire = Wire::start(|_| answer(200, "", "0123456789"));
     let body = open(&wire, 4).await.unwrap();
     assert_eq!((body.start, body.length), (0, Some(10)), "a server without ranges");
@@ -279,7 +279,7 @@ async fn ranges_are_taken_as_the_server_gives_them() {
 }
 
 #[tokio::test]
-async fn a_file_of_another_size_is_told_with_both_sizes() {
+async fn a_file_of_another_size_is_reported_with_both_sizes() {
     let whole = || answer(200, "", "0123456");
     let part = |head: &str| {
         if head.contains("range:") {
@@ -299,7 +299,7 @@ async fn a_file_of_another_size_is_told_with_both_sizes() {
 }
 
 #[tokio::test]
-async fn a_server_that_refuses_parts_is_asked_for_the_whole_once() {
+async fn a_server_that_rejects_ranges_is_asked_for_the_whole_file_once() {
     for status in [400, 403, 501] {
         for refusing in [true, false] {
             let wire = Wire::start(move |head| {
@@ -314,11 +314,11 @@ async fn a_server_that_refuses_parts_is_asked_for_the_whole_once() {
             assert_eq!(wire.heads().len(), 2, "{status}");
         }
     }
-    // The Hub's own word is about the repo.
+    // A refusal with the Hub's error code is about the repo.
     let wire = Wire::start(|_| answer(403, "X-Error-Code: GatedRepo\r\n", ""));
     open(&wire, 4).await.unwrap_err();
     assert_eq!(wire.heads().len(), 1);
-    // Who has given a part does so again.
+    // A server that has served a range supports ranges.
     let mut parts = 0;
     let wire = Wire::start(move |_| {
         parts += 1;
@@ -336,7 +336,7 @@ async fn a_server_that_refuses_parts_is_asked_for_the_whole_once() {
 }
 
 #[tokio::test]
-async fn a_body_that_ends_early_is_no_end() {
+async fn a_truncated_body_is_an_error() {
     let wire = Wire::start(|_| Some(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n01234".to_vec()));
     let mut body = open(&wire, 0).await.unwrap();
     let mut taken = Vec::new();
@@ -352,7 +352,7 @@ async fn a_body_that_ends_early_is_no_end() {
 }
 
 #[tokio::test]
-async fn an_endpoints_proxy_is_used_and_its_refusal_named() {
+async fn the_endpoints_proxy_is_used_and_its_refusal_reported() {
     let proxy = Wire::start(|head| if head.starts_with("connect") { answer(407, "", "") } else { good() });
     let at = |url: &str| url.parse::<Endpoint>().unwrap().with_proxy(proxy.url().parse().unwrap());
     revision(&at("http://hub.invalid")).await.unwrap();
@@ -368,11 +368,11 @@ async fn an_endpoints_proxy_is_used_and_its_refusal_named() {
     assert_eq!(failure(&error).0, ConnectFailure::Proxy);
 }
 
-/// What the environment says is read once for a process, so this runs itself anew for each.
+/// The environment is read once per process, so this test starts itself again for each case.
 #[tokio::test]
-async fn the_environment_names_proxies_and_authorities() {
+async fn the_environment_configures_proxies_and_authorities() {
     const WHERE: &str = "MODELCACHE_TEST_ENDPOINT";
-    const NAME: &str = "network::the_environment_names_proxies_and_authorities";
+    const NAME: &str = "network::the_environment_configures_proxies_and_authorities";
     if let Ok(endpoint) = env::var(WHERE) {
         let hub = Hub::connect(&endpoint.parse().unwrap()).unwrap();
         hub.auth_check(&model(), Some(&token())).await.unwrap();

@@ -1,4 +1,4 @@
-//! Who gets to see the token, and how far a redirect is followed.
+//! Where the token is sent, and which redirects are followed.
 
 use modelcache::{
     hub::{Body, Hub, HubError, Token},
@@ -37,9 +37,9 @@ async fn a_renamed_repo_is_followed_with_the_token() {
     assert!(hub.heads().iter().all(|head| saw_token(head)));
 }
 
-/// A mirror that asks for a user name and a password gets them as the Hub gets a token, and nobody else does.
+/// A user name and password for a mirror are sent like a token, and only there.
 #[tokio::test]
-async fn a_login_is_sent_as_one() {
+async fn a_login_is_sent_as_basic_auth() {
     let storage = Wire::start(|_| answer(200, "", "content"));
     let to = storage.url();
     let hub = Wire::start(move |head| {
@@ -54,7 +54,7 @@ async fn a_login_is_sent_as_one() {
     client.file(&model(), &commit(), &path("a.bin"), 7).open(Some(&login), 0..7).await.unwrap();
     let refused = client.auth_check(&model(), Some(&login)).await.unwrap_err();
     assert!(!format!("{refused} {refused:?}").contains("s3cr"), "{refused}");
-    // The heads are in lower case.
+    // The recorded heads are in lower case.
     let expected = "authorization: basic YW5uOnMzY3I6ZXQtd29yZA==".to_lowercase();
     assert!(
         hub.heads().len() == 2 && hub.heads().iter().all(|head| head.contains(&expected)),
@@ -65,7 +65,7 @@ async fn a_login_is_sent_as_one() {
 }
 
 #[tokio::test]
-async fn the_storage_never_sees_the_token() {
+async fn the_storage_never_receives_the_token() {
     let storage = Wire::start(|_| answer(200, "", "content"));
     let to = format!("{}/bucket/a.bin?Signature=secret", storage.url());
     let hub = Wire::start(move |_| redirect(302, &to));
@@ -93,7 +93,7 @@ async fn a_redirect_back_from_elsewhere_gets_no_token() {
 }
 
 #[tokio::test]
-async fn an_expired_signature_is_the_storages_failure() {
+async fn an_expired_signature_is_a_storage_error() {
     for status in [400, 403, 404, 500, 503] {
         let storage = Wire::start(move |_| answer(status, "", "<Error><Code>AccessDenied</Code></Error>"));
         let to = format!("{}/a?Signature=topsecret", storage.url());
@@ -111,7 +111,7 @@ async fn an_expired_signature_is_the_storages_failure() {
 }
 
 #[tokio::test]
-async fn a_storage_that_is_away_tells_no_signature() {
+async fn an_unreachable_storage_reveals_no_signature() {
     let hub = Wire::start(|_| redirect(302, "http://storage.invalid/a?Signature=topsecret"));
     let error = open(&hub).await.unwrap_err();
     assert!(error.to_string().contains("storage.invalid"));
@@ -119,7 +119,7 @@ async fn a_storage_that_is_away_tells_no_signature() {
 }
 
 #[tokio::test]
-async fn calls_of_the_api_stay_at_the_hub() {
+async fn api_calls_are_not_redirected_elsewhere() {
     let login = Wire::start(|_| ok("OK"));
     let to = login.url();
     let hub = Wire::start(move |_| redirect(302, &format!("{to}/login?next=1")));
@@ -128,9 +128,9 @@ async fn calls_of_the_api_stay_at_the_hub() {
     assert!(login.heads().is_empty());
 }
 
-/// A proxy ends TLS before a mirror, which so writes `http://` where it means itself.
+/// A mirror behind a proxy that terminates TLS redirects to itself with `http://`.
 #[tokio::test]
-async fn a_mirror_that_names_itself_without_tls_is_asked_with_tls() {
+async fn a_redirect_to_the_mirror_without_tls_is_upgraded() {
     for (renamed, port) in [("/api/models/org/y/auth-check", false), ("/api/models/org/y/auth-check", true)] {
         let own_port = std::sync::Arc::new(std::sync::OnceLock::<u16>::new());
         let known = own_port.clone();
@@ -160,7 +160,7 @@ async fn a_mirror_that_names_itself_without_tls_is_asked_with_tls() {
 }
 
 #[tokio::test]
-async fn a_redirect_to_the_same_address_by_the_other_scheme_is_told() {
+async fn a_redirect_loop_between_schemes_is_reported() {
     let hub = Wire::start(|_| redirect(301, "https://localhost/api/models/org/x/auth-check"));
     let error = auth_check(&hub).await.unwrap_err();
     assert!(matches!(&error, HubError::BadAnswer { what, .. } if what.contains("use it as the endpoint")));
@@ -171,7 +171,7 @@ async fn a_redirect_to_the_same_address_by_the_other_scheme_is_told() {
 }
 
 #[tokio::test]
-async fn a_redirect_never_gives_up_tls() {
+async fn a_redirect_never_downgrades_tls() {
     let storage = Wire::start(|_| answer(200, "", "content"));
     let to = storage.url();
     let hub = Wire::tls(move |_| redirect(302, &to));
@@ -179,7 +179,7 @@ async fn a_redirect_never_gives_up_tls() {
     assert!(matches!(&error, HubError::BadAnswer { what, .. } if what.contains("without TLS")), "{error:?}");
     assert!(storage.heads().is_empty());
 
-    // Unless that is wanted; and what is no file never does.
+    // Unless it is allowed, and then only for files.
     let client = Hub::connect(&hub.endpoint().with_http_storage(true)).unwrap();
     client.file(&model(), &commit(), &path("a.bin"), 7).open(Some(&token()), 0..7).await.unwrap();
     assert!(storage.heads().len() == 1 && !saw_token(&storage.heads()[0]));
@@ -188,7 +188,7 @@ async fn a_redirect_never_gives_up_tls() {
 }
 
 #[tokio::test]
-async fn redirects_end() {
+async fn endless_redirects_are_aborted() {
     for location in ["/round", "file:///etc/passwd", ""] {
         let hub = Wire::start(move |_| redirect(302, location));
         let error = open(&hub).await.unwrap_err();

@@ -1,4 +1,4 @@
-//! The preflight against the stand-in Hub: each state of token and repo, told as a person would meet it.
+//! The preflight against the stand-in Hub, for each state of token and repo.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,7 +21,7 @@ struct Story {
     client: Hub,
 }
 
-/// What is asked, with defaults for all but the repo.
+/// A request, with defaults for all but the repo.
 #[derive(Clone)]
 struct Ask {
     repo: Repo,
@@ -156,7 +156,7 @@ async fn a_public_repo_needs_no_token() {
 }
 
 #[tokio::test]
-async fn each_state_of_a_gate_has_its_word() {
+async fn each_state_of_a_gate_has_its_reason() {
     let story = Story::begin().await;
     for name in ["bob/gated", "datasets/bob/gated-data", "spaces/bob/gated-space"] {
         let mine = ask(name).with("hf_alice");
@@ -189,7 +189,7 @@ async fn each_state_of_a_gate_has_its_word() {
 }
 
 #[tokio::test]
-async fn private_and_missing_repos_look_alike() {
+async fn private_and_missing_repos_are_indistinguishable() {
     let story = Story::begin().await;
     for name in ["bob/private", "bob/missing"] {
         let answers = story.ask(&ask(name).with("hf_alice")).await;
@@ -202,9 +202,9 @@ async fn private_and_missing_repos_look_alike() {
     assert_eq!(story.whoamis(), 0);
 }
 
-/// What the repo says of itself beats its gate: nobody can accept terms to get into it.
+/// The repo's own status takes precedence over its gate: accepting the terms would not help.
 #[tokio::test]
-async fn a_disabled_repo_is_one_for_everybody() {
+async fn a_disabled_repo_is_reported_with_any_token() {
     let story = Story::begin().await;
     for repo in ["bob/disabled", "bob/disabled-gated"] {
         for token in ["hf_alice", "hf_bob"] {
@@ -218,7 +218,7 @@ async fn a_disabled_repo_is_one_for_everybody() {
 }
 
 #[tokio::test]
-async fn what_an_organization_does_to_a_token_is_told_with_who_can_change_it() {
+async fn organization_restrictions_name_who_can_lift_them() {
     let story = Story::begin().await;
     let answers = story.ask(&ask("bob/public").with("hf_revoked")).await;
     assert_eq!(reasons(&answers), not_authorized(Reason::TokenLacksPermission));
@@ -228,9 +228,9 @@ async fn what_an_organization_does_to_a_token_is_told_with_who_can_change_it() {
     assert!(answers.authorized.message.contains("administrators to approve"));
 }
 
-/// Metadata and access check are open, and files are closed: one file is the proof.
+/// Metadata and access check are open but files are not: requesting one file shows that.
 #[tokio::test]
-async fn access_is_what_gives_a_file() {
+async fn a_served_file_proves_access() {
     let story = Story::begin().await;
     let answers = story.ask(&ask("bob/regional")).await;
     assert_eq!(reasons(&answers), [Reason::Anonymous, Reason::AccessDenied, Reason::NotChecked]);
@@ -240,9 +240,9 @@ async fn access_is_what_gives_a_file() {
     assert_eq!(reasons(&story.ask(&ask("bob/regional").with("hf_unknown")).await), INVALID);
 }
 
-/// The smallest file of the storage, or else the smallest of the Hub; never one that everybody gets.
+/// The smallest file of the storage, otherwise the smallest of the Hub, but never a public one.
 #[tokio::test]
-async fn the_proof_is_the_smallest_file_that_says_something() {
+async fn the_smallest_conclusive_file_is_requested() {
     let story = Story::begin().await;
     story.hub.accept_terms("alice", "bob/gated");
     for (include, path) in [
@@ -266,7 +266,7 @@ async fn the_proof_is_the_smallest_file_that_says_something() {
 }
 
 #[tokio::test]
-async fn a_storage_that_cannot_be_reached_is_found_before_anything_is_made() {
+async fn an_unreachable_storage_is_detected_by_the_preflight() {
     let story = Story::begin().await;
     story.hub.fault(Fault::new(Harm::Status(403)).on(Class::Cdn));
     let answers = story.ask(&ask("bob/public")).await;
@@ -277,7 +277,7 @@ async fn a_storage_that_cannot_be_reached_is_found_before_anything_is_made() {
 }
 
 #[tokio::test]
-async fn a_bad_token_is_one_whether_the_hub_refuses_or_ignores_it() {
+async fn an_invalid_token_is_detected_whether_refused_or_ignored() {
     let story = Story::begin().await;
     for token in ["hf_unknown", "hf_old"] {
         for repo in ["bob/public", "datasets/bob/public", "bob/gated", "bob/private", "bob/missing"] {
@@ -297,7 +297,7 @@ async fn a_bad_token_is_one_whether_the_hub_refuses_or_ignores_it() {
 }
 
 #[tokio::test]
-async fn whoami_is_asked_once_for_a_token_however_many_ask_at_once() {
+async fn whoami_is_called_once_per_token_for_concurrent_preflights() {
     let story = Story::begin().await;
     let question = ask("bob/public").with("hf_alice");
     let together = join_all([(); 8].map(|()| story.ask(&question))).await;
@@ -318,7 +318,7 @@ async fn the_account_is_named_by_whoami() {
 }
 
 #[tokio::test]
-async fn a_revision_that_is_not_there_is_named() {
+async fn a_missing_revision_is_named() {
     let story = Story::begin().await;
     story.hub.update("bob/public", |repo| repo.tag("v1").pull_request(3));
     for revision in ["v1", "refs/pr/3", &story.hub.commit("bob/public", "main")] {
@@ -328,13 +328,13 @@ async fn a_revision_that_is_not_there_is_named() {
     let answers = story.ask(&ask("bob/public").at("feature/nope").with("hf_alice")).await;
     assert_eq!(reasons(&answers), [Reason::TokenValid, Reason::AccessGranted, Reason::RevisionNotFound]);
     assert!(answers.resolved.message.contains("`feature/nope`"), "{}", answers.resolved.message);
-    // The gate comes first: whoever may not read is not told what is there.
+    // The gate comes first: without access, nothing is revealed.
     let answers = story.ask(&ask("bob/gated").at("nope").with("hf_alice")).await;
     assert_eq!(reasons(&answers), not_authorized(Reason::TermsNotAccepted));
 }
 
 #[tokio::test]
-async fn patterns_choose_files() {
+async fn patterns_select_files() {
     let story = Story::begin().await;
     let snapshot = story.ask(&ask("bob/public").only(&["*.json"])).await.snapshot.unwrap();
     let paths: Vec<_> = snapshot.files.iter().map(|file| file.path.as_str()).collect();
@@ -351,7 +351,7 @@ async fn patterns_choose_files() {
 }
 
 #[tokio::test]
-async fn a_commit_is_compared_with_the_branch_that_is_followed() {
+async fn a_commit_is_compared_with_the_followed_branch() {
     let story = Story::begin().await;
     let old: Commit = story.hub.commit("bob/public", "main").parse().unwrap();
     story.hub.update("bob/public", |repo| repo.file("config.json", b"{ }".as_slice()).branch("main"));
@@ -361,19 +361,19 @@ async fn a_commit_is_compared_with_the_branch_that_is_followed() {
         let snapshot = story.ask(&at(followed)).await.snapshot.unwrap();
         assert_eq!((&snapshot.commit, snapshot.latest.as_ref()), (&old, latest), "{followed}");
     }
-    // Where the branch cannot be asked about, the commit can be read all the same.
+    // If the branch cannot be resolved, the commit is still accessible.
     story.hub.fault(Fault::new(Harm::Status(503)).path("/revision/main"));
     let snapshot = story.ask(&at("main")).await.snapshot.unwrap();
     assert_eq!((&snapshot.commit, snapshot.latest), (&old, None));
     story.hub.clear_faults();
-    // A branch that is asked for tells all by itself.
+    // A requested branch needs no further request.
     let snapshot =
         story.ask(&Ask { followed: old.as_str().parse().ok(), ..ask("bob/public") }).await.snapshot.unwrap();
     assert_eq!((&snapshot.commit, snapshot.latest.as_ref()), (&new, Some(&new)));
 }
 
 #[tokio::test]
-async fn a_pinned_commit_stays_while_the_branch_moves_on() {
+async fn a_pinned_commit_is_kept_while_the_branch_moves() {
     let story = Story::begin().await;
     let old: Commit = story.hub.commit("bob/public", "main").parse().unwrap();
     story.hub.update("bob/public", |repo| repo.file("new.txt", b"new".as_slice()).branch("main"));
@@ -396,7 +396,7 @@ async fn a_pinned_commit_stays_while_the_branch_moves_on() {
 }
 
 #[tokio::test]
-async fn a_renamed_repo_answers_under_its_old_name() {
+async fn a_renamed_repo_is_found_under_its_former_name() {
     let story = Story::begin().await;
     story.hub.rename("bob/gated", "bob/renamed");
     story.hub.accept_terms("alice", "bob/renamed");
@@ -412,7 +412,7 @@ async fn a_renamed_repo_answers_under_its_old_name() {
 }
 
 #[tokio::test]
-async fn long_listings_come_page_by_page() {
+async fn long_listings_are_read_page_by_page() {
     let story = Story::begin().await;
     story.hub.page_size(2);
     let repo = (0..7).fold(Served::model("bob/many"), |repo, n| repo.file(&format!("d/{n}.txt"), "x"));
@@ -424,7 +424,7 @@ async fn long_listings_come_page_by_page() {
 }
 
 #[tokio::test]
-async fn a_masked_listing_is_no_listing() {
+async fn a_masked_listing_is_a_refusal() {
     let story = Story::begin().await;
     let commit = story.hub.commit("bob/gated", "main").parse().unwrap();
     let gated = ask("bob/gated").with("hf_alice");
@@ -436,7 +436,7 @@ async fn a_masked_listing_is_no_listing() {
 }
 
 #[tokio::test]
-async fn content_comes_whole_in_parts_and_without_the_token_to_the_storage() {
+async fn content_is_read_in_ranges_without_sending_the_token_to_the_storage() {
     let story = Story::begin().await;
     story.hub.accept_terms("alice", "bob/gated");
     story.hub.resolve_cache(true);
@@ -466,7 +466,7 @@ async fn content_comes_whole_in_parts_and_without_the_token_to_the_storage() {
 }
 
 #[tokio::test]
-async fn content_is_refused_as_the_access_check_is() {
+async fn content_is_refused_like_the_access_check() {
     let story = Story::begin().await;
     let commit: Commit = story.hub.commit("bob/gated", "main").parse().unwrap();
     let path = "model.safetensors".parse().unwrap();
@@ -485,7 +485,7 @@ async fn content_is_refused_as_the_access_check_is() {
 }
 
 #[tokio::test]
-async fn an_expired_signature_is_asked_for_anew() {
+async fn an_expired_signature_is_renewed() {
     let story = Story::begin().await;
     story.hub.fault(Fault::new(Harm::ExpiredSignature).on(Class::Resolve).times(1));
     let repo = ask("bob/public").repo;
@@ -499,7 +499,7 @@ async fn an_expired_signature_is_asked_for_anew() {
 }
 
 #[tokio::test]
-async fn faults_of_the_hub_are_unknown_and_pass() {
+async fn faults_of_the_hub_are_unknown_and_transient() {
     let story = Story::begin().await;
     let question = ask("bob/public");
     for (harm, reason, pause) in [
@@ -517,7 +517,7 @@ async fn faults_of_the_hub_are_unknown_and_pass() {
         story.hub.clear_faults();
         story.hub.fault(Fault::new(harm).on(Class::Api).path("/auth-check"));
         let answers = story.ask(&question).await;
-        // That one call need not be offered; but who asks to wait means all calls.
+        // This call is optional, but a rate limit affects all calls.
         if reason == Reason::RateLimited {
             assert_eq!(reasons(&answers), [Reason::Anonymous, reason, Reason::NotChecked], "{harm}");
         } else {
@@ -536,7 +536,7 @@ async fn faults_of_the_hub_are_unknown_and_pass() {
 }
 
 #[tokio::test]
-async fn no_message_tells_a_token() {
+async fn no_message_contains_a_token() {
     let story = Story::begin().await;
     for token in ["hf_alice", "hf_old", "hf_unknown", "hf_narrow", "hf_revoked"] {
         for repo in ["bob/public", "bob/gated", "bob/private", "bob/disabled", "bob/missing"] {

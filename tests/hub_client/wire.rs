@@ -1,4 +1,4 @@
-//! A server that says exactly what a test tells it, down to the last byte: for what no Hub does on purpose.
+//! A server with exact responses, byte for byte, for behaviour that no Hub shows intentionally.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -12,8 +12,7 @@ use rustls::{ServerConnection, StreamOwned};
 
 use crate::tls::{self, AUTHORITY};
 
-/// What a server does with a request: the bytes of the answer, after which the connection is closed. None: it keeps
-/// silent, with the connection open.
+/// The response to a request, after which the connection is closed. `None`: no response, with the connection left open.
 pub type Reply = Option<Vec<u8>>;
 
 /// A running server; its thread ends with the test process.
@@ -53,7 +52,7 @@ impl Wire {
                 let Some(head) = read_head(&mut stream) else { continue };
                 log.lock().unwrap().push(head.clone());
                 match reply(&head) {
-                    // A client may hang up in the middle of an answer that it does not like.
+                    // A client may close the connection before the end of the response.
                     Some(answer) => drop(stream.write_all(&answer).and_then(|()| stream.flush())),
                     None => silent.push(stream),
                 }
@@ -95,7 +94,7 @@ fn read_head(stream: &mut impl Read) -> Option<String> {
     }
 }
 
-/// An answer with headers (each ended by `\r\n`) and a body of told length.
+/// A response with headers (each terminated by `\r\n`) and a body with its length.
 #[allow(clippy::unnecessary_wraps)] // so that it can stand where silence could
 pub fn answer(status: u16, headers: &str, body: &str) -> Reply {
     let length = body.len();
@@ -107,7 +106,7 @@ pub fn answer(status: u16, headers: &str, body: &str) -> Reply {
     )
 }
 
-/// An answer with JSON.
+/// A JSON response.
 pub fn ok(body: &str) -> Reply {
     answer(200, "Content-Type: application/json\r\n", body)
 }

@@ -1,5 +1,5 @@
-//! Which file of `src` imports which, read from the paths in the code. Re-exports are followed to the file that defines
-//! the name, so a `mod.rs` that only names its room's items is on no way between two of them.
+//! The import graph of `src`, from the paths in the code. Re-exports are followed to the defining file, so a `mod.rs` that only
+//! re-exports does not connect its submodules.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,7 +18,7 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// Reads a `src` folder. Code that only tests compile is left out, and so are crates of their own below it.
+    /// Reads a `src` folder, without test-only code and without the crates below it.
     pub fn read(src: &Path) -> Self {
         let mut files = BTreeMap::new();
         add_files(src, src, &mut files);
@@ -30,8 +30,8 @@ impl Graph {
         Self { files }
     }
 
-    /// The files of which each imports the others of its set, directly or through them.
-    pub fn circles(&self) -> BTreeSet<BTreeSet<String>> {
+    /// The import cycles: sets of files that import each other, directly or indirectly.
+    pub fn cycles(&self) -> BTreeSet<BTreeSet<String>> {
         let reached: BTreeMap<_, _> =
             self.files.keys().map(|module| (module, self.reached(module))).collect();
         let circle = |module: &Module| -> BTreeSet<String> {
@@ -41,8 +41,7 @@ impl Graph {
         self.files.keys().map(circle).filter(|circle| circle.len() > 1).collect()
     }
 
-    /// The files of a room that name one of these crates or rooms of ours, or import a file that does, each with the
-    /// file that names it.
+    /// The files of a module that use one of these crates or modules, or import a file that does, each with that file.
     pub fn trespasses(&self, room: &str, forbidden: &[&str]) -> BTreeSet<(String, String)> {
         let names_it = |module: &&Module| {
             self.files[*module].1.named.iter().any(|path| forbidden.contains(&path[0].as_str()))
@@ -57,7 +56,7 @@ impl Graph {
         inside.flat_map(through).collect()
     }
 
-    /// The files of a room that name another room.
+    /// The files of a module that use another module.
     pub fn uses(&self, room: &str, other: &str) -> BTreeSet<String> {
         let names_it = |module: &Module| {
             self.imports(module).iter().any(|to| to.first().is_some_and(|first| first == other))
@@ -97,7 +96,7 @@ impl Graph {
             (at, rest) = (child(&at, first), behind);
         }
         let exported = rest.first().and_then(|name| self.files[&at].1.uses.get(name));
-        // A name and a module may import each other's namesakes; no real chain is that long.
+        // Limits recursion on names that import each other; real chains are shorter.
         match exported.filter(|_| depth < 8) {
             Some(path) => self.resolve(&at, path, depth + 1).or(Some(at)),
             None => Some(at),

@@ -1,4 +1,4 @@
-//! The walls between the rooms of `src`, and that no two files import each other.
+//! The allowed dependencies between the modules of `src`, and the absence of import cycles.
 #![allow(clippy::unwrap_used, reason = "tests fail by it")]
 
 mod graph;
@@ -14,12 +14,12 @@ fn src() -> Graph {
 }
 
 #[test]
-fn no_files_import_each_other() {
-    assert_eq!(src().circles(), BTreeSet::new());
+fn there_are_no_import_cycles() {
+    assert_eq!(src().cycles(), BTreeSet::new());
 }
 
 #[test]
-fn rooms_know_only_what_they_need() {
+fn modules_know_only_what_they_need() {
     let src = src();
     let network = ["reqwest", "hyper", "axum"];
     let kubernetes = ["kube", "k8s_openapi"];

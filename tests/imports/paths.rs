@@ -1,15 +1,15 @@
-//! The paths that a file of Rust names, without its comments, texts and tests.
+//! The paths used in a Rust file, without comments, strings and tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What a file names.
+/// The paths of a file.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Paths {
-    /// All paths of two names and more, but those that `pub use` hands on.
+    /// All paths of two or more segments, except for re-exports.
     pub named: BTreeSet<Vec<String>>,
-    /// The names that `use` brings in, each with its path: others may import them from here.
+    /// The names imported by `use`, with their paths: others may import them from here.
     pub uses: BTreeMap<String, Vec<String>>,
-    /// The modules that only tests compile.
+    /// Test-only modules.
     pub test_modules: BTreeSet<String>,
 }
 
@@ -57,7 +57,7 @@ pub fn paths(code: &str) -> Paths {
     paths
 }
 
-/// Reads what follows `use`, such as `a::{b, c as d}`, and gives the place behind it.
+/// Parses a use tree, such as `a::{b, c as d}`, and returns the position after it.
 fn tree(
     tokens: &[String],
     mut at: usize,
@@ -94,9 +94,9 @@ fn tree(
     at
 }
 
-/// A module that only tests compile.
+/// A test-only module.
 enum TestModule {
-    /// In a file of its own, with this name.
+    /// In its own file, with this name.
     File(String),
     Inline,
 }
@@ -116,7 +116,7 @@ fn is_name(token: &str) -> bool {
     token.starts_with(|first: char| first.is_alphabetic() || first == '_')
 }
 
-/// Names, `::` and single signs.
+/// Identifiers, `::` and single characters.
 fn tokens(code: &str) -> Vec<String> {
     let mut tokens = Vec::new();
     let mut rest = code;
@@ -124,7 +124,7 @@ fn tokens(code: &str) -> Vec<String> {
         let length = match first {
             _ if rest.starts_with("//") => rest.find('\n').unwrap_or(rest.len()),
             '"' => end_of_text(rest),
-            // A character, but not a lifetime.
+            // A character literal, not a lifetime.
             '\'' if rest[1..].starts_with('\\') => rest[3..].find('\'').map_or(rest.len(), |end| end + 4),
             '\'' if rest.chars().nth(2) == Some('\'') => rest.chars().take(3).map(char::len_utf8).sum(),
             'r' if rest.starts_with("r#\"") => rest.find("\"#").map_or(rest.len(), |end| end + 2),
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn the_paths_of_a_file_are_read() {
+    fn paths_are_parsed() {
         let read = paths(
             r#"
 //! Not crate::a::comment.

@@ -1,5 +1,5 @@
-//! A server between the command and a stand-in Hub: it forwards or answers itself, and keeps what it heard. As a Hub with
-//! TLS, as a CDN of another name, or as a company's proxy.
+//! A server between the command and a stand-in Hub that forwards or answers requests and records them. Serves as a Hub with TLS,
+//! a CDN under another name, or a company's proxy.
 
 use std::{
     io::{self, BufRead as _, BufReader, Read, Write},
@@ -11,15 +11,15 @@ use std::{
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use standin_hub::{Options, StandinHub};
 
-/// What becomes of a request.
+/// What to do with a request.
 pub enum Fate {
-    /// It goes on to this server.
+    /// Forward it to this server.
     To(SocketAddr),
-    /// It is answered with these bytes.
+    /// Answer it with these bytes.
     Answer(String),
 }
 
-/// A port that is known before anybody answers there: a Hub behind it has to know how it is reached.
+/// A reserved port: a Hub behind it has to know its address before the relay starts.
 pub struct Door {
     listener: TcpListener,
     tls: Option<Arc<ServerConfig>>,
@@ -40,7 +40,7 @@ impl Door {
         format!("{scheme}://localhost:{}", self.listener.local_addr().unwrap().port())
     }
 
-    /// Opens it. Its threads end with the test process.
+    /// Starts the relay. Its threads end with the test process.
     pub fn open(self, fate: impl Fn(&str) -> Fate + Send + Sync + 'static) -> Relay {
         let url = self.url();
         let heads = Arc::new(Mutex::new(Vec::new()));
@@ -48,7 +48,7 @@ impl Door {
         thread::spawn(move || {
             for stream in self.listener.incoming().flatten() {
                 let (fate, log, tls) = (fate.clone(), log.clone(), self.tls.clone());
-                // A client that hangs up in the middle is none of the relay's business.
+                // Ignore clients that close the connection early.
                 thread::spawn(move || match tls {
                     None => serve(stream, &*fate, &log),
                     Some(tls) => {
@@ -64,36 +64,36 @@ impl Door {
         Relay { url, heads }
     }
 
-    /// Opens it before a server.
+    /// Starts a relay that forwards everything to a server.
     pub fn before(self, server: SocketAddr) -> Relay {
         self.open(move |_| Fate::To(server))
     }
 }
 
-/// An open door.
+/// A running relay.
 pub struct Relay {
     pub url: String,
     heads: Arc<Mutex<Vec<String>>>,
 }
 
 impl Relay {
-    /// Request lines and headers, as they came.
+    /// Request lines and headers, as received.
     pub fn heads(&self) -> Vec<String> {
         self.heads.lock().unwrap().clone()
     }
 }
 
-/// A Hub that tells its clients to come to it, and to its CDN, by these doors.
+/// A Hub whose own and CDN addresses are those of these relays.
 pub fn hub_behind(hub: Option<&Door>, cdn: Option<&Door>) -> StandinHub {
     hub_reached_at(hub.map(Door::url), cdn.map(Door::url))
 }
 
-/// A Hub that tells its clients these addresses.
+/// A Hub with these public addresses.
 pub fn hub_reached_at(public_url: Option<String>, public_cdn_url: Option<String>) -> StandinHub {
     StandinHub::start_with(Options { public_url, public_cdn_url, ..Options::default() }).unwrap()
 }
 
-/// One request, one connection: the end of the connection is the end of the answer.
+/// One request per connection: the response ends with the connection.
 fn serve(
     mut client: impl Read + Write,
     fate: &dyn Fn(&str) -> Fate,
@@ -116,7 +116,7 @@ fn serve(
 
 fn read_head(client: &mut impl Read) -> io::Result<String> {
     let mut head = String::new();
-    // One byte at a time: nothing that follows may be swallowed.
+    // One byte at a time, so that nothing after the head is consumed.
     let mut reader = BufReader::with_capacity(1, client);
     loop {
         let mut line = String::new();

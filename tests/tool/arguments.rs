@@ -1,18 +1,18 @@
-//! No output repeats what was given by mistake: each argument and each variable with values that it cannot have.
+//! No output repeats an invalid value: tries each argument and each environment variable with generated values.
 
 use std::{collections::BTreeSet, process::Command};
 
 use crate::chance::{chance, text};
 
-/// What must not come back.
+/// Must not be repeated.
 const MARK: &str = "verysecret";
-/// What no argument can be: control characters, white space, and signs that mean something to somebody.
+/// Invalid in every argument: control characters, white space, and special characters.
 const PIECES: &[&str] = &[
     "\u{1}", " ", "~", "=", ",", "$(A)", "'", "@", "{", "[", "?", "#", "://", "ü", "9", "x", "/", "--", "\n",
 ];
-/// Places: a message about one names it.
+/// Paths, which error messages may name.
 const PLACES: &[&str] = &["--cache-dir", "--filename", "--report", "--endpoints-file"];
-/// Taken as they are.
+/// Accept any text.
 const FREE: &[&str] = &["--image", "--container"];
 const COMMANDS: &[(&str, &[&str])] = &[
     ("fetch", &["org/name"]),
@@ -43,7 +43,7 @@ fn output(words: &[&str], variables: &[(&str, &str)]) -> (String, Option<i32>) {
     (String::from_utf8_lossy(&both).into_owned(), output.status.code())
 }
 
-/// Something that is no value of anything, with the mark in it.
+/// An invalid value that contains the mark.
 fn garbage(chance: &mut fastrand::Rng) -> String {
     format!("{}{MARK}\u{1}{MARK}{}", text(chance, PIECES, 4), text(chance, PIECES, 4))
 }
@@ -60,7 +60,7 @@ fn options(command: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn no_argument_that_is_wrong_is_repeated() {
+fn no_invalid_argument_is_repeated() {
     let mut chance = chance("arguments");
     let (mut cases, mut seen) = (0, BTreeSet::new());
     let mut refuse = |words: &[&str]| {
@@ -83,7 +83,7 @@ fn no_argument_that_is_wrong_is_repeated() {
         }
         for _ in 0..3 {
             let (one, flag) = (garbage(&mut chance), format!("--{}", garbage(&mut chance)));
-            // In place of what the command takes, and beside it.
+            // As a positional argument, and in addition to valid ones.
             if *command != "controller" && *command != "crd" {
                 refuse(&[command, &one]);
             }
@@ -105,7 +105,7 @@ fn no_argument_that_is_wrong_is_repeated() {
 }
 
 #[test]
-fn no_variable_that_is_wrong_is_repeated() {
+fn no_invalid_variable_is_repeated() {
     let mut chance = chance("variables");
     for name in [
         "MODELCACHE_LOG",
@@ -121,7 +121,7 @@ fn no_variable_that_is_wrong_is_repeated() {
         "MODELCACHE_LISTEN",
     ] {
         for _ in 0..4 {
-            // A variable holds no NUL, and a filter with `=` in it is one that has a level.
+            // A variable cannot contain NUL, and a log filter with `=` may be valid.
             let value = garbage(&mut chance) + "=[";
             for words in [&["check", "org/name"][..], &["controller"], &["controller", "--help"]] {
                 let (said, _) = output(words, &[(name, &value)]);

@@ -1,4 +1,4 @@
-//! `fetch -f` and `check -f`: the files of a cluster on a laptop and in a pipeline.
+//! `fetch -f` and `check -f`: the files of a cluster on a workstation and in a pipeline.
 
 use std::{
     fs,
@@ -72,7 +72,7 @@ fn words(line: &str) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn one_file_is_checked_and_fetched_as_in_the_cluster() {
+async fn files_are_checked_and_fetched_as_in_the_cluster() {
     let stage = stage().await;
     let deployment =
         "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: x}\nspec: {unknown: fields}\n".to_owned();
@@ -122,7 +122,7 @@ async fn one_file_is_checked_and_fetched_as_in_the_cluster() {
 }
 
 #[tokio::test]
-async fn the_first_failure_decides_and_the_others_are_done() {
+async fn the_first_failure_decides_the_exit_code() {
     let stage = stage().await;
     let missing = cache("missing", "  source: {repo: acme/tiny, revision: v9}");
     let all = cache("denied", "  source: {repo: acme/gated}") + &missing + &public();
@@ -143,7 +143,7 @@ async fn the_first_failure_decides_and_the_others_are_done() {
 }
 
 #[tokio::test]
-async fn a_token_comes_from_where_the_object_says_and_goes_nowhere_else() {
+async fn tokens_are_read_as_specified_and_sent_nowhere_else() {
     let stage = stage().await;
     let reason = |environment: &[(&str, &str)], text: &str| {
         let mut command = stage.modelcache(&["check", "-f", "-", "-o", "json"]);
@@ -165,7 +165,7 @@ async fn a_token_comes_from_where_the_object_says_and_goes_nowhere_else() {
     coded = coded.replace(TOKEN, "aGZfYWxpY2VfdmVyeXNlY3JldAo=");
     assert_eq!(reason(&[], &(gated() + &coded)), told("Resolved", 0));
 
-    // An object with an endpoint of its own gets no token: not ours, and not the one beside.
+    // For an object with another endpoint, no token is sent: neither ours nor that in the files.
     let other = StandinHub::start().await;
     other.add(Repo::model("acme/gated").file("config.json", "{}").branch("main"));
     let elsewhere = gated().replace("repo:", &format!("endpoint: {}, repo:", other.url()));
@@ -180,7 +180,7 @@ async fn a_token_comes_from_where_the_object_says_and_goes_nowhere_else() {
 }
 
 #[tokio::test]
-async fn what_the_api_server_would_refuse_is_refused_before_anything_is_done() {
+async fn invalid_objects_are_rejected_first() {
     let stage = stage().await;
     let wrong = cache("wrong", "  source:\n    repo: acme/tiny\n    inclde: ['*.json']\n  storge: {}");
     let output = with_input(stage.modelcache(&["fetch", "-f", "-"]), &(public() + &secret() + &wrong));
@@ -229,13 +229,13 @@ fn with_the_rest(mut outer: Command, inner: &Command) -> Command {
 }
 
 #[tokio::test]
-async fn what_never_ends_is_refused_at_once_and_a_pipe_of_the_command_is_read() {
+async fn endless_files_are_rejected_and_pipes_of_the_command_are_read() {
     let stage = stage().await;
     let folder = stage.root.path().join("given");
     fs::create_dir(&folder).unwrap();
     fs::write(folder.join("a.yaml"), public()).unwrap();
     let path = |name: &str| folder.join(name);
-    // Each would hang, or fill the memory, where it is just opened and read.
+    // Each would block or exhaust memory if it were simply read.
     let made = Command::new("mkfifo").arg(path("pipe.yaml")).status().unwrap();
     assert!(made.success());
     symlink("/dev/zero", path("zero.yaml")).unwrap();
@@ -247,7 +247,7 @@ async fn what_never_ends_is_refused_at_once_and_a_pipe_of_the_command_is_read() 
         let mut command = with_the_rest(command, &stage.modelcache(arguments));
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        // Open, and nothing comes.
+        // Open, but nothing is written.
         let _open = child.stdin.take();
         let mut said = String::new();
         child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
@@ -271,7 +271,7 @@ async fn what_never_ends_is_refused_at_once_and_a_pipe_of_the_command_is_read() 
     for name in ["pipe.yaml", "zero.yaml", "sparse.yaml", "stdin.yaml"] {
         let (code, said) = within(&["check", "-f", folder.to_str().unwrap()]);
         assert!(code == Some(2) && said.starts_with("error: cannot read "), "{name}: {code:?}: {said}");
-        // They are told one by one, in the order of their names.
+        // They are reported one at a time, in the order of their names.
         let told =
             ["pipe.yaml", "sparse.yaml", "stdin.yaml", "zero.yaml"].iter().find(|name| said.contains(*name));
         fs::remove_file(path(told.unwrap())).unwrap();
@@ -286,7 +286,7 @@ async fn what_never_ends_is_refused_at_once_and_a_pipe_of_the_command_is_read() 
     let output = piped.output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{output:?}");
 
-    // As much as memory has room for, and as deep as no stack is.
+    // Too large for memory, and too deep for any stack.
     for (text, word) in [
         ("x: y\n".repeat(4 << 20), "more than 16777216 bytes"),
         ("[".repeat(1 << 20), "this is not valid YAML"),

@@ -1,4 +1,4 @@
-//! What others have written, into a cache or a file: it neither steers a terminal nor forges a line, and programs get it exactly.
+//! Hostile text in a cache or a file neither controls a terminal nor forges a line, and is exact in JSON.
 
 use std::{
     collections::BTreeSet,
@@ -19,11 +19,11 @@ use crate::{
 };
 
 const LONGEST: usize = 8_000;
-/// What a writer leaves behind has a name of this form, with eight bytes of its own.
+/// The name of an incomplete blob, with eight arbitrary bytes.
 const LEFTOVER: &str = "0123456789abcdef0123456789abcdef01234567.\u{202e}\u{7}\n\r12.incomplete";
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
-/// Nasty texts that a file can be called by, in a file system that takes any bytes.
+/// Hostile file names, for a file system that accepts any bytes.
 fn names() -> Vec<String> {
     let fits =
         |name: &String| name.len() < 200 && !name.trim_matches('.').is_empty() && !name.contains(['/', '\0']);
@@ -36,7 +36,7 @@ fn assert_lines(output: &Output, least: usize) {
     for text in [&output.stdout, &output.stderr] {
         let text = std::str::from_utf8(text).unwrap();
         for line in text.split_terminator('\n') {
-            // Data is as long as it is.
+            // JSON may have any length.
             assert_safe(line, if line.starts_with('{') { usize::MAX } else { LONGEST }, 0);
         }
     }
@@ -44,7 +44,7 @@ fn assert_lines(output: &Output, least: usize) {
     assert!(lines >= least, "{lines} lines: {output:?}");
 }
 
-/// A repo whose refs, contents and files have such names; nothing of it is as it should be.
+/// A broken repo whose refs, blobs and files have such names.
 fn hostile(cache: &Path, names: &[String]) {
     let repo = cache.join("models--acme--tiny");
     let snapshot = repo.join("snapshots").join(COMMIT);
@@ -70,7 +70,7 @@ fn paths(output: &Output, pointer: &str) -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn names_on_a_volume_are_safe_to_show_and_exact_in_json() {
+async fn names_on_a_volume_are_sanitized_and_exact_in_json() {
     let stage = Stage::new().await;
     let names = names();
     assert!(names.len() >= 150, "{}", names.len());
@@ -108,7 +108,7 @@ async fn names_on_a_volume_are_safe_to_show_and_exact_in_json() {
 }
 
 #[tokio::test]
-async fn a_ref_in_the_way_is_named_safely_in_line_and_report() {
+async fn a_conflicting_ref_is_sanitized_in_line_and_report() {
     let stage = Stage::new().await;
     let folder = stage.cache().join("models--acme--tiny/refs/main");
     fs::create_dir_all(&folder).unwrap();
@@ -123,7 +123,7 @@ async fn a_ref_in_the_way_is_named_safely_in_line_and_report() {
 }
 
 #[tokio::test]
-async fn names_in_a_file_are_safe_to_show() {
+async fn names_in_a_file_are_sanitized() {
     let stage = Stage::new().await;
     for (case, name) in nasty(60) {
         let name = Value::from(name);

@@ -1,4 +1,4 @@
-//! What the tool prints about itself.
+//! Generated output: reference, completions and man pages.
 
 use std::{fs, io, process::Stdio};
 
@@ -15,7 +15,7 @@ async fn text(arguments: &[&str]) -> String {
 }
 
 #[tokio::test]
-async fn the_reference_is_that_of_this_tool() {
+async fn the_reference_is_up_to_date() {
     let kept = fs::read_to_string(root("docs/reference/cli.md")).unwrap();
     assert_eq!(text(&["reference", "cli"]).await, kept, "`make generate` makes it anew");
     for command in ["fetch", "check", "verify", "list", "prune", "controller", "crd", "completions", "man"] {
@@ -24,13 +24,13 @@ async fn the_reference_is_that_of_this_tool() {
         assert!(part.contains("\nExamples:\n"), "{command} has no examples");
     }
     assert!(!kept.contains("verysecret"));
-    // A person's terminal has 80 columns, and what is laid out by hand would be broken there.
+    // Hand-formatted help must fit into a terminal of 80 columns.
     let by_hand = kept.lines().filter(|line| line.starts_with("  modelcache") || line.starts_with("  - "));
     assert!(by_hand.into_iter().all(|line| line.chars().count() <= 80), "{kept}");
 }
 
 #[tokio::test]
-async fn every_reason_has_a_section_that_says_what_to_do() {
+async fn every_reason_is_documented() {
     let kept = fs::read_to_string(root("docs/reference/reasons.md")).unwrap();
     assert_eq!(text(&["reference", "reasons"]).await, kept, "`make generate` makes it anew");
     for reason in Reason::ALL {
@@ -44,7 +44,7 @@ async fn every_reason_has_a_section_that_says_what_to_do() {
 }
 
 #[tokio::test]
-async fn every_field_has_a_section_that_describes_it() {
+async fn every_field_is_documented() {
     let kept = fs::read_to_string(root("docs/reference/fields.md")).unwrap();
     assert_eq!(text(&["reference", "fields"]).await, kept, "`make generate` makes it anew");
     for field in [
@@ -63,7 +63,7 @@ async fn every_field_has_a_section_that_describes_it() {
 }
 
 #[tokio::test]
-async fn shells_and_man_take_what_is_printed() {
+async fn completions_and_man_pages_are_valid() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         assert!(text(&["completions", shell]).await.contains("min-age"), "{shell}");
     }
@@ -86,7 +86,7 @@ async fn shells_and_man_take_what_is_printed() {
 }
 
 #[tokio::test]
-async fn a_reader_that_is_gone_ends_it_quietly() {
+async fn a_closed_pipe_is_not_an_error() {
     let stage = Stage::new().await;
     for arguments in [
         &["reference", "cli"][..],

@@ -1,4 +1,4 @@
-//! Where things lie, against the official client's own path functions, on thousands of generated names.
+//! Compares cache paths with those of the official client, for thousands of generated names.
 
 use modelcache::{
     cache::{CacheDir, RepoDir, link_target},
@@ -43,7 +43,7 @@ fn hex(chance: &mut fastrand::Rng, length: usize) -> String {
     (0..length).map(|_| char::from(*chance.choice(b"0123456789abcdef").unwrap())).collect()
 }
 
-/// A folder of a repo with no name of its own to the test.
+/// The folder of any repo.
 fn dir() -> RepoDir {
     CacheDir::new("/c").repo(&Repo { kind: RepoType::Model, id: "org/name".parse().unwrap() })
 }
@@ -53,7 +53,7 @@ fn below(dir: &RepoDir, path: &std::path::Path) -> String {
 }
 
 #[test]
-fn repos_lie_where_the_official_client_has_them() {
+fn repo_paths_match_the_official_client() {
     let mut chance = chance("repo folders");
     let kinds = [RepoType::Model, RepoType::Dataset, RepoType::Space];
     let mut cases: Vec<_> =
@@ -71,7 +71,7 @@ fn repos_lie_where_the_official_client_has_them() {
                 taken += 1;
             }
             (Err(_), None) => {}
-            // The Hub counts the namespace, and knows no `.GIT`; a folder of such a repo cannot exist.
+            // The Hub counts the namespace and rejects `.GIT`, so such a folder cannot exist.
             (Err(_), Some(_)) => {
                 assert!(given.len() > 96 || given.to_ascii_lowercase().ends_with(".git"), "{given:?}");
                 stricter += 1;
@@ -84,7 +84,7 @@ fn repos_lie_where_the_official_client_has_them() {
 }
 
 #[test]
-fn files_and_links_lie_where_the_official_client_has_them() {
+fn file_and_link_paths_match_the_official_client() {
     let mut chance = chance("entries");
     let cases: Vec<_> = (0..4000)
         .map(|_| {
@@ -109,7 +109,7 @@ fn files_and_links_lie_where_the_official_client_has_them() {
             json!({ "path": below(&dir, &dir.entry(commit, path)), "link": link_target(path, digest) });
         assert_eq!(ours, theirs);
     }
-    // What the client finds to lead out of the snapshot, we take for no path at all.
+    // Paths that the client finds to leave the snapshot are invalid for us.
     let unsafe_paths: Vec<_> = cases.iter().filter(|(path, ..)| path.parse::<RepoPath>().is_err()).collect();
     println!("{} safe paths, {} refused", safe.len(), unsafe_paths.len());
     assert!(safe.len() > 500 && unsafe_paths.len() > 500);
@@ -121,12 +121,12 @@ fn files_and_links_lie_where_the_official_client_has_them() {
     let out = ["/etc/passwd", "../../x", "a/../../../x", "../../blobs/x"];
     let questions: Vec<_> = out.iter().map(|path| question(path, commit, &cases[0].2)).collect();
     assert_eq!(ask("entry", &questions), vec![Value::Null; out.len()]);
-    // The client minds only what leaves all snapshots; a neighbour's is out of ours, too.
+    // The client rejects only paths that leave all snapshots; we also reject those into another snapshot.
     assert!(out.iter().chain(&["../x", "a/../../x"]).all(|path| path.parse::<RepoPath>().is_err()));
 }
 
 #[test]
-fn refs_and_listings_lie_where_the_official_client_has_them() {
+fn ref_and_listing_paths_match_the_official_client() {
     let mut chance = chance("refs");
     let mut cases = Vec::new();
     while cases.len() < 1500 {

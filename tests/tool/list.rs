@@ -1,4 +1,4 @@
-//! `modelcache list`, against what the official client scans.
+//! `modelcache list`, compared with the scan of the official client.
 
 use std::{fs, os::unix::fs::symlink, process::Output};
 
@@ -85,7 +85,7 @@ fn assert_as_scanned(stage: &Stage) {
 async fn a_listing_agrees_with_the_scan_of_the_official_client() {
     let stage = filled().await;
     assert_as_scanned(&stage);
-    // What is none of ours: the scan warns of it, and we pass it by.
+    // Unrelated files: the scan warns about them, and we ignore them.
     let cache = stage.cache();
     for folder in ["lost+found", "models--", "models--a--b--c", "kernels--a--b/snapshots", ".Trash"] {
         fs::create_dir_all(cache.join(folder)).unwrap();
@@ -99,7 +99,7 @@ async fn a_listing_agrees_with_the_scan_of_the_official_client() {
 }
 
 #[tokio::test]
-async fn a_listing_says_what_is_verified_and_what_is_not() {
+async fn a_listing_shows_what_is_verified() {
     let stage = filled().await;
     let output = stage.modelcache(&["list", "-o", "json"]).output().unwrap();
     let mut repos = objects(&output);
@@ -141,7 +141,7 @@ async fn a_listing_says_what_is_verified_and_what_is_not() {
     assert_eq!(sorted(repos), sorted(expected.to_vec()));
     assert!(told(&output).starts_with("3 repos, 4 snapshots, 3 MiB in "), "{output:?}");
 
-    // A content that is written to is not what was verified, and a missing one leaves the snapshot incomplete.
+    // A modified blob is not verified, and a missing one makes the snapshot incomplete.
     let trust = |which: usize| {
         let output = stage.modelcache(&["list", "acme/tiny", "-o", "json"]).output().unwrap();
         text(&objects(&output)[0]["revisions"][which]["state"])
@@ -155,11 +155,11 @@ async fn a_listing_says_what_is_verified_and_what_is_not() {
 }
 
 #[tokio::test]
-async fn what_a_killed_client_has_left_is_incomplete() {
+async fn leftovers_of_a_killed_client_are_incomplete() {
     let stage = filled().await;
     let plain = stage.cache().join("models--plain");
     let commit = stage.hub.commit("plain", "dev");
-    // As the official client leaves it: the listing first, and not all files of it.
+    // As left by the official client: a listing, but not all of its files.
     fs::remove_file(plain.join("snapshots").join(commit).join("x.bin")).unwrap();
     fs::write(plain.join(format!("blobs/{}.0123abcd.incomplete", "ab".repeat(32))), "half").unwrap();
     fs::write(plain.join("refs/gone"), "0".repeat(40)).unwrap();
@@ -180,7 +180,7 @@ async fn what_a_killed_client_has_left_is_incomplete() {
 }
 
 #[tokio::test]
-async fn what_repos_share_is_counted_once() {
+async fn shared_files_are_counted_once() {
     let stage = filled().await;
     let (tiny, cache) = (stage.blob("model.safetensors"), stage.cache());
     // As huggingface_hub keeps what it has downloaded through Xet.
@@ -194,7 +194,7 @@ async fn what_repos_share_is_counted_once() {
 }
 
 #[tokio::test]
-async fn listing_changes_nothing_and_failures_have_their_words() {
+async fn listing_changes_nothing_and_reports_failures() {
     let stage = filled().await;
     let before = crate::listing::listing(&stage.cache());
     assert_eq!(lines(&stage.modelcache(&["list"]).output().unwrap()).len(), 5);

@@ -1,4 +1,4 @@
-//! The command-line tool and the rooms that it shows, judged by the official client.
+//! The command-line tool, checked against the official client.
 #![allow(clippy::unwrap_used, reason = "tests fail by it")]
 
 mod arguments;

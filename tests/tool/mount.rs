@@ -1,4 +1,4 @@
-//! `mount -f`: the block for a pod template, from the files of a cluster.
+//! `mount -f`: the part of a pod template, from files.
 
 use std::{fs, process::Command};
 
@@ -71,7 +71,7 @@ fn expected(container: &str, home: &str, claim: &str) -> Value {
 }
 
 #[test]
-fn the_block_has_claim_folder_and_path() {
+fn the_output_has_claim_folder_and_path() {
     assert_eq!(block(&["base"]), expected("server", "/modelcache", "base"));
     let mut shared = expected("vllm", "/srv", "models");
     let container = &mut shared["spec"]["containers"][0];
@@ -80,7 +80,7 @@ fn the_block_has_claim_folder_and_path() {
     container["env"].as_array_mut().unwrap().extend(writable);
     let more = ["shared", "--container", "vllm", "--mount-path", "/srv/", "--home"];
     assert_eq!(block(&more), shared);
-    // The namespace chooses where there is a choice.
+    // The namespace decides if there are several.
     assert_eq!(block(&["base", "-n", "staging"]), block(&["base"]));
     assert_eq!(block(&["twice", "-n", "staging"]), expected("server", "/modelcache", "small"));
     assert_eq!(block(&["base", "--patch"]), json!({ "spec": { "template": block(&["base"]) } }));
@@ -89,7 +89,7 @@ fn the_block_has_claim_folder_and_path() {
 }
 
 #[test]
-fn what_cannot_be_printed_is_told_with_the_remedy() {
+fn errors_have_a_remedy() {
     for (arguments, code, sentence) in [
         (
             &["other"][..],

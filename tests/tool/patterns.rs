@@ -1,17 +1,17 @@
-//! The rules of patterns against those of the official client, on thousands of generated cases.
+//! Compares pattern matching with the official client, for thousands of generated cases.
 
 use modelcache::hub::{InvalidPattern, Patterns};
 use serde_json::json;
 
 use crate::official::{ask, chance, text};
 
-/// What patterns are made of: mostly what has a meaning in them.
+/// The pieces of patterns, mostly special characters.
 const PATTERN: &[&str] = &[
     "*", "*", "?", "[", "]", "[!", "[]", "[!]", "[a-c]", "[!a-c]", "[c-a]", "[--0]", "[a-c-e]", "[]-a]",
     "[!]-]", "[^a]", "**", "**/", "/", "\\", "!", "-", "^", "a", "b", "c", "z", ".", ".json", "model", "ü",
     "🤗", "&&", "||", "~~", "{a,b}", "$", "(", ")", "|", "+", " ", "A",
 ];
-/// What names are made of.
+/// The pieces of names.
 const NAME: &[&str] = &[
     "a", "b", "c", "d", "z", "A", "/", "/", ".", "-", "[", "]", "!", "^", "&", "|", "~", "ü", "🤗", "model",
     ".json", "*", "?", " ", "{", "$", "(", "+", ",",
@@ -29,11 +29,11 @@ fn patterns_select_what_the_official_client_selects() {
         };
         let (include, exclude) = (list(3), list(2));
         let mut names: Vec<_> = (0..8).map(|_| text(&mut chance, NAME, 6)).collect();
-        // Names that are near to a pattern: by chance alone, few of the longer ones match.
+        // Names similar to a pattern: few of the longer ones match by chance.
         names.extend(include.iter().chain(&exclude).map(|pattern| pattern.replace(['*', '!', '\\'], "a")));
         match Patterns::parse(&include, &exclude) {
             Ok(ours) => cases.push((ours, json!({ "include": include, "exclude": exclude, "names": names }))),
-            // The client takes a pattern without characters; it can only match a name without them.
+            // The client accepts an empty pattern, which matches only an empty name.
             Err(error) => {
                 assert_eq!(error, InvalidPattern::Empty);
                 assert!(include.iter().chain(&exclude).any(String::is_empty));
@@ -55,7 +55,7 @@ fn patterns_select_what_the_official_client_selects() {
 }
 
 #[test]
-fn what_the_client_would_take_and_we_do_not_is_told() {
+fn patterns_that_only_the_client_accepts_are_rejected() {
     let none = [""; 0];
     assert!(matches!(Patterns::parse(["a\nb"], none), Err(InvalidPattern::Control("include", 1))));
     assert!(matches!(Patterns::parse(none, ["a".repeat(257)]), Err(InvalidPattern::TooLong("exclude", 1))));

@@ -1,4 +1,4 @@
-//! The example pipelines in `deploy/pipelines`: their own commands, run on a folder of ModelCaches.
+//! Runs the commands of the example pipelines in `deploy/pipelines` on a folder of ModelCaches.
 
 use std::{
     env, fs,
@@ -21,7 +21,7 @@ fn parse(yaml: &str) -> Value {
     serde_saphyr::from_str(yaml).unwrap()
 }
 
-/// Every shell line of a pipeline, wherever it stands.
+/// All shell lines of a pipeline.
 fn commands(pipeline: &Value) -> Vec<String> {
     match pipeline {
         Value::Object(fields) => {
@@ -39,7 +39,7 @@ fn commands(pipeline: &Value) -> Vec<String> {
     }
 }
 
-/// Runs a pipeline's commands as its runner does, in a checkout that holds the files.
+/// Runs a pipeline's commands as its runner does, in a checkout with the files.
 fn run(stage: &Stage, yaml: &str, files: &[(&str, String)]) -> Output {
     let checkout = tempfile::tempdir().unwrap();
     fs::create_dir(checkout.path().join("models")).unwrap();
@@ -79,7 +79,7 @@ fn rows(output: &Output) -> Vec<[String; 3]> {
 }
 
 #[tokio::test]
-async fn a_pull_request_is_red_until_each_of_its_models_can_be_read() {
+async fn a_pull_request_fails_until_all_its_models_are_accessible() {
     let stage = Stage::new().await;
     stage.hub.user("alice").token(TOKEN);
     stage.hub.add(Repo::model("acme/gated").gated(Gate::Manual).file("config.json", "{}").branch("main"));
@@ -110,7 +110,7 @@ async fn a_pull_request_is_red_until_each_of_its_models_can_be_read() {
 }
 
 #[test]
-fn the_github_workflow_may_only_read_and_runs_pinned_actions_with_the_secret() {
+fn the_github_workflow_is_read_only_and_uses_pinned_actions() {
     let workflow = parse(GITHUB);
     assert_eq!(workflow["permissions"], json!({ "contents": "read" }));
     let steps = workflow["jobs"]["check"]["steps"].as_array().unwrap();

@@ -1,4 +1,4 @@
-//! `modelcache prune`: what goes, what stays, and what the official client says of the rest.
+//! `modelcache prune`: what is removed, what is kept, and whether the official client still loads the rest.
 
 use std::{
     fs,
@@ -19,13 +19,13 @@ use crate::{
     stage::{Stage, WEIGHTS, text},
 };
 
-/// Everything in the cache was written an hour ago.
+/// Makes everything below a folder an hour old.
 fn age(folder: &Path) {
     let long_ago = SystemTime::now() - Duration::from_secs(3600);
     for path in listing(folder) {
         let (name, link) = path.split_once(" -> ").map_or((path.as_str(), false), |(name, _)| (name, true));
         if link {
-            // The times of a link itself.
+            // Also the times of links themselves.
             let status = std::process::Command::new("touch")
                 .args(["-h", "-d", "1 hour ago"])
                 .arg(folder.join(name))
@@ -42,8 +42,8 @@ fn age(folder: &Path) {
     }
 }
 
-/// A cache of a model at three commits: one that `main` names, one that only a record vouches for, and one that the
-/// official client has fetched by its hash.
+/// A cache of a model at three commits: one that `main` names, one with only a record, and one that the official client
+/// fetched by commit.
 async fn stage() -> (Stage, [String; 3]) {
     let stage = Stage::new().await;
     let first = stage.commit();
@@ -85,7 +85,7 @@ fn commits(stage: &Stage) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_nothing_needs_goes_and_the_rest_loads() {
+async fn unneeded_data_is_removed_and_the_rest_still_loads() {
     let (stage, [first, second, third]) = stage().await;
     let dir = stage.repo_dir();
     let unfinished = dir.join(format!("blobs/{}.0123abcd.incomplete", "ab".repeat(32)));
@@ -94,7 +94,7 @@ async fn what_nothing_needs_goes_and_the_rest_loads() {
     fs::write(&unneeded, "whole").unwrap();
     fs::write(dir.join("blobs/notes"), "none of ours").unwrap();
     age(&stage.cache());
-    // As older clients leave it.
+    // As left by older clients.
     let old = ["incomplete", "part", "sync.part"].map(|end| unneeded.with_extension(end));
     for path in old {
         fs::write(path, "old").unwrap();
@@ -111,7 +111,7 @@ async fn what_nothing_needs_goes_and_the_rest_loads() {
     let before = listing(&stage.cache());
     let found = |arguments: &[&str]| {
         let mut found = items(&prune(&stage, arguments)[0]);
-        // In the order of the folder.
+        // In directory order.
         let unfinished = found.iter().take_while(|(kind, ..)| kind == "unfinished").count();
         found[..unfinished].sort_unstable();
         found
@@ -134,7 +134,7 @@ async fn what_nothing_needs_goes_and_the_rest_loads() {
     }
     assert_eq!(prune(&stage, &["--min-age", "0s"])[0]["items"], json!([]), "what is left is needed");
 
-    // What only a record vouches for goes when that is asked for, then what others have pinned, and what a ref names never.
+    // Snapshots with only a record are removed on request, then those pinned by others, but never one that a ref names.
     for (asked, goes) in [("--unreferenced", &second), ("--all", &first)] {
         let gone = items(&prune(&stage, &["acme/tiny", asked, "--min-age", "0s"])[0]);
         assert_eq!(gone[0], ("snapshot".to_owned(), at(format!("snapshots/{goes}")), 0));
@@ -151,7 +151,7 @@ async fn what_nothing_needs_goes_and_the_rest_loads() {
 }
 
 #[tokio::test]
-async fn people_read_what_goes_and_how_much() {
+async fn text_output_lists_items_and_sizes() {
     let (stage, [_, second, _]) = stage().await;
     let output = stage.modelcache(&["prune", "--unreferenced", "--dry-run"]).output().unwrap();
     assert_eq!(lines(&output)[0], format!("models--acme--tiny/snapshots/{second}   0 B   no ref names it"));
@@ -163,7 +163,7 @@ async fn people_read_what_goes_and_how_much() {
 }
 
 #[tokio::test]
-async fn what_is_young_or_in_use_is_left_alone() {
+async fn recent_and_used_data_are_kept() {
     let (stage, [first, ..]) = stage().await;
     let dir = stage.repo_dir();
     let blob = dir.join(format!("blobs/{}", "cd".repeat(32)));
@@ -172,7 +172,7 @@ async fn what_is_young_or_in_use_is_left_alone() {
     assert!(told(&output).ends_with("(see --min-age): acme/tiny."), "{output:?}");
     age(&stage.cache());
 
-    // A download that runs: what it has finished is linked to by nothing yet.
+    // A running download: its finished blobs are not linked yet.
     stage.hub.update("acme/tiny", |repo| {
         repo.lfs("model.safetensors", Content::random(10, WEIGHTS)).branch("main")
     });
@@ -217,7 +217,7 @@ async fn no_link_is_followed() {
     assert!(fs::symlink_metadata(&weights).is_err());
     assert!(cache.join("blobs/ab/abcd").exists() && elsewhere.join("folder/file").exists());
 
-    // One folder of contents for several repos: what is in it cannot be told to be this one's, and nothing goes.
+    // A blob folder shared by several repos: nothing in it is removed, since it may belong to another.
     let shared = stage.root.path().join("shared");
     fs::rename(dir.join("blobs"), &shared).unwrap();
     fs::write(shared.join("ef".repeat(32)), "of another repo").unwrap();
@@ -231,7 +231,7 @@ async fn no_link_is_followed() {
 }
 
 #[tokio::test]
-async fn traces_of_what_others_have_removed_go() {
+async fn traces_of_removed_snapshots_are_removed() {
     let (stage, [first, second, third]) = stage().await;
     let dir = stage.repo_dir();
     fs::remove_dir_all(dir.join("snapshots").join(&second)).unwrap();
@@ -252,7 +252,7 @@ async fn traces_of_what_others_have_removed_go() {
     prune(&stage, &["--all", "--min-age", "0s"]);
     assert!(!of_another.exists());
 
-    // A ref that names nothing may be somebody's: it is shown, and stays with what is known of it.
+    // A ref to a missing snapshot may still be wanted: it is listed and kept with its metadata.
     fs::remove_dir_all(dir.join("snapshots").join(&third)).unwrap();
     let kinds: Vec<_> =
         items(&prune(&stage, &["--min-age", "0s", "--all"])[0]).into_iter().map(|it| it.0).collect();
@@ -260,7 +260,7 @@ async fn traces_of_what_others_have_removed_go() {
 }
 
 #[tokio::test]
-async fn a_ref_that_says_nothing_protects_its_repo_and_stops_no_other() {
+async fn an_unclear_ref_protects_its_repo_only() {
     let (stage, _) = stage().await;
     stage.hub.add(Repo::model("plain").file("x", "x").branch("main"));
     fetch(&stage, &["plain", "--revision", stage.hub.commit("plain", "main").as_str()]);
@@ -287,7 +287,7 @@ async fn a_ref_that_says_nothing_protects_its_repo_and_stops_no_other() {
             let told = String::from_utf8_lossy(&output.stderr);
             assert_eq!(output.status.code(), Some(73), "{what}: {output:?}");
             assert!(told.contains("VolumeUnsafe: ") && told.contains(said), "{what}: {told}");
-            // The other repo is there as ever, and so is all else of this one.
+            // The other repo is still listed, and so is the rest of this one.
             assert!(String::from_utf8_lossy(&output.stdout).contains("plain"), "{what}: {output:?}");
         }
         let output = run("prune", &everything);
@@ -300,7 +300,7 @@ async fn a_ref_that_says_nothing_protects_its_repo_and_stops_no_other() {
 }
 
 #[tokio::test]
-async fn snapshots_without_links_go_with_their_bytes() {
+async fn snapshots_without_links_free_their_bytes() {
     let stage = Stage::new().await;
     let first = stage.commit();
     let files = |arguments: &[&str]| {
@@ -321,9 +321,9 @@ async fn snapshots_without_links_go_with_their_bytes() {
     stage.assert_loads(|_| true);
 }
 
-/// A fetch and a prune side by side, again and again: whatever comes first, the one that `main` names is whole.
+/// Repeated concurrent fetches and prunes: in any order, the snapshot that `main` names is complete.
 #[tokio::test]
-async fn a_fetch_at_the_same_time_ends_whole() {
+async fn a_concurrent_fetch_completes() {
     let stage =
         Stage::with(Repo::model("acme/tiny").file("a.txt", "0").file("b.txt", "b").branch("main")).await;
     for round in 1..=12 {
@@ -334,7 +334,7 @@ async fn a_fetch_at_the_same_time_ends_whole() {
         if let Some(mut pruning) = pruning {
             assert!(pruning.wait().unwrap().success());
         }
-        // Hit in the middle, it says so, and the next try mends it.
+        // If it is hit in the middle, it reports that, and the next attempt succeeds.
         if fetched.status.code() != Some(0) {
             assert!(told(&fetched).contains("removed by another program"), "{fetched:?}");
             fetch(&stage, &["acme/tiny"]);

@@ -1,5 +1,5 @@
-//! A repo that was asked for in another case or by a name that it had before: programs find it by both names, and the cache
-//! stays one that every command and the official client can go through.
+//! Repos requested in another case or by a former name: programs find them under both names, and every command and the official
+//! client can still read the cache.
 
 use std::fs;
 
@@ -12,7 +12,7 @@ use crate::{
 };
 use standin_hub::Content;
 
-/// What the official client finds offline by a name: the commit, and the hash of its weights.
+/// What the official client loads offline under a name: the commit, and the hash of its weights.
 fn loaded(stage: &Stage, name: &str) -> (String, String) {
     let loaded = stage.judge("offline-load", &[name, "--revision", "main"]);
     let commit = loaded["path"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
@@ -21,7 +21,7 @@ fn loaded(stage: &Stage, name: &str) -> (String, String) {
     (commit, weights["sha256"].as_str().unwrap().to_owned())
 }
 
-/// What the Hub has at `main`.
+/// The same on the Hub, at `main`.
 fn served(stage: &Stage, name: &str) -> (String, String) {
     let files = stage.hub.files(name, "main");
     let weights = files.iter().find(|file| file.path == "model.safetensors").unwrap();
@@ -52,7 +52,7 @@ fn objects(stage: &Stage, arguments: &[&str]) -> Vec<Value> {
     list::objects(&stage.modelcache(arguments).output().unwrap())
 }
 
-/// The scan of the official client has these repos, and finds nothing wrong.
+/// Asserts that the scan of the official client has these repos and no warnings.
 #[track_caller]
 fn assert_scanned(stage: &Stage, names: &[&str]) {
     let scan = stage.judge("scan", &[]);
@@ -61,7 +61,7 @@ fn assert_scanned(stage: &Stage, names: &[&str]) {
 }
 
 #[tokio::test]
-async fn programs_find_a_repo_by_the_hubs_name_and_by_the_one_that_was_asked_for() {
+async fn programs_find_a_repo_by_the_hubs_and_by_the_requested_name() {
     for (asked, own) in [("Acme/TINY", "acme/tiny"), ("acme/tiny", "other/new.name")] {
         let stage = Stage::new().await;
         if !own.eq_ignore_ascii_case(asked) {
@@ -84,7 +84,7 @@ async fn programs_find_a_repo_by_the_hubs_name_and_by_the_one_that_was_asked_for
         names.sort_unstable();
         assert_scanned(&stage, &names);
 
-        // It is one repo, by whichever name it is looked for.
+        // It is one repo, under whichever name.
         for more in [vec![], vec![asked], vec![own]] {
             let arguments = [&["list", "-o", "json"], more.as_slice()].concat();
             let listed = objects(&stage, &arguments);
@@ -112,14 +112,14 @@ async fn programs_find_a_repo_by_the_hubs_name_and_by_the_one_that_was_asked_for
 }
 
 #[tokio::test]
-async fn a_repo_that_is_there_by_one_name_is_not_downloaded_by_another() {
+async fn a_repo_cached_under_one_name_is_not_downloaded_under_another() {
     let stage = Stage::new().await;
     fetch(&stage, &["acme/tiny"]);
     let again = report(&stage, &["ACME/Tiny"]);
     assert_eq!((&again["downloadedBytes"], &again["names"]), (&json!(0), &json!(["acme/tiny"])));
     assert_eq!(links(&stage), ["models--ACME--Tiny -> models--acme--tiny"]);
 
-    // Whichever name brings a new commit, both have it.
+    // Under whichever name a new commit is fetched, both have it.
     for name in ["ACME/Tiny", "acme/tiny", "acme/TINY"] {
         stage.hub.update("acme/tiny", |repo| {
             let seed = name.bytes().fold(0, |sum, byte| sum * 2 + u64::from(byte));
@@ -134,7 +134,7 @@ async fn a_repo_that_is_there_by_one_name_is_not_downloaded_by_another() {
 }
 
 #[tokio::test]
-async fn a_folder_that_has_the_hubs_name_stays_and_is_told() {
+async fn an_existing_folder_with_the_hubs_name_is_kept_and_reported() {
     let stage = Stage::new().await;
     for name in ["acme--tiny", "acme--other"] {
         fs::create_dir_all(stage.cache().join(format!("models--{name}/snapshots"))).unwrap();
@@ -151,7 +151,7 @@ async fn a_folder_that_has_the_hubs_name_stays_and_is_told() {
 }
 
 #[tokio::test]
-async fn what_led_to_a_folder_that_was_deleted_goes_or_leads_anew() {
+async fn dangling_redirects_are_removed_or_replaced() {
     let stage = Stage::new().await;
     fetch(&stage, &["Acme/Tiny"]);
     for name in ["acme/tiny", "Acme/Tiny"] {

@@ -1,4 +1,4 @@
-//! What a person sees at a terminal, a real one of the system.
+//! Output on a real pseudo-terminal.
 
 use std::{os::unix::fs::symlink, process::Command};
 
@@ -8,12 +8,12 @@ use standin_hub::{Class, Content, Fault, Harm, Repo};
 
 use crate::{client::venv, programs::root, stage::Stage};
 
-/// What a terminal shows: enough of one for the few orders that progress lines need.
+/// A minimal terminal emulator, with the escape sequences that progress lines use.
 struct Screen {
     columns: usize,
     rows: Vec<Vec<char>>,
     at: (usize, usize),
-    /// The most rows that had something on them.
+    /// The maximum number of rows in use.
     tallest: usize,
 }
 
@@ -66,7 +66,7 @@ impl Screen {
         self.at.1 += 1;
     }
 
-    /// What is left in the end.
+    /// The final content.
     fn lines(&self) -> Vec<String> {
         let lines = self.rows.iter().map(|row| row.iter().collect::<String>().trim_end().to_owned());
         lines.filter(|line| !line.is_empty()).collect()
@@ -78,7 +78,7 @@ trait TakeWhileInclusive {
 }
 
 impl<I: Iterator<Item = char>> TakeWhileInclusive for I {
-    /// The parameters of an order, and its letter.
+    /// The parameters of an escape sequence, and its final letter.
     fn take_while_inclusive(mut self) -> String {
         let mut order = String::new();
         for c in &mut self {
@@ -91,7 +91,7 @@ impl<I: Iterator<Item = char>> TakeWhileInclusive for I {
     }
 }
 
-/// A Hub that serves slowly enough to be watched.
+/// A Hub slow enough to observe progress.
 async fn stage() -> Stage {
     let stage = Stage::with(
         Repo::model("acme/tiny")
@@ -120,7 +120,7 @@ fn run(stage: &Stage, columns: usize, environment: &[(&str, &str)], arguments: &
 }
 
 #[tokio::test]
-async fn bars_tell_how_far_how_fast_and_how_long_and_leave_nothing() {
+async fn bars_show_progress_rate_and_time_and_are_erased() {
     for columns in [80, 40] {
         let stage = stage().await;
         let (shown, code) = run(&stage, columns, &[], &["fetch", "acme/tiny"]);
@@ -137,13 +137,13 @@ async fn bars_tell_how_far_how_fast_and_how_long_and_leave_nothing() {
             "{end:?}"
         );
         assert!(!end.contains('%') && !end.contains("files ━"), "something is left of the bars: {end:?}");
-        // One line for all and one for each file, or those of the end: no line was broken by the terminal.
+        // One overall line and one per file, or the final lines: the terminal wrapped none.
         assert!(screen.tallest <= 4.max(screen.lines().len()), "{} at {columns}: {shown:?}", screen.tallest);
     }
 }
 
 #[tokio::test]
-async fn what_is_logged_stands_above_the_bars() {
+async fn log_lines_are_printed_above_the_bars() {
     let stage = stage().await;
     let (shown, code) = run(&stage, 200, &[("MODELCACHE_LOG", "info")], &["fetch", "acme/tiny"]);
     assert_eq!(code, 0, "{shown}");
@@ -153,7 +153,7 @@ async fn what_is_logged_stands_above_the_bars() {
 }
 
 #[tokio::test]
-async fn where_nothing_can_be_drawn_lines_tell_it() {
+async fn progress_is_printed_as_lines_without_a_terminal() {
     let stage = stage().await;
     for environment in [[("TERM", "dumb")], [("NO_COLOR", "1")]] {
         let (shown, code) = run(&stage, 80, &environment, &["fetch", "acme/tiny", "-o", "json"]);
@@ -165,9 +165,9 @@ async fn where_nothing_can_be_drawn_lines_tell_it() {
     assert!(!String::from_utf8(piped.stderr).unwrap().contains('\u{1b}'));
 }
 
-/// The demo ends at the first thing that it lacks, which is after its first headline.
+/// The demo exits at the first missing tool, after its first headline.
 #[test]
-fn the_demo_has_codes_for_a_terminal_alone() {
+fn the_demo_prints_escape_codes_only_on_a_terminal() {
     let tools = tempfile::tempdir().unwrap();
     for tool in ["dirname", "readlink", "tput"] {
         symlink(format!("/usr/bin/{tool}"), tools.path().join(tool)).unwrap();

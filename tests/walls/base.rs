@@ -1,4 +1,4 @@
-//! The states in which a hostile neighbour finds a cache. Each is made once, by the program itself, and copied.
+//! The initial states of a cache for hostile modifications. Each is created once, by the program itself, and copied.
 
 use std::{
     fs::{self, File},
@@ -15,18 +15,18 @@ use tempfile::TempDir;
 
 use crate::site::folder;
 
-/// A secret: nothing that the program says may contain it.
+/// A secret that no output may contain.
 pub const TOKEN: &str = "hf_walls_verysecret";
-/// The model that the neighbour is after.
+/// The model under attack.
 pub const MODEL: &str = "acme/tiny";
-/// Another user's, in the same cache.
+/// Another model in the same cache.
 pub const OTHER_MODEL: &str = "acme/other";
-/// Long enough to come in parts.
+/// Large enough to be downloaded in parts.
 const WEIGHTS: u64 = 700_000;
-/// How long making a state may take on a busy machine.
+/// The time limit for creating a state on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What of the model is in the cache.
+/// The state of the model in the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Base {
     /// Nothing.
@@ -35,9 +35,9 @@ pub enum Base {
     Complete,
     /// A download that was killed.
     Half,
-    /// Two commits, of which a record alone vouches for the first.
+    /// Two commits, the first of which has only a record.
     TwoCommits,
-    /// As `huggingface_hub` fills it: the weights in the store that all repos share, and no record.
+    /// As filled by `huggingface_hub`: the weights in the store shared by all repos, and no record.
     SharedStore,
     /// Files instead of links.
     Files,
@@ -52,7 +52,7 @@ impl Base {
 pub struct Bases {
     pub hub: StandinHub,
     root: TempDir,
-    /// The name that records and locks have for the whole of a commit.
+    /// The selection ID of a whole commit in the names of records and locks.
     pub selection: String,
     /// The first commit, and the one that `main` names.
     pub commits: [String; 2],
@@ -97,12 +97,12 @@ impl Bases {
         &self.commits[1]
     }
 
-    /// The name of a file's content in a cache.
+    /// The name of a file's blob in a cache.
     pub fn etag(&self, path: &str) -> &str {
         &self.files[1].iter().find(|file| file.path == path).unwrap().etag
     }
 
-    /// Puts a cache in this state at a place that is free.
+    /// Copies a cache in this state to a free path.
     pub fn copy(&self, base: Base, to: &Path) {
         copy(&self.root.path().join(format!("{base:?}")), to);
     }
@@ -180,7 +180,7 @@ impl Bases {
     }
 }
 
-/// Whether it is on the disk that something of a content is there.
+/// Whether a sidecar on disk shows progress.
 fn is_begun(own: &Path) -> bool {
     let entries = fs::read_dir(own).into_iter().flatten().flatten().map(|entry| entry.path());
     let parts = entries.filter(|path| path.extension().is_some_and(|end| end == "parts"));

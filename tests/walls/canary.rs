@@ -1,4 +1,4 @@
-//! The world outside of a cache, to the last bit.
+//! Detects any change outside of a cache.
 
 use std::{
     collections::BTreeMap,
@@ -9,7 +9,7 @@ use std::{
 
 use sha2::{Digest as _, Sha256};
 
-/// What was seen of each file, folder and link below a folder.
+/// The state of each file, folder and link below a folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Picture(BTreeMap<PathBuf, Seen>);
 
@@ -30,13 +30,13 @@ enum Content {
     Unread,
 }
 
-/// Larger files are told by their times alone.
+/// Larger files are compared only by their times.
 const READ: u64 = 1 << 20;
-/// Chains of folders that are deeper are a neighbour's.
+/// Deeper folders belong to an attack and are skipped.
 const DEEPEST: usize = 40;
 
 impl Picture {
-    /// Takes it. `passed_by` is not looked at.
+    /// Takes a picture, skipping `passed_by`.
     pub fn of(root: &Path, passed_by: &dyn Fn(&Path) -> bool) -> Self {
         let mut seen = BTreeMap::new();
         let mut left = vec![root.to_owned()];
@@ -53,7 +53,7 @@ impl Picture {
             } else {
                 Content::Unread
             };
-            // A folder's count of links is told by what is seen in it, and its size is the file system's own business.
+            // A folder's link count follows from its entries, and its size depends on the file system.
             let folder = kind.is_dir();
             if folder && path.components().count() < DEEPEST {
                 left.extend(fs::read_dir(&path).into_iter().flatten().flatten().map(|entry| entry.path()));
@@ -86,7 +86,7 @@ impl Picture {
         self.0.contains_key(path)
     }
 
-    /// What is different now, one line for each. A file that only lost other names is the same.
+    /// The differences, one line each. Losing other hard links is not a change.
     pub fn differences(&self, now: &Self) -> Vec<String> {
         let mut found = Vec::new();
         for (path, seen) in &self.0 {

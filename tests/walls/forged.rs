@@ -1,4 +1,4 @@
-//! What a neighbour writes into the files by which the program decides: refs, records, listings, sidecars.
+//! Forged content of the files that the program relies on: refs, records, listings, sidecars.
 
 use std::fs;
 
@@ -6,12 +6,12 @@ use serde_json::{Value, json};
 
 use crate::{base::Bases, place::Place};
 
-/// Deeper than any parser may go by recursion.
+/// Too deep for a recursive parser.
 const DEEP: usize = 5_000_000;
-/// Times that no honest record has.
+/// Times that no genuine record has.
 const TIMES: &[&str] =
     &["9999-12-30T22:00:00Z", "2199-01-01T00:00:00Z", "-009998-01-02T00:00:00Z", "soon", "\u{1b}[31m"];
-/// Names that lead elsewhere, or are shown as something else.
+/// Names that lead elsewhere, or are displayed as something else.
 pub const NAMES: &[&str] = &[
     "../../../../outside/secret",
     "/etc/passwd",
@@ -25,7 +25,7 @@ pub const NAMES: &[&str] = &[
     "",
 ];
 
-/// The content of a file at this place, made to mislead.
+/// Misleading content for a file at this place.
 pub fn content(place: Place, bases: &Bases, chance: &mut fastrand::Rng) -> Vec<u8> {
     match place {
         Place::Ref | Place::OtherRef | Place::NestedRef => reference(bases, chance),
@@ -92,7 +92,7 @@ fn tree(bases: &Bases, chance: &mut fastrand::Rng) -> Vec<u8> {
     json!({ "format_version": 1, "files": { "config.json": entry, name: entry } }).to_string().into_bytes()
 }
 
-/// One that this machine has written since it was started, as far as it says.
+/// A sidecar that claims to be from this boot.
 pub fn sidecar_of(size: u64, length: u64, written: &[u64]) -> Vec<u8> {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
     let boot = u128::from_str_radix(&boot.trim().replace('-', ""), 16).unwrap();
@@ -116,14 +116,14 @@ fn sidecar(bases: &Bases, chance: &mut fastrand::Rng) -> Vec<u8> {
     }
 }
 
-/// JSON that is only depth.
+/// Deeply nested JSON.
 fn deep(chance: &mut fastrand::Rng) -> Vec<u8> {
     let beginning = chance.choice(["", "{\"files\":", "{\"format_version\":1,\"files\":{\"a\":"]).unwrap();
     let piece = chance.choice(["[", "{\"a\":"]).unwrap();
     [beginning, &piece.repeat(DEEP / piece.len())].concat().into_bytes()
 }
 
-/// Bytes without meaning.
+/// Random bytes.
 pub fn noise(chance: &mut fastrand::Rng, length: usize) -> Vec<u8> {
     (0..length).map(|_| chance.u8(..)).collect()
 }

@@ -1,6 +1,6 @@
-//! Generated volumes: every place, every kind, in every state of a cache, under every command.
+//! Generated hostile volumes: every kind of modification at every place, in every state of a cache, under every command.
 //!
-//! `MODELCACHE_TEST_SEED=N` plays the case N again, and `MODELCACHE_TEST_CASES=N` so many from it on.
+//! `MODELCACHE_TEST_SEED=N` reproduces case N, and `MODELCACHE_TEST_CASES=N` runs that many from it on.
 
 use std::{
     collections::BTreeMap,
@@ -23,11 +23,11 @@ use crate::{
     site::Site,
 };
 
-/// So many cases are played.
+/// The number of cases.
 const CASES: u64 = 1000;
-/// The number of the first. Others follow, each with its own place and kind.
+/// The number of the first case. Each number has its own place and kind.
 const FIRST: u64 = 20_260_000;
-/// So many at the same time: each is mostly short runs of another program.
+/// The number of concurrent cases: each mostly waits for short runs of the program.
 const AT_ONCE: usize = 4;
 
 /// A case, by its number alone.
@@ -41,10 +41,10 @@ struct Case {
 }
 
 impl Case {
-    /// Numbers that follow each other have other places and kinds, and all pairs come before one comes again.
+    /// Consecutive numbers have different places and kinds, and all pairs occur before one repeats.
     fn new(number: u64, chance: &mut fastrand::Rng) -> Self {
         let pairs = (Place::ALL.len() * Kind::ALL.len()) as u64;
-        // A step without a common divisor goes through all of them.
+        // A step coprime to the number of pairs visits all of them.
         let pair = usize::try_from(number.wrapping_mul(617) % pairs).unwrap();
         let (place, kind) = (Place::ALL[pair % Place::ALL.len()], Kind::ALL[pair / Place::ALL.len()]);
         let base = match place {
@@ -59,7 +59,7 @@ impl Case {
     }
 }
 
-/// Plays a case, and tells what went wrong.
+/// Runs a case, and returns what went wrong.
 fn play(bases: &Bases, number: u64) -> (Case, Vec<String>) {
     let mut chance = fastrand::Rng::with_seed(number);
     let case = Case::new(number, &mut chance);
@@ -80,13 +80,13 @@ fn play(bases: &Bases, number: u64) -> (Case, Vec<String>) {
     (case, found)
 }
 
-/// The first words of what is wrong: enough to count it by.
+/// The category of an error, by its first words.
 fn class(wrong: &str) -> &str {
     wrong.split("}: ").nth(1).unwrap_or(wrong).split(':').next().unwrap_or_default()
 }
 
 #[tokio::test]
-async fn whatever_lies_on_a_volume_harms_nobody() {
+async fn no_generated_volume_causes_harm() {
     let bases = Bases::make().await;
     let count = std::env::var("MODELCACHE_TEST_CASES").ok().and_then(|count| count.parse().ok());
     let (first, count) = match asked() {

@@ -1,4 +1,4 @@
-//! What must be true after each run, whatever lay on the volume.
+//! The invariants after each run, whatever was on the volume.
 
 use std::{
     collections::BTreeSet,
@@ -21,7 +21,7 @@ use crate::{
     site::{SECRET, Site, UNSEEN},
 };
 
-/// The codes that the documentation knows, besides that of a wrong command line.
+/// The documented exit codes, except for usage errors.
 const CODES: &[u8] = &[
     exit::OK,
     exit::FAILURE,
@@ -33,21 +33,21 @@ const CODES: &[u8] = &[
     exit::NO_ACCESS,
 ];
 
-/// A site as it was before a run.
+/// The state of a site before a run.
 pub struct Before<'a> {
     bases: &'a Bases,
     site: &'a Site,
     outside: Picture,
-    /// All of the cache that this order may not change.
+    /// The part of the cache that this order must not change.
     inside: Option<Picture>,
     good: BTreeSet<Good>,
     neighbour: Picture,
 }
 
-/// A file that a ref leads to, and that is right: its commit and its path.
+/// An intact file that a ref leads to: its commit and its path.
 type Good = (String, String);
 
-/// Runs an order, and tells all that is wrong with how it went.
+/// Runs an order, and returns all violations.
 pub fn wrongs(bases: &Bases, site: &Site, order: &Order) -> (End, Vec<String>) {
     let before = Before::of(bases, site, order);
     let end = run(bases, site, order);
@@ -64,7 +64,7 @@ impl<'a> Before<'a> {
     fn of(bases: &'a Bases, site: &'a Site, order: &Order) -> Self {
         let inside = match order.arguments {
             ["list" | "verify", ..] => Some(site.inside(&[])),
-            // It looks whether somebody holds a lock.
+            // It checks for held locks.
             [.., "--dry-run"] => Some(site.inside(&[".locks"])),
             _ => None,
         };
@@ -91,12 +91,12 @@ impl<'a> Before<'a> {
     }
 }
 
-/// What belongs to another model in the cache.
+/// The files of the other model in the cache.
 fn neighbour(site: &Site) -> Picture {
     Picture::of(&site.cache().join("models--acme--other"), &|_| false)
 }
 
-/// All that refs lead to and that is right.
+/// All intact files that refs lead to.
 fn good(bases: &Bases, site: &Site) -> BTreeSet<Good> {
     let mut good = BTreeSet::new();
     let refs = site.model().join("refs");
@@ -110,7 +110,7 @@ fn good(bases: &Bases, site: &Site) -> BTreeSet<Good> {
     good
 }
 
-/// A file that is what it seems to be, and no way to elsewhere.
+/// Reads a regular file without following links.
 fn read_in_place(site: &Site, path: &Path) -> Result<Vec<u8>, String> {
     let cache = site.cache().canonicalize().map_err(|error| error.to_string())?;
     let expected = cache.join(path.strip_prefix(site.cache()).unwrap());
@@ -122,7 +122,7 @@ fn read_in_place(site: &Site, path: &Path) -> Result<Vec<u8>, String> {
     fs::read(found).map_err(|error| error.to_string())
 }
 
-/// Whether a reader finds a file of a commit, in the cache itself.
+/// Whether a reader finds a file of a commit inside the cache.
 fn loads(site: &Site, commit: &str, file: &ServedFile) -> Result<(), String> {
     let snapshot = site.model().join("snapshots").join(commit);
     let entry = snapshot.join(&file.path);
@@ -145,7 +145,7 @@ fn loads(site: &Site, commit: &str, file: &ServedFile) -> Result<(), String> {
     Ok(())
 }
 
-/// A fetch that says that all is well is right.
+/// A successful fetch must have left a complete snapshot.
 fn of_promise(bases: &Bases, site: &Site, order: &Order, end: &End) -> Vec<String> {
     let offline = order.variables.iter().any(|(name, _)| *name == "HF_HUB_OFFLINE");
     let mut wrongs = Vec::new();
@@ -174,7 +174,7 @@ fn of_promise(bases: &Bases, site: &Site, order: &Order, end: &End) -> Vec<Strin
     wrongs
 }
 
-/// How a run ended, and what it said.
+/// Checks exit code and output.
 pub fn of_end(end: &End, order: &Order) -> Vec<String> {
     let mut wrongs: Vec<_> = end.killed.iter().map(|why| format!("end: {why}")).collect();
     let (out, err) = (String::from_utf8_lossy(&end.out), String::from_utf8_lossy(&end.err));
@@ -211,13 +211,13 @@ pub fn of_end(end: &End, order: &Order) -> Vec<String> {
     wrongs
 }
 
-/// The word with which the last line begins.
+/// The reason code at the beginning of the last line.
 fn reason_of(err: &str) -> Option<Reason> {
     let word = err.lines().last()?.split(':').next()?;
     Reason::ALL.iter().copied().find(|reason| reason.as_str() == word)
 }
 
-/// What a terminal or a person takes for something else.
+/// Whether a character is invisible or misleading on a terminal.
 fn is_hidden(c: char) -> bool {
     (c.is_control() && c != '\n')
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')

@@ -1,4 +1,4 @@
-//! What a hostile neighbour puts into a place, and how it goes away again.
+//! The kinds of hostile modifications, and how to undo them.
 
 use std::{
     ffi::OsString,
@@ -24,19 +24,19 @@ use crate::{
     site::{SECRET, Site, UNSEEN, give},
 };
 
-/// So deep is a chain of folders.
+/// The depth of a folder chain.
 const DEEP: usize = 2000;
-/// So many files are many.
+/// The number of files in `Many`.
 const MANY: u32 = 2000;
 
-/// What is there instead of what belongs there.
+/// What replaces the genuine file or folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// What belongs there lies outside, and a link leads to it.
+    /// A link to the genuine file or folder, moved outside.
     Moved,
     /// The same, by a relative link.
     MovedRelative,
-    /// A link to a folder outside with all that is ever removed.
+    /// A link to a folder outside with everything that is ever removed.
     Trap,
     /// A link to a file outside.
     Secret,
@@ -46,36 +46,36 @@ pub enum Kind {
     Dangling,
     /// A link to itself.
     Itself,
-    /// A link to the folder above.
+    /// A link to the parent folder.
     Up,
     /// A link to another repo of the cache.
     Neighbour,
-    /// A link to the environment of whoever opens it.
+    /// A link to the environment of the opening process.
     Environment,
-    /// A link to the folder in which whoever opens it was started.
+    /// A link to the working directory of the opening process.
     WorkingFolder,
     /// A link to standard input.
     Input,
     /// A link to a device.
     ZeroLink,
-    /// Another name of a file outside.
+    /// A hard link to a file outside.
     HardSecret,
-    /// What belongs there, with another name outside.
+    /// The genuine file, with a hard link outside.
     HardMoved,
-    /// A pipe that nobody holds.
+    /// A pipe without a writer.
     Pipe,
-    /// A pipe that is held and never ends.
+    /// A pipe with a writer that never closes it.
     HeldPipe,
     Socket,
-    /// The device that gives zeros for ever.
+    /// The device with endless zeros.
     Zero,
     /// The device that is always full.
     Full,
-    /// The device that gives noise for ever.
+    /// The device with endless random data.
     Random,
-    /// A file of 64 GiB without content; less where no size is known, so that all of it must be read to judge it.
+    /// A sparse file of 64 GiB; smaller if its size is unknown, so that all of it must be read.
     Huge,
-    /// A file of 1 GiB without content.
+    /// A sparse file of 1 GiB.
     Large,
     /// A folder where a file belongs, or the reverse.
     OtherShape,
@@ -88,17 +88,17 @@ pub enum Kind {
     Empty,
     Byte,
     Noise,
-    /// As long as what belongs there, and wrong.
+    /// A corrupt file of the right size.
     SameSize,
-    /// Made to mislead.
+    /// Forged content.
     Forged,
-    /// The same, once more: there are many ways.
+    /// The same, so that it is chosen more often.
     ForgedAgain,
-    /// A chain of folders that no path can name.
+    /// A folder chain deeper than the longest path.
     Deep,
-    /// Files whose names are shown as something else.
+    /// Files with misleading names.
     Names,
-    /// Names and paths as long as they can be.
+    /// Names and paths of maximum length.
     LongNames,
     /// Very many files.
     Many,
@@ -145,25 +145,25 @@ impl Kind {
         Self::Many,
     ];
 
-    /// Whether only a user without rights minds it.
+    /// Whether it affects only unprivileged users.
     pub fn is_about_modes(self) -> bool {
         matches!(self, Self::Closed | Self::ReadOnly)
     }
 }
 
-/// What was put somewhere.
+/// A planted modification.
 #[derive(Debug)]
 pub struct Planted {
     path: PathBuf,
-    /// What lies beside.
+    /// Further files.
     more: Vec<PathBuf>,
-    /// The mode that it had.
+    /// The original mode.
     mode: Option<u32>,
     /// A pipe that is held open.
     held: Option<File>,
 }
 
-/// Puts it there.
+/// Plants a modification.
 pub fn plant(kind: Kind, place: Place, bases: &Bases, site: &Site, chance: &mut fastrand::Rng) -> Planted {
     let path = place.path(bases, site);
     let mut planted = Planted { path: path.clone(), more: Vec::new(), mode: None, held: None };
@@ -174,7 +174,7 @@ pub fn plant(kind: Kind, place: Place, bases: &Bases, site: &Site, chance: &mut 
     if place == Place::Record && matches!(kind, Kind::Forged | Kind::ForgedAgain) && chance.bool() {
         spoil(&Place::Blob.path(bases, site), chance);
     }
-    // Only what is planted is somebody else's then.
+    // So that only the planted file has another owner.
     site.give_cache();
     planted.fill(kind, place, bases, site, chance);
     if let Some(user) = site.user {
@@ -187,7 +187,7 @@ pub fn plant(kind: Kind, place: Place, bases: &Bases, site: &Site, chance: &mut 
     planted
 }
 
-/// Another time than now, where the time alone does not vouch for a content.
+/// Sets another modification time, unless that alone would make a blob trusted.
 fn age(path: &Path, kind: Kind, place: Place, chance: &mut fastrand::Rng) {
     let day = Duration::from_secs(86_400);
     let at = match chance.u8(..4) {
@@ -198,11 +198,11 @@ fn age(path: &Path, kind: Kind, place: Place, chance: &mut fastrand::Rng) {
     let at = at.duration_since(SystemTime::UNIX_EPOCH).unwrap();
     let at = Timespec { tv_sec: at.as_secs().cast_signed(), tv_nsec: 0 };
     let times = Timestamps { last_access: at, last_modification: at };
-    // What is gone has no time.
+    // It may not exist.
     let _ = utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW);
 }
 
-/// An unfinished download that another run would go on with.
+/// An incomplete download that a run would resume.
 fn pair(bases: &Bases, site: &Site, chance: &mut fastrand::Rng) -> Vec<PathBuf> {
     let [content, sidecar] = [Place::Incomplete, Place::Sidecar].map(|place| place.path(bases, site));
     let there = |folder: &Path, end: &str| {
@@ -223,7 +223,7 @@ fn pair(bases: &Bases, site: &Site, chance: &mut fastrand::Rng) -> Vec<PathBuf> 
     vec![content, sidecar]
 }
 
-/// Makes a content wrong that keeps its size.
+/// Corrupts a file without changing its size.
 fn spoil(path: &Path, chance: &mut fastrand::Rng) {
     let Ok(mut bytes) = fs::read(path) else { return };
     let Some(byte) = chance.choice(&mut bytes) else { return };
@@ -310,7 +310,7 @@ impl Planted {
         }
     }
 
-    /// Fills a folder with what does not belong there.
+    /// Fills a folder with foreign files.
     fn crowd(&mut self, kind: Kind, place: Place, bases: &Bases) {
         let folder =
             if place.is_folder() { self.path.clone() } else { self.path.parent().unwrap().to_owned() };
@@ -348,7 +348,7 @@ impl Planted {
         }
     }
 
-    /// Takes it away again.
+    /// Removes it.
     pub fn take_away(self) {
         for path in &self.more {
             remove(path);
@@ -368,20 +368,20 @@ impl Planted {
     }
 }
 
-/// A link that the neighbour makes.
+/// Creates a hostile link.
 fn link(target: impl AsRef<Path>, at: &Path) {
     symlink(target, at).unwrap();
 }
 
-/// Something at this path that is no file.
+/// Creates a special file.
 fn node(path: &Path, kind: FileType, device: u64) {
-    // Where we may make no devices, a pipe is as bad.
+    // If devices cannot be created, use a pipe.
     let kind = if device > 0 && !rustix::process::geteuid().is_root() { FileType::Fifo } else { kind };
     mknodat(CWD, path, kind, Mode::from_raw_mode(0o666), device).unwrap();
     fs::set_permissions(path, Permissions::from_mode(0o666)).unwrap();
 }
 
-/// What belongs there lies outside then, and the cache leads to it.
+/// Moves the genuine file outside and replaces it with a link.
 fn move_out(kind: Kind, place: Place, bases: &Bases, site: &Site, path: &Path) {
     let outside = site.path("outside/moved/it");
     if fs::symlink_metadata(path).is_ok() {
@@ -423,7 +423,7 @@ fn deep(path: &Path) {
 fn remove(path: &Path) {
     let Ok(stat) = fs::symlink_metadata(path) else { return };
     if stat.is_dir() {
-        // The standard library does not go as deep as this one.
+        // The standard library cannot remove such deep trees.
         assert!(Command::new("rm").arg("-rf").arg(path).status().unwrap().success());
     } else {
         fs::remove_file(path).unwrap();

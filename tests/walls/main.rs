@@ -1,5 +1,5 @@
-//! Volumes that somebody else has written to. Whatever lies in a cache, the program changes nothing outside of it, ends,
-//! stays small, keeps secrets and says what is wrong.
+//! Hostile volumes. Whatever is in a cache, the program changes nothing outside of it, terminates, uses bounded memory, keeps
+//! secrets and reports what is wrong.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by it")]
 
 mod base;

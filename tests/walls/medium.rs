@@ -1,4 +1,4 @@
-//! A file system without letter case, on a device of its own that only this test and the program see.
+//! A case-insensitive file system on a loop device, visible only to this test and the program.
 
 use std::{
     fs,
@@ -9,21 +9,21 @@ use std::{
 
 use tempfile::TempDir;
 
-/// What makes and mounts it, and waits until nobody needs it any more.
+/// Creates and mounts it, and waits until it is no longer needed.
 const SCRIPT: &str = r#"truncate -s 128M "$0.img"; mkfs.exfat "$0.img" >/dev/null
     device=$(losetup --find --show "$0.img")
     trap 'cd /; umount "$0"; losetup --detach "$device"' EXIT
     mount.exfat-fuse "$device" "$0" >/dev/null 2>&1
     echo ready; read -r _ || true"#;
 
-/// A mounted exFAT. Gone when it is dropped.
+/// A mounted exFAT. Unmounted on drop.
 pub struct Medium {
     root: TempDir,
     keeper: Child,
 }
 
 impl Medium {
-    /// `None`, with a word why, where the machine does not allow that.
+    /// Prints why and returns `None` if the machine does not allow it.
     pub fn mount() -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
             eprintln!("skipped: only root can mount an exFAT file system");
@@ -78,7 +78,7 @@ impl Medium {
 
 impl Drop for Medium {
     fn drop(&mut self) {
-        // Without its input the script comes to its end.
+        // The script exits when its input is closed.
         drop(self.keeper.stdin.take());
         let _ = self.keeper.wait();
     }

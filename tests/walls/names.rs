@@ -1,4 +1,4 @@
-//! Generated names on a file system without letter case: what is one name there, or none, is never said to be verified.
+//! Generated names on a case-insensitive file system: colliding or invalid names are never reported as verified.
 
 use std::{fs, io, path::Path};
 
@@ -7,10 +7,10 @@ use standin_hub::{Repo, StandinHub};
 
 use crate::{chance::asked, medium::Medium};
 
-/// So many repos are fetched.
+/// The number of repos.
 const CASES: u64 = 60;
 const FIRST: u64 = 7_000_000;
-/// What names are made of. Some have two letter cases, some three, and some mean something to a medium.
+/// The pieces of names. Some have two letter cases, some three, and some are special to a file system.
 const PIECES: &[&str] = &[
     "readme", "config", "ü", "ß", "k", "\u{212a}", "ſ", "i", "ı", "é", "e\u{301}", "x", "1", "-", "б", "σ",
     "ς",
@@ -28,14 +28,14 @@ fn path(chance: &mut fastrand::Rng) -> String {
     folder + &part(chance)
 }
 
-/// The same path in other letters.
+/// The same path in another case.
 fn other_case(path: &str, chance: &mut fastrand::Rng) -> String {
     let swap =
         |c: char| if c.is_lowercase() { c.to_uppercase().to_string() } else { c.to_lowercase().to_string() };
     path.chars().map(|c| if chance.bool() { swap(c) } else { c.to_string() }).collect()
 }
 
-/// Files that git can hold beside each other, some of them with names that are one but for their letters.
+/// Files that can coexist in git, some with names that differ only in case.
 fn files(chance: &mut fastrand::Rng) -> Vec<(String, String)> {
     let mut paths: Vec<_> = (0..chance.usize(1..4)).map(|_| path(chance)).collect();
     if chance.bool() {
@@ -45,16 +45,16 @@ fn files(chance: &mut fastrand::Rng) -> Vec<(String, String)> {
     paths.dedup();
     let folders = paths.clone();
     paths.retain(|path| !folders.iter().any(|other| other.starts_with(&format!("{path}/"))));
-    // Of one size, so that the size tells nothing.
+    // All of the same size, so that sizes reveal nothing.
     paths.into_iter().enumerate().map(|(at, path)| (path, format!("content {at}"))).collect()
 }
 
-/// What the medium itself makes of such files.
+/// How the file system treats such files.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
     /// It holds all of them.
     Holds,
-    /// These two are one.
+    /// These two collide.
     One(String, String),
     /// It cannot hold this one.
     Refuses(String),
@@ -81,7 +81,7 @@ fn probe(root: &Path, files: &[(String, String)]) -> Verdict {
     Verdict::Holds
 }
 
-/// What is wrong with how a repo of such files was fetched.
+/// The violation, if any, after fetching a repo with such files.
 fn wrong(hub: &StandinHub, medium: &Medium, number: u64) -> Option<String> {
     let mut chance = fastrand::Rng::with_seed(number);
     let files = files(&mut chance);
@@ -113,7 +113,7 @@ fn wrong(hub: &StandinHub, medium: &Medium, number: u64) -> Option<String> {
 }
 
 #[tokio::test]
-async fn names_that_are_one_on_a_medium_are_refused_by_both() {
+async fn colliding_names_are_rejected_by_fetch_and_verify() {
     let Some(medium) = Medium::mount() else { return };
     let hub = StandinHub::start().await;
     let numbers = asked().map_or(FIRST..FIRST + CASES, |number| number..number + 1);

@@ -1,4 +1,4 @@
-//! What the program is asked to do with a volume.
+//! The commands to run on a volume.
 
 use crate::program::Order;
 
@@ -6,11 +6,11 @@ pub const FETCH: Order = order(&["fetch", "acme/tiny"]);
 pub const FETCH_OFFLINE: Order = offline(&["fetch", "acme/tiny"]);
 pub const VERIFY: Order = order(&["verify"]);
 pub const LIST: Order = order(&["list"]);
-/// All that may ever go.
+/// Removes everything that may ever be removed.
 pub const PRUNE: Order = order(&["prune", "--min-age", "0s", "--all"]);
 pub const PRUNE_DRY: Order = order(&["prune", "--min-age", "0s", "--all", "--dry-run"]);
 
-/// What changes nothing.
+/// Read-only commands.
 pub const LOOKS: &[Order] = &[
     VERIFY,
     order(&["verify", "acme/tiny", "-o", "json"]),
@@ -20,7 +20,7 @@ pub const LOOKS: &[Order] = &[
     FETCH_OFFLINE,
 ];
 
-/// What does. Fetching comes often, since it does the most.
+/// Commands with changes. Mostly fetches, since they do the most.
 pub const CHANGES: &[Order] = &[
     FETCH,
     FETCH,
@@ -37,7 +37,7 @@ pub const CHANGES: &[Order] = &[
     order(&["prune", "acme/tiny", "--min-age", "0s", "--all", "-o", "json"]),
 ];
 
-/// As on a file system that has none.
+/// As on a file system without links.
 pub const WITHOUT_LINKS: Order =
     Order { arguments: &["fetch", "acme/tiny"], variables: &[("HF_HUB_DISABLE_SYMLINKS", "1")] };
 

@@ -1,4 +1,4 @@
-//! The built program, with a deadline and a limit of memory.
+//! Runs the built program with a deadline and a memory limit.
 
 use std::{
     fs::{self, File},
@@ -15,32 +15,32 @@ use crate::{
     site::Site,
 };
 
-/// Generous: a run on a good cache takes a part of a second, even where the machine is busy with other tests.
+/// Generous: a run on an intact cache takes less than a second, even on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(120);
-/// The same: such a run takes less than 64 MiB, and a Job has 512.
+/// Also generous: such a run takes less than 64 MiB, and a Job has 512.
 const MEMORY: u64 = 448 << 20;
-/// More than is ever to be written. A copy of something endless ends here.
+/// More than is ever written, so that copies of endless files fail.
 const LONGEST_FILE: u64 = 64 << 20;
-/// How often a run is looked at.
+/// The polling interval.
 const PAUSE: Duration = Duration::from_millis(3);
 
-/// What the program is asked to do.
+/// A command to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Order {
     pub arguments: &'static [&'static str],
     pub variables: &'static [(&'static str, &'static str)],
 }
 
-/// How a run has ended.
+/// The result of a run.
 #[derive(Debug)]
 pub struct End {
-    /// None: it was ended by a signal.
+    /// `None` if it was killed by a signal.
     pub code: Option<i32>,
-    /// Why it was killed, or by which signal it died.
+    /// Why it was killed, or by which signal.
     pub killed: Option<String>,
     pub out: Vec<u8>,
     pub err: Vec<u8>,
-    /// What `--report` has written.
+    /// The content of the `--report` file.
     pub report: Option<String>,
 }
 
@@ -50,7 +50,7 @@ pub fn run(bases: &Bases, site: &Site, order: &Order) -> End {
     let _ = fs::remove_file(&report);
     let mut command = match site.user {
         None => Command::new(env!("CARGO_BIN_EXE_modelcache")),
-        // Who starts it may come to where the program lies; that user may not.
+        // Switch users last: that user may not have access to the path of the program.
         Some(user) => {
             let mut command = Command::new("/usr/bin/setpriv");
             command.args([&format!("--reuid={user}"), &format!("--regid={user}"), "--clear-groups"]);
@@ -64,7 +64,7 @@ pub fn run(bases: &Bases, site: &Site, order: &Order) -> End {
         command.arg("--report").arg(&report);
     }
     command.env("HF_ENDPOINT", bases.hub.url()).env("HF_TOKEN", TOKEN);
-    // One authority is read more quickly than those of all the world.
+    // A single authority loads faster than the system's bundle.
     command.env("SSL_CERT_FILE", site.path("home/ca.pem"));
     command.env("HF_HUB_CACHE", site.cache()).env("HOME", site.path("home"));
     command.envs(order.variables.iter().copied());
@@ -82,12 +82,12 @@ pub fn run(bases: &Bases, site: &Site, order: &Order) -> End {
     }
 }
 
-/// Waits for the end, and brings it about where it does not come.
+/// Waits for the process, and kills it at the deadline.
 fn watch(mut child: Child) -> (ExitStatus, Option<String>) {
     let began = Instant::now();
     let pid = Pid::from_child(&child);
     let limit = Rlimit { current: Some(LONGEST_FILE), maximum: Some(LONGEST_FILE) };
-    // It may have ended already.
+    // It may have exited already.
     let _ = prlimit(Some(pid), Resource::Fsize, limit);
     loop {
         if let Some(status) = child.try_wait().unwrap() {
@@ -107,7 +107,7 @@ fn watch(mut child: Child) -> (ExitStatus, Option<String>) {
     }
 }
 
-/// The most memory that it has had, in bytes.
+/// Its peak memory, in bytes.
 fn peak(child: &Child) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));

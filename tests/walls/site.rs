@@ -1,4 +1,4 @@
-//! One case's own world: a cache, and beside it what must stay as it is.
+//! The environment of one case: a cache, and files outside that must not change.
 
 use std::{
     fs::{self, File},
@@ -15,17 +15,17 @@ use crate::{
     canary::Picture,
 };
 
-/// What files outside say. No output may contain it.
+/// The content of files outside. No output may contain it.
 pub const SECRET: &str = "outside-content-verysecret";
-/// A part of the names of files outside that nothing leads to but a walk there.
+/// Part of the names of files outside that only a directory walk would reveal.
 pub const UNSEEN: &str = "outside-name-verysecret";
-/// A user without rights, as in a pod.
+/// An unprivileged user, as in a pod.
 const NOBODY: u32 = 12_345;
 
-/// The world of one case. Gone when it is dropped.
+/// The environment of one case. Removed on drop.
 pub struct Site {
     root: TempDir,
-    /// Who runs the program: another user than the tests, where these are root.
+    /// The user that runs the program, if it differs from the tests' (root).
     pub user: Option<u32>,
 }
 
@@ -52,7 +52,7 @@ impl Site {
         site
     }
 
-    /// A folder with all that is ever removed or replaced, long unused.
+    /// A folder with everything that is ever removed or replaced, long unused.
     pub fn trap(&self, bases: &Bases, at: &str) {
         let trap = self.path(at);
         fs::create_dir_all(&trap).unwrap();
@@ -97,19 +97,19 @@ impl Site {
         self.cache().join("models--acme--tiny")
     }
 
-    /// Everything in the cache belongs to whoever runs the program then.
+    /// Makes the user of the program the owner of everything in the cache.
     pub fn give_cache(&self) {
         self.user.iter().for_each(|user| give(&self.cache(), *user));
     }
 
-    /// All but the cache and what the program may write.
+    /// Everything but the cache and the files that the program may write.
     pub fn outside(&self) -> Picture {
         let ours = ["cache", "out", "err", "report"].map(|name| self.path(name));
-        // The folder that holds them all changes with these.
+        // Their parent folder changes with these.
         Picture::of(self.root.path(), &|path| ours.iter().any(|it| it == path)).without(self.root.path())
     }
 
-    /// What lies in the cache, but not below these folders of it.
+    /// The content of the cache, except below these folders.
     pub fn inside(&self, but: &[&str]) -> Picture {
         let but: Vec<_> = but.iter().map(|name| self.cache().join(name)).collect();
         let picture = Picture::of(&self.cache(), &|path| but.iter().any(|it| it == path));
@@ -119,7 +119,7 @@ impl Site {
 
 impl Drop for Site {
     fn drop(&mut self) {
-        // Deeper than the standard library can go, and with modes that forbid it.
+        // Too deep for the standard library, and with restrictive modes.
         if rustix::process::geteuid().is_root() {
             let _ = Command::new("rm").arg("-rf").arg(self.root.path()).status();
         } else {
@@ -129,7 +129,7 @@ impl Drop for Site {
     }
 }
 
-/// In memory, where there is room: a disk would have to be waited for at each sync of each run.
+/// In memory if there is space: on a disk, each sync would take time.
 pub fn folder() -> PathBuf {
     let memory = Path::new("/dev/shm");
     let room = rustix::fs::statvfs(memory).map_or(0, |stat| stat.f_bavail * stat.f_frsize);
@@ -137,7 +137,7 @@ pub fn folder() -> PathBuf {
     if writable && room > 1 << 30 { memory.to_owned() } else { std::env::temp_dir() }
 }
 
-/// Everything below a folder belongs to this user then, however deep it is.
+/// Changes the owner of everything below a folder, at any depth.
 pub fn give(path: &Path, user: u32) {
     let status = Command::new("chown")
         .args(["--recursive", "--no-dereference", &format!("{user}:{user}")])

@@ -1,4 +1,4 @@
-//! The attacks that are known by name, each under every command that it is meant for.
+//! Known attacks, each with every relevant command.
 
 use std::{
     fs,
@@ -23,7 +23,7 @@ use crate::{
     site::{SECRET, Site},
 };
 
-/// Runs an order, which must harm nobody.
+/// Runs an order and asserts all invariants.
 #[track_caller]
 fn harmless(bases: &Bases, site: &Site, order: &Order, what: &str) -> End {
     let (end, wrongs) = wrongs(bases, site, order);
@@ -31,7 +31,7 @@ fn harmless(bases: &Bases, site: &Site, order: &Order, what: &str) -> End {
     end
 }
 
-/// All of these, each alone and in a state of its own.
+/// Runs all combinations, each in a fresh state.
 #[track_caller]
 fn all_harmless(bases: &Bases, places: &[Place], kinds: &[Kind], states: &[Base], orders: &[Order]) {
     let mut found = Vec::new();
@@ -50,7 +50,7 @@ fn all_harmless(bases: &Bases, places: &[Place], kinds: &[Kind], states: &[Base]
     assert!(found.is_empty(), "{} runs harmed somebody", found.len());
 }
 
-/// A file outside, and an unfinished download that leads to it and is said to have one byte.
+/// A file outside, and an incomplete download that leads to it and claims one byte of progress.
 fn bait(bases: &Bases, site: &Site, lead: impl Fn(&Path, &Path)) {
     let [content, sidecar] = [Place::Incomplete, Place::Sidecar].map(|place| place.path(bases, site));
     for folder in [&content, &sidecar] {
@@ -61,7 +61,7 @@ fn bait(bases: &Bases, site: &Site, lead: impl Fn(&Path, &Path)) {
 }
 
 #[tokio::test]
-async fn an_unfinished_blob_that_leads_elsewhere_is_not_gone_on_with() {
+async fn an_incomplete_blob_that_leads_elsewhere_is_not_resumed() {
     let bases = Bases::make().await;
     for what in ["a link", "another name"] {
         let site = Site::new(&bases, Base::Empty, false);
@@ -79,7 +79,7 @@ async fn an_unfinished_blob_that_leads_elsewhere_is_not_gone_on_with() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_folder_of_a_cache_may_lie_elsewhere() {
+async fn no_folder_of_a_cache_may_be_elsewhere() {
     let bases = Bases::make().await;
     let folders: Vec<_> = Place::ALL.into_iter().filter(|place| place.is_folder()).collect();
     all_harmless(
@@ -93,7 +93,7 @@ async fn no_folder_of_a_cache_may_lie_elsewhere() {
 }
 
 #[tokio::test]
-async fn a_lock_with_another_name_is_not_written_to() {
+async fn a_hard_linked_lock_is_not_written_to() {
     let bases = Bases::make().await;
     let locks = [Place::ContentLock, Place::TurnLock, Place::MovingLock];
     all_harmless(
@@ -106,7 +106,7 @@ async fn a_lock_with_another_name_is_not_written_to() {
 }
 
 #[tokio::test]
-async fn what_is_no_file_is_neither_waited_for_nor_read() {
+async fn special_files_neither_block_nor_are_read() {
     let bases = Bases::make().await;
     all_harmless(
         &bases,
@@ -144,13 +144,13 @@ async fn a_record_from_the_future_vouches_for_nothing() {
     assert_ne!(tiny["revisions"][0]["state"], "verified", "{tiny}");
     assert_ne!(harmless(&bases, &site, &FETCH_OFFLINE, "offline").code, Some(0));
     assert_eq!(harmless(&bases, &site, &VERIFY, "verify").code, Some(65));
-    // Only what is wrong comes again.
+    // Only the corrupt file is fetched again.
     assert_eq!(harmless(&bases, &site, &FETCH, "fetch").code, Some(0));
     let now: Value = serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
     assert_ne!(now["verifiedAt"], forged["verifiedAt"]);
 }
 
-/// A file that is a hole of 1 TiB after so many short ones.
+/// A sparse file with a hole of 1 TiB after many short ones.
 fn hollow(path: &Path, short: u64) {
     let file = fs::File::create(path).unwrap();
     for number in 0..short {
@@ -160,7 +160,7 @@ fn hollow(path: &Path, short: u64) {
 }
 
 #[tokio::test]
-async fn a_hole_is_not_read_whatever_a_record_says_of_it() {
+async fn a_sparse_file_is_not_read_whatever_its_record() {
     let bases = Bases::make().await;
     let site = Site::new(&bases, Base::Complete, false);
     let (record, blob) = (Place::Record.path(&bases, &site), Place::Blob.path(&bases, &site));
@@ -179,7 +179,7 @@ async fn a_hole_is_not_read_whatever_a_record_says_of_it() {
 }
 
 #[tokio::test]
-async fn no_document_names_a_file_a_million_times() {
+async fn documents_with_a_million_entries_are_bounded() {
     const TIMES: usize = 1_200_000;
     let bases = Bases::make().await;
     let site = Site::new(&bases, Base::Complete, false);
@@ -198,7 +198,7 @@ async fn no_document_names_a_file_a_million_times() {
 }
 
 #[tokio::test]
-async fn very_many_names_of_commits_are_gone_through_once() {
+async fn very_many_commits_are_scanned_once() {
     const MANY: u32 = 30_000;
     const STALE: u32 = 2_000;
     let bases = Bases::make().await;
@@ -223,16 +223,16 @@ async fn very_many_names_of_commits_are_gone_through_once() {
     assert_eq!(fs::read_dir(snapshots).unwrap().count(), MANY as usize + 1);
 }
 
-/// A neighbour who makes a folder a link and a folder again, as quickly as he can.
+/// Swaps a folder for a link and back as fast as possible.
 fn flicker(folder: &Path, spare: &Path, stop: &AtomicBool) {
     while !stop.load(Relaxed) {
-        // Who works in it may have replaced or removed it.
+        // The program may have replaced or removed it.
         let _ = renameat_with(CWD, folder, CWD, spare, RenameFlags::EXCHANGE);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_folder_that_becomes_a_link_in_the_middle_leads_nowhere() {
+async fn a_folder_swapped_for_a_link_is_not_followed() {
     const ROUNDS: usize = 4;
     let bases = Bases::make().await;
     let folders = [
@@ -273,7 +273,7 @@ async fn a_folder_that_becomes_a_link_in_the_middle_leads_nowhere() {
 }
 
 #[tokio::test]
-async fn a_file_of_specs_that_never_ends_is_refused() {
+async fn an_endless_file_of_specs_is_rejected() {
     let bases = Bases::make().await;
     let site = Site::new(&bases, Base::Empty, false);
     fs::File::create(site.path("outside/work/huge.yaml")).unwrap().set_len(64 << 30).unwrap();

@@ -1,4 +1,4 @@
-//! A Hub with a small model, a cache to fill from it, and ways to look at it.
+//! A Hub with a small model, a cache to fetch it to, and checks of it.
 
 use std::{
     future::pending,
@@ -20,12 +20,12 @@ use test_support::{client::Client, listing::listing, programs::modelcache};
 
 /// The size of the model's weights.
 pub const WEIGHTS: u64 = 3 << 20;
-/// The size of its other contents, each counted once.
+/// The size of its other blobs, each counted once.
 pub const SMALL: u64 = 2 + 9;
-/// The size of all its files: one content is there twice.
+/// The size of all its files: one blob is there twice.
 pub const SIZE: u64 = WEIGHTS + SMALL + 2;
 
-/// A model with all that makes a difference: LFS and git files, folders, an empty file, one content twice, odd names.
+/// A model with all relevant cases: LFS and git files, folders, an empty file, a blob shared by two files, odd names.
 pub fn tiny() -> Repo {
     Repo::model("acme/tiny")
         .file("config.json", "{}")
@@ -76,7 +76,7 @@ impl Stage {
         self.repo_dir().join("blobs").join(&files.iter().find(|file| file.path == path).unwrap().etag)
     }
 
-    /// A request for the whole model, with little patience.
+    /// A request for the whole model, with short timeouts.
     pub fn request(&self) -> FetchRequest {
         let limits = Limits {
             attempts: 3,
@@ -101,7 +101,7 @@ impl Stage {
         }
     }
 
-    /// What the official client says.
+    /// The result of the official client.
     #[track_caller]
     pub fn judge(&self, what: &str, more: &[&str]) -> Value {
         let cache = self.cache();
@@ -109,7 +109,7 @@ impl Stage {
         Client::of(&self.hub).judge(&arguments).unwrap()
     }
 
-    /// The official client loads exactly these files of `main` offline, and finds nothing wrong with the cache.
+    /// Asserts that the official client loads exactly these files of `main` offline, and reports no problem with the cache.
     #[track_caller]
     pub fn assert_loads(&self, wanted: impl Fn(&str) -> bool) {
         let loaded = self.judge("offline-load", &["acme/tiny", "--revision", "main"]);
@@ -129,7 +129,7 @@ impl Stage {
         self.assert_clean_scan(&["main"]);
     }
 
-    /// The official client takes every entry of the cache for what it should be.
+    /// Asserts that the official client recognizes every entry of the cache.
     #[track_caller]
     pub fn assert_clean_scan(&self, refs: &[&str]) {
         let scan = self.judge("scan", &[]);
@@ -137,7 +137,7 @@ impl Stage {
         assert_eq!(scan["repos"][0]["revisions"][0]["refs"], serde_json::json!(refs), "{scan}");
     }
 
-    /// The cache shows no part of the model, and nothing temporary is left but what the next run can go on with.
+    /// Asserts that nothing of the model is visible, and that only resumable temporary files are left.
     #[track_caller]
     pub fn assert_nothing_visible(&self) {
         let dir = self.repo_dir();
@@ -151,7 +151,7 @@ impl Stage {
         assert!(visible.is_empty(), "{visible:?}");
     }
 
-    /// The binary, with an environment of its own.
+    /// The binary, with a clean environment.
     pub fn modelcache(&self, arguments: &[&str]) -> Command {
         self.modelcache_through(&[], arguments)
     }
@@ -175,7 +175,7 @@ impl Stage {
     }
 }
 
-/// Fetches to the end.
+/// Fetches to completion.
 pub async fn run(request: &FetchRequest) -> Report {
     fetch(request, &Arc::new(Progress::default()), pending()).await
 }

@@ -130,7 +130,7 @@ fn time_ends_where_nothing_moves_and_is_looked_at_then() {
     assert_eq!(wait(&old, 599), first, "an unchanged state gives an unchanged status");
     let last = wait(&old, 600);
     assert!(last.stalled);
-    assert_eq!(last.obstacle.message, "Because. Nothing has moved for 10m: somebody has to look.");
+    assert_eq!(last.obstacle.message, "Because. Nothing has moved for 10m: user action is required.");
     assert_eq!(left(&status(&last), PATIENCE, at(700)), None);
     // The claim is bound: the Job has time of its own.
     assert_eq!(next(&status(&last), &Point::of(Reason::JobPending), 700), (Reason::JobPending, false));

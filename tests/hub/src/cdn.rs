@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_signature_holds_for_its_path_and_time_only() {
+    fn a_signature_is_valid_for_its_path_and_time_only() {
         let signer = Signer::new();
         let address = signer.sign("/a", Duration::from_mins(1));
         let query = address.split_once('?').unwrap().1;

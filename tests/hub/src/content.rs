@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn hashes_are_those_of_git_and_lfs() {
+    fn hashes_match_git_and_lfs() {
         let content = Content::from("hello\n");
         assert_eq!(content.git_sha1().unwrap(), "ce013625030ba8dba906f756967f9e9ca394464a");
         let sha256 = "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03";

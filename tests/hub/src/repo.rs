@@ -362,7 +362,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_commit_depends_on_its_content_and_its_past_only() {
+    fn a_commit_depends_only_on_content_and_history() {
         let story =
             || Repo::model("a/b").file("x", "1").branch("main").file("x", "2").branch("main").tag("v2");
         let repo = story().finished().unwrap();
@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_not_there_is_told_when_the_repo_is_added() {
+    fn a_missing_folder_is_reported_when_the_repo_is_added() {
         let error = Repo::model("a/b").folder("/does/not/exist").finished().unwrap_err();
         assert!(error.starts_with("read /does/not/exist for a/b: "), "{error}");
     }

@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_of_one_and_two_parts_are_found_before_each_call() {
+    fn ids_of_one_and_two_parts_are_parsed_for_each_call() {
         let info = |revision: Option<&str>| Call::Info { revision: revision.map(str::to_owned) };
         assert_eq!(repo("/api/models/gpt2"), Some(("gpt2".into(), info(None))));
         assert_eq!(repo("/api/models/gpt2/revision/main"), Some(("gpt2".into(), info(Some("main")))));
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_are_decoded_after_they_are_split() {
+    fn paths_are_decoded_after_splitting() {
         let resolve = |revision: &str, path: &str| Call::Resolve {
             revision: revision.to_owned(),
             path: path.to_owned(),
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_redirect_keeps_all_but_the_id() {
+    fn a_redirect_replaces_only_the_id() {
         let Route::Repo(target) = Route::parse("/datasets/a/b/resolve/main/x%20y") else {
             panic!("no repo was found")
         };
