@@ -1,4 +1,4 @@
-//! Users and their tokens in every state that the Hub knows.
+//! Users, and their tokens in every state.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ pub(crate) struct User {
     pub(crate) orgs: BTreeSet<String>,
 }
 
-/// What a token is, as state files and commands write it.
+/// The kind of a token, as in state files and commands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum TokenWord {
@@ -30,7 +30,7 @@ pub enum TokenWord {
     NotApproved,
 }
 
-/// A token as state files and commands describe it.
+/// A token, as in state files and commands.
 #[derive(Clone, Debug, Serialize, Deserialize, Args)]
 #[serde(deny_unknown_fields)]
 pub struct TokenSpec {
@@ -41,11 +41,11 @@ pub struct TokenSpec {
     #[serde(default)]
     #[arg(long, value_enum, default_value_t)]
     pub kind: TokenWord,
-    /// Which organisation has revoked it, or not approved it
+    /// The organisation that has revoked or not approved it
     #[serde(default)]
     #[arg(long, required_if_eq_any([("kind", "revoked"), ("kind", "not-approved")]))]
     pub org: Option<String>,
-    /// The name that its owner gave it
+    /// Its name
     #[serde(default)]
     #[arg(long)]
     pub name: Option<String>,
@@ -66,7 +66,7 @@ impl From<TokenSpec> for Token {
     }
 }
 
-/// A user's access token. Plain text converts to a good one with the read role.
+/// A user's access token. Plain text converts to a valid one with the read role.
 #[derive(Clone, Debug)]
 pub struct Token {
     pub(crate) secret: String,
@@ -89,43 +89,43 @@ impl Token {
         Self { secret: secret.to_owned(), name: "standin".to_owned(), kind }
     }
 
-    /// A good token with the read role.
+    /// A valid token with the read role.
     #[must_use]
     pub fn read(secret: &str) -> Self {
         Self::new(secret, TokenKind::Read)
     }
 
-    /// A good fine-grained token with the permission to read public gated repos.
+    /// A valid fine-grained token with permission to read public gated repos.
     #[must_use]
     pub fn fine_grained(secret: &str) -> Self {
         Self::new(secret, TokenKind::FineGrained { gated: true })
     }
 
-    /// A good fine-grained token without the permission to read public gated repos: the Hub's default.
+    /// A valid fine-grained token without permission to read public gated repos: the Hub's default.
     #[must_use]
     pub fn fine_grained_without_gated(secret: &str) -> Self {
         Self::new(secret, TokenKind::FineGrained { gated: false })
     }
 
-    /// A token whose time is over.
+    /// An expired token.
     #[must_use]
     pub fn expired(secret: &str) -> Self {
         Self::new(secret, TokenKind::Expired)
     }
 
-    /// A token that an organisation has revoked for its own repos; elsewhere it is good.
+    /// A token that an organisation has revoked for its own repos; valid elsewhere.
     #[must_use]
     pub fn revoked_by(org: &str, secret: &str) -> Self {
         Self::new(secret, TokenKind::RevokedBy(org.to_owned()))
     }
 
-    /// A token that an organisation has not approved for its own repos yet; elsewhere it is good.
+    /// A token that an organisation has not yet approved for its own repos; valid elsewhere.
     #[must_use]
     pub fn not_approved_by(org: &str, secret: &str) -> Self {
         Self::new(secret, TokenKind::NotApprovedBy(org.to_owned()))
     }
 
-    /// The name that its owner gave it, which the Hub tells of an expired one.
+    /// Sets its name, which the Hub's message about an expired one contains.
     #[must_use]
     pub fn called(mut self, name: &str) -> Self {
         name.clone_into(&mut self.name);

@@ -1,4 +1,4 @@
-//! Sending content: whole, or the range that was asked for.
+//! Responses with file content: whole, or the requested range.
 
 use axum::{
     body::{Body, Bytes},
@@ -9,7 +9,7 @@ use futures::stream;
 
 use crate::{content::Content, refusal::text};
 
-/// A part of a content.
+/// A part of the content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Part {
     start: u64,
@@ -23,7 +23,7 @@ enum Wanted {
     Unsatisfiable,
 }
 
-/// An answer with this content, or the part that the request's `Range` names, unless `If-Range` names another `ETag`.
+/// A response with this content, or the part in the request's `Range`, unless `If-Range` has another `ETag`.
 pub(crate) fn content(content: &Content, etag: &str, request: &HeaderMap) -> Response {
     let size = content.size();
     let mut headers = HeaderMap::new();
@@ -66,7 +66,7 @@ fn wanted(request: &HeaderMap, etag: &str, size: u64) -> Wanted {
     if value(header::IF_RANGE).is_some_and(|known| known.trim_matches('"') != etag) {
         return Wanted::All;
     }
-    // Several ranges at once are answered with all, as servers may.
+    // Multiple ranges are answered with the whole content, as servers may do.
     let Some((first, last)) = range.strip_prefix("bytes=").and_then(|spec| spec.split_once('-')) else {
         return Wanted::All;
     };

@@ -1,4 +1,4 @@
-//! `/api`: accounts, and what repos tell about themselves.
+//! `/api`: accounts and repo metadata.
 
 use std::collections::BTreeSet;
 
@@ -22,12 +22,12 @@ use crate::{
     state::{Caller, State},
 };
 
-/// What the Hub shows instead of hashes to who may not read the content.
+/// Replaces hashes for callers without access to the content.
 const MASK: &str = "****************************************************************";
-/// A moment for all dates, so that answers are the same in each run.
+/// The same date everywhere, so that responses are reproducible.
 const DATE: &str = "2026-01-01T00:00:00.000Z";
 
-/// Who the token belongs to, and what it may do.
+/// The account of the token, and its permissions.
 pub(crate) fn whoami(state: &State, caller: Caller<'_>) -> Response {
     let (name, user, token) = match state.account(caller) {
         Ok(account) => account,
@@ -66,7 +66,7 @@ pub(crate) fn whoami(state: &State, caller: Caller<'_>) -> Response {
     json(&with(json!(WhoAmI { name: Some(name.to_owned()), auth: Some(auth) }), more))
 }
 
-/// What a repo is, at a revision.
+/// The metadata of a repo at a revision.
 pub(crate) fn info(repo: &Repo, revision: Option<&str>) -> Response {
     let revision = revision.unwrap_or("main");
     let Some((commit, tree)) = at(repo, revision) else {
@@ -124,7 +124,7 @@ pub(crate) fn auth_check(state: &State, repo: &Repo, caller: Caller<'_>) -> Resp
     }
 }
 
-/// The right to read a commit's files from the Xet store, for who may read the repo.
+/// A read token for a commit's files in the Xet store, for callers with access.
 pub(crate) fn xet_read_token(state: &State, repo: &Repo, caller: Caller<'_>, revision: &str) -> Response {
     if let Err(refusal) = state.readable(repo, caller) {
         return refusal.as_json();
@@ -144,7 +144,7 @@ pub(crate) fn xet_read_token(state: &State, repo: &Repo, caller: Caller<'_>, rev
     response
 }
 
-/// Where a listing is asked for: the address to continue at is made of it.
+/// The parameters of a listing, from which the address of the next page is built.
 pub(crate) struct Listing<'a> {
     pub(crate) url: &'a str,
     pub(crate) query: &'a str,
@@ -182,7 +182,7 @@ pub(crate) fn tree(state: &State, repo: &Repo, caller: Caller<'_>, listing: &Lis
     response
 }
 
-/// What is known of named paths; those that are not there are left out.
+/// Metadata of the named paths; missing ones are omitted.
 pub(crate) fn paths_info(
     state: &State,
     repo: &Repo,
@@ -210,7 +210,7 @@ pub(crate) fn paths_info(
     json(&asked.map(|entry| entry.json(tree, commit, &shown)).collect())
 }
 
-/// What of a file is shown to the caller.
+/// Which metadata of files is visible to the caller.
 struct Shown {
     masked: bool,
     xet: bool,
@@ -222,7 +222,7 @@ fn at<'a>(repo: &'a Repo, revision: &str) -> Option<(&'a str, &'a Tree)> {
     Some((commit, repo.tree(commit)?))
 }
 
-/// Files and folders below a folder. Kept as references: of a long listing only the page that is asked for becomes JSON.
+/// Files and folders below a folder, as references: only the requested page of a long listing is serialized.
 struct Below<'a> {
     files: Vec<(&'a str, &'a File)>,
     folders: BTreeSet<&'a str>,
@@ -254,7 +254,7 @@ impl<'a> Below<'a> {
         self.files.len() + self.folders.len()
     }
 
-    /// So many from there on, in the order of their paths.
+    /// Up to `most` entries from `start` on, sorted by path.
     fn entries(&self, start: usize, most: usize) -> impl Iterator<Item = Entry<'a>> {
         let files = self.files.iter().map(|(path, file)| Entry::File(path, file));
         let mut all: Vec<_> = files.chain(self.folders.iter().map(|path| Entry::Folder(path))).collect();
@@ -324,7 +324,7 @@ fn folder_oid(tree: &Tree, folder: &str) -> String {
     hex(&listing.finalize())
 }
 
-/// An id as the Hub's database has them.
+/// An ID like those of the Hub's database.
 fn id_of(name: &str) -> String {
     Content::from(name).git_sha1().map(|hash| hash[..24].to_owned()).unwrap_or_default()
 }

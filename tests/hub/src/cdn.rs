@@ -1,4 +1,4 @@
-//! The CDN: another origin that knows signatures and no tokens.
+//! The CDN: another origin, which checks signatures and accepts no tokens.
 
 use std::{
     fmt::Write as _,
@@ -20,7 +20,7 @@ use crate::{
     state::State,
 };
 
-/// Signs addresses for a time.
+/// Signs addresses with an expiry.
 #[derive(Debug)]
 pub(crate) struct Signer {
     key: String,
@@ -31,7 +31,7 @@ impl Signer {
         Self { key: format!("{}-{:?}", std::process::id(), SystemTime::now()) }
     }
 
-    /// Path and query of an address that works for so long.
+    /// Path and query of an address that is valid for `lifetime`.
     pub(crate) fn sign(&self, path: &str, lifetime: Duration) -> String {
         let expires = now() + lifetime.as_secs();
         format!("{path}?Expires={expires}&Signature={}&Key-Pair-Id=STANDIN", self.signature(path, expires))
@@ -53,7 +53,7 @@ impl Signer {
     }
 }
 
-/// The path of an object. Real ones hide the file's name; here it is told so that faults can be put on it.
+/// The path of an object. Unlike on the real CDN, it contains the file's name so that faults can match it.
 pub(crate) fn path_of(repo: &RepoName, sha256: &str, path: &str) -> String {
     let mut encoded = format!("/{}/{}/{sha256}/", repo.kind.plural(), repo.id);
     for byte in path.bytes() {
@@ -85,7 +85,7 @@ pub(crate) fn answer(
         Some((state.object(&name, sha256)?, sha256))
     });
     match found {
-        // As on the real one, this `ETag` is the Xet hash: as long as the SHA-256, and another.
+        // As on the real CDN, this `ETag` is the Xet hash: as long as the SHA-256 but different.
         Some((content, sha256)) => {
             let etag: String = sha256.chars().rev().collect();
             answer::content(&content, &etag, headers)
@@ -94,12 +94,12 @@ pub(crate) fn answer(
     }
 }
 
-/// A refusal as object stores word it.
+/// A refusal in the format of object stores.
 pub(crate) fn denied(why: &str) -> Response {
     xml(StatusCode::FORBIDDEN, "AccessDenied", why)
 }
 
-/// What object stores say when two ways of authentication meet; here it also means that a token has leaked.
+/// The response of object stores to two kinds of authentication; here it also means that a token has leaked.
 pub(crate) fn token_leaked() -> Response {
     xml(StatusCode::BAD_REQUEST, "InvalidArgument", "Only one auth mechanism allowed")
 }

@@ -1,4 +1,4 @@
-//! A small HTTP client that shows what really came over the connection, cut or not.
+//! A small HTTP client that shows exactly what was received, even if it was truncated.
 
 use std::{
     io::{self, Read as _, Write as _},
@@ -6,14 +6,14 @@ use std::{
     time::Duration,
 };
 
-/// What came back.
+/// A response.
 #[derive(Clone, Debug, Default)]
 pub struct Reply {
     /// The status.
     pub status: u16,
-    /// Names in lower case, and values.
+    /// Lower-case names, and values.
     pub headers: Vec<(String, String)>,
-    /// The body, as far as it came.
+    /// The body, as far as it was received.
     pub body: Vec<u8>,
 }
 
@@ -30,15 +30,15 @@ impl Reply {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// Whether as many bytes came as were announced.
+    /// Whether all announced bytes were received.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.header("content-length").and_then(|length| length.parse().ok()) == Some(self.body.len())
     }
 }
 
-/// Sends one request to an `http://` address and reads until the connection ends. A redirect is followed as long as it stays at the
-/// same host, as those of small files do.
+/// Sends one request to an `http://` address and reads until the connection is closed. Follows redirects on the same host, such as
+/// those of small files.
 pub fn request(method: &str, url: &str, headers: &[(&str, &str)], body: &str) -> io::Result<Reply> {
     let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidInput, format!("{what}: {url}"));
     let rest = url.strip_prefix("http://").ok_or_else(|| invalid("not an http:// address"))?;

@@ -1,4 +1,4 @@
-//! The state of a Hub as a JSON file describes it.
+//! The state of a Hub in a JSON file.
 
 use std::{
     collections::BTreeMap,
@@ -17,7 +17,7 @@ use crate::{
     state::{BadTokens, XetStore},
 };
 
-/// What is to be there. Whatever is left out stays as it is.
+/// The desired state. Omitted parts are unchanged.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Config {
@@ -86,10 +86,10 @@ struct XetConfig {
 struct RandomConfig {
     seed: u64,
     size: u64,
-    /// Kept in memory: for measuring, where making it while it is sent would count.
+    /// Kept in memory, for benchmarks in which generating it while sending would count.
     #[serde(default)]
     held: bool,
-    /// By which the Xet store knows these bytes, where they are there too.
+    /// The Xet hash, if the content is also in the Xet store.
     xet: Option<String>,
 }
 
@@ -100,14 +100,14 @@ impl RandomConfig {
     }
 }
 
-/// Adds to the Hub what a state file describes.
+/// Loads a state file into the Hub.
 pub fn load(hub: &StandinHub, path: &Path) -> Result<(), String> {
     let text = fs::read_to_string(path).map_err(|error| format!("read {}: {error}", path.display()))?;
     let config: Config =
         serde_json::from_str(&text).map_err(|error| format!("parse {}: {error}", path.display()))?;
     let folder = path.parent().unwrap_or(Path::new("."));
 
-    // Folders are hashed before the lock is taken, so that the Hub answers meanwhile.
+    // Folders are hashed before the lock is taken, so that the Hub stays responsive.
     let repos: Result<Vec<Repo>, String> = config.repos.into_iter().map(|repo| repo.build(folder)).collect();
     let repos = repos?;
     let mut state = hub.state();

@@ -1,4 +1,4 @@
-//! The bytes of a file, readable at any offset: held in memory, generated from a seed, or on disk.
+//! The content of a file, readable at any offset: in memory, generated from a seed, or on disk.
 
 use std::{
     fmt::Write as _,
@@ -13,9 +13,9 @@ use axum::body::Bytes;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
-/// How much is read, hashed or sent at a time.
+/// The number of bytes to read, hash or send at a time.
 const CHUNK: u64 = 64 * 1024;
-/// The same for what is in memory: a larger piece costs nothing there, and fewer of them are fewer steps.
+/// The same for content in memory, where larger chunks cost nothing and reduce overhead.
 const HELD_CHUNK: u64 = 1024 * 1024;
 
 /// The bytes of a file. Cloning shares them.
@@ -42,13 +42,13 @@ impl Content {
         Self(Arc::new(Inner { source, size, sha256: OnceLock::new(), git_sha1: OnceLock::new() }))
     }
 
-    /// Bytes that look random and are the same for the same seed, made while they are sent.
+    /// Pseudorandom bytes from a seed, generated while they are sent.
     #[must_use]
     pub fn random(seed: u64, size: u64) -> Self {
         Self::new(Source::Random { seed }, size)
     }
 
-    /// The same bytes, made at once and kept in memory: sending them costs no more than the network does.
+    /// The same bytes, generated up front and kept in memory, so that sending is limited only by the network.
     #[must_use]
     pub fn random_held(seed: u64, size: u64) -> Self {
         Self::new(Source::Held(random_bytes(seed, 0, as_index(size))), size)
@@ -79,7 +79,7 @@ impl Content {
         })
     }
 
-    /// All of it, for a test's comparison. Not for large content.
+    /// All bytes, to compare in tests. Not for large content.
     pub fn to_vec(&self) -> io::Result<Vec<u8>> {
         let mut all = Vec::new();
         let mut offset = 0;
@@ -91,7 +91,7 @@ impl Content {
         Ok(all)
     }
 
-    /// The next piece from `offset`, not beyond `end`.
+    /// The next chunk from `offset`, not beyond `end`.
     pub(crate) fn chunk(&self, offset: u64, end: u64) -> io::Result<Bytes> {
         let most = if let Source::Held(_) = self.0.source { HELD_CHUNK } else { CHUNK };
         let end = end.min(self.size()).min(offset + most);
@@ -126,7 +126,7 @@ fn lazily(cell: &OnceLock<String>, make: impl FnOnce() -> io::Result<String>) ->
     Ok(cell.get_or_init(|| value))
 }
 
-/// Each word depends on the seed and its own index only, so that a range needs nothing before it.
+/// Each word depends only on the seed and its index, so that ranges can be generated independently.
 fn random_bytes(seed: u64, offset: u64, length: usize) -> Bytes {
     let first = offset / 8;
     let skipped = as_index(offset % 8);

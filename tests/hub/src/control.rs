@@ -1,4 +1,4 @@
-//! Orders to a running Hub: from tests in other processes, over a listener of their own.
+//! Commands to a running Hub, from tests in other processes, over a separate listener.
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 
@@ -24,7 +24,7 @@ use crate::{
     state::BadTokens,
 };
 
-/// What a Hub can be told or asked. A repo is named as in an address: `acme/tiny`, `datasets/acme/words`.
+/// A command. Repos are named as in an address: `acme/tiny`, `datasets/acme/words`.
 #[derive(Clone, Debug, Subcommand, Serialize, Deserialize)]
 #[serde(tag = "order", rename_all = "kebab-case")]
 pub enum Order {
@@ -37,7 +37,7 @@ pub enum Order {
         #[arg(long)]
         repo: String,
     },
-    /// Set where a user stands with a gated repo
+    /// Set the access of a user to a gated repo
     SetAccess {
         /// The account
         #[arg(long)]
@@ -45,15 +45,15 @@ pub enum Order {
         /// The gated repo
         #[arg(long)]
         repo: String,
-        /// Where it stands
+        /// The access
         access: Access,
     },
-    /// Put a gate on a repo, or take it off
+    /// Set or remove the gate of a repo
     SetGate {
         /// The repo
         #[arg(long)]
         repo: String,
-        /// Which gate
+        /// The gate
         gate: GateWord,
     },
     /// Give a user a token
@@ -66,18 +66,18 @@ pub enum Order {
         #[serde(flatten)]
         token: TokenSpec,
     },
-    /// Take a token away: it is unknown from now on
+    /// Remove a token, so that it becomes unknown
     RemoveToken {
         /// The token itself
         #[arg(long)]
         token: String,
     },
-    /// Set what happens to bad tokens on public repos
+    /// Set how invalid tokens are treated on public repos
     BadTokens {
-        /// What happens
+        /// The treatment
         treatment: BadTokens,
     },
-    /// Add what a state file describes
+    /// Load a state file
     Load {
         /// The file, on the Hub's machine
         state: PathBuf,
@@ -128,7 +128,7 @@ pub enum Order {
         /// Its new name
         new: String,
     },
-    /// Take a repo away
+    /// Remove a repo
     Remove {
         /// The repo
         #[arg(long)]
@@ -145,7 +145,7 @@ pub enum Order {
     },
     /// Set a fault
     Fault(Fault),
-    /// Take all faults away
+    /// Remove all faults
     ClearFaults,
     /// Refuse connections
     Off,
@@ -157,7 +157,7 @@ pub enum Order {
     ClearRequests,
     /// Print the bytes of all bodies so far
     ServedBytes,
-    /// Print in which requests a token went where none belongs
+    /// Print the requests that leaked a token
     TokenLeaks,
     /// Forget the leaks
     ClearTokenLeaks,
@@ -167,15 +167,15 @@ pub enum Order {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum GateWord {
-    /// Whoever asks gets access.
+    /// Access is granted automatically.
     Auto,
-    /// The owner decides.
+    /// The owner decides on each request.
     Manual,
-    /// Open.
+    /// Not gated.
     None,
 }
 
-/// Does what is ordered, and tells what is asked.
+/// Executes a command, and returns its result.
 pub async fn obey(hub: &StandinHub, order: Order) -> Result<Value, String> {
     let update =
         |repo: &str, change: &dyn Fn(crate::Repo) -> crate::Repo| hub.state().update(&repo.into(), change);
@@ -217,7 +217,7 @@ pub async fn obey(hub: &StandinHub, order: Order) -> Result<Value, String> {
     Ok(Value::Null)
 }
 
-/// Listens for orders at an address of this machine only: whoever can send them owns the Hub.
+/// Binds the listener for commands, on a loopback address only: they give full control of the Hub.
 pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     if !address.ip().is_loopback() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "only loopback addresses are allowed"));
@@ -225,7 +225,7 @@ pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::bind(address).await
 }
 
-/// Takes orders for a Hub.
+/// Serves commands for a Hub.
 pub async fn serve(hub: Arc<StandinHub>, listener: TcpListener) -> io::Result<()> {
     axum::serve(listener, Router::new().route("/", post(answer)).with_state(hub)).await
 }
@@ -237,7 +237,7 @@ async fn answer(State(hub): State<Arc<StandinHub>>, Json(order): Json<Order>) ->
     }
 }
 
-/// Sends an order to a running Hub.
+/// Sends a command to a running Hub.
 pub fn send(address: SocketAddr, order: &Order) -> Result<Value, String> {
     let body = serde_json::to_string(order).map_err(|error| format!("write the order: {error}"))?;
     let headers = [("Content-Type", "application/json")];

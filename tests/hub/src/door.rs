@@ -1,4 +1,4 @@
-//! The door that each request comes through: faults are done here, and the log is written.
+//! The middleware for every request: injects faults and writes the log.
 
 use std::{
     sync::{
@@ -26,17 +26,17 @@ use crate::{
     state::{Caller, Found, State},
 };
 
-/// Forms larger than this are no requests for paths.
+/// The largest form that is read, in bytes.
 const LARGEST_FORM: usize = 1 << 20;
 
-/// Where the Hub and its CDN are reached.
+/// The public addresses of the Hub and its CDN.
 #[derive(Clone, Debug)]
 pub(crate) struct Addresses {
     pub(crate) hub: String,
     pub(crate) cdn: String,
 }
 
-/// All that both listeners share.
+/// The state shared by both listeners.
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) state: Mutex<State>,
@@ -45,12 +45,12 @@ pub(crate) struct World {
     pub(crate) addresses: OnceLock<Addresses>,
     pub(crate) signature_lifetime: Mutex<Duration>,
     signer: Signer,
-    /// Requests so far: the quotas that are told fall by them.
+    /// The number of requests so far, by which the reported quotas decrease.
     asked: AtomicU64,
     began: Instant,
 }
 
-/// Which listener a request came in by.
+/// The listener that received a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Host {
     Hub,
@@ -82,7 +82,7 @@ impl World {
             (Host::Hub, _) => Class::Api,
         };
         let path = decoded(parts.uri.path());
-        // What the stand-in does not have (the `hf` command asks for some) must not use faults up.
+        // Unsupported paths (the `hf` command requests some) must not use up faults.
         let known = host == Host::Cdn || route != Route::Unknown;
         let redirects = matches!(&route, Route::Repo(target) if matches!(target.call, Call::Resolve { .. }))
             && locked(&self.state).resolve_cache;
@@ -117,7 +117,7 @@ impl World {
         fault::shape(response, harm, counter)
     }
 
-    /// Whether a token came where none belongs: to the CDN, or in an address.
+    /// Whether a token was leaked: to the CDN, or in an address.
     fn leak(&self, class: Class, parts: &Parts, path: &str) -> bool {
         let to_cdn = class == Class::Cdn && parts.headers.contains_key(header::AUTHORIZATION);
         let in_address = locked(&self.state).knows_token_in(&parts.uri.to_string());
@@ -138,7 +138,7 @@ impl World {
             Route::Unknown => Refusal::no_such_page().as_json(),
             Route::Repo(target) => self.repo(&state, caller, target, parts, form, harm),
         };
-        // Told with each answer, as the Hub does, redirects and refusals too: they mean nothing without a 429.
+        // In every response, as on the Hub, including redirects and refusals: they mean nothing without a 429.
         let files = matches!(route, Route::Repo(target) if target.call.is_resolve());
         let (class, quota) = if files { ("resolvers", 3000) } else { ("api", 500) };
         let left = quota - 1 - self.asked.fetch_add(1, Ordering::Relaxed) % quota;

@@ -1,4 +1,4 @@
-//! Faults: what goes wrong, where, and how often.
+//! Fault injection: what goes wrong, where, and how often.
 
 use std::{fmt, io, str::FromStr, sync::Mutex, time::Duration};
 
@@ -30,41 +30,41 @@ pub enum Class {
     Cdn,
 }
 
-/// What goes wrong. As text: the name with dashes, and its number after a colon, like `cut:1000`.
+/// The kind of a fault. As text: the name with dashes, and its number after a colon, like `cut:1000`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Harm {
-    /// The connection ends after so many bytes of the body.
+    /// The connection is closed after this many bytes of the body.
     Cut(u64),
-    /// One byte of the body is another; the size is right.
+    /// One byte of the body is wrong; the size is right.
     WrongBytes,
-    /// The body is so many bytes shorter, and its header says so.
+    /// The body is this many bytes shorter, consistently with its header.
     Short(u64),
-    /// An HTML page with status 200 instead of the answer.
+    /// An HTML page with status 200 instead of the response.
     ErrorPage,
-    /// This status instead of the answer.
+    /// This status instead of the response.
     Status(u16),
     /// 429 with `RateLimit` headers: this many seconds to wait.
     RateLimit(u64),
-    /// The same in the words for callers without a token: too many of them from one IP address.
+    /// The same with the message for callers without a token: too many from one IP address.
     AddressLimit(u64),
-    /// 429 of what stands before the Hub: without a word, and without a time.
+    /// 429 from a proxy in front of the Hub, without a message and a delay.
     EdgeLimit,
-    /// 500 in the Hub's own words.
+    /// 500 with the Hub's own message.
     InternalError,
     /// 429 with `Retry-After`: this many seconds.
     RetryAfter(u64),
-    /// After so many bytes of the body nothing more comes, and the connection stays.
+    /// The body stalls after this many bytes, with the connection left open.
     Stall(u64),
-    /// Nothing comes at all, not even a status.
+    /// No response, with the connection left open.
     Hang,
-    /// The status comes so many milliseconds late.
+    /// The status is delayed by this many milliseconds.
     Late(u64),
-    /// So many bytes a second.
+    /// The body is throttled to this many bytes per second.
     Slow(u64),
-    /// The CDN's address has expired when it is told.
+    /// The CDN's address is already expired when it is issued.
     ExpiredSignature,
-    /// The CDN gives the whole, whatever part is asked for.
+    /// The CDN ignores `Range`.
     NoRanges,
 }
 
@@ -75,7 +75,7 @@ impl Harm {
     }
 }
 
-/// A harm, where it is done and how often.
+/// A fault: its kind, where and how often it occurs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Args)]
 pub struct Fault {
     /// cut:BYTES, wrong-bytes, short:BYTES, error-page, status:CODE, rate-limit:SECONDS, address-limit:SECONDS, edge-limit,
@@ -90,11 +90,11 @@ pub struct Fault {
     #[serde(default)]
     #[arg(long)]
     path: Option<String>,
-    /// Only after so many matching requests went well
+    /// Only after this many successful matching requests
     #[serde(default)]
     #[arg(long, default_value_t = 0)]
     after: u64,
-    /// Only so many times
+    /// At most this many times
     #[serde(default)]
     #[arg(long)]
     times: Option<u64>,
@@ -107,7 +107,7 @@ impl From<Harm> for Fault {
 }
 
 impl Fault {
-    /// A harm everywhere and for ever.
+    /// A fault everywhere and without a limit.
     #[must_use]
     pub fn new(harm: Harm) -> Self {
         Self { harm, class: None, path: None, after: 0, times: None }
@@ -127,14 +127,14 @@ impl Fault {
         self
     }
 
-    /// Only after so many matching requests went well.
+    /// Only after this many successful matching requests.
     #[must_use]
     pub fn after(mut self, requests: u64) -> Self {
         self.after = requests;
         self
     }
 
-    /// Only so many times.
+    /// At most this many times.
     #[must_use]
     pub fn times(mut self, times: u64) -> Self {
         self.times = Some(times);
@@ -150,7 +150,7 @@ impl Fault {
     }
 }
 
-/// The faults that are set.
+/// The configured faults.
 #[derive(Debug, Default)]
 pub(crate) struct Faults(Mutex<Vec<Fault>>);
 
@@ -167,7 +167,7 @@ impl Faults {
         locked(&self.0).retain(|fault| fault.path.as_deref() != Some(path));
     }
 
-    /// The harm for this request: that of the first fault that matches, which is used up by one.
+    /// The fault for this request: the first that matches, whose remaining count is decremented.
     pub(crate) fn take(&self, class: Class, bodiless: bool, path: &str) -> Option<Harm> {
         let mut faults = locked(&self.0);
         let fault = faults.iter_mut().find(|fault| fault.matches(class, bodiless, path))?;
@@ -180,7 +180,7 @@ impl Faults {
     }
 }
 
-/// The answer that stands in for the real one, where the harm is of that kind.
+/// The response that replaces the real one, for such kinds.
 pub(crate) fn instead(harm: Harm, class: Class) -> Option<Response> {
     let with = |status: StatusCode, headers: &[(&'static str, String)], body: &str| {
         let headers: HeaderMap = headers
@@ -212,7 +212,7 @@ pub(crate) fn instead(harm: Harm, class: Class) -> Option<Response> {
     }
 }
 
-/// 429 with the time to wait.
+/// 429 with a delay.
 fn limited(situation: Situation, class: Class, seconds: u64) -> Response {
     let name = if class == Class::Api { "api" } else { "resolvers" };
     let mut response = in_words(&Refusal::of(situation, &[]), class);
@@ -226,7 +226,7 @@ fn in_words(refusal: &Refusal, class: Class) -> Response {
     if class == Class::Api { refusal.as_json() } else { refusal.as_text() }
 }
 
-/// The answer with its body harmed, and each byte that is sent counted.
+/// Applies the fault to the body of a response, and counts the sent bytes.
 pub(crate) fn shape(response: Response, harm: Option<Harm>, counter: Counter) -> Response {
     let (mut parts, body) = response.into_parts();
     if let Some(Harm::Short(missing)) = harm {
@@ -250,7 +250,7 @@ fn exact_size(body: &Body) -> Option<u64> {
     body.size_hint().exact()
 }
 
-/// The stream of a body as the harm leaves it. `Short` carries the length that remains.
+/// The faulty stream of a body. `Short` contains the remaining length.
 fn harmed(
     body: Body,
     harm: Option<Harm>,
@@ -280,7 +280,7 @@ fn harmed(
                     Some(Harm::Stall(_)) => std::future::pending().await,
                     Some(Harm::Short(_)) => return None,
                     _ => {
-                        // What was sent so far must leave the buffers before the connection ends.
+                        // Flush the buffers before the connection is closed.
                         tokio::time::sleep(Duration::from_millis(20)).await;
                         let error = io::Error::new(io::ErrorKind::ConnectionReset, "cut on purpose");
                         return Some((Err(axum::Error::new(error)), (source, rest, sent)));
@@ -293,7 +293,7 @@ fn harmed(
                 piece = piece.iter().map(|byte| byte ^ 1).collect();
             }
             if let Some(Harm::Slow(rate)) = harm {
-                // Paced by the clock: pauses of one length would make small pieces slower than asked for.
+                // Paced by the clock: fixed pauses would make small chunks too slow.
                 let micros = (sent + length as u64).saturating_mul(1_000_000) / rate.max(1);
                 tokio::time::sleep_until(began + Duration::from_micros(micros)).await;
             }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, io, path::Path};
 
 use crate::content::Content;
 
-/// Files with these endings are in LFS whatever their size, as in the `.gitattributes` that the Hub makes.
+/// Files with these extensions are in LFS at any size, as in the `.gitattributes` that the Hub creates.
 const LFS_ENDINGS: [&str; 11] = [
     ".safetensors",
     ".bin",
@@ -22,13 +22,13 @@ const LFS_ENDINGS: [&str; 11] = [
 /// A file of a commit.
 #[derive(Clone, Debug)]
 pub struct File {
-    /// What is in it.
+    /// Its content.
     pub content: Content,
     /// The git object: of the content itself, or of the pointer to it.
     pub git_oid: String,
-    /// The LFS object, where it is one.
+    /// The LFS object, if it is in LFS.
     pub lfs: Option<Lfs>,
-    /// The hash by which the Xet store knows the content, where it is there.
+    /// The hash in the Xet store, if it is there.
     pub xet_hash: Option<String>,
 }
 

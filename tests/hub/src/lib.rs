@@ -1,5 +1,5 @@
 //! A stand-in for the Hugging Face Hub: users, tokens, repos and gates as data, with a CDN of another origin, faults,
-//! and a log of what was asked.
+//! and a request log.
 //!
 //! ```
 //! use standin_hub::{Class, Content, Fault, Gate, Harm, Repo, StandinHub, Token};

@@ -1,4 +1,4 @@
-//! A listener that can be switched off and on: off, its port refuses, and open connections end.
+//! A listener that can be switched off and on: while off, connections are refused, and open ones are closed.
 
 use std::{
     io,
@@ -22,7 +22,7 @@ use crate::{
 
 const BACKLOG: u32 = 256;
 
-/// A port and who answers there.
+/// A port and its handler.
 #[derive(Debug)]
 pub(crate) struct Port {
     address: SocketAddr,
@@ -34,7 +34,7 @@ pub(crate) struct Port {
 #[derive(Debug)]
 enum Use {
     Listening(JoinHandle<()>),
-    /// Bound but not listening, so that nobody else gets the port meanwhile.
+    /// Bound but not listening, so that the port stays reserved.
     Reserved(TcpSocket),
     Lost,
 }
@@ -56,7 +56,7 @@ impl Port {
         self.address
     }
 
-    /// Ends all connections, and refuses new ones from the moment this returns.
+    /// Closes all connections, and refuses new ones once this returns.
     pub(crate) async fn off(&self) -> io::Result<()> {
         let before = std::mem::replace(&mut *locked(&self.state), Use::Lost);
         let reserved = match before {
@@ -95,7 +95,7 @@ fn bound(address: SocketAddr) -> io::Result<TcpSocket> {
     Ok(socket)
 }
 
-/// Connections live in this future: when it is dropped they are too.
+/// Owns its connections: dropping this future closes them.
 async fn serve(listener: TcpListener, router: Router) {
     let mut connections = JoinSet::new();
     loop {

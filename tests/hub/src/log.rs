@@ -1,4 +1,4 @@
-//! The request log: what was asked and answered, and never a token.
+//! The request log. Never contains a token.
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
@@ -10,40 +10,40 @@ use tokio::sync::watch;
 
 use crate::fault::Class;
 
-/// A request and what became of it.
+/// A request and the status of its response.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
-    /// Which part of the Hub was asked.
+    /// The part of the Hub.
     pub class: Class,
     /// `GET`, `HEAD`…
     pub method: String,
     /// Decoded, without the query.
     pub path: String,
-    /// As sent, for the API only: elsewhere it may hold a signature.
+    /// As sent, for the API only: elsewhere it may contain a signature.
     pub query: String,
-    /// The status of the answer; 0 where none was given.
+    /// The status of the response; 0 if there was none.
     pub status: u16,
-    /// How many bytes of the body were sent so far.
+    /// The bytes of the body sent so far.
     pub bytes: u64,
     /// The `Range` header.
     pub range: Option<String>,
     /// The `User-Agent` header.
     pub user_agent: Option<String>,
-    /// Whether a token came along.
+    /// Whether it had a token.
     pub authorized: bool,
-    /// When it came, in milliseconds since the Hub was started.
+    /// When it was received, in milliseconds since the start of the Hub.
     pub millis: u64,
 }
 
 impl Request {
-    /// Whether it asks for the first byte alone: for whether the file is given, and not for the file.
+    /// Whether it requests only the first byte, as a check for access.
     #[must_use]
     pub fn is_for_a_byte(&self) -> bool {
         self.range.as_deref() == Some("bytes=0-0")
     }
 }
 
-/// All requests so far, and those in which a token went where none belongs.
+/// All requests so far, and those that leaked a token.
 #[derive(Debug)]
 pub(crate) struct Log {
     entries: Mutex<Vec<(Request, Arc<AtomicU64>)>>,
@@ -51,7 +51,7 @@ pub(crate) struct Log {
     changes: watch::Sender<()>,
 }
 
-/// Counts the bytes of one answer into the log.
+/// Counts the bytes of one response in the log.
 #[derive(Clone, Debug)]
 pub(crate) struct Counter {
     bytes: Arc<AtomicU64>,
@@ -103,13 +103,13 @@ impl Log {
         locked(&self.leaks).clear();
     }
 
-    /// Told whenever a request comes or bytes go.
+    /// Notified whenever a request is received or bytes are sent.
     pub(crate) fn changes(&self) -> watch::Receiver<()> {
         self.changes.subscribe()
     }
 }
 
-/// A test that panicked while it held the lock must not hide its own message behind a second one.
+/// Ignores poisoning, so that a panicking test's own message is not hidden by a second panic.
 pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

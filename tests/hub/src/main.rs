@@ -1,4 +1,4 @@
-//! The stand-in Hub as a program: serves a state file, and takes orders while it runs.
+//! The stand-in Hub as a program: serves a state file, and accepts commands while it runs.
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc};
 
@@ -22,9 +22,9 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Tell or ask a running one
+    /// Send a command to a running one
     Ctl {
-        /// Where it takes orders
+        /// Its address for commands
         #[arg(long, default_value = "127.0.0.1:8082")]
         control: SocketAddr,
         #[command(subcommand)]
@@ -40,13 +40,13 @@ struct Serve {
     /// Address of its CDN
     #[arg(long, default_value = "127.0.0.1:8081")]
     cdn_listen: SocketAddr,
-    /// Address for orders, of this machine only
+    /// Address for commands, loopback only
     #[arg(long, default_value = "127.0.0.1:8082")]
     control: SocketAddr,
-    /// How clients reach the Hub, if not at the address it listens at
+    /// Public address of the Hub, if it differs from the listen address
     #[arg(long)]
     public_url: Option<String>,
-    /// How clients reach the CDN, if not at the address it listens at
+    /// Public address of the CDN, if it differs from the listen address
     #[arg(long)]
     public_cdn_url: Option<String>,
     /// A file with users, tokens and repos
@@ -104,14 +104,14 @@ fn ctl(address: SocketAddr, order: Order) -> Result<(), String> {
     match control::send(address, &here(order)?)? {
         Value::Null => {}
         Value::String(text) => println!("{text}"),
-        // One line each, so that shell tools can count and choose.
+        // One line each, for shell tools.
         Value::Array(entries) => entries.iter().for_each(|entry| println!("{entry}")),
         other => println!("{other}"),
     }
     Ok(())
 }
 
-/// Paths are those of the shell that the order comes from.
+/// Resolves paths relative to the shell that sends the command.
 fn here(order: Order) -> Result<Order, String> {
     let absolute =
         |path: PathBuf| path.canonicalize().map_err(|error| format!("find {}: {error}", path.display()));

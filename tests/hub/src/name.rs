@@ -1,4 +1,4 @@
-//! How repos are named: a kind and an id, written as in an address for a person (`datasets/acme/words`).
+//! The names of repos: a kind and an ID, written as in a web address (`datasets/acme/words`).
 
 use std::fmt;
 
@@ -55,7 +55,7 @@ impl RepoName {
         Self { kind, id: id.into() }
     }
 
-    /// Whose repo it is; repos without a namespace are nobody's.
+    /// The owner; `None` for repos without a namespace.
     pub(crate) fn namespace(&self) -> Option<&str> {
         self.id.split_once('/').map(|(namespace, _)| namespace)
     }

@@ -1,4 +1,4 @@
-//! The Hub's refusals, as `refusals.json` has them: for each situation status, code and words, with source and date.
+//! The Hub's refusals, from `refusals.json`: status, code and message for each situation, with source and date.
 
 use std::sync::LazyLock;
 
@@ -18,14 +18,14 @@ use crate::{name::RepoName, repo::Access};
 
 macro_rules! situations {
     ($( $name:ident, )+) => {
-        /// A situation in which the Hub refuses; `refusals.json` tells each, under `when`.
+        /// A situation in which the Hub refuses, described in `refusals.json` under `when`.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
         #[serde(rename_all = "kebab-case")]
-        #[allow(missing_docs, reason = "each is told in its row")]
+        #[allow(missing_docs, reason = "each is described in its row")]
         pub enum Situation { $( $name, )+ }
 
         impl Situation {
-            /// All of them.
+            /// All situations.
             pub const ALL: &[Self] = &[ $( Self::$name, )+ ];
         }
     };
@@ -56,13 +56,13 @@ situations! {
     InternalError,
 }
 
-/// How the Hub refuses in a situation.
+/// A recorded refusal.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recorded {
-    /// Which one.
+    /// The situation.
     pub situation: Situation,
-    /// The same in words: who asks for what, and which calls are refused.
+    /// Its description: the caller, the request, and the refused calls.
     pub when: String,
     /// The HTTP status.
     pub status: u16,
@@ -70,11 +70,11 @@ pub struct Recorded {
     pub code: Option<String>,
     /// The header `X-Error-Message`, with `{word}` for model, dataset or space, `{id}`, `{page}`, `{revision}` and `{token}`.
     pub words: String,
-    /// The class that the official client raises for it, where a file or `auth-check` is asked for.
+    /// The exception that the official client raises for a file or `auth-check`.
     pub client: String,
-    /// Who has seen it.
+    /// The source of the recording.
     pub source: String,
-    /// When; a year, a month or a day.
+    /// Its date: a year, a month or a day.
     pub date: String,
 }
 
@@ -84,7 +84,7 @@ static RECORDED: LazyLock<Vec<Recorded>> = LazyLock::new(|| {
     rows.unwrap_or_else(|error| panic!("parse refusals.json: {error}"))
 });
 
-/// All that was recorded, in the order of the file.
+/// All recorded refusals, in file order.
 #[must_use]
 pub fn recorded() -> &'static [Recorded] {
     &RECORDED
@@ -101,7 +101,7 @@ pub(crate) struct Refusal {
 impl Refusal {
     /// As recorded, with its places filled in.
     pub(crate) fn of(situation: Situation, places: &[(&str, &str)]) -> Self {
-        // The test `each_situation_is_recorded_once` holds that there is one.
+        // Guaranteed by the test `each_situation_is_recorded_once`.
         let row = RECORDED.iter().find(|row| row.situation == situation);
         let fill = |words: &String| {
             places
@@ -123,7 +123,7 @@ impl Refusal {
         Self::of(situation, &[("word", repo.kind.word()), ("id", &repo.id), ("page", &page)])
     }
 
-    /// Words that nobody has recorded.
+    /// A message that is not recorded.
     pub(crate) fn in_words(words: &str) -> Self {
         Self { status: StatusCode::FORBIDDEN, code: None, message: words.to_owned() }
     }
@@ -151,13 +151,13 @@ impl Refusal {
         Self::of(Situation::NoSuchPage, &[])
     }
 
-    /// As the API tells it: the words in a header and in JSON.
+    /// As in the API: the message in a header and in JSON.
     pub(crate) fn as_json(&self) -> Response {
         let body = Body::from(json!(ErrorBody { error: Some(self.message.clone()) }).to_string());
         self.answer(body, "application/json; charset=utf-8")
     }
 
-    /// As the addresses of files tell it: the words in a header and as text.
+    /// As for files: the message in a header and as text.
     pub(crate) fn as_text(&self) -> Response {
         self.answer(Body::from(self.message.clone()), "text/plain; charset=utf-8")
     }
@@ -177,7 +177,7 @@ impl Refusal {
     }
 }
 
-/// A header from text that may come from a request; one that cannot be a header is left empty.
+/// A header value from text that may come from a request; empty if invalid.
 pub(crate) fn text(value: &str) -> HeaderValue {
     HeaderValue::from_bytes(value.as_bytes()).unwrap_or(HeaderValue::from_static(""))
 }

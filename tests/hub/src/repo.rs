@@ -1,4 +1,4 @@
-//! A repo with its history and its gate, built step by step as a story.
+//! A repo with its history and its gate, built step by step.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,35 +16,35 @@ use crate::{
     name::{Kind, RepoName},
 };
 
-/// Whether and by whom access must be granted.
+/// How access is granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Gate {
-    /// Whoever asks gets access at once.
+    /// Automatically on request.
     Auto,
-    /// The owner looks at each request.
+    /// By the owner, for each request.
     Manual,
 }
 
-/// Where a user stands with a gated repo.
+/// The state of a user's access to a gated repo.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Access {
-    /// Never asked.
+    /// Never requested.
     #[default]
     NotRequested,
-    /// Asked; the owner has not looked yet.
+    /// Requested; the owner has not decided yet.
     Pending,
-    /// May read.
+    /// Granted.
     Accepted,
-    /// Refused for good.
+    /// Rejected permanently.
     Rejected,
-    /// Set back by the owner; may ask again.
+    /// Reset by the owner; may be requested again.
     Reset,
 }
 
-/// A repo. Its builders each take what came before: files collect until [`Repo::branch`], [`Repo::tag`] or
-/// [`Repo::pull_request`] commits them, and the next files build on that commit.
+/// A repo builder. Files are collected until [`Repo::branch`], [`Repo::tag`] or [`Repo::pull_request`] commits them; the next files
+/// build on that commit.
 #[derive(Clone, Debug)]
 #[allow(clippy::struct_excessive_bools, reason = "they are independent facts, not states")]
 pub struct Repo {
@@ -110,14 +110,14 @@ impl Repo {
         Self::named(RepoName::new(Kind::Space, id))
     }
 
-    /// Its content can be read after access was granted only.
+    /// Its content can be read only with granted access.
     #[must_use]
     pub fn gated(mut self, gate: Gate) -> Self {
         self.gate = Some(gate);
         self
     }
 
-    /// Its content can be read by whoever can see it.
+    /// Its content can be read by everyone who can see it.
     #[must_use]
     pub fn ungated(mut self) -> Self {
         self.gate = None;
@@ -138,49 +138,49 @@ impl Repo {
         self
     }
 
-    /// Taken down by the Hub: what it is can be read, and nothing in it.
+    /// Disabled by the Hub: its metadata can be read, but not its content.
     #[must_use]
     pub fn disabled(mut self, disabled: bool) -> Self {
         self.disabled = disabled;
         self
     }
 
-    /// Its files are not given to where we are, whoever asks; what it is can be read.
+    /// Its files are blocked in our region for everyone; its metadata can be read.
     #[must_use]
     pub fn region_blocked(mut self, blocked: bool) -> Self {
         self.region_blocked = blocked;
         self
     }
 
-    /// No call is answered, for a reason that the Hub tells in these words alone: its address range, a policy.
+    /// All calls are refused with this message, such as for an IP range or a policy.
     #[must_use]
     pub fn refused(mut self, words: &str) -> Self {
         self.refused = Some(words.to_owned());
         self
     }
 
-    /// Whoever could read it before it was refused can do so again.
+    /// Reverts [`Repo::refused`].
     #[must_use]
     pub fn allowed(mut self) -> Self {
         self.refused = None;
         self
     }
 
-    /// Where a user stands with its gate.
+    /// Sets the access of a user.
     #[must_use]
     pub fn access(mut self, user: &str, access: Access) -> Self {
         self.access.insert(user.to_owned(), access);
         self
     }
 
-    /// A name it had before; requests for that are redirected.
+    /// A former name, whose requests are redirected.
     #[must_use]
     pub fn formerly(mut self, name: impl Into<RepoName>) -> Self {
         self.former_names.insert(name.into());
         self
     }
 
-    /// Listings tell Xet hashes of all LFS files; those that are not in a store ([`Repo::xet`]) are made up.
+    /// Listings contain Xet hashes of all LFS files; those of files not in a store ([`Repo::xet`]) are made up.
     #[must_use]
     pub fn xet_hashes(mut self) -> Self {
         self.shows_xet = true;
@@ -193,7 +193,7 @@ impl Repo {
         self.put(path, content.into(), false)
     }
 
-    /// A file in LFS: its bytes come from the CDN.
+    /// A file in LFS, served by the CDN.
     #[must_use]
     pub fn lfs(self, path: &str, content: impl Into<Content>) -> Self {
         self.put(path, content.into(), true)
@@ -209,21 +209,21 @@ impl Repo {
         self
     }
 
-    /// A file less.
+    /// Removes a file.
     #[must_use]
     pub fn without(mut self, path: &str) -> Self {
         self.changed |= self.tree.remove(path).is_some();
         self
     }
 
-    /// From which size on [`Repo::folder`] puts a file into LFS; the usual endings are there at any size.
+    /// The size above which [`Repo::folder`] puts a file into LFS; the usual extensions are in LFS at any size.
     #[must_use]
     pub fn lfs_above(mut self, bytes: u64) -> Self {
         self.lfs_above = bytes;
         self
     }
 
-    /// All files of a folder on disk, hidden ones too.
+    /// Adds all files of a folder on disk, including hidden ones.
     #[must_use]
     pub fn folder(mut self, folder: impl AsRef<Path>) -> Self {
         let folder = folder.as_ref();
@@ -257,7 +257,7 @@ impl Repo {
         self.commit_to(format!("refs/pr/{number}"))
     }
 
-    /// Goes on from another revision: the next files build on its commit.
+    /// Continues from another revision: the next files build on its commit.
     #[must_use]
     pub fn checkout(mut self, revision: &str) -> Self {
         match self.resolve(revision).map(str::to_owned) {
@@ -282,7 +282,7 @@ impl Repo {
         self
     }
 
-    /// Builders stay chains of plain values; what went wrong is told when the repo is added.
+    /// Records an error, which is reported when the repo is added, so that builders can be chained.
     fn fail(&mut self, action: &str, error: &io::Error) {
         self.error.get_or_insert_with(|| format!("{action} for {}: {error}", self.name));
     }
@@ -309,7 +309,7 @@ impl Repo {
         commit
     }
 
-    /// The repo as the Hub serves it: nothing uncommitted, and a `main`.
+    /// The finished repo: with everything committed, and a `main`.
     pub(crate) fn finished(mut self) -> Result<Self, String> {
         if self.changed || !self.refs.contains_key("refs/heads/main") {
             self = self.branch("main");
@@ -320,7 +320,7 @@ impl Repo {
         }
     }
 
-    /// The commit that a branch, tag, full ref or commit hash stands for.
+    /// Resolves a branch, tag, full ref or commit hash.
     #[must_use]
     pub fn resolve(&self, revision: &str) -> Option<&str> {
         if let Some((commit, _)) = self.commits.get_key_value(revision) {
@@ -333,7 +333,7 @@ impl Repo {
             .or_else(|| self.shortened(revision))
     }
 
-    /// The commit of which these are the first digits, and of no other.
+    /// The only commit with this prefix.
     fn shortened(&self, digits: &str) -> Option<&str> {
         let short = (7..40).contains(&digits.len()) && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
         let mut all = self.commits.keys().filter(|commit| short && commit.starts_with(digits));
@@ -347,7 +347,7 @@ impl Repo {
         self.commits.get(commit)
     }
 
-    /// The LFS object with this hash, in whichever commit it is.
+    /// The LFS object with this hash, in any commit.
     pub(crate) fn object(&self, sha256: &str) -> Option<&Content> {
         self.commits
             .values()

@@ -1,4 +1,4 @@
-//! `/resolve`: small files directly, LFS files by a redirect to the CDN.
+//! `/resolve`: small files directly, LFS files with a redirect to the CDN.
 
 use std::time::Duration;
 
@@ -17,10 +17,10 @@ use crate::{
     state::{Caller, State},
 };
 
-/// These are read by anyone who sees the repo: its page shows them.
+/// Readable by everyone who can see the repo: its web page shows them.
 const OPEN_FILES: [&str; 4] = ["README.md", "LICENSE", "LICENSE.md", "LICENSE.txt"];
 
-/// What addresses in answers are made of.
+/// What addresses in responses are built from.
 pub(crate) struct Signing<'a> {
     pub(crate) signer: &'a Signer,
     pub(crate) hub_url: &'a str,
@@ -77,7 +77,7 @@ pub(crate) fn cached_file(
     }
 }
 
-/// The gate comes before revision and file: through a closed one nobody learns what is there.
+/// The gate is checked before revision and file, so that nothing is revealed without access.
 fn find<'a>(
     state: &State,
     repo: &'a Repo,
@@ -98,7 +98,7 @@ fn redirect_to_cdn(repo: &Repo, file: &File, sha256: &str, path: &str, signing: 
     redirect(StatusCode::FOUND, &format!("{}{signed}", signing.cdn_url), linked(file))
 }
 
-/// Tells who knows Xet that the file can be had there.
+/// Adds the headers for clients that support Xet.
 fn offer_xet(headers: &mut HeaderMap, (repo, commit): (&Repo, &str), hash: &str, hub_url: &str) {
     let (plural, id) = (repo.name.kind.plural(), &repo.name.id);
     headers.insert("x-xet-hash", text(hash));
@@ -109,11 +109,11 @@ fn offer_xet(headers: &mut HeaderMap, (repo, commit): (&Repo, &str), hash: &str,
     headers.insert(header::LINK, text(&link));
 }
 
-/// As the Hub does for small files: same host, so that the token goes along.
+/// As on the Hub for small files: on the same host, so that the token is sent along.
 fn redirect_to_cache(repo: &Repo, commit: &str, file: &File, path: &str) -> Response {
     let encoded = percent_encoding::utf8_percent_encode(path, percent_encoding::NON_ALPHANUMERIC);
     let (plural, id) = (repo.name.kind.plural(), &repo.name.id);
-    // With an odd query, as seen: no name, and a value that is empty.
+    // With an odd query, as observed: a path as name, and an empty value.
     let location = format!("/api/resolve-cache/{plural}/{id}/{commit}/{encoded}?%2F{id}%2Fresolve=");
     redirect(StatusCode::TEMPORARY_REDIRECT, &location, linked(file))
 }
@@ -132,7 +132,7 @@ fn redirect(status: StatusCode, location: &str, mut headers: HeaderMap) -> Respo
     headers.insert(header::LOCATION, text(location));
     headers.insert(header::CONTENT_TYPE, text("text/plain; charset=utf-8"));
     let body = format!("{}. Redirecting to {location}", status.canonical_reason().unwrap_or_default());
-    // The length of this body, not of the file: a trap for who takes one for the other.
+    // The length of this body, not of the file: a trap for clients that confuse them.
     headers.insert(header::CONTENT_LENGTH, body.len().into());
     (status, headers, Body::from(body)).into_response()
 }

@@ -1,10 +1,10 @@
-//! Addresses of the Hub, read: which repo is meant, and what is asked of it.
+//! Parses addresses of the Hub into repo and call.
 
 use percent_encoding::percent_decode_str;
 
 use crate::name::{Kind, RepoName};
 
-/// What a path asks for.
+/// What a path refers to.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Route<'a> {
     Home,
@@ -13,7 +13,7 @@ pub(crate) enum Route<'a> {
     Unknown,
 }
 
-/// A repo and a call on it, with the raw text around its id, so that a redirect can put another id there.
+/// A repo and a call on it, with the raw text around its ID, so that a redirect can replace the ID.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Target<'a> {
     pub(crate) name: RepoName,
@@ -23,13 +23,13 @@ pub(crate) struct Target<'a> {
 }
 
 impl Target<'_> {
-    /// The same path for the repo under another id.
+    /// The same path with another ID.
     pub(crate) fn path_for(&self, id: &str) -> String {
         format!("{}{id}{}", self.before, self.after)
     }
 }
 
-/// What is asked of a repo.
+/// A call on a repo.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Call {
     Info { revision: Option<String> },
@@ -82,7 +82,7 @@ fn kind_of(rest: &str) -> Option<(Kind, &str)> {
     Some((Kind::from_plural(word)?, rest))
 }
 
-/// Ids have one or two parts: the shorter is tried first, and what follows must be a call.
+/// IDs have one or two parts: the shorter is tried first, and a call must follow.
 fn target<'a>(
     path: &'a str,
     kind: Kind,
@@ -101,7 +101,7 @@ fn target<'a>(
 fn api_call(words: &[&str]) -> Option<Call> {
     Some(match words {
         [] => Call::Info { revision: None },
-        // One part: a revision whose slashes are not encoded is not found.
+        // One segment: a revision with unencoded slashes is not found.
         ["revision", revision] => Call::Info { revision: Some(decoded(revision)) },
         ["tree", rest @ ..] => {
             let (revision, path) = revision_and_path(rest)?;
@@ -129,7 +129,7 @@ fn resolve_cache_call(words: &[&str]) -> Option<Call> {
     Some(Call::ResolveCache { commit: decoded(commit), path: decoded(&path.join("/")) })
 }
 
-/// A revision is one part, percent-encoded where it has slashes; `refs/pr/1` is also understood as it is.
+/// A revision is one segment with percent-encoded slashes; `refs/pr/1` is also accepted unencoded.
 fn revision_and_path(words: &[&str]) -> Option<(String, String)> {
     let parts = match words {
         ["refs", "pr" | "convert", _, ..] => 3,

@@ -1,4 +1,4 @@
-//! The Hub as tests hold it.
+//! The stand-in Hub as used by tests.
 #![allow(
     clippy::panic,
     reason = "a test that names what does not exist, or cannot listen, has to fail at that line and say why"
@@ -25,8 +25,8 @@ use crate::{
     state::{BadTokens, State, XetStore},
 };
 
-/// After this time a test waits in vain.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// How long tests wait for requests.
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// A running stand-in Hub with its CDN. It stops when dropped, and then panics if a token has leaked.
 #[derive(Debug)]
@@ -37,27 +37,27 @@ pub struct StandinHub {
     runtime: Option<Runtime>,
 }
 
-/// Where to listen, and how others reach it.
+/// Listen and public addresses.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Address of the Hub; a free port of 127.0.0.1 by default.
+    /// Address of the Hub; by default, a free port of 127.0.0.1.
     pub listen: Option<SocketAddr>,
-    /// Address of the CDN; a free port of 127.0.0.1 by default.
+    /// Address of the CDN; by default, a free port of 127.0.0.1.
     pub cdn_listen: Option<SocketAddr>,
-    /// How clients reach the Hub, if not at that address.
+    /// Public address of the Hub, if it differs.
     pub public_url: Option<String>,
-    /// How clients reach the CDN, if not at that address.
+    /// Public address of the CDN, if it differs.
     pub public_cdn_url: Option<String>,
 }
 
-/// A file as a client should find it in a cache.
+/// A file as expected in a cache.
 #[derive(Clone, Debug)]
 pub struct ServedFile {
     /// Path in the repo.
     pub path: String,
     /// Bytes.
     pub size: u64,
-    /// Name of its blob in a cache: SHA-256 for LFS, git SHA-1 else.
+    /// Name of its blob in a cache: SHA-256 for LFS, otherwise git SHA-1.
     pub etag: String,
     /// What is in it.
     pub content: Content,
@@ -66,7 +66,7 @@ pub struct ServedFile {
 impl StandinHub {
     /// Starts an empty Hub on free ports of 127.0.0.1.
     ///
-    /// It runs on threads of its own: a test may block its own runtime, as with a client in another process.
+    /// It runs on separate threads, since a test may block its own runtime, such as with a client in another process.
     ///
     /// # Panics
     ///
@@ -76,7 +76,7 @@ impl StandinHub {
         Self::start_with(Options::default()).unwrap_or_else(|error| panic!("start the stand-in Hub: {error}"))
     }
 
-    /// Starts an empty Hub where the options say.
+    /// Starts an empty Hub with options.
     pub fn start_with(options: Options) -> io::Result<Self> {
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let world = Arc::new(World::new());
@@ -106,25 +106,25 @@ impl StandinHub {
         self.world.addresses.get().map_or("", |addresses| &addresses.cdn)
     }
 
-    /// Where the Hub and its CDN listen, under whatever names clients reach them.
+    /// The listen addresses of the Hub and its CDN.
     #[must_use]
     pub fn listeners(&self) -> (SocketAddr, SocketAddr) {
         (self.hub.address(), self.cdn.address())
     }
 
-    /// Adds a repo, or puts it in the place of the one with its name.
+    /// Adds a repo, or replaces the one with its name.
     #[track_caller]
     pub fn add(&self, repo: Repo) {
         or_panic(self.state().add(repo));
     }
 
-    /// Changes a repo: new commits, another gate.
+    /// Changes a repo, such as its commits or its gate.
     #[track_caller]
     pub fn update(&self, repo: impl Into<RepoName>, change: impl FnOnce(Repo) -> Repo) {
         or_panic(self.state().update(&repo.into(), change));
     }
 
-    /// Takes a repo away.
+    /// Removes a repo.
     #[track_caller]
     pub fn remove(&self, repo: impl Into<RepoName>) {
         or_panic(self.state().remove(&repo.into()));
@@ -136,13 +136,13 @@ impl StandinHub {
         or_panic(self.state().rename(&old.into(), &new.into()));
     }
 
-    /// An account, made where it is not there yet.
+    /// An account, created if it does not exist.
     pub fn user(&self, name: &str) -> Account<'_> {
         self.state().user(name);
         Account { hub: self, name: name.to_owned() }
     }
 
-    /// Takes a token away: from now on it is unknown.
+    /// Removes a token, so that it becomes unknown.
     #[track_caller]
     pub fn remove_token(&self, secret: &str) {
         or_panic(self.state().remove_token(secret));
@@ -154,76 +154,75 @@ impl StandinHub {
         self.set_access(user, repo, Access::Accepted);
     }
 
-    /// Where a user stands with a gated repo.
+    /// Sets the access of a user to a gated repo.
     #[track_caller]
     pub fn set_access(&self, user: &str, repo: impl Into<RepoName>, access: Access) {
         self.update(repo, |repo| repo.access(user, access));
     }
 
-    /// What happens to bad tokens on public repos.
+    /// Sets how invalid tokens are treated on public repos.
     pub fn bad_tokens(&self, treatment: BadTokens) {
         self.state().bad_tokens = treatment;
     }
 
-    /// How many entries a page of a listing has.
+    /// Sets the number of entries per listing page.
     pub fn page_size(&self, entries: usize) {
         self.state().page_size = Some(entries);
     }
 
-    /// Small files are redirected to another address of the same host first, as on the real Hub.
+    /// Whether small files are first redirected to another address of the same host, as on the real Hub.
     pub fn resolve_cache(&self, on: bool) {
         self.state().resolve_cache = on;
     }
 
-    /// Where the files are that repos have in Xet ([`Repo::xet`]), and how long the tokens for it last. They are
-    /// `xet_token_1`, `xet_token_2` and so on.
+    /// The store of files in Xet ([`Repo::xet`]), and the lifetime of its tokens, which are `xet_token_1`, `xet_token_2` and so on.
     pub fn xet_store(&self, url: &str, token_lifetime: Duration) {
         self.state().xet_store = Some(XetStore::new(url.to_owned(), token_lifetime));
     }
 
-    /// How long addresses of the CDN work.
+    /// Sets the lifetime of CDN addresses.
     pub fn signature_lifetime(&self, lifetime: Duration) {
         *locked(&self.world.signature_lifetime) = lifetime;
     }
 
-    /// Sets a fault. The first that matches a request is done.
+    /// Adds a fault. The first that matches a request is applied.
     pub fn fault(&self, fault: impl Into<Fault>) {
         self.world.faults.set(fault.into());
     }
 
-    /// Takes all faults away.
+    /// Removes all faults.
     pub fn clear_faults(&self) {
         self.world.faults.clear();
     }
 
-    /// Takes those faults away that were set for this part of a path.
+    /// Removes the faults for this part of a path.
     pub fn clear_faults_on(&self, path: &str) {
         self.world.faults.clear_on(path);
     }
 
-    /// Hub and CDN refuse connections, and end those that are open.
+    /// Makes Hub and CDN refuse connections, and closes open ones.
     ///
     /// # Panics
     ///
-    /// If the ports cannot be held.
+    /// If the ports cannot be reserved.
     pub async fn off(&self) {
         for port in [&self.hub, &self.cdn] {
             port.off().await.unwrap_or_else(|error| panic!("switch the stand-in Hub off: {error}"));
         }
     }
 
-    /// Hub and CDN listen again, at the same ports.
+    /// Makes Hub and CDN listen again, on the same ports.
     ///
     /// # Panics
     ///
-    /// If the ports cannot be had.
+    /// If it cannot listen on the ports.
     pub fn on(&self) {
         for port in [&self.hub, &self.cdn] {
             port.on().unwrap_or_else(|error| panic!("switch the stand-in Hub on: {error}"));
         }
     }
 
-    /// All requests so far, in the order in which they were answered.
+    /// All requests so far, in the order of their responses.
     #[must_use]
     pub fn requests(&self) -> Vec<Request> {
         self.world.log.requests()
@@ -240,7 +239,7 @@ impl StandinHub {
         self.requests().iter().map(|request| request.bytes).sum()
     }
 
-    /// Requests in which a token went where none belongs.
+    /// Requests that leaked a token.
     #[must_use]
     pub fn token_leaks(&self) -> Vec<String> {
         self.world.log.leaks()
@@ -251,7 +250,7 @@ impl StandinHub {
         self.world.log.clear_leaks();
     }
 
-    /// Waits until the requests so far are as wanted.
+    /// Waits until the requests so far meet a condition.
     ///
     /// # Panics
     ///
@@ -259,7 +258,7 @@ impl StandinHub {
     pub async fn until(&self, wanted: impl Fn(&[Request]) -> bool) {
         let mut changes = self.world.log.changes();
         let waiting = async { while !wanted(&self.requests()) && changes.changed().await.is_ok() {} };
-        let outcome = tokio::time::timeout(PATIENCE, waiting).await;
+        let outcome = tokio::time::timeout(TIMEOUT, waiting).await;
         assert!(
             outcome.is_ok(),
             "the stand-in Hub waited in vain; the requests so far: {:#?}",
@@ -277,7 +276,7 @@ impl StandinHub {
         or_panic(commit.map(str::to_owned).ok_or_else(|| format!("{name} has no revision {revision}")))
     }
 
-    /// The files of a revision as a client should find them.
+    /// The files of a revision as expected in a cache.
     #[must_use]
     #[track_caller]
     pub fn files(&self, repo: impl Into<RepoName>, revision: &str) -> Vec<ServedFile> {
@@ -306,7 +305,7 @@ fn or_panic<T>(result: Result<T, String>) -> T {
 
 impl Drop for StandinHub {
     fn drop(&mut self) {
-        // Without waiting: a drop may happen inside another runtime, where waiting is not allowed.
+        // Without blocking, which is not allowed if this is dropped inside another runtime.
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
@@ -315,7 +314,7 @@ impl Drop for StandinHub {
     }
 }
 
-/// An account of a Hub, to give it more.
+/// An account of a Hub.
 #[derive(Debug)]
 pub struct Account<'a> {
     hub: &'a StandinHub,
@@ -323,13 +322,13 @@ pub struct Account<'a> {
 }
 
 impl Account<'_> {
-    /// Gives it a token.
+    /// Adds a token.
     pub fn token(&self, token: impl Into<Token>) -> &Self {
         self.hub.state().add_token(&self.name, token.into());
         self
     }
 
-    /// Makes it a member of an organisation.
+    /// Adds it to an organisation.
     #[allow(
         clippy::must_use_candidate,
         reason = "the account is handed back for more, which is rarely wanted"

@@ -1,4 +1,4 @@
-//! What the Hub knows, and who may see what of it. No network here.
+//! The state of the Hub, and its access rules. Without network.
 
 use std::{
     collections::BTreeMap,
@@ -17,14 +17,14 @@ use crate::{
     repo::{Access, Repo},
 };
 
-/// What happens to a bad token where none is needed. Sources differ on what the Hub does.
+/// How an invalid token is treated if none is needed. Sources differ on what the Hub does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum BadTokens {
     /// 401 everywhere, public repos too.
     #[default]
     Refused,
-    /// Public repos are served as to anyone.
+    /// Public repos are served as without a token.
     Ignored,
 }
 
@@ -40,7 +40,7 @@ pub(crate) struct State {
     pub(crate) xet_store: Option<XetStore>,
 }
 
-/// Where files are in Xet, and how long its tokens last. The store itself is not ours.
+/// The address of the Xet store, and the lifetime of its tokens. The store itself is separate.
 #[derive(Debug)]
 pub(crate) struct XetStore {
     pub(crate) url: String,
@@ -53,7 +53,7 @@ impl XetStore {
         Self { url, token_lifetime, granted: AtomicU64::new(0) }
     }
 
-    /// A token of the store, another one each time, and when it ends.
+    /// A new token of the store, and its expiry.
     pub(crate) fn grant(&self) -> (String, u64) {
         let number = self.granted.fetch_add(1, Ordering::Relaxed) + 1;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -67,7 +67,7 @@ struct Holder {
     token: Token,
 }
 
-/// Who asks.
+/// The caller of a request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Caller<'a> {
     Anonymous,
@@ -75,13 +75,13 @@ pub(crate) enum Caller<'a> {
     BadToken(Bad<'a>),
 }
 
-/// Why a token is none.
+/// Why a token is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Bad<'a> {
     Unknown,
-    /// It looks like one that `hf auth login` stores, and its signature is not the Hub's.
+    /// It looks like a token of `hf auth login`, but its signature is not the Hub's.
     ForeignOauth,
-    /// By its name.
+    /// With its name.
     Expired(&'a str),
 }
 
@@ -96,10 +96,10 @@ impl Caller<'_> {
     }
 }
 
-/// What a name leads to.
+/// The result of looking up a name.
 pub(crate) enum Found<'a> {
     Repo(&'a Repo),
-    /// The same repo under the name that it has now.
+    /// The repo has another name now.
     Moved(&'a RepoName),
 }
 
@@ -167,7 +167,7 @@ impl State {
         self.repos.get(name)?.object(sha256).cloned()
     }
 
-    /// Who sent this Authorization header.
+    /// The caller with this Authorization header.
     pub(crate) fn caller<'a>(&'a self, authorization: Option<&str>) -> Caller<'a> {
         let Some(authorization) = authorization else { return Caller::Anonymous };
         let secret = authorization.strip_prefix("Bearer ").unwrap_or(authorization).trim();
@@ -196,25 +196,25 @@ impl State {
         }
     }
 
-    /// Under its name, a former one, or in another case.
+    /// Finds a repo by its name, a former one, or in another case.
     fn known(&self, name: &RepoName) -> Option<&Repo> {
         let elsewhere =
             |repo: &&Repo| repo.former_names.contains(name) || repo.name.differs_in_case_only(name);
         self.repos.get(name).or_else(|| self.repos.values().find(elsewhere))
     }
 
-    /// What is said to everybody who asks for a file, before it matters who asks.
+    /// The refusal for all requests for files, regardless of the caller.
     pub(crate) fn closed_to_all(&self, name: &RepoName) -> Option<Refusal> {
         let repo = self.known(name).filter(|repo| repo.region_blocked)?;
         Some(Refusal::about(Situation::BlockedRegion, &repo.name))
     }
 
-    /// The repo, if the caller may know of it: its listing is open then, its content perhaps not.
+    /// The repo, if it is visible to the caller. Its content may still require access.
     pub(crate) fn visible(&self, name: &RepoName, caller: Caller<'_>) -> Result<Found<'_>, Refusal> {
         let repo = self.known(name);
         if let Caller::BadToken(bad) = caller {
             let seen_by_all = repo.filter(|repo| !repo.private);
-            // At a gate the Hub speaks to an unknown token as to nobody.
+            // At a gate, the Hub treats an unknown token like none.
             let ignored = match bad {
                 Bad::Unknown => seen_by_all.is_some_and(|repo| repo.gate.is_some()),
                 Bad::ForeignOauth | Bad::Expired(_) => false,
@@ -249,7 +249,7 @@ impl State {
         Ok(if repo.name == *name { Found::Repo(repo) } else { Found::Moved(&repo.name) })
     }
 
-    /// Whether the content of a repo that is visible to the caller is open to him: what `auth-check` tells.
+    /// Whether the caller may read the content of a visible repo: the result of `auth-check`.
     pub(crate) fn readable(&self, repo: &Repo, caller: Caller<'_>) -> Result<(), Refusal> {
         self.through_gate(repo, caller)?;
         if repo.disabled { Err(Refusal::of(Situation::Disabled, &[])) } else { Ok(()) }
