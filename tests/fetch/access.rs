@@ -5,7 +5,7 @@ use std::{fs, os::unix::process::ExitStatusExt as _, path::Path, time::Duration}
 use modelcache::reason::Reason;
 use pretty_assertions::assert_eq;
 use rustix::process::{Pid, Signal, kill_process};
-use standin_hub::{Class, Fault, Gate, Harm};
+use standin_hub::{Class, Fault, FaultKind, Gate};
 
 use crate::{
     outside::{assert_unseen, assert_whole, end, fetch, files_below},
@@ -76,17 +76,17 @@ async fn no_output_or_file_contains_a_token_or_signature() {
     let cdn = |harm| Fault::new(harm).on(Class::Cdn);
     let cases = [
         vec![],
-        vec![cdn(Harm::Cut(1 << 20)).times(2)],
-        vec![cdn(Harm::Cut(1000))],
-        vec![cdn(Harm::WrongBytes)],
-        vec![cdn(Harm::ErrorPage)],
-        vec![cdn(Harm::Status(403))],
-        vec![cdn(Harm::Status(503)).times(2)],
-        vec![cdn(Harm::RetryAfter(1)).times(1), cdn(Harm::RateLimit(1800))],
-        vec![Fault::new(Harm::ExpiredSignature).times(2)],
-        vec![Fault::new(Harm::Status(401)).on(Class::Resolve)],
-        vec![Fault::new(Harm::Status(500)).on(Class::Api)],
-        vec![Fault::new(Harm::ErrorPage).on(Class::Resolve)],
+        vec![cdn(FaultKind::Cut(1 << 20)).times(2)],
+        vec![cdn(FaultKind::Cut(1000))],
+        vec![cdn(FaultKind::WrongBytes)],
+        vec![cdn(FaultKind::ErrorPage)],
+        vec![cdn(FaultKind::Status(403))],
+        vec![cdn(FaultKind::Status(503)).times(2)],
+        vec![cdn(FaultKind::RetryAfter(1)).times(1), cdn(FaultKind::RateLimit(1800))],
+        vec![Fault::new(FaultKind::ExpiredSignature).times(2)],
+        vec![Fault::new(FaultKind::Status(401)).on(Class::Resolve)],
+        vec![Fault::new(FaultKind::Status(500)).on(Class::Api)],
+        vec![Fault::new(FaultKind::ErrorPage).on(Class::Resolve)],
     ];
     let runs = cases.into_iter().map(|faults| async move {
         let gated = Gated::new();
@@ -119,7 +119,7 @@ async fn a_terminated_run_leaves_no_secret() {
     for signal in [Signal::TERM, Signal::KILL] {
         let gated = Gated::new();
         let stage = &gated.stage;
-        stage.hub.fault(Fault::new(Harm::Slow(400_000)).on(Class::Cdn));
+        stage.hub.fault(Fault::new(FaultKind::Slow(400_000)).on(Class::Cdn));
         let mut command = fetch(stage);
         command.env("HF_TOKEN", TOKEN).env("MODELCACHE_LOG", "trace");
         command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
@@ -143,7 +143,7 @@ async fn a_terminated_run_leaves_no_secret() {
 async fn a_token_revoked_meanwhile_requires_user_action() {
     let gated = Gated::new();
     let stage = &gated.stage;
-    stage.hub.fault(Fault::new(Harm::Cut(1 << 20)).on(Class::Cdn).times(1));
+    stage.hub.fault(Fault::new(FaultKind::Cut(1 << 20)).on(Class::Cdn).times(1));
     let mut command = fetch(stage);
     command.env("HF_TOKEN", TOKEN);
     let revoked = async {

@@ -9,7 +9,7 @@ use std::{
 use modelcache::{fetch::Report, reason::Reason};
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
-use standin_hub::{Class, Fault, Gate, Harm};
+use standin_hub::{Class, Fault, FaultKind, Gate};
 
 use crate::stage::{SIZE, Stage, WEIGHTS, report, run, tiny};
 
@@ -54,7 +54,7 @@ async fn the_environment_selects_the_cache() {
 #[tokio::test]
 async fn progress_is_printed_as_lines_for_the_controller() {
     let stage = Stage::new().await;
-    stage.hub.fault(Fault::new(Harm::Slow(WEIGHTS / 5)).on(Class::Cdn));
+    stage.hub.fault(Fault::new(FaultKind::Slow(WEIGHTS / 5)).on(Class::Cdn));
     let output = stage.modelcache(&["fetch", "acme/tiny", "-o", "json"]).output().unwrap();
     let lines = out(&output);
     let (last, events) = lines.split_last().unwrap();
@@ -174,7 +174,7 @@ async fn invalid_names_and_patterns_are_reported() {
 #[tokio::test]
 async fn sigterm_stops_a_download_cleanly() {
     let stage = Stage::new().await;
-    stage.hub.fault(Fault::new(Harm::Slow(100_000)).on(Class::Cdn));
+    stage.hub.fault(Fault::new(FaultKind::Slow(100_000)).on(Class::Cdn));
     let path = stage.root.path().join("report");
     let mut command = stage.modelcache(&["fetch", "acme/tiny", "--report", path.to_str().unwrap()]);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -194,7 +194,7 @@ async fn sigterm_stops_a_download_cleanly() {
 #[tokio::test]
 async fn a_second_sigterm_exits_immediately() {
     let stage = Stage::new().await;
-    stage.hub.fault(Fault::new(Harm::Stall(1000)).on(Class::Cdn));
+    stage.hub.fault(Fault::new(FaultKind::Stall(1000)).on(Class::Cdn));
     // A report to a pipe without a reader: it never exits by itself.
     let path = stage.root.path().join("report");
     assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());

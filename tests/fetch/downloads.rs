@@ -12,7 +12,7 @@ use modelcache::{
     reason::Reason,
 };
 use pretty_assertions::assert_eq;
-use standin_hub::{Class, Fault, Gate, Harm, Repo};
+use standin_hub::{Class, Fault, FaultKind, Gate, Repo};
 
 use crate::stage::{SIZE, SMALL, Stage, WEIGHTS, run, tiny};
 
@@ -237,7 +237,7 @@ async fn files_removed_concurrently_are_fetched_again() {
         fs::remove_dir_all(stage.repo_dir().join("snapshots")).unwrap();
         fs::remove_file(stage.blob("model.safetensors")).unwrap();
         stage.hub.clear_requests();
-        stage.hub.fault(Fault::new(Harm::Slow(4 * WEIGHTS)).on(Class::Cdn));
+        stage.hub.fault(Fault::new(FaultKind::Slow(4 * WEIGHTS)).on(Class::Cdn));
         let mut request = stage.request();
         request.links = Some(links);
         let removed = async {
@@ -263,7 +263,7 @@ async fn concurrent_fetches_without_links_do_not_conflict() {
 #[tokio::test]
 async fn files_added_concurrently_are_not_fetched() {
     let stage = Stage::new().await;
-    stage.hub.fault(Fault::new(Harm::Slow(4 * WEIGHTS)).on(Class::Cdn));
+    stage.hub.fault(Fault::new(FaultKind::Slow(4 * WEIGHTS)).on(Class::Cdn));
     let mut request = stage.request();
     request.limits.connections = 1;
     let brought = async {

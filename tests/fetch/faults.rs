@@ -11,7 +11,7 @@ use modelcache::{
     reason::Reason,
 };
 use pretty_assertions::assert_eq;
-use standin_hub::{Class, Content, Fault, Gate, Harm, Repo, Request};
+use standin_hub::{Class, Content, Fault, FaultKind, Gate, Repo, Request};
 
 use crate::{
     relay::{Door, Fate, hub_behind},
@@ -30,7 +30,7 @@ async fn harmed(fault: Fault) -> Stage {
 
 #[tokio::test]
 async fn a_cut_download_resumes() {
-    let stage = harmed(Fault::new(Harm::Cut(1 << 20)).times(2)).await;
+    let stage = harmed(Fault::new(FaultKind::Cut(1 << 20)).times(2)).await;
     let report = run(&stage.request()).await;
     assert_eq!(report.reason, Reason::Verified, "{}", report.message);
     let ranges: Vec<_> = stage
@@ -48,7 +48,7 @@ async fn a_cut_download_resumes() {
 
 #[tokio::test]
 async fn a_download_that_is_always_cut_publishes_nothing() {
-    let stage = harmed(Fault::new(Harm::Cut(1000))).await;
+    let stage = harmed(Fault::new(FaultKind::Cut(1000))).await;
     let report = run(&stage.request()).await;
     assert_eq!(report.reason, Reason::HubUnreachable);
     assert!(report.message.starts_with("cannot download model.safetensors: "), "{}", report.message);
@@ -62,11 +62,11 @@ async fn a_download_that_is_always_cut_publishes_nothing() {
 
 #[tokio::test]
 async fn corrupt_data_is_retried_once_and_never_published() {
-    let stage = harmed(Fault::new(Harm::WrongBytes).times(1)).await;
+    let stage = harmed(Fault::new(FaultKind::WrongBytes).times(1)).await;
     assert_eq!(run(&stage.request()).await.reason, Reason::Verified);
     stage.assert_loads(|_| true);
 
-    let stage = harmed(Fault::new(Harm::WrongBytes)).await;
+    let stage = harmed(Fault::new(FaultKind::WrongBytes)).await;
     let report = run(&stage.request()).await;
     assert_eq!(report.reason, Reason::HashMismatch);
     stage.assert_nothing_visible();
@@ -76,14 +76,14 @@ async fn corrupt_data_is_retried_once_and_never_published() {
 #[tokio::test]
 async fn an_error_page_of_the_storage_is_not_a_file() {
     for (fault, expected) in [
-        (Fault::new(Harm::Status(403)).times(1), Reason::Verified),
-        (Fault::new(Harm::Status(503)).times(2), Reason::Verified),
-        (Fault::new(Harm::ErrorPage).times(1), Reason::Verified),
-        (Fault::new(Harm::Short(1000)).times(1), Reason::Verified),
-        (Fault::new(Harm::Status(403)), Reason::HubUnreachable),
-        (Fault::new(Harm::Status(503)), Reason::HubUnreachable),
-        (Fault::new(Harm::ErrorPage), Reason::HashMismatch),
-        (Fault::new(Harm::Short(1000)), Reason::HashMismatch),
+        (Fault::new(FaultKind::Status(403)).times(1), Reason::Verified),
+        (Fault::new(FaultKind::Status(503)).times(2), Reason::Verified),
+        (Fault::new(FaultKind::ErrorPage).times(1), Reason::Verified),
+        (Fault::new(FaultKind::Short(1000)).times(1), Reason::Verified),
+        (Fault::new(FaultKind::Status(403)), Reason::HubUnreachable),
+        (Fault::new(FaultKind::Status(503)), Reason::HubUnreachable),
+        (Fault::new(FaultKind::ErrorPage), Reason::HashMismatch),
+        (Fault::new(FaultKind::Short(1000)), Reason::HashMismatch),
     ] {
         let stage = harmed(fault.clone()).await;
         let report = run(&stage.request()).await;
@@ -100,7 +100,7 @@ async fn an_error_page_of_the_storage_is_not_a_file() {
 
 #[tokio::test]
 async fn a_truncated_file_is_reported_with_both_sizes() {
-    let stage = harmed(Fault::new(Harm::Short(1000))).await;
+    let stage = harmed(Fault::new(FaultKind::Short(1000))).await;
     let report = run(&stage.request()).await;
     let sizes = format!("has {} bytes, and the Hub lists {WEIGHTS}", WEIGHTS - 1000);
     assert!(report.message.contains(&sizes), "{}", report.message);
@@ -112,7 +112,7 @@ async fn a_short_range_response_counts_as_progress() {
     let stage =
         Stage::with(Repo::model("acme/tiny").lfs("model.bin", Content::random(7, LARGE)).branch("main"));
     let stage = stage.await;
-    stage.hub.fault(Fault::new(Harm::Short(7 << 20)).on(Class::Cdn).times(1));
+    stage.hub.fault(Fault::new(FaultKind::Short(7 << 20)).on(Class::Cdn).times(1));
     let mut request = stage.request();
     (request.limits.attempts, request.limits.stall) = (1, Duration::from_secs(60));
     let report = run(&request).await;
@@ -127,7 +127,7 @@ async fn parts_are_requested_concurrently_if_the_endpoint_serves_files() {
         Stage::with(Repo::model("acme/tiny").file("model.bin", Content::random(7, LARGE)).branch("main"));
     let stage = stage.await;
     stage.hub.resolve_cache(false);
-    stage.hub.fault(Fault::new(Harm::Hang).on(Class::Resolve).after(1));
+    stage.hub.fault(Fault::new(FaultKind::Hang).on(Class::Resolve).after(1));
     let mut request = stage.request();
     request.limits.first_byte = Duration::from_secs(600);
     let waiting = |requests: &[Request]| requests.iter().filter(|request| request.status == 0).count();
@@ -140,13 +140,13 @@ async fn parts_are_requested_concurrently_if_the_endpoint_serves_files() {
 /// A mirror that has to fetch a file first: the timeout for the first byte differs from that between two chunks.
 #[tokio::test]
 async fn the_first_byte_may_take_longer_than_the_next_ones() {
-    let stage = harmed(Fault::new(Harm::Late(2000)).times(1)).await;
+    let stage = harmed(Fault::new(FaultKind::Late(2000)).times(1)).await;
     let mut request = stage.request();
     (request.limits.attempts, request.limits.first_byte) = (1, Duration::from_secs(60));
     let report = run(&request).await;
     assert_eq!(report.reason, Reason::Verified, "{}", report.message);
 
-    let stage = harmed(Fault::new(Harm::Late(2000)).times(1)).await;
+    let stage = harmed(Fault::new(FaultKind::Late(2000)).times(1)).await;
     request.limits.first_byte = Duration::from_millis(500);
     let report = run(&FetchRequest { limits: request.limits, ..stage.request() }).await;
     assert_eq!(report.reason, Reason::HubUnreachable, "{}", report.message);
@@ -175,21 +175,21 @@ async fn storage_without_ranges_sends_the_whole_file() {
 #[tokio::test]
 async fn an_expired_address_is_renewed() {
     let stage = Stage::new().await;
-    stage.hub.fault(Fault::new(Harm::ExpiredSignature).times(1));
+    stage.hub.fault(Fault::new(FaultKind::ExpiredSignature).times(1));
     assert_eq!(run(&stage.request()).await.reason, Reason::Verified);
     stage.assert_loads(|_| true);
 }
 
 #[tokio::test]
 async fn short_rate_limits_are_waited_for() {
-    let stage = harmed(Fault::new(Harm::RetryAfter(1)).times(1)).await;
+    let stage = harmed(Fault::new(FaultKind::RetryAfter(1)).times(1)).await;
     let began = Instant::now();
     assert_eq!(run(&stage.request()).await.reason, Reason::Verified);
     assert!(began.elapsed() >= Duration::from_secs(1));
 
     for class in [Class::Cdn, Class::Resolve, Class::Api] {
         let stage = Stage::new().await;
-        stage.hub.fault(Fault::new(Harm::RetryAfter(1800)).on(class));
+        stage.hub.fault(Fault::new(FaultKind::RetryAfter(1800)).on(class));
         let report = run(&stage.request()).await;
         assert_eq!(
             (report.reason, report.retry_after_seconds),
@@ -204,7 +204,7 @@ async fn short_rate_limits_are_waited_for() {
 async fn a_complete_cache_does_not_wait_for_the_hub() {
     let stage = Stage::new().await;
     assert_eq!(run(&stage.request()).await.reason, Reason::Verified);
-    stage.hub.fault(Fault::new(Harm::RetryAfter(200)).on(Class::Api));
+    stage.hub.fault(Fault::new(FaultKind::RetryAfter(200)).on(Class::Api));
     let report = run(&stage.request()).await;
     assert_eq!(report.reason, Reason::Verified);
     assert!(report.message.contains("The Hub did not confirm it"), "{}", report.message);
@@ -213,11 +213,11 @@ async fn a_complete_cache_does_not_wait_for_the_hub() {
 
 #[tokio::test]
 async fn a_stalled_connection_is_abandoned() {
-    let stage = harmed(Fault::new(Harm::Stall(1 << 20)).times(1)).await;
+    let stage = harmed(Fault::new(FaultKind::Stall(1 << 20)).times(1)).await;
     let report = run(&stage.request()).await;
     assert_eq!((report.reason, report.downloaded_bytes), (Reason::Verified, WEIGHTS + SMALL));
 
-    let stage = harmed(Fault::new(Harm::Stall(1000))).await;
+    let stage = harmed(Fault::new(FaultKind::Stall(1000))).await;
     let report = run(&stage.request()).await;
     assert_eq!(report.reason, Reason::TransferStalled, "{}", report.message);
     stage.assert_nothing_visible();
@@ -228,7 +228,7 @@ async fn a_token_replaced_meanwhile_is_reread() {
     let stage = Stage::with(tiny().gated(Gate::Manual)).await;
     stage.hub.user("alice").token("hf_old").token("hf_new");
     stage.hub.accept_terms("alice", "acme/tiny");
-    stage.hub.fault(Fault::new(Harm::Stall(1000)).on(Class::Cdn).times(1));
+    stage.hub.fault(Fault::new(FaultKind::Stall(1000)).on(Class::Cdn).times(1));
     let file = stage.root.path().join("token");
     fs::write(&file, "hf_old").unwrap();
     let mut request = stage.request();
@@ -248,7 +248,7 @@ async fn a_token_revoked_meanwhile_fails_the_fetch() {
     let stage = Stage::with(tiny().gated(Gate::Manual)).await;
     stage.hub.user("alice").token("hf_old");
     stage.hub.accept_terms("alice", "acme/tiny");
-    stage.hub.fault(Fault::new(Harm::Stall(1000)).on(Class::Cdn).times(1));
+    stage.hub.fault(Fault::new(FaultKind::Stall(1000)).on(Class::Cdn).times(1));
     let mut request = stage.request();
     request.token = TokenSource::Fixed("hf_old".parse().unwrap());
     let revoked = async {
@@ -292,7 +292,7 @@ async fn an_unsafe_name_fails_only_selections_that_include_it() {
 /// The watchdog's limit is shorter than all timeouts of a connection, so that nothing else can end this.
 #[tokio::test]
 async fn a_fetch_without_progress_exits_with_a_report() {
-    let stage = harmed(Fault::new(Harm::Stall(1 << 20))).await;
+    let stage = harmed(Fault::new(FaultKind::Stall(1 << 20))).await;
     let path = stage.root.path().join("report");
     let report_to = format!("--report={}", path.display());
     let mut command = stage.modelcache(&["fetch", "acme/tiny", "--watchdog=2s", &report_to]);

@@ -12,7 +12,7 @@ use modelcache::{
     reason::Reason,
 };
 use pretty_assertions::assert_eq;
-use standin_hub::{Class, Content, Fault, Harm, Repo};
+use standin_hub::{Class, Content, Fault, FaultKind, Repo};
 
 use crate::{
     client::venv,
@@ -97,7 +97,7 @@ async fn a_fetch_killed_at_any_moment_resumes_and_completes() {
     const KILLS: u32 = 50;
     let stage = Stage::with(model()).await;
     let reader = Reader::start(&stage);
-    stage.hub.fault(Fault::new(Harm::Slow(6 << 20)).on(Class::Cdn));
+    stage.hub.fault(Fault::new(FaultKind::Slow(6 << 20)).on(Class::Cdn));
     let mut random = fastrand::Rng::with_seed(4);
     let mut killed = 0;
     let mut rounds = 0;
@@ -130,7 +130,7 @@ async fn a_fetch_killed_at_any_moment_resumes_and_completes() {
 #[tokio::test]
 async fn no_downloaded_byte_is_downloaded_again() {
     let stage = Stage::with(model()).await;
-    stage.hub.fault(Fault::new(Harm::Cut(2 << 20)).on(Class::Cdn));
+    stage.hub.fault(Fault::new(FaultKind::Cut(2 << 20)).on(Class::Cdn));
     let mut request = stage.request();
     request.limits = Limits { attempts: 1, stall: Duration::from_secs(20), ..request.limits };
     let first = run(&request).await;
@@ -165,7 +165,7 @@ fn kept(stage: &Stage) -> u64 {
 #[tokio::test]
 async fn corrupt_leftovers_of_an_earlier_run_are_replaced() {
     let stage = Stage::with(model()).await;
-    stage.hub.fault(Fault::new(Harm::Cut(2 << 20)).on(Class::Cdn));
+    stage.hub.fault(Fault::new(FaultKind::Cut(2 << 20)).on(Class::Cdn));
     let mut request = stage.request();
     request.limits = Limits { attempts: 1, stall: Duration::from_secs(20), ..request.limits };
     run(&request).await;
@@ -189,7 +189,7 @@ async fn corrupt_leftovers_of_an_earlier_run_are_replaced() {
 #[tokio::test]
 async fn a_server_without_ranges_is_read_over_one_connection() {
     let stage = Stage::with(model()).await;
-    stage.hub.fault(Fault::new(Harm::NoRanges).on(Class::Cdn));
+    stage.hub.fault(Fault::new(FaultKind::NoRanges).on(Class::Cdn));
     let report = run(&stage.request()).await;
     assert_eq!(report.reason, Reason::Verified, "{}", report.message);
     stage.assert_loads(|_| true);
@@ -198,7 +198,7 @@ async fn a_server_without_ranges_is_read_over_one_connection() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_concurrent_fetches_cost_one_download() {
     let stage = Stage::with(model()).await;
-    stage.hub.fault(Fault::new(Harm::Slow(20 << 20)).on(Class::Cdn));
+    stage.hub.fault(Fault::new(FaultKind::Slow(20 << 20)).on(Class::Cdn));
     let all: Vec<_> = (0..8).map(|_| start(&stage)).collect();
     let reports = tokio::task::spawn_blocking(|| all.into_iter().map(end).collect::<Vec<_>>()).await.unwrap();
     assert!(reports.iter().all(|report| report.reason == Reason::Verified), "{reports:?}");
@@ -209,7 +209,7 @@ async fn many_concurrent_fetches_cost_one_download() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_second_fetch_resumes_where_the_first_was_killed() {
     let stage = Stage::with(model()).await;
-    stage.hub.fault(Fault::new(Harm::Slow(8 << 20)).on(Class::Cdn));
+    stage.hub.fault(Fault::new(FaultKind::Slow(8 << 20)).on(Class::Cdn));
     let mut first = start(&stage);
     stage.hub.until(|requests| requests.iter().any(|request| request.class == Class::Cdn)).await;
     let second = start(&stage);
@@ -249,7 +249,7 @@ fn no_locks(stage: &Stage) -> PathBuf {
 async fn concurrent_fetches_succeed_without_working_locks() {
     let stage = Stage::with(model()).await;
     let library = no_locks(&stage);
-    stage.hub.fault(Fault::new(Harm::Slow(20 << 20)).on(Class::Cdn));
+    stage.hub.fault(Fault::new(FaultKind::Slow(20 << 20)).on(Class::Cdn));
     let start = || {
         let mut command = stage.modelcache(&["fetch", "acme/tiny", "-o", "json"]);
         command.env("LD_PRELOAD", &library).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()

@@ -12,9 +12,9 @@ mod mirror;
 mod network;
 mod olah;
 mod outside;
+mod proxy_and_ca;
 mod volume;
 mod volumes;
-mod way;
 
 use test_support::{client, programs, proxy, relay, tls};
 use test_world::stage;

@@ -16,7 +16,7 @@ use modelcache::{
     reason::Reason,
 };
 use serde_json::Value;
-use standin_hub::{Class, Fault, Harm, Repo};
+use standin_hub::{Class, Fault, FaultKind, Repo};
 
 use crate::{
     client,
@@ -144,7 +144,7 @@ impl Mirror {
 
     /// Asserts that corrupt bytes, in transit and in the mirror's cache, are reported and never published.
     pub async fn assert_wrong_bytes_stay_unseen(&self, stage: &Stage) {
-        stage.hub.fault(Fault::new(Harm::WrongBytes).on(Class::Cdn));
+        stage.hub.fault(Fault::new(FaultKind::WrongBytes).on(Class::Cdn));
         for kept in [false, true] {
             if kept {
                 stage.hub.clear_faults();

@@ -8,7 +8,7 @@ use std::{
 use futures::future::join_all;
 use modelcache::reason::Reason;
 use pretty_assertions::assert_eq;
-use standin_hub::{Class, Content, Fault, Harm, StandinHub};
+use standin_hub::{Class, Content, Fault, FaultKind, StandinHub};
 
 use crate::{
     outside::{assert_unseen, assert_whole, end, fetch},
@@ -31,7 +31,7 @@ async fn harmed(fault: &Fault) -> Stage {
     stage
 }
 
-fn cdn(harm: Harm) -> Fault {
+fn cdn(harm: FaultKind) -> Fault {
     Fault::new(harm).on(Class::Cdn)
 }
 
@@ -40,22 +40,22 @@ async fn transient_faults_are_survived_and_logged() {
     let small = |harm| Fault::new(harm).on(Class::Resolve).path("/config.json");
     let listing = |harm| Fault::new(harm).on(Class::Api).path("/tree/");
     let faults = [
-        cdn(Harm::Cut(1 << 20)).times(2),
-        cdn(Harm::Short(1000)).times(1),
-        cdn(Harm::WrongBytes).times(1),
-        cdn(Harm::ErrorPage).times(1),
-        cdn(Harm::Status(403)).times(1),
-        cdn(Harm::Status(500)).times(1),
-        cdn(Harm::Status(502)).times(2),
-        cdn(Harm::Status(503)).times(2),
-        small(Harm::Cut(1)).times(1),
-        small(Harm::Short(1)).times(1),
-        small(Harm::WrongBytes).times(1),
-        small(Harm::ErrorPage).times(1),
-        small(Harm::Status(500)).times(1),
-        listing(Harm::Status(500)).times(1),
-        listing(Harm::ErrorPage).times(1),
-        Fault::new(Harm::ExpiredSignature).times(1),
+        cdn(FaultKind::Cut(1 << 20)).times(2),
+        cdn(FaultKind::Short(1000)).times(1),
+        cdn(FaultKind::WrongBytes).times(1),
+        cdn(FaultKind::ErrorPage).times(1),
+        cdn(FaultKind::Status(403)).times(1),
+        cdn(FaultKind::Status(500)).times(1),
+        cdn(FaultKind::Status(502)).times(2),
+        cdn(FaultKind::Status(503)).times(2),
+        small(FaultKind::Cut(1)).times(1),
+        small(FaultKind::Short(1)).times(1),
+        small(FaultKind::WrongBytes).times(1),
+        small(FaultKind::ErrorPage).times(1),
+        small(FaultKind::Status(500)).times(1),
+        listing(FaultKind::Status(500)).times(1),
+        listing(FaultKind::ErrorPage).times(1),
+        Fault::new(FaultKind::ExpiredSignature).times(1),
     ];
     join_all(faults.map(|fault| async move {
         let stage = harmed(&fault).await;
@@ -68,9 +68,9 @@ async fn transient_faults_are_survived_and_logged() {
         });
         // Faults that last a second or two are not logged: responses of a busy server, an expired address.
         let brief = [
-            cdn(Harm::Status(502)).times(2),
-            cdn(Harm::Status(503)).times(2),
-            Fault::new(Harm::ExpiredSignature).times(1),
+            cdn(FaultKind::Status(502)).times(2),
+            cdn(FaultKind::Status(503)).times(2),
+            Fault::new(FaultKind::ExpiredSignature).times(1),
         ]
         .contains(&fault);
         assert!(told || brief, "{fault:?}: it was not logged\n{}", end.log);
@@ -81,15 +81,15 @@ async fn transient_faults_are_survived_and_logged() {
 #[tokio::test]
 async fn permanent_faults_fail_with_their_reason_after_few_attempts() {
     let cases = [
-        (cdn(Harm::Cut(1000)), 69, "HubUnreachable"),
-        (cdn(Harm::Short(1000)), 65, "HashMismatch"),
-        (cdn(Harm::WrongBytes), 65, "HashMismatch"),
-        (cdn(Harm::ErrorPage), 65, "HashMismatch"),
-        (cdn(Harm::Status(403)), 69, "HubUnreachable"),
-        (cdn(Harm::Status(503)), 69, "HubUnreachable"),
-        (Fault::new(Harm::ExpiredSignature), 69, "HubUnreachable"),
-        (Fault::new(Harm::Status(500)).on(Class::Api), 69, "HubUnreachable"),
-        (Fault::new(Harm::ErrorPage).on(Class::Api), 69, "InvalidResponse"),
+        (cdn(FaultKind::Cut(1000)), 69, "HubUnreachable"),
+        (cdn(FaultKind::Short(1000)), 65, "HashMismatch"),
+        (cdn(FaultKind::WrongBytes), 65, "HashMismatch"),
+        (cdn(FaultKind::ErrorPage), 65, "HashMismatch"),
+        (cdn(FaultKind::Status(403)), 69, "HubUnreachable"),
+        (cdn(FaultKind::Status(503)), 69, "HubUnreachable"),
+        (Fault::new(FaultKind::ExpiredSignature), 69, "HubUnreachable"),
+        (Fault::new(FaultKind::Status(500)).on(Class::Api), 69, "HubUnreachable"),
+        (Fault::new(FaultKind::ErrorPage).on(Class::Api), 69, "InvalidResponse"),
     ];
     join_all(cases.map(|(fault, code, reason)| async move {
         let stage = harmed(&fault).await;
@@ -116,7 +116,7 @@ async fn permanent_faults_fail_with_their_reason_after_few_attempts() {
 async fn a_failing_listing_page_does_not_truncate_the_listing() {
     let stage = Stage::new().await;
     stage.hub.page_size(2);
-    stage.hub.fault(Fault::new(Harm::Status(500)).on(Class::Api).path("/tree/").after(1).times(1));
+    stage.hub.fault(Fault::new(FaultKind::Status(500)).on(Class::Api).path("/tree/").after(1).times(1));
     end(fetch(&stage)).await.assert_done();
     assert_whole(&stage);
 }
@@ -125,12 +125,12 @@ async fn a_failing_listing_page_does_not_truncate_the_listing() {
 async fn the_requested_delay_is_respected() {
     let (config, weights) = ("/config.json", WEIGHTS);
     let cases = [
-        (Fault::new(Harm::RetryAfter(2)).on(Class::Api), "/tree/", 2),
-        (Fault::new(Harm::RateLimit(2)).on(Class::Api), "/tree/", 3),
-        (Fault::new(Harm::RetryAfter(2)).on(Class::Resolve), config, 2),
-        (Fault::new(Harm::RateLimit(2)).on(Class::Resolve), weights, 3),
-        (cdn(Harm::RetryAfter(2)), weights, 2),
-        (cdn(Harm::RateLimit(2)), weights, 3),
+        (Fault::new(FaultKind::RetryAfter(2)).on(Class::Api), "/tree/", 2),
+        (Fault::new(FaultKind::RateLimit(2)).on(Class::Api), "/tree/", 3),
+        (Fault::new(FaultKind::RetryAfter(2)).on(Class::Resolve), config, 2),
+        (Fault::new(FaultKind::RateLimit(2)).on(Class::Resolve), weights, 3),
+        (cdn(FaultKind::RetryAfter(2)), weights, 2),
+        (cdn(FaultKind::RateLimit(2)), weights, 3),
     ];
     join_all(cases.map(|(fault, path, seconds)| async move {
         let stage = harmed(&fault.clone().path(path).times(1)).await;
@@ -161,7 +161,7 @@ async fn the_requested_delay_is_respected() {
 #[tokio::test]
 async fn too_long_a_delay_fails_the_fetch() {
     for class in [Class::Api, Class::Resolve, Class::Cdn] {
-        let stage = harmed(&Fault::new(Harm::RetryAfter(1800)).on(class)).await;
+        let stage = harmed(&Fault::new(FaultKind::RetryAfter(1800)).on(class)).await;
         let end = end(fetch(&stage)).await;
         assert_eq!((end.code, end.report.retry_after_seconds), (Some(75), Some(1800)), "{class:?}");
         assert_unseen(&stage);
@@ -275,7 +275,7 @@ async fn a_proxy_is_used_and_bypassed() {
 
 #[tokio::test]
 async fn a_stalled_or_trickling_connection_is_abandoned() {
-    for harm in [Harm::Stall(1 << 20), Harm::Stall(0), Harm::Hang, Harm::Slow(3)] {
+    for harm in [FaultKind::Stall(1 << 20), FaultKind::Stall(0), FaultKind::Hang, FaultKind::Slow(3)] {
         let stage = harmed(&cdn(harm).times(1)).await;
         let began = Instant::now();
         let request = stage.request();
@@ -292,8 +292,8 @@ async fn addresses_that_expire_during_a_download_are_renewed() {
     let stage = Stage::with(tiny().lfs(WEIGHTS, Content::random(7, 24 << 20)).branch("main")).await;
     // Every connection is cut before it is complete, and every address expires after a second.
     stage.hub.signature_lifetime(Duration::from_secs(1));
-    stage.hub.fault(cdn(Harm::Cut(5 << 20)).times(3));
-    stage.hub.fault(cdn(Harm::Slow(12 << 20)));
+    stage.hub.fault(cdn(FaultKind::Cut(5 << 20)).times(3));
+    stage.hub.fault(cdn(FaultKind::Slow(12 << 20)));
     end(fetch(&stage)).await.assert_done();
     assert_whole(&stage);
     let addresses =

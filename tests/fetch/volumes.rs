@@ -8,7 +8,7 @@ use std::{
 
 use modelcache::{fetch::Report, reason::Reason};
 use pretty_assertions::assert_eq;
-use standin_hub::{Class, Fault, Harm, Repo};
+use standin_hub::{Class, Fault, FaultKind, Repo};
 
 use crate::{
     client::venv,
@@ -43,7 +43,7 @@ fn official_client_loads() -> String {
 #[tokio::test]
 async fn a_volume_that_fills_up_is_reported_and_nothing_is_corrupted() {
     let stage = Stage::new().await;
-    stage.hub.fault(Fault::new(Harm::Slow(1 << 20)).on(Class::Cdn));
+    stage.hub.fault(Fault::new(FaultKind::Slow(1 << 20)).on(Class::Cdn));
     // Another program uses up the space during the download. Prints the report, the exit code, what readers see, and the
     // report of a run after some space was freed.
     let script = format!(

@@ -194,7 +194,7 @@ async fn a_mirror_that_drops_queries_is_detected_at_once() {
         r#"[{{"type":"directory","path":"d","size":0,"oid":"{SHA1}"}},{{"type":"file","path":"a","size":5,"oid":"{SHA1}"}}]"#
     );
     for (listing, told, pages) in
-        [(first, "next page is the same page again", 2), (ok(&hollow), "folders and none of their files", 1)]
+        [(first, "next page is the same page again", 2), (ok(&hollow), "folders but none of their files", 1)]
     {
         let wire = Calls::public().with("/tree/", listing).serve();
         let answers = ask(&wire, None).await;

@@ -12,7 +12,7 @@ use modelcache::{
 };
 use pretty_assertions::assert_eq;
 use standin_hub::{
-    Access, BadTokens, Class, Content, Fault, Gate, Harm, Repo as Served, StandinHub, Token as Issued,
+    Access, BadTokens, Class, Content, Fault, FaultKind, Gate, Repo as Served, StandinHub, Token as Issued,
 };
 
 /// Alice asks; bob owns what is gated or private.
@@ -268,7 +268,7 @@ async fn the_smallest_conclusive_file_is_requested() {
 #[tokio::test]
 async fn an_unreachable_storage_is_detected_by_the_preflight() {
     let story = Story::begin().await;
-    story.hub.fault(Fault::new(Harm::Status(403)).on(Class::Cdn));
+    story.hub.fault(Fault::new(FaultKind::Status(403)).on(Class::Cdn));
     let answers = story.ask(&ask("bob/public")).await;
     assert_eq!(reasons(&answers), [Reason::Anonymous, Reason::AccessGranted, Reason::HubUnreachable]);
     assert!(answers.resolved.message.contains("storage host"), "{}", answers.resolved.message);
@@ -362,7 +362,7 @@ async fn a_commit_is_compared_with_the_followed_branch() {
         assert_eq!((&snapshot.commit, snapshot.latest.as_ref()), (&old, latest), "{followed}");
     }
     // If the branch cannot be resolved, the commit is still accessible.
-    story.hub.fault(Fault::new(Harm::Status(503)).path("/revision/main"));
+    story.hub.fault(Fault::new(FaultKind::Status(503)).path("/revision/main"));
     let snapshot = story.ask(&at("main")).await.snapshot.unwrap();
     assert_eq!((&snapshot.commit, snapshot.latest), (&old, None));
     story.hub.clear_faults();
@@ -487,7 +487,7 @@ async fn content_is_refused_like_the_access_check() {
 #[tokio::test]
 async fn an_expired_signature_is_renewed() {
     let story = Story::begin().await;
-    story.hub.fault(Fault::new(Harm::ExpiredSignature).on(Class::Resolve).times(1));
+    story.hub.fault(Fault::new(FaultKind::ExpiredSignature).on(Class::Resolve).times(1));
     let repo = ask("bob/public").repo;
     let commit: Commit = story.hub.commit("bob/public", "main").parse().unwrap();
     let path = "model.safetensors".parse().unwrap();
@@ -503,11 +503,11 @@ async fn faults_of_the_hub_are_unknown_and_transient() {
     let story = Story::begin().await;
     let question = ask("bob/public");
     for (harm, reason, pause) in [
-        (Harm::Status(500), Reason::HubUnreachable, None),
-        (Harm::Status(503), Reason::HubUnreachable, None),
-        (Harm::ErrorPage, Reason::InvalidResponse, None),
-        (Harm::RateLimit(55), Reason::RateLimited, Some(Duration::from_secs(56))),
-        (Harm::RetryAfter(7), Reason::RateLimited, Some(Duration::from_secs(7))),
+        (FaultKind::Status(500), Reason::HubUnreachable, None),
+        (FaultKind::Status(503), Reason::HubUnreachable, None),
+        (FaultKind::ErrorPage, Reason::InvalidResponse, None),
+        (FaultKind::RateLimit(55), Reason::RateLimited, Some(Duration::from_secs(56))),
+        (FaultKind::RetryAfter(7), Reason::RateLimited, Some(Duration::from_secs(7))),
     ] {
         story.hub.fault(Fault::new(harm).on(Class::Api).path("/revision/"));
         let answers = story.ask(&question).await;
@@ -525,7 +525,7 @@ async fn faults_of_the_hub_are_unknown_and_transient() {
         }
         story.hub.clear_faults();
     }
-    story.hub.fault(Fault::new(Harm::Status(503)).on(Class::Api).times(2));
+    story.hub.fault(Fault::new(FaultKind::Status(503)).on(Class::Api).times(2));
     assert!(story.ask(&question).await.holds(), "two hiccups are not noticed");
     story.hub.off().await;
     let answers = story.ask(&question).await;

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use modelcache::reason::Topic;
-use standin_hub::{Class, Content, Fault, Harm};
+use standin_hub::{Class, Content, Fault, FaultKind};
 
 use crate::{
     cluster::{Cluster, eventually, reason},
@@ -58,7 +58,7 @@ async fn without_the_logs_of_pods_only_progress_is_missing_and_nothing_is_said_o
     team.secret("hf", TOKEN).await;
     hub().add(model("acme/logless").lfs("slow.bin", Content::random(8, 1 << 20)));
     // Slow enough for several looks at the running download.
-    hub().fault(Fault::new(Harm::Slow(50 << 10)).on(Class::Cdn).path("slow.bin"));
+    hub().fault(Fault::new(FaultKind::Slow(50 << 10)).on(Class::Cdn).path("slow.bin"));
     team.cache("slow", spec("acme/logless")).await;
 
     let operator = Operator::start(&account, &["--namespace", &names(&[&team]), "--secrets", "poll"]).await;

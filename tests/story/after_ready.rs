@@ -8,7 +8,7 @@ use modelcache::{
 };
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
-use standin_hub::{Access, Class, Fault, Harm, StandinHub};
+use standin_hub::{Access, Class, Fault, FaultKind, StandinHub};
 
 use crate::{
     cluster::{Team, eventually, holds, leave_to_replace_the_operator, one_operator, reason, show},
@@ -171,7 +171,7 @@ async fn a_new_operator_does_not_believe_one_refusal_either() {
 
     let before = looks(hub(), &repo).len();
     // One look: the access probe alone is not believed, and the revision is asked about.
-    hub().fault(Fault::new(Harm::Status(401)).on(Class::Api).path(&format!("/{repo}/")).times(2));
+    hub().fault(Fault::new(FaultKind::Status(401)).on(Class::Api).path(&format!("/{repo}/")).times(2));
     cluster.restart_operator(&leave).await;
     let answers = eventually("the new operator to ask twice", || async {
         let answers: Vec<_> = looks(hub(), &repo)[before..].iter().map(|(_, status)| *status).collect();

@@ -12,7 +12,7 @@ use kube::{
 };
 use modelcache::{api::ModelCache, reason::Topic};
 use serde_json::json;
-use standin_hub::{Access, Class, Content, Fault, Harm, Repo};
+use standin_hub::{Access, Class, Content, Fault, FaultKind, Repo};
 
 use crate::{
     audit::Audit,
@@ -167,7 +167,7 @@ async fn a_second_look_writes_nothing() {
 async fn wrong_bytes_are_never_published_and_the_next_attempt_heals() {
     let (_cluster, team) = team("bytes").await;
     hub().add(model("acme/bytes"));
-    hub().fault(Fault::new(Harm::WrongBytes).on(Class::Cdn).path("acme/bytes"));
+    hub().fault(Fault::new(FaultKind::WrongBytes).on(Class::Cdn).path("acme/bytes"));
     team.cache("bytes", spec("acme/bytes")).await;
     let cache = team.reason("bytes", "HashMismatch").await;
     assert!(message(&cache, Topic::Downloaded).contains("model.safetensors"), "{}", show(&cache));
@@ -187,7 +187,7 @@ async fn a_download_shows_its_progress_and_survives_its_pod_and_the_operator() {
             .file("config.json", "{}")
             .lfs("model.safetensors", Content::random(3, size)),
     );
-    hub().fault(Fault::new(Harm::Slow(4 << 20)).on(Class::Cdn).path("acme/progress").after(1).times(2));
+    hub().fault(Fault::new(FaultKind::Slow(4 << 20)).on(Class::Cdn).path("acme/progress").after(1).times(2));
     team.cache("progress", spec("acme/progress")).await;
     let cache = team
         .until("progress", "under way", |cache| {
@@ -277,7 +277,7 @@ async fn a_modelcache_that_is_made_again_is_ready_at_its_old_commit_without_the_
     hub().update("acme/remade", |repo| repo.file("config.json", "{}").branch("main"));
     let new = hub().commit("acme/remade", "main");
     assert_ne!(old, new);
-    hub().fault(Fault::new(Harm::Status(500)).on(Class::Api).path("acme/remade"));
+    hub().fault(Fault::new(FaultKind::Status(500)).on(Class::Api).path("acme/remade"));
     let served = || {
         hub()
             .requests()

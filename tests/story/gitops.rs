@@ -10,7 +10,7 @@ use kube::api::{Patch, PatchParams, PostParams};
 use modelcache::{api::ModelCache, reason::Topic};
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
-use standin_hub::{Access, Class, Fault, Harm};
+use standin_hub::{Access, Class, Fault, FaultKind};
 
 use crate::{
     cluster::{holds, message},
@@ -71,7 +71,7 @@ async fn gitops_tools_see_what_is_so() {
     team.cache("stuck", spec("acme/gitops")).await;
     assert_judged(&team.reason("stuck", "TermsNotAccepted").await, STUCK);
 
-    hub().fault(Fault::new(Harm::Status(503)).on(Class::Api).path("acme/gitops-down"));
+    hub().fault(Fault::new(FaultKind::Status(503)).on(Class::Api).path("acme/gitops-down"));
     team.cache("down", spec("acme/gitops-down")).await;
     assert_judged(&team.reason("down", "HubUnreachable").await, GOING);
 

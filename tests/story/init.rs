@@ -7,7 +7,7 @@ use kube::api::{DeleteParams, ListParams};
 use modelcache::reason::{Reason, Topic};
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
-use standin_hub::{Access, Class, Content, Fault, Gate, Harm, Repo};
+use standin_hub::{Access, Class, Content, Fault, FaultKind, Gate, Repo};
 
 use crate::{
     cluster::{Team, eventually, message},
@@ -153,7 +153,7 @@ async fn killed_in_the_middle_of_a_file_it_goes_on_with_what_is_there() {
     team.secret("hf-token", TOKEN).await;
     let large = embedder("acme/init-killed").lfs("large.bin", Content::random(5, LARGE));
     hub().add(large.access(USER, Access::Accepted));
-    hub().fault(Fault::new(Harm::Slow(1 << 20)).on(Class::Cdn).path("acme/init-killed"));
+    hub().fault(Fault::new(FaultKind::Slow(1 << 20)).on(Class::Cdn).path("acme/init-killed"));
     apply(&team, "init-container.yaml", "acme/init-killed", |_| {}).await;
     hub().until(|_| served("acme/init-killed") > LARGE / 2).await;
     let pod = team.api::<Pod>().get(POD).await.unwrap();
@@ -177,7 +177,7 @@ async fn twenty_replicas_on_one_volume_cost_one_download() {
     let large = embedder("acme/init-many").lfs("large.bin", Content::random(6, 32 << 20));
     hub().add(large.access(USER, Access::Accepted));
     // So slow that all of them come while the first downloads.
-    hub().fault(Fault::new(Harm::Slow(256 << 10)).on(Class::Cdn).path("acme/init-many"));
+    hub().fault(Fault::new(FaultKind::Slow(256 << 10)).on(Class::Cdn).path("acme/init-many"));
     let folder = free_folder();
     disk(&team, "models", json!({ "hostPath": { "path": folder.path() } })).await;
     let replicas = |object: &mut Value| {

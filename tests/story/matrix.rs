@@ -15,7 +15,7 @@ use modelcache::{
 };
 use rustls::ServerConnection;
 use serde_json::{Value, json};
-use standin_hub::{Access, BadTokens, Class, Fault, Harm, Repo, StandinHub, Token};
+use standin_hub::{Access, BadTokens, Class, Fault, FaultKind, Repo, StandinHub, Token};
 
 use crate::{
     cluster::{Cluster, Team, eventually, message, show},
@@ -259,19 +259,19 @@ fn rows() -> Vec<Row> {
         },
         Row {
             // A whole look: the access probe alone has no last word.
-            given: |id| hub().fault(Fault::new(Harm::Status(403)).on(Class::Api).path(id).times(2)),
+            given: |id| hub().fault(Fault::new(FaultKind::Status(403)).on(Class::Api).path(id).times(2)),
             remedy: Remedy::Time,
             ..no_access("proxy", "AccessDenied", "a proxy or firewall in between", |_| {})
         },
         Row {
-            given: |id| hub().fault(Fault::new(Harm::Status(500)).on(Class::Api).path(id).times(4)),
+            given: |id| hub().fault(Fault::new(FaultKind::Status(500)).on(Class::Api).path(id).times(4)),
             told: [("Unknown", "HubUnreachable"), WAITS, WAITS],
             remedy: Remedy::Time,
             ..no_access("down", "HubUnreachable", "server error, HTTP 500 … This may be temporary", |_| {})
         },
         Row {
             // The access probe and the revision.
-            given: |id| hub().fault(Fault::new(Harm::ErrorPage).on(Class::Api).path(id).times(2)),
+            given: |id| hub().fault(Fault::new(FaultKind::ErrorPage).on(Class::Api).path(id).times(2)),
             told: [("Unknown", "InvalidResponse"), WAITS, WAITS],
             remedy: Remedy::Time,
             ..no_access("garbled", "InvalidResponse", "cannot be used … The next attempt is at", |_| {})
@@ -304,7 +304,7 @@ fn rows() -> Vec<Row> {
             "no response in time … This may be temporary",
         ),
         Row {
-            given: |id| hub().fault(Fault::new(Harm::RateLimit(1)).on(Class::Api).path(id).times(1)),
+            given: |id| hub().fault(Fault::new(FaultKind::RateLimit(1)).on(Class::Api).path(id).times(1)),
             told: [("Unknown", "RateLimited"), WAITS, WAITS],
             remedy: Remedy::Time,
             ..no_access("limited", "RateLimited", "The next attempt is at", |_| {})

@@ -15,7 +15,7 @@ use kube::{
 };
 use modelcache::{api::ModelCache, reason::Topic};
 use serde_json::{Value, json};
-use standin_hub::{Class, Content, Fault, Harm, Repo};
+use standin_hub::{Class, Content, Fault, FaultKind, Repo};
 
 use crate::{
     cluster::{eventually, holds, show, within},
@@ -166,7 +166,7 @@ async fn fifty_replicas_wait_for_one_download_and_go_within_a_second() {
             .file("config.json", "{}")
             .lfs("model.safetensors", Content::random(5, size)),
     );
-    hub().fault(Fault::new(Harm::Slow(4 << 20)).on(Class::Cdn).path("acme/fifty"));
+    hub().fault(Fault::new(FaultKind::Slow(4 << 20)).on(Class::Cdn).path("acme/fifty"));
     team.cache("fifty", spec("acme/fifty")).await;
     // The claim is of a class that attaches its volume to a node when its first pod comes: that is our Job, not these.
     team.make::<Deployment>(workload("Deployment", &pausing("fifty"), json!({ "replicas": REPLICAS }))).await;

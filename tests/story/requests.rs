@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use standin_hub::{Class, Fault, Harm};
+use standin_hub::{Class, Fault, FaultKind};
 
 use crate::{
     audit::Audit,
@@ -37,7 +37,7 @@ async fn a_running_download_costs_at_most_20_requests_a_minute_and_a_ready_one_n
     at_rest(&idle, "ready").await;
 
     // One file of 3 MiB that takes 77 seconds.
-    hub().fault(Fault::new(Harm::Slow(40 << 10)).on(Class::Cdn).path(&slow));
+    hub().fault(Fault::new(FaultKind::Slow(40 << 10)).on(Class::Cdn).path(&slow));
     team.cache("slow", spec(&slow)).await;
     team.until("slow", "under way", |cache| cache.status.as_ref().is_some_and(|it| it.progress.is_some()))
         .await;

@@ -8,7 +8,7 @@ use modelcache::{
     reason::Topic,
 };
 use serde_json::json;
-use standin_hub::{Access, Class, Fault, Harm, client};
+use standin_hub::{Access, Class, Fault, FaultKind, client};
 
 use crate::{
     cluster::{Team, eventually, one_operator, reason},
@@ -39,7 +39,7 @@ async fn a_corrected_secret_starts_all_failed_downloads_again_at_once() {
     team.secret("carol", OLD).await;
     let caches = ["one", "two"].map(|name| (name, format!("{}/{name}", team.namespace)));
     // Each connection to the storage is cut, so that the Hub is asked for the file again, with a token.
-    hub.fault(Fault::new(Harm::Cut(1000)).on(Class::Cdn));
+    hub.fault(Fault::new(FaultKind::Cut(1000)).on(Class::Cdn));
     for (name, repo) in &caches {
         hub.add(gated(repo).access("carol", Access::Accepted));
         let more = json!({

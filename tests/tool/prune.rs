@@ -10,7 +10,7 @@ use std::{
 
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
-use standin_hub::{Class, Content, Fault, Harm, Repo};
+use standin_hub::{Class, Content, Fault, FaultKind, Repo};
 
 use crate::{
     client::Client,
@@ -176,7 +176,7 @@ async fn recent_and_used_data_are_kept() {
     stage.hub.update("acme/tiny", |repo| {
         repo.lfs("model.safetensors", Content::random(10, WEIGHTS)).branch("main")
     });
-    stage.hub.fault(Fault::new(Harm::Stall(1000)).on(Class::Cdn));
+    stage.hub.fault(Fault::new(FaultKind::Stall(1000)).on(Class::Cdn));
     let mut child = stage.modelcache(&["fetch", "acme/tiny"]).spawn().unwrap();
     let names = || fs::read_dir(dir.join("blobs")).unwrap().map(|entry| entry.unwrap().file_name());
     let on_its_way = || names().any(|name| name.to_str().unwrap().ends_with(".incomplete"));

@@ -4,7 +4,7 @@ use std::{os::unix::fs::symlink, process::Command};
 
 use pretty_assertions::assert_eq;
 use serde_json::Value;
-use standin_hub::{Class, Content, Fault, Harm, Repo};
+use standin_hub::{Class, Content, Fault, FaultKind, Repo};
 
 use crate::{client::venv, programs::root, stage::Stage};
 
@@ -104,7 +104,7 @@ async fn stage() -> Stage {
             .branch("main"),
     )
     .await;
-    stage.hub.fault(Fault::new(Harm::Slow(1_500_000)).on(Class::Cdn));
+    stage.hub.fault(Fault::new(FaultKind::Slow(1_500_000)).on(Class::Cdn));
     stage
 }
 

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use standin_hub::{Access, Class, Content, Fault, Gate, Harm, Repo, ServedFile, StandinHub};
+use standin_hub::{Access, Class, Content, Fault, FaultKind, Gate, Repo, ServedFile, StandinHub};
 use tempfile::TempDir;
 
 use crate::site::folder;
@@ -165,7 +165,7 @@ impl Bases {
 
     /// A download that was killed when a part of the weights was there.
     fn be_killed(&self, base: Base) {
-        self.hub.fault(Fault::new(Harm::Stall(WEIGHTS / 2)).on(Class::Cdn));
+        self.hub.fault(Fault::new(FaultKind::Stall(WEIGHTS / 2)).on(Class::Cdn));
         let mut command = self.command(base, &[MODEL]);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let own = self.model(base).join(".modelcache");

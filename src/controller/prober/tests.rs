@@ -5,7 +5,7 @@ mod sharing;
 
 use futures::{StreamExt as _, future::join_all};
 use pretty_assertions::assert_eq;
-use standin_hub::{Fault, Harm, Repo, StandinHub};
+use standin_hub::{Fault, FaultKind, Repo, StandinHub};
 
 use super::{report::SECOND_OPINION, *};
 use crate::{
@@ -145,7 +145,7 @@ async fn a_good_token_that_is_refused_without_words_is_bad_after_two_refusals_in
     assert_eq!(requests(&hub, "/whoami-v2"), 1);
     let seen = looked(seen, &good, Timestamp::now());
 
-    hub.fault(Fault::new(Harm::Status(401)));
+    hub.fault(Fault::new(FaultKind::Status(401)));
     for (prober, asked) in [(prober, 1), (start(&[&hub]), 2)] {
         let later = Timestamp::now() + 2 * HOUR;
         let (doubted, pause) = settled(&prober, &seen, later).await;

@@ -33,7 +33,7 @@ pub enum Class {
 /// The kind of a fault. As text: the name with dashes, and its number after a colon, like `cut:1000`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub enum Harm {
+pub enum FaultKind {
     /// The connection is closed after this many bytes of the body.
     Cut(u64),
     /// One byte of the body is wrong; the size is right.
@@ -68,7 +68,7 @@ pub enum Harm {
     NoRanges,
 }
 
-impl Harm {
+impl FaultKind {
     /// Whether it needs a body: `HEAD` requests and redirects do not use such a fault up.
     const fn needs_body(self) -> bool {
         matches!(self, Self::Cut(_) | Self::WrongBytes | Self::Short(_) | Self::Stall(_) | Self::Slow(_))
@@ -81,7 +81,7 @@ pub struct Fault {
     /// cut:BYTES, wrong-bytes, short:BYTES, error-page, status:CODE, rate-limit:SECONDS, address-limit:SECONDS, edge-limit,
     /// internal-error, retry-after:SECONDS, stall:BYTES, hang, late:MILLISECONDS, slow:BYTES-PER-SECOND, expired-signature,
     /// no-ranges
-    harm: Harm,
+    harm: FaultKind,
     /// Only in this part of the Hub
     #[serde(default)]
     #[arg(long = "on")]
@@ -100,8 +100,8 @@ pub struct Fault {
     times: Option<u64>,
 }
 
-impl From<Harm> for Fault {
-    fn from(harm: Harm) -> Self {
+impl From<FaultKind> for Fault {
+    fn from(harm: FaultKind) -> Self {
         Self::new(harm)
     }
 }
@@ -109,7 +109,7 @@ impl From<Harm> for Fault {
 impl Fault {
     /// A fault everywhere and without a limit.
     #[must_use]
-    pub fn new(harm: Harm) -> Self {
+    pub fn new(harm: FaultKind) -> Self {
         Self { harm, class: None, path: None, after: 0, times: None }
     }
 
@@ -146,7 +146,7 @@ impl Fault {
             && self.path.as_deref().is_none_or(|wanted| path.contains(wanted))
             && !(bodiless && self.harm.needs_body())
             && self.times != Some(0)
-            && (self.harm != Harm::ExpiredSignature || class == Class::Resolve)
+            && (self.harm != FaultKind::ExpiredSignature || class == Class::Resolve)
     }
 }
 
@@ -168,7 +168,7 @@ impl Faults {
     }
 
     /// The fault for this request: the first that matches, whose remaining count is decremented.
-    pub(crate) fn take(&self, class: Class, bodiless: bool, path: &str) -> Option<Harm> {
+    pub(crate) fn take(&self, class: Class, bodiless: bool, path: &str) -> Option<FaultKind> {
         let mut faults = locked(&self.0);
         let fault = faults.iter_mut().find(|fault| fault.matches(class, bodiless, path))?;
         if fault.after > 0 {
@@ -181,7 +181,7 @@ impl Faults {
 }
 
 /// The response that replaces the real one, for such kinds.
-pub(crate) fn instead(harm: Harm, class: Class) -> Option<Response> {
+pub(crate) fn instead(harm: FaultKind, class: Class) -> Option<Response> {
     let with = |status: StatusCode, headers: &[(&'static str, String)], body: &str| {
         let headers: HeaderMap = headers
             .iter()
@@ -191,20 +191,20 @@ pub(crate) fn instead(harm: Harm, class: Class) -> Option<Response> {
     };
     let html = [("content-type", "text/html; charset=utf-8".to_owned())];
     match harm {
-        Harm::ErrorPage => {
+        FaultKind::ErrorPage => {
             with(StatusCode::OK, &html, "<!DOCTYPE html><html><body><h1>Bad gateway</h1></body></html>")
         }
-        Harm::Status(403) if class == Class::Cdn => Some(cdn::denied("Access Denied")),
-        Harm::Status(status) => {
+        FaultKind::Status(403) if class == Class::Cdn => Some(cdn::denied("Access Denied")),
+        FaultKind::Status(status) => {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             let reason = status.canonical_reason().unwrap_or_default();
             with(status, &html, &format!("<html><body><h1>{reason}</h1></body></html>"))
         }
-        Harm::RateLimit(seconds) => Some(limited(Situation::QuotaUsedUp, class, seconds)),
-        Harm::AddressLimit(seconds) => Some(limited(Situation::AddressLimited, class, seconds)),
-        Harm::EdgeLimit => with(StatusCode::TOO_MANY_REQUESTS, &html, ""),
-        Harm::InternalError => Some(in_words(&Refusal::of(Situation::InternalError, &[]), class)),
-        Harm::RetryAfter(seconds) => {
+        FaultKind::RateLimit(seconds) => Some(limited(Situation::QuotaUsedUp, class, seconds)),
+        FaultKind::AddressLimit(seconds) => Some(limited(Situation::AddressLimited, class, seconds)),
+        FaultKind::EdgeLimit => with(StatusCode::TOO_MANY_REQUESTS, &html, ""),
+        FaultKind::InternalError => Some(in_words(&Refusal::of(Situation::InternalError, &[]), class)),
+        FaultKind::RetryAfter(seconds) => {
             let retry = [("retry-after", seconds.to_string())];
             with(StatusCode::TOO_MANY_REQUESTS, &retry, "Too many requests")
         }
@@ -227,14 +227,14 @@ fn in_words(refusal: &Refusal, class: Class) -> Response {
 }
 
 /// Applies the fault to the body of a response, and counts the sent bytes.
-pub(crate) fn shape(response: Response, harm: Option<Harm>, counter: Counter) -> Response {
+pub(crate) fn shape(response: Response, harm: Option<FaultKind>, counter: Counter) -> Response {
     let (mut parts, body) = response.into_parts();
-    if let Some(Harm::Short(missing)) = harm {
+    if let Some(FaultKind::Short(missing)) = harm {
         let length = parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
         let length =
             length.and_then(|value| value.parse::<u64>().ok()).or(exact_size(&body)).unwrap_or_default();
         parts.headers.insert(header::CONTENT_LENGTH, length.saturating_sub(missing).into());
-        let stream = harmed(body, Some(Harm::Short(length.saturating_sub(missing))), counter);
+        let stream = harmed(body, Some(FaultKind::Short(length.saturating_sub(missing))), counter);
         return Response::from_parts(parts, Body::from_stream(stream));
     }
     if !parts.headers.contains_key(header::CONTENT_LENGTH)
@@ -253,7 +253,7 @@ fn exact_size(body: &Body) -> Option<u64> {
 /// The faulty stream of a body. `Short` contains the remaining length.
 fn harmed(
     body: Body,
-    harm: Option<Harm>,
+    harm: Option<FaultKind>,
     counter: Counter,
 ) -> impl Stream<Item = Result<Bytes, axum::Error>> + Send {
     let state = (body.into_data_stream(), Bytes::new(), 0_u64);
@@ -268,17 +268,17 @@ fn harmed(
                 }
             }
             let limit = match harm {
-                Some(Harm::Cut(after) | Harm::Stall(after) | Harm::Short(after)) => {
+                Some(FaultKind::Cut(after) | FaultKind::Stall(after) | FaultKind::Short(after)) => {
                     after.saturating_sub(sent)
                 }
-                Some(Harm::Slow(rate)) => (rate / 20).max(1),
-                Some(Harm::WrongBytes) if sent == 0 => 1,
+                Some(FaultKind::Slow(rate)) => (rate / 20).max(1),
+                Some(FaultKind::WrongBytes) if sent == 0 => 1,
                 _ => u64::MAX,
             };
             if limit == 0 && !rest.is_empty() {
                 match harm {
-                    Some(Harm::Stall(_)) => std::future::pending().await,
-                    Some(Harm::Short(_)) => return None,
+                    Some(FaultKind::Stall(_)) => std::future::pending().await,
+                    Some(FaultKind::Short(_)) => return None,
                     _ => {
                         // Flush the buffers before the connection is closed.
                         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -289,10 +289,10 @@ fn harmed(
             }
             let length = usize::try_from(limit).unwrap_or(usize::MAX).min(rest.len());
             let mut piece = rest.split_to(length);
-            if harm == Some(Harm::WrongBytes) && sent == 0 {
+            if harm == Some(FaultKind::WrongBytes) && sent == 0 {
                 piece = piece.iter().map(|byte| byte ^ 1).collect();
             }
-            if let Some(Harm::Slow(rate)) = harm {
+            if let Some(FaultKind::Slow(rate)) = harm {
                 // Paced by the clock: fixed pauses would make small chunks too slow.
                 let micros = (sent + length as u64).saturating_mul(1_000_000) / rate.max(1);
                 tokio::time::sleep_until(began + Duration::from_micros(micros)).await;
@@ -303,7 +303,7 @@ fn harmed(
     })
 }
 
-impl fmt::Display for Harm {
+impl fmt::Display for FaultKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Cut(bytes) => write!(f, "cut:{bytes}"),
@@ -326,7 +326,7 @@ impl fmt::Display for Harm {
     }
 }
 
-impl FromStr for Harm {
+impl FromStr for FaultKind {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -358,7 +358,7 @@ impl FromStr for Harm {
     }
 }
 
-impl TryFrom<String> for Harm {
+impl TryFrom<String> for FaultKind {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
@@ -366,8 +366,8 @@ impl TryFrom<String> for Harm {
     }
 }
 
-impl From<Harm> for String {
-    fn from(harm: Harm) -> Self {
+impl From<FaultKind> for String {
+    fn from(harm: FaultKind) -> Self {
         harm.to_string()
     }
 }

@@ -2,7 +2,7 @@
 //! and a request log.
 //!
 //! ```
-//! use standin_hub::{Class, Content, Fault, Gate, Harm, Repo, StandinHub, Token};
+//! use standin_hub::{Class, Content, Fault, Gate, FaultKind, Repo, StandinHub, Token};
 //!
 //! # async fn story() {
 //! let hub = StandinHub::start().await;
@@ -15,7 +15,7 @@
 //!         .branch("main"),
 //! );
 //! hub.accept_terms("alice", "acme/tiny");
-//! hub.fault(Fault::new(Harm::Cut(1000)).on(Class::Cdn).times(1));
+//! hub.fault(Fault::new(FaultKind::Cut(1000)).on(Class::Cdn).times(1));
 //! // … a client works with hub.url() …
 //! assert!(hub.requests().iter().all(|request| request.authorized || request.class == Class::Cdn));
 //! # }
@@ -29,11 +29,11 @@ pub mod client;
 pub mod config;
 mod content;
 pub mod control;
-mod door;
 mod fault;
 mod file;
 mod listener;
 mod log;
+mod middleware;
 mod name;
 mod refusal;
 mod repo;
@@ -44,7 +44,7 @@ mod state;
 
 pub use account::{Token, TokenSpec, TokenWord};
 pub use content::Content;
-pub use fault::{Class, Fault, Harm};
+pub use fault::{Class, Fault, FaultKind};
 pub use log::Request;
 pub use name::{Kind, RepoName};
 pub use refusal::{Recorded, Situation, recorded};

@@ -16,8 +16,8 @@ use tokio::{
 };
 
 use crate::{
-    door::{Host, World},
     log::locked,
+    middleware::{Host, World},
 };
 
 const BACKLOG: u32 = 256;

@@ -16,10 +16,10 @@ use tokio::runtime::{Builder, Runtime};
 use crate::{
     account::Token,
     content::Content,
-    door::{Addresses, Host, World},
     fault::Fault,
     listener::Port,
     log::{Request, locked},
+    middleware::{Addresses, Host, World},
     name::RepoName,
     repo::{Access, Repo},
     state::{BadTokens, State, XetStore},

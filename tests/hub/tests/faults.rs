@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use standin_hub::{Class, Content, Fault, Harm, Repo, StandinHub, client};
+use standin_hub::{Class, Content, Fault, FaultKind, Repo, StandinHub, client};
 use test_support::client::Client;
 
 const SIZE: u64 = 300_000;
@@ -56,7 +56,7 @@ async fn without_faults_ranges_and_whole_files_are_right() {
 #[tokio::test]
 async fn a_cut_ends_the_connection_in_the_middle_as_often_as_wanted() {
     let hub = hub().await;
-    hub.fault(Fault::new(Harm::Cut(100_000)).on(Class::Cdn).times(2));
+    hub.fault(Fault::new(FaultKind::Cut(100_000)).on(Class::Cdn).times(2));
     for _ in 0..2 {
         let reply = from_cdn(&hub);
         assert_eq!((reply.status, reply.is_complete(), reply.body.len()), (200, false, 100_000));
@@ -68,13 +68,13 @@ async fn a_cut_ends_the_connection_in_the_middle_as_often_as_wanted() {
 #[tokio::test]
 async fn bodies_can_be_wrong_or_short() {
     let hub = hub().await;
-    hub.fault(Fault::new(Harm::WrongBytes).path("safetensors").on(Class::Cdn).times(1));
+    hub.fault(Fault::new(FaultKind::WrongBytes).path("safetensors").on(Class::Cdn).times(1));
     let reply = from_cdn(&hub);
     assert!(reply.is_complete());
     assert_ne!(reply.body[0], weights()[0]);
     assert_eq!(reply.body[1..], weights()[1..]);
 
-    hub.fault(Fault::new(Harm::Short(10)).on(Class::Cdn).times(1));
+    hub.fault(Fault::new(FaultKind::Short(10)).on(Class::Cdn).times(1));
     let reply = from_cdn(&hub);
     assert_eq!((reply.is_complete(), reply.body), (true, weights()[..weights().len() - 10].to_vec()));
 }
@@ -84,16 +84,16 @@ async fn answers_can_be_replaced() {
     let hub = hub().await;
     let api = format!("{}/api/models/acme/tiny", hub.url());
     for (harm, status, header) in [
-        (Harm::Status(503), 503, ("content-type", "text/html; charset=utf-8")),
-        (Harm::ErrorPage, 200, ("content-type", "text/html; charset=utf-8")),
-        (Harm::RateLimit(55), 429, ("ratelimit", "\"api\";r=0;t=55")),
-        (Harm::RetryAfter(5), 429, ("retry-after", "5")),
+        (FaultKind::Status(503), 503, ("content-type", "text/html; charset=utf-8")),
+        (FaultKind::ErrorPage, 200, ("content-type", "text/html; charset=utf-8")),
+        (FaultKind::RateLimit(55), 429, ("ratelimit", "\"api\";r=0;t=55")),
+        (FaultKind::RetryAfter(5), 429, ("retry-after", "5")),
     ] {
         hub.fault(Fault::new(harm).on(Class::Api).times(1));
         let reply = client::get(&api, &[]).unwrap();
         assert_eq!((reply.status, reply.header(header.0)), (status, Some(header.1)), "{harm}");
     }
-    hub.fault(Fault::new(Harm::Status(403)).on(Class::Cdn).times(1));
+    hub.fault(Fault::new(FaultKind::Status(403)).on(Class::Cdn).times(1));
     let reply = from_cdn(&hub);
     assert!(reply.status == 403 && reply.text().contains("<Code>AccessDenied</Code>"));
     assert_eq!(client::get(&api, &[]).unwrap().status, 200);
@@ -102,7 +102,7 @@ async fn answers_can_be_replaced() {
 #[tokio::test]
 async fn signatures_expire_and_cannot_be_made_up() {
     let hub = hub().await;
-    hub.fault(Fault::new(Harm::ExpiredSignature).times(1));
+    hub.fault(Fault::new(FaultKind::ExpiredSignature).times(1));
     let reply = from_cdn(&hub);
     assert!(reply.status == 403 && reply.text().contains("Request has expired"), "{}", reply.text());
     assert_eq!(
@@ -117,11 +117,11 @@ async fn signatures_expire_and_cannot_be_made_up() {
 #[tokio::test]
 async fn faults_can_wait_and_choose() {
     let hub = hub().await;
-    hub.fault(Fault::new(Harm::Status(500)).path("/tree/").after(1).times(1));
+    hub.fault(Fault::new(FaultKind::Status(500)).path("/tree/").after(1).times(1));
     let tree = format!("{}/api/models/acme/tiny/tree/main", hub.url());
     let statuses: Vec<u16> = (0..3).map(|_| client::get(&tree, &[]).unwrap().status).collect();
     assert_eq!(statuses, [200, 500, 200]);
-    hub.fault(Harm::Status(500));
+    hub.fault(FaultKind::Status(500));
     hub.clear_faults();
     assert_eq!(client::get(&tree, &[]).unwrap().status, 200);
 }
@@ -129,12 +129,12 @@ async fn faults_can_wait_and_choose() {
 #[tokio::test]
 async fn a_transfer_can_be_slow_or_stand_still() {
     let hub = hub().await;
-    hub.fault(Fault::new(Harm::Slow(1_000_000)).on(Class::Cdn).times(1));
+    hub.fault(Fault::new(FaultKind::Slow(1_000_000)).on(Class::Cdn).times(1));
     let start = Instant::now();
     assert_eq!(from_cdn(&hub).body, weights());
     assert!(start.elapsed() > Duration::from_millis(200), "{:?}", start.elapsed());
 
-    for (harm, bytes, status) in [(Harm::Stall(1000), 1000, 200), (Harm::Hang, 0, 0)] {
+    for (harm, bytes, status) in [(FaultKind::Stall(1000), 1000, 200), (FaultKind::Hang, 0, 0)] {
         hub.clear_requests();
         hub.fault(Fault::new(harm).on(Class::Cdn).times(1));
         let address = signed_address(&hub);
@@ -184,8 +184,8 @@ async fn a_token_that_leaks_is_noticed() {
 #[tokio::test]
 async fn the_official_client_gets_through_passing_faults_and_verify_sees_wrong_bytes() {
     let hub = hub().await;
-    hub.fault(Fault::new(Harm::Cut(100_000)).on(Class::Cdn).times(1));
-    hub.fault(Fault::new(Harm::Status(503)).on(Class::Resolve).path("config.json").times(1));
+    hub.fault(Fault::new(FaultKind::Cut(100_000)).on(Class::Cdn).times(1));
+    hub.fault(Fault::new(FaultKind::Status(503)).on(Class::Resolve).path("config.json").times(1));
     let client = Client::of(&hub);
     client.hf(&["download", "acme/tiny"]).unwrap();
     client.hf(&["cache", "verify", "acme/tiny"]).unwrap();
@@ -193,7 +193,7 @@ async fn the_official_client_gets_through_passing_faults_and_verify_sees_wrong_b
     assert_eq!(gets, 2, "the cut one and another");
 
     let hub = self::hub().await;
-    hub.fault(Fault::new(Harm::WrongBytes).on(Class::Cdn).times(1));
+    hub.fault(Fault::new(FaultKind::WrongBytes).on(Class::Cdn).times(1));
     let client = Client::of(&hub);
     client.hf(&["download", "acme/tiny"]).unwrap();
     let out = client.hf(&["cache", "verify", "acme/tiny"]).unwrap_err();

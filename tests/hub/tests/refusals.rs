@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by it")]
 
 use standin_hub::{
-    Access, BadTokens, Content, Fault, Gate, Harm, Kind, Repo, RepoName, Situation, StandinHub, Token,
+    Access, BadTokens, Content, Fault, FaultKind, Gate, Kind, Repo, RepoName, Situation, StandinHub, Token,
     client, recorded,
 };
 use test_support::client::Client;
@@ -92,15 +92,15 @@ fn asked(situation: Situation, hub: &StandinHub) -> Asked {
         Situation::EntryNotFound => (None, "/acme/open/resolve/main/none"),
         Situation::NoSuchPage => (None, "/api/models/acme/open/revision/refs/pr/1"),
         Situation::QuotaUsedUp => {
-            limited(Harm::RateLimit(60));
+            limited(FaultKind::RateLimit(60));
             (Some("hf_alice"), FILE)
         }
         Situation::AddressLimited => {
-            limited(Harm::AddressLimit(60));
+            limited(FaultKind::AddressLimit(60));
             (None, FILE)
         }
         Situation::InternalError => {
-            limited(Harm::InternalError);
+            limited(FaultKind::InternalError);
             (None, FILE)
         }
     };

@@ -44,8 +44,8 @@ fn states(prober: &Prober) -> Vec<Circuit> {
 async fn all_wait_together_for_a_hub_that_is_down_or_asks_those_without_a_token_to_wait() {
     let crowd = crowd(60);
     for (harm, reason, circuit) in [
-        (Harm::RateLimit(1), Reason::RateLimited, Circuit::Closed),
-        (Harm::Status(500), Reason::HubUnreachable, Circuit::Open),
+        (FaultKind::RateLimit(1), Reason::RateLimited, Circuit::Closed),
+        (FaultKind::Status(500), Reason::HubUnreachable, Circuit::Open),
     ] {
         let hub = StandinHub::start().await;
         for seen in &crowd {
@@ -77,7 +77,7 @@ async fn all_wait_together_for_a_hub_that_is_down_or_asks_those_without_a_token_
 
 #[tokio::test]
 async fn one_token_that_is_asked_to_wait_keeps_no_other_waiting() {
-    for harm in [Harm::RateLimit(3600), Harm::RetryAfter(3600)] {
+    for harm in [FaultKind::RateLimit(3600), FaultKind::RetryAfter(3600)] {
         let hub = StandinHub::start().await;
         hub.user("alice").token("hf_alice");
         hub.user("bob").token("hf_bob");
@@ -108,7 +108,7 @@ async fn a_limit_of_whoami_is_no_limit_of_the_repos() {
     let hub = StandinHub::start().await;
     hub.user("alice").token("hf_alice");
     hub.add(tiny("acme/tiny"));
-    hub.fault(Fault::new(Harm::RateLimit(3600)).path("whoami-v2"));
+    hub.fault(Fault::new(FaultKind::RateLimit(3600)).path("whoami-v2"));
     let prober = start(&[&hub]);
     let seen = with("hf_alice", cache());
     let (checked, pause) = settled(&prober, &seen, Timestamp::now()).await;
@@ -128,7 +128,7 @@ async fn repos_with_unusable_answers_are_no_outage() {
         hub.add(tiny(&seen.cache.spec.source.repo));
     }
     hub.add(tiny("other/tiny"));
-    hub.fault(Fault::new(Harm::ErrorPage).path("/models/acme/"));
+    hub.fault(Fault::new(FaultKind::ErrorPage).path("/models/acme/"));
     let prober = start(&[&hub]);
     for checked in all(&prober, &crowd, Timestamp::now()).await {
         assert_eq!(checked.first_unmet().unwrap().reason, Reason::InvalidResponse);
@@ -141,7 +141,7 @@ async fn repos_with_unusable_answers_are_no_outage() {
 async fn a_flood_of_one_namespace_keeps_no_other_waiting() {
     let hub = StandinHub::start().await;
     hub.add(tiny("acme/tiny"));
-    hub.fault(Fault::new(Harm::Late(100)));
+    hub.fault(Fault::new(FaultKind::Late(100)));
     let prober = start(&[&hub]);
     for n in 0..1000 {
         ask(&prober, &of("flood", &format!("cache-{n}"), &format!("flood/repo-{n}")));
@@ -159,7 +159,7 @@ async fn slow_listings_of_one_namespace_keep_no_other_waiting() {
     for n in 0..12 {
         hub.add(tiny(&format!("slow/repo-{n}")));
     }
-    hub.fault(Fault::new(Harm::Late(20_000)).path("slow/"));
+    hub.fault(Fault::new(FaultKind::Late(20_000)).path("slow/"));
     let prober = start(&[&hub]);
     for n in 0..20 {
         ask(&prober, &of("slow", &format!("slow-{n}"), &format!("slow/repo-{n}")));
@@ -173,7 +173,7 @@ async fn an_endpoint_that_hangs_keeps_nobody_of_another_waiting() {
     let hub = StandinHub::start().await;
     let hung = StandinHub::start().await;
     hub.add(tiny("acme/tiny"));
-    hung.fault(Fault::new(Harm::Hang));
+    hung.fault(Fault::new(FaultKind::Hang));
     let prober = start(&[&hung, &hub]);
     for n in 0..50 {
         let mut cache = (*of(&format!("team-{n}"), "tiny", &format!("acme/tiny-{n}")).cache).clone();

@@ -97,7 +97,7 @@ async fn access_that_is_lost_is_noticed_though_the_files_are_known() {
     let seen = of("team", "tiny", "acme/tiny");
     let (granted, _) = settled(&prober, &seen, Timestamp::now()).await;
     let seen = looked(seen, &granted, Timestamp::now());
-    hub.fault(Fault::new(Harm::Status(403)).path("config.json"));
+    hub.fault(Fault::new(FaultKind::Status(403)).path("config.json"));
     let later = Timestamp::now() + 2 * HOUR;
     let (doubted, _) = settled(&prober, &seen, later).await;
     let (refused, _) = settled(&prober, &seen, later + SECOND_OPINION).await;

@@ -18,7 +18,7 @@ use modelcache_wire::header::RATE_LIMIT;
 use crate::{
     api,
     cdn::{self, Signer},
-    fault::{self, Class, Faults, Harm},
+    fault::{self, Class, FaultKind, Faults},
     log::{Log, Request, locked},
     refusal::{Refusal, text},
     resolve::{self, Signing},
@@ -97,7 +97,7 @@ impl World {
         } else if host == Host::Cdn {
             let query = parts.uri.query().unwrap_or_default();
             let mut headers = parts.headers.clone();
-            if harm == Some(Harm::NoRanges) {
+            if harm == Some(FaultKind::NoRanges) {
                 headers.remove(header::RANGE);
             }
             cdn::answer(&locked(&self.state), &self.signer, parts.uri.path(), query, &headers)
@@ -106,12 +106,12 @@ impl World {
             self.hub(&route, &parts, &String::from_utf8_lossy(&form), harm)
         };
 
-        let hangs = harm == Some(Harm::Hang);
+        let hangs = harm == Some(FaultKind::Hang);
         let status = if hangs { 0 } else { response.status().as_u16() };
         let counter = self.log.record(Request { millis, ..logged(class, &parts, path, status) });
         match harm {
-            Some(Harm::Hang) => std::future::pending().await,
-            Some(Harm::Late(millis)) => tokio::time::sleep(Duration::from_millis(millis)).await,
+            Some(FaultKind::Hang) => std::future::pending().await,
+            Some(FaultKind::Late(millis)) => tokio::time::sleep(Duration::from_millis(millis)).await,
             _ => {}
         }
         fault::shape(response, harm, counter)
@@ -129,7 +129,7 @@ impl World {
         leaked
     }
 
-    fn hub(&self, route: &Route<'_>, parts: &Parts, form: &str, harm: Option<Harm>) -> Response {
+    fn hub(&self, route: &Route<'_>, parts: &Parts, form: &str, harm: Option<FaultKind>) -> Response {
         let state = locked(&self.state);
         let caller = state.caller(header_text(&parts.headers, header::AUTHORIZATION));
         let mut response = match route {
@@ -155,7 +155,7 @@ impl World {
         target: &Target<'_>,
         parts: &Parts,
         form: &str,
-        harm: Option<Harm>,
+        harm: Option<FaultKind>,
     ) -> Response {
         let query = parts.uri.query().unwrap_or_default();
         if target.call.is_resolve()
@@ -186,7 +186,7 @@ impl World {
                 api::tree(state, repo, caller, &api::Listing { url: &url, query, revision, folder: path })
             }
             Call::Resolve { revision, path } => {
-                let lifetime = if harm == Some(Harm::ExpiredSignature) {
+                let lifetime = if harm == Some(FaultKind::ExpiredSignature) {
                     Duration::ZERO
                 } else {
                     *locked(&self.signature_lifetime)
