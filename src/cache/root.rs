@@ -79,7 +79,7 @@ impl Foreign {
             () if kind.is_dir() => "a folder",
             () if kind.is_fifo() => "a FIFO",
             () if kind.is_socket() => "a socket",
-            () if kind.is_file() && stat.nlink() > 1 => "a file with further hard links",
+            () if kind.is_file() && stat.nlink() > 1 => "a file with other hard links",
             () if kind.is_file() => "a file",
             () => "a device",
         };
@@ -634,7 +634,7 @@ mod tests {
             }
             root.open_file(&at("again")).unwrap();
             let error = root.open_own(&at("again")).unwrap_err();
-            assert_eq!(Foreign::in_answer(&error).unwrap().found, "a file with further hard links");
+            assert_eq!(Foreign::in_answer(&error).unwrap().found, "a file with other hard links");
             fs::remove_file(at("again")).unwrap();
             root.open_own(&at("file")).unwrap();
         }

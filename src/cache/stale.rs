@@ -152,7 +152,7 @@ pub(super) fn is_alive(dir: &RepoDir, path: &Path) -> bool {
         Err(error) => Err(error),
     };
     match opened {
-        // No writer creates links, devices or the like, or files with further hard links.
+        // No writer creates links, devices or the like, or files with other hard links.
         Err(error) if Foreign::in_answer(&error).is_some() => false,
         Ok(file) => matches!(file.try_lock(), Err(TryLockError::WouldBlock)),
         Err(error) => error.kind() != io::ErrorKind::NotFound,

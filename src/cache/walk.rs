@@ -37,7 +37,7 @@ pub(super) fn linked_below(root: &Root, folder: &Path) -> Result<HashSet<OsStrin
     Ok(linked)
 }
 
-/// Skips further hard links of the same file: one large document under many names would cost time for each.
+/// Skips other hard links of the same file: one large document under many names would cost time for each.
 pub(super) fn distinct(
     dir: &RepoDir,
     paths: impl IntoIterator<Item = PathBuf>,

@@ -142,7 +142,7 @@ async fn data_survive_upgrades_and_uninstallation() {
     let hub = hub();
     let notes = install(&hub, "");
     assert!(notes.contains("kubectl get mcache -n default --watch"), "{notes}");
-    assert!(notes.contains("Pods get it by the label modelcache.internal/mount"), "{notes}");
+    assert!(notes.contains("Pods mount it with the label modelcache.internal/mount"), "{notes}");
     kubectl(&format!("create namespace {NAMESPACE}")).unwrap();
     apply_cache(NAMESPACE);
     wait_ready(NAMESPACE);

@@ -204,14 +204,14 @@ fn notes(flags: &str) -> String {
 #[test]
 fn the_notes_say_why_pods_can_or_cannot_be_labelled() {
     for (flags, sentence) in [
-        ("--kube-version 1.36.0", "Pods get it by the label modelcache.internal/mount"),
+        ("--kube-version 1.36.0", "Pods mount it with the label modelcache.internal/mount"),
         (
             "--kube-version 1.36.0 --set pods.byLabel=never",
-            "Mounting by label is switched off (pods.byLabel: never).",
+            "Mounting by label is disabled (pods.byLabel: never).",
         ),
         (
             "--kube-version 1.35.0",
-            "Mounting by label needs Kubernetes 1.36: once the cluster has it,\nrun `helm upgrade` again.",
+            "Mounting by label requires Kubernetes 1.36: after upgrading the cluster,\nrun `helm upgrade` again.",
         ),
     ] {
         let notes = notes(flags);
@@ -222,11 +222,11 @@ fn the_notes_say_why_pods_can_or_cannot_be_labelled() {
             "kubectl get pods --all-namespaces -l modelcache.internal/mount",
         ];
         for part in uninstall {
-            assert_eq!(notes.contains(part), sentence.starts_with("Pods"), "{flags}: {notes}");
+            assert_eq!(notes.contains(part), sentence.starts_with("Pods mount it"), "{flags}: {notes}");
         }
         assert_eq!(
             notes.contains("modelcache mount gpt2"),
-            !sentence.starts_with("Pods"),
+            !sentence.starts_with("Pods mount it"),
             "{flags}: {notes}"
         );
     }
@@ -234,7 +234,7 @@ fn the_notes_say_why_pods_can_or_cannot_be_labelled() {
 
 #[test]
 fn the_notes_warn_about_a_local_image() {
-    assert!(notes("").contains("WARNING: the image localhost/modelcache:0.1.0 is in no registry."));
+    assert!(notes("").contains("WARNING: the image localhost/modelcache:0.1.0 is not in a registry."));
     assert!(!notes("--set image.repository=registry.example.com/modelcache").contains("WARNING"));
 }
 

@@ -99,7 +99,7 @@ fn errors_have_a_remedy() {
         (
             &["twice"],
             2,
-            "more than one ModelCache twice: staging/twice and production/twice; choose the namespace",
+            "more than one ModelCache twice: staging/twice and production/twice; select a namespace with -n",
         ),
         (&["twice", "-n", "test"], 66, "no ModelCache twice in the files"),
         (&["base", "--container", ""], 2, "it must be a container name"),
