@@ -9,7 +9,7 @@ use super::{
     coding::{self, CodingError},
     error::{ConnectFailure, HubError},
     request::{Answer, Get, with_retries},
-    transport, wire,
+    response, transport,
 };
 
 /// The largest JSON response that is read, in bytes; a page of a listing has some 300 KiB.
@@ -120,13 +120,13 @@ impl Hub {
     /// The identity of a token. The Hub rate-limits this call strictly: use it only in doubt, and once per token.
     pub async fn whoami(&self, token: &Token) -> Result<Identity, HubError> {
         let (body, answer) = self.json(&self.endpoint.whoami(), Some(token)).await?;
-        wire::identity(&body).map_err(|error| error.at(answer.host, true))
+        response::identity(&body).map_err(|error| error.at(answer.host, true))
     }
 
     /// Whether the repo's files may be read: the only probe that is reliable for gated repos.
     pub async fn auth_check(&self, repo: &Repo, token: Option<&Token>) -> Result<(), HubError> {
         let (body, answer) = self.json(&self.endpoint.auth_check(repo), token).await?;
-        wire::access(&body).map_err(|error| error.at(answer.host, token.is_some()))
+        response::access(&body).map_err(|error| error.at(answer.host, token.is_some()))
     }
 
     /// Resolves a revision. Gated repos answer anyone.
@@ -137,7 +137,7 @@ impl Hub {
         token: Option<&Token>,
     ) -> Result<RevisionInfo, HubError> {
         let (body, answer) = self.json(&self.endpoint.revision(repo, revision), token).await?;
-        wire::revision(&body).map_err(|error| error.at(answer.host, token.is_some()))
+        response::revision(&body).map_err(|error| error.at(answer.host, token.is_some()))
     }
 
     /// The body of a JSON response of bounded size, with its head. The bound applies after decompression.

@@ -1,6 +1,6 @@
 //! Parses the next page of a listing from the `Link` header (RFC 8288). Pure.
 
-use super::wire::InvalidResponse;
+use super::response::InvalidResponse;
 
 /// The address of `rel="next"` in a `Link` header. An unparsable header that mentions a next page is an error: otherwise a
 /// partial listing would look complete.

@@ -15,7 +15,7 @@ use super::{
     error::HubError,
     link::next_link,
     request::Answer,
-    wire::{self, InvalidResponse, PageSize},
+    response::{self, InvalidResponse, PageSize},
 };
 
 /// The largest page in bytes when several listings are read concurrently, by the operator: 1,000 files with the longest
@@ -45,7 +45,7 @@ impl Hub {
         let mut files = Vec::new();
         self.pages(repo, commit, named, token, MAX_JSON, |entry| {
             if wanted(&entry.path) {
-                files.push(wire::file(entry)?);
+                files.push(response::file(entry)?);
             }
             Ok(())
         })
@@ -67,7 +67,7 @@ impl Hub {
         let mut paths = Paths::default();
         self.pages(repo, commit, named, token, MAX_PAGE, |entry| {
             if wanted(&entry.path) {
-                let file = wire::file(entry)?;
+                let file = response::file(entry)?;
                 paths.add(file.path.as_str())?;
                 see(file);
             }
@@ -103,7 +103,7 @@ impl Hub {
                     "the listing's next page is the same page again, {QUERY}"
                 ))));
             }
-            let page = wire::tree_page(&body, &mut |entry| {
+            let page = response::tree_page(&body, &mut |entry| {
                 files += 1;
                 if files > MAX_FILES {
                     return Err(InvalidResponse::Wrong(format!(

@@ -19,11 +19,11 @@ mod refusal;
 mod remote;
 mod repo;
 mod request;
+mod response;
 mod timeouts;
 mod token;
 mod token_status;
 mod transport;
-mod wire;
 #[cfg(feature = "xet")]
 mod xet;
 
@@ -39,10 +39,10 @@ pub use proxy::{Proxy, ProxyError};
 pub use refusal::{ErrorResponse, Refusal, TokenState};
 pub use remote::RemoteFile;
 pub use repo::{Commit, Repo, RepoId, RepoType, Revision};
+pub use response::{Identity, RevisionInfo};
 pub use timeouts::{Timeout, TimeoutError, Timeouts};
 pub use token::{Fingerprint, Slip, Token, TokenError, TokenSource};
 pub use token_status::TokenStatusCache;
-pub use wire::{Identity, RevisionInfo};
 #[cfg(feature = "xet")]
 pub use xet::{XetBody, XetFiles};
 

@@ -102,7 +102,7 @@ async fn an_error_page_of_the_storage_is_not_a_file() {
 async fn a_truncated_file_is_reported_with_both_sizes() {
     let stage = harmed(Fault::new(FaultKind::Short(1000))).await;
     let report = run(&stage.request()).await;
-    let sizes = format!("has {} bytes, and the Hub lists {WEIGHTS}", WEIGHTS - 1000);
+    let sizes = format!("has {} bytes, but the Hub lists {WEIGHTS}", WEIGHTS - 1000);
     assert!(report.message.contains(&sizes), "{}", report.message);
 }
 
@@ -280,7 +280,7 @@ async fn an_unsafe_name_fails_only_selections_that_include_it() {
         let refused = run(&request).await;
         assert_eq!(refused.reason, Reason::UnsafeFileName, "{path:?}");
         // The pattern in the message helps.
-        let (_, told) = refused.message.split_once("with the exclude pattern `").unwrap();
+        let (_, told) = refused.message.split_once("that file with the pattern `").unwrap();
         request.patterns = Patterns::parse([""; 0], [told.split_once('`').unwrap().0]).unwrap();
         let report = run(&request).await;
         assert_eq!((report.reason, report.files), (Reason::Verified, 1), "{path:?}: {}", report.message);

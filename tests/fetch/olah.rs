@@ -69,7 +69,7 @@ async fn a_gate_is_respected_and_a_cached_masked_listing_fails_for_all() {
     mirror.check(&stage, &["acme/other"], None).assert(anonymous, "acme/other is gated");
     mirror.check(&stage, &["acme/other"], alice).assert(
         ["TokenValid", "AccessDenied", "NotChecked"],
-        "have a mirror on the way ask for the listing again",
+        "have any mirror in between fetch the listing again",
     );
     drop(mirror);
 

@@ -17,7 +17,7 @@ use super::{
     super::{
         Commit, Endpoint, Hub, HubError, Repo, Token,
         host::host_of,
-        wire::{self, InvalidResponse},
+        response::{self, InvalidResponse},
     },
     runtime::XetRuntime,
 };
@@ -43,7 +43,7 @@ pub(super) struct XetAccess {
 impl XetAccess {
     /// Parses the Hub's response.
     fn parse(body: &[u8]) -> Result<Self, InvalidResponse> {
-        let XetReadToken { access_token, exp, cas_url } = wire::json(body)?;
+        let XetReadToken { access_token, exp, cas_url } = response::json(body)?;
         let token = SecretString::from(access_token);
         let wrong = |what: &str| InvalidResponse::Wrong(what.to_owned());
         // A secret that becomes a header: not repeated.
