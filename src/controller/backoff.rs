@@ -119,9 +119,9 @@ pub fn attempt(reason: Reason, number: u32, retry_after: Option<u64>, name: &str
     jittered(pause.max(asked), name)
 }
 
-/// The pause after `failures` looks in a row that failed between us and the API server.
+/// The pause after so many failed reconciles in a row: an error between us and the API server.
 #[must_use]
-pub fn look(failures: u32, name: &str) -> Duration {
+pub fn failed(failures: u32, name: &str) -> Duration {
     jittered(Growing::new(1, 120).after(failures), name)
 }
 
@@ -133,7 +133,7 @@ pub fn polled(name: &str) -> Duration {
 
 /// The pause after `failures` tries in a row to watch a namespace.
 #[must_use]
-pub fn area(failures: u32, namespace: &str) -> Duration {
+pub fn scope(failures: u32, namespace: &str) -> Duration {
     jittered(CLOSED.after(failures), namespace)
 }
 

@@ -67,15 +67,15 @@ pub enum ApplyError {
 /// A waiting pod could not be reconciled; it is retried with growing pauses.
 #[derive(Debug, thiserror::Error)]
 pub enum PodError {
-    /// Whether the model is there cannot be told.
+    /// Whether the model is available is not known.
     #[error("cannot read the ModelCache: {0}")]
     Read(#[source] kube::Error),
     /// The gate stays.
-    #[error("cannot take the scheduling gate off: {0}")]
+    #[error("cannot remove the scheduling gate: {0}")]
     Release(#[source] kube::Error),
     /// A pod without its volume stays.
-    #[error("cannot delete the pod, so that it is made again: {0}")]
-    MakeAgain(#[source] kube::Error),
+    #[error("cannot delete the pod, which its owner is to replace: {0}")]
+    Recreate(#[source] kube::Error),
 }
 
 /// A ModelCache could not be reconciled; it is retried with growing pauses.

@@ -1,4 +1,4 @@
-//! Lists objects of which little is kept, however many and however large they are. Knows nothing of what they mean.
+//! Lists objects of which little is kept, however many and however large they are. Does not know what they mean.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use kube::{Api, Client, Resource, ResourceExt as _, api::ListParams};
 use serde::de::DeserializeOwned;
 use tracing::warn;
 
-use super::watcher::{Guarded, Invalid, ListingError, Pages, Parse};
+use super::watcher::{Guarded, Invalid, Lister, ListingError, Pages, Parse};
 
 /// Something around a resource cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +55,7 @@ impl ObserveError {
     }
 }
 
-/// Gives each object of a kind in a namespace to `each`, read as `T`: what `T` does not have is never kept.
+/// Passes each object of a kind in a namespace to `each`, read as `T`: what `T` does not have is never kept.
 pub async fn fold<K, T>(client: &Client, namespace: &str, mut each: impl FnMut(T)) -> Result<(), ListingError>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
@@ -76,10 +76,10 @@ fn pages<K>(client: &Client, namespace: Option<&str>, query: ListParams) -> Page
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
 {
-    Pages::of(client.clone(), &K::url_path(&(), namespace), false, query)
+    Pages::of(Lister::Reconcile, client.clone(), &K::url_path(&(), namespace), false, query)
 }
 
-/// Hands each object of a list over, in a namespace or in all of them, of which few are to be kept.
+/// Passes each object of a list to `each`, in a namespace or in all of them; the caller keeps few of them.
 pub async fn each<K>(
     client: &Client,
     namespace: Option<&str>,
@@ -144,7 +144,7 @@ mod tests {
 
     use super::*;
 
-    /// Who can make events can make a hundred thousand of one object, and whoever lists keeps others waiting.
+    /// Whoever can create events can create a hundred thousand for one object, and a list keeps others waiting.
     #[tokio::test]
     async fn no_more_than_the_limit_is_read() {
         let asked = Arc::new(AtomicUsize::new(0));
@@ -166,37 +166,43 @@ mod tests {
         assert_eq!((read, asked.load(SeqCst)), (120, 120));
     }
 
-    /// However many lists are wanted at once, two are in memory.
+    /// However many lists reconciles want at once, one is in memory; a watch that begins does not wait for it.
     #[tokio::test]
-    async fn two_lists_at_a_time() {
+    async fn one_list_of_reconciles_at_a_time_beside_those_of_watches() {
         let (inside, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let second = Arc::new(Notify::new());
+        let watched = Arc::new(Notify::new());
         let server = tower::service_fn({
-            let (inside, most, second) = (inside.clone(), most.clone(), second.clone());
-            move |_| {
-                let (inside, most, second) = (inside.clone(), most.clone(), second.clone());
+            let (inside, most, watched) = (inside.clone(), most.clone(), watched.clone());
+            move |request: axum::http::Request<Body>| {
+                let (inside, most, watched) = (inside.clone(), most.clone(), watched.clone());
                 async move {
-                    let now = inside.fetch_add(1, SeqCst) + 1;
-                    most.fetch_max(now, SeqCst);
-                    // The first waits for the second, and whoever else might come has the time to.
-                    if now == 1 {
-                        second.notified().await;
+                    if request.uri().path().ends_with("/pods") {
+                        let now = inside.fetch_add(1, SeqCst) + 1;
+                        most.fetch_max(now, SeqCst);
+                        // The first answer comes after the list of a watch; whoever else might come has the time to.
+                        if now == 1 {
+                            watched.notified().await;
+                            watched.notify_one();
+                        }
+                        for _ in 0..100 {
+                            tokio::task::yield_now().await;
+                        }
+                        inside.fetch_sub(1, SeqCst);
                     } else {
-                        second.notify_one();
+                        watched.notify_one();
                     }
-                    for _ in 0..100 {
-                        tokio::task::yield_now().await;
-                    }
-                    inside.fetch_sub(1, SeqCst);
                     Ok::<_, Infallible>(Response::new(Body::from(br#"{"items":[]}"#.to_vec())))
                 }
             }
         });
         let client = Client::new(server, "default");
-        let lists = [(); 6].map(|()| fold::<Pod, Value>(&client, "default", |_| {}));
-        for list in join_all(lists).await {
-            list.unwrap();
-        }
-        assert_eq!(most.load(SeqCst), 2);
+        let lists = join_all([(); 6].map(|()| fold::<Pod, Value>(&client, "default", |_| {})));
+        let mut watch =
+            Pages::of(Lister::Watch, client.clone(), "/api/v1/secrets", false, ListParams::default());
+        let both = async { tokio::join!(lists, watch.next(|_| Ok(()))) };
+        let limit = std::time::Duration::from_secs(10);
+        let (lists, watched) = tokio::time::timeout(limit, both).await.expect("one waits for the other");
+        assert!(watched.unwrap() && lists.into_iter().all(|list| list.is_ok()));
+        assert_eq!(most.load(SeqCst), 1);
     }
 }

@@ -31,7 +31,7 @@ use super::{
 use crate::api::{self, ModelCache, Progress, TokenSecretRef};
 
 /// Gathers the observation of one resource, without the users of its claim. What is watched is taken from the stores; the Secret, the
-/// log and the words of others are asked for.
+/// log and the events are requested.
 pub async fn observe(
     client: &Client,
     stores: &Stores,
@@ -121,7 +121,7 @@ async fn jobs(
         (Arc::unwrap_or_clone(job), pod)
     });
     let mut found: Vec<_> = found.collect();
-    // What it has ended for is in its pod. The watch may be late with it; nobody asks any more once that is recorded.
+    // What it has ended for is in its pod. The watch may be late with it; it is not requested again once the end is recorded.
     let is_late = |job: &Job, pod: &Option<Pod>| {
         !attempt::is_active(job) && !pod.as_ref().is_some_and(attempt::is_over) && !cache.is_ready()
     };
@@ -177,7 +177,7 @@ pub fn at_work(stores: &Stores, claim: &PersistentVolumeClaim, cache: &ModelCach
     others.map(|job| job.name_any()).min()
 }
 
-/// What pods do with the claim. All pods of the namespace are listed for it: nothing else tells who uses a claim.
+/// What pods do with the claim. All pods of the namespace are listed for it: nothing else shows who uses a claim.
 async fn users(
     client: &Client,
     namespace: &str,

@@ -1,4 +1,4 @@
-//! How far a download is, from the progress lines that the fetcher writes. Pure.
+//! The progress of a download, from the lines that the fetcher logs. Pure.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -16,7 +16,7 @@ struct Line {
     at: Option<Timestamp>,
 }
 
-/// The progress in a line of the log, if it is one that tells it.
+/// The progress in a line of the log, if it is a progress line.
 #[must_use]
 pub fn parse_line(line: &str) -> Option<Progress> {
     let Line { event, downloaded_bytes, total_bytes, bytes_per_second, at } =
@@ -31,7 +31,7 @@ pub fn parse_line(line: &str) -> Option<Progress> {
         total_bytes: i64::try_from(total_bytes).unwrap_or(i64::MAX),
         percent: i32::try_from(percent).unwrap_or(100),
         bytes_per_second: bytes_per_second.map(|rate| i64::try_from(rate).unwrap_or(i64::MAX)),
-        // Kubernetes has no word for a time long before.
+        // Kubernetes cannot represent times long before.
         updated_at: at.map(|at| Time(condition::whole_seconds(at.max(Timestamp::UNIX_EPOCH)))),
     })
 }

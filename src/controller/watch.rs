@@ -1,17 +1,19 @@
-//! What the controller watches, and which resource each change concerns.
+//! What the controller watches, and which ModelCaches each change affects.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use futures::{
     FutureExt as _, Stream, StreamExt as _,
+    channel::mpsc::{UnboundedSender, unbounded},
     future::{BoxFuture, Shared, join_all},
     stream::{self, BoxStream},
 };
+use k8s_openapi::api::core::v1::Secret;
 use kube::{
-    Api, Client, ResourceExt,
+    Api, Client, Resource as _, ResourceExt,
     api::ListParams,
     runtime::{
-        controller::{Action, Config, Controller},
+        controller::{Action, Controller},
         events::Reporter,
         reflector::ObjectRef,
     },
@@ -20,16 +22,17 @@ use tokio::select;
 use tracing::{info, warn};
 
 use super::{
-    ControllerError, Namespace, ReconcileError, Secrets,
-    area::Area,
-    backoff,
+    ControllerError, Namespace, ReconcileError, Secrets, backoff,
+    coalesce::coalesce,
     failures::Failures,
     pods,
     prober::Prober,
     reconcile::{Context, reconcile},
     recorder::Recorder,
+    scope::WatchScope,
     stores::{Keepers, Stores, wakes},
     watcher::{Guarded, Metadata},
+    workers::Workers,
 };
 use crate::{
     api::{self, ModelCache},
@@ -37,10 +40,10 @@ use crate::{
     telemetry::{self, Contacts, Metrics},
 };
 
-/// Changes that come together are looked at together; and our own write has come back before the next look.
-const DEBOUNCE: Duration = Duration::from_millis(100);
-/// Looks that run at one time: each waits for the Hub and the API server most of the time.
-const CONCURRENCY: u16 = 32;
+/// Changes within this time are handled by one reconcile.
+const WINDOW: Duration = Duration::from_millis(100);
+/// Reconciles that run at one time: each waits for the API server most of the time.
+const CONCURRENCY: usize = 32;
 /// The name under which events are reported.
 const REPORTER: &str = "modelcache.internal/controller";
 
@@ -49,7 +52,7 @@ const REPORTER: &str = "modelcache.internal/controller";
 pub struct Settings {
     /// The image of the Jobs: the controller's own.
     pub image: String,
-    /// The Hubs that tokens may be sent to, the default one first, each with the way there.
+    /// The Hubs that tokens may be sent to, the default one first, each with its proxy and certificates.
     pub endpoints: Vec<Endpoint>,
     /// The namespaces that are watched; none of them mean all.
     pub namespaces: Vec<Namespace>,
@@ -79,7 +82,7 @@ pub async fn run(
     }
 
     let watched: Vec<_> =
-        Area::of(&settings.namespaces).into_iter().map(|area| (area, Stores::empty())).collect();
+        WatchScope::of(&settings.namespaces).into_iter().map(|scope| (scope, Stores::empty())).collect();
     let known = watched.iter().map(|(_, (stores, _))| stores.caches.store().clone()).collect();
     let contacts = Contacts::default();
     let prober = Arc::new(Prober::start(&settings.endpoints)?);
@@ -89,11 +92,16 @@ pub async fn run(
         .map_err(|source| ControllerError::Listen { address: settings.listen, source })?;
     let reporter = Reporter { controller: REPORTER.to_owned(), instance: std::env::var("POD_NAME").ok() };
     let recorder = Arc::new(Recorder::new(client.clone(), reporter));
-    let waiting_pods =
-        Arc::new(pods::Context::new(client.clone(), recorder.clone(), contacts.clone(), metrics.clone()));
-    info!(version = env!("CARGO_PKG_VERSION"), "the controller starts");
+    info!(version = env!("CARGO_PKG_VERSION"), "starting controller");
     let stop = stop.boxed().shared();
-    join_all(watched.into_iter().map(|(area, (stores, keepers))| {
+    join_all(watched.into_iter().map(|(scope, (stores, keepers))| {
+        let pods_context = Arc::new(pods::Context::new(
+            client.clone(),
+            stores.caches.clone(),
+            recorder.clone(),
+            contacts.clone(),
+            metrics.clone(),
+        ));
         let context = Arc::new(Context {
             client: client.clone(),
             stores,
@@ -105,91 +113,124 @@ pub async fn run(
             secrets: settings.secrets,
             image: settings.image.clone(),
         });
-        let (waiting_pods, stop) = (waiting_pods.clone(), stop.clone());
+        let stop = stop.clone();
         async move {
             select! {
-                () = area.opens(&context.client, context.secrets, &context.contacts) => {}
+                () = scope.wait_until_listable(&context.client, context.secrets, &context.contacts) => {}
                 () = stop.clone() => return,
             }
-            let known = context.stores.caches.clone();
+            let (report, changed) = unbounded();
             tokio::join!(
-                caches_of(&area, keepers, &context, stop.clone()),
-                pods::run(&area, &waiting_pods, stop.clone()),
-                pods::find_unmounted(&area, known, &waiting_pods, stop),
+                caches_of(&scope, keepers, report, &context, stop.clone()),
+                pods::run(&scope, &pods_context, changed, stop.clone()),
+                pods::find_unmounted(&scope, &pods_context, stop),
             );
         }
     }))
     .await;
-    info!("the controller stops");
+    info!("stopped controller");
     Ok(())
 }
 
-/// Looks at the ModelCaches of an area until the end.
-async fn caches_of(area: &Area, keepers: Keepers, context: &Arc<Context>, stop: Stop) {
+type CacheRef = ObjectRef<Guarded<ModelCache>>;
+
+/// Reconciles the ModelCaches of an scope until the end. Those that have changed for waiting pods are reported.
+async fn caches_of(
+    scope: &WatchScope,
+    keepers: Keepers,
+    report: UnboundedSender<CacheRef>,
+    context: &Arc<Context>,
+    stop: Stop,
+) {
     let known = context.stores.caches.store().clone();
     let answered = context
         .prober
-        .answered(area.namespace())
+        .answered(scope.namespace())
         .map(|(namespace, name)| ObjectRef::new(&name).within(&namespace));
     // One that is gone meanwhile is no longer concerned.
     let answered = answered.filter({
         let known = known.clone();
         move |cache| std::future::ready(known.get(cache).is_some())
     });
-    // What a change of a ModelCache means for it is told like that of anything else.
+    let woken = stream::select(answered, woken(scope, keepers, report, context));
+    let workers = Workers::new(CONCURRENCY);
+    let reconcile_in_turn = move |cache: Arc<Guarded<ModelCache>>, context: Arc<Context>| {
+        let workers = workers.clone();
+        async move {
+            let (namespace, name) = (cache.namespace().unwrap_or_default(), cache.name_any());
+            let _worker = workers.acquire(&namespace).await;
+            // As it is now: it may have waited for long.
+            match context.stores.caches.get(&namespace, &name) {
+                Some(newest) => reconcile(newest, context).await,
+                None => Ok(Action::await_change()),
+            }
+        }
+    };
+    // A change of a ModelCache wakes it as a change of anything else does. The workers bound how many run.
     Controller::for_stream(stream::pending(), known)
-        .with_config(Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY))
-        .reconcile_on(answered)
-        .reconcile_on(woken(area, keepers, context))
+        .reconcile_on(coalesce(woken, WINDOW))
         .graceful_shutdown_on(stop)
-        .run(reconcile, on_error, context.clone())
+        .run(reconcile_in_turn, on_error, context.clone())
         .for_each(|result| async {
             match result {
-                // Deleted, and since nothing of ours holds it back, gone.
+                // Deleted: nothing of ours holds it back.
                 Err(kube::runtime::controller::Error::ObjectNotFound(gone)) => {
                     let namespace = gone.namespace.as_deref().unwrap_or_default();
                     context.prober.forget(namespace, &gone.name);
                     context.failures.forget(&ObjectRef::new(&gone.name).within(namespace));
                 }
-                // `on_error` has told it.
+                // `on_error` has logged it.
                 Ok(_) | Err(kube::runtime::controller::Error::ReconcilerFailed(..)) => {}
-                Err(error) => warn!(namespaces = %area, %error, "a watch failed"),
+                Err(error) => warn!(namespaces = %scope, %error, "a watch failed"),
             }
         })
         .await;
 }
 
-/// Keeps what the watches of an area bring, and gives the ModelCaches that it concerns.
+/// Stores what the watches of an scope deliver, and yields the ModelCaches that it affects.
 fn woken(
-    area: &Area,
+    scope: &WatchScope,
     keepers: Keepers,
+    report: UnboundedSender<CacheRef>,
     context: &Context,
-) -> impl Stream<Item = ObjectRef<Guarded<ModelCache>>> + Send + use<> {
+) -> impl Stream<Item = CacheRef> + Send + use<> {
     let Context { client, contacts, stores, .. } = context;
     let Keepers { caches, claims, jobs, pods, secrets } = keepers;
     let all = ListParams::default;
-    // Metadata only: what is in the Secrets of the cluster never comes into this process by the watch.
+    // Metadata only: the watch never brings the content of the cluster's Secrets into this process.
     let secrets = match context.secrets {
-        Secrets::Watch => secrets.changed(area.watch(client, all(), contacts)).boxed(),
+        Secrets::Watch => {
+            let contact = contacts.add(Secret::plural(&()));
+            let observer = contact.observer();
+            secrets.changed(scope.watch_with(client, all(), contact), observer).boxed()
+        }
         Secrets::Poll => {
             secrets.are_not_watched();
             stream::pending().boxed()
         }
     };
+    let caches = caches.keep(scope.watch(client, all(), contacts)).inspect(move |change| {
+        if let Some(cache) =
+            change.new.as_ref().or(change.old.as_ref()).filter(|_| pods::affects_pods(change))
+        {
+            // At the end of the process nobody listens.
+            let _ = report.unbounded_send(ObjectRef::from_obj(&**cache));
+        }
+    });
     stream::select_all([
-        concerned(stores, caches.keep(area.watch(client, all(), contacts)), wakes::of_cache),
-        concerned(stores, claims.keep(area.watch(client, all(), contacts)), wakes::of_claim),
-        concerned(stores, jobs.keep(area.watch(client, labelled(), contacts)), wakes::of_job),
-        concerned(stores, pods.keep(area.watch(client, labelled(), contacts)), wakes::of_pod),
-        concerned(stores, secrets, wakes::of_secret),
+        affected(stores, caches, wakes::of_cache),
+        affected(stores, claims.keep(scope.watch(client, all(), contacts)), wakes::of_claim),
+        affected(stores, jobs.keep(scope.watch(client, labelled(), contacts)), wakes::of_job),
+        affected(stores, pods.keep(scope.watch(client, labelled(), contacts)), wakes::of_pod),
+        affected(stores, secrets, wakes::of_secret),
     ])
 }
 
-fn concerned<C: Send + 'static>(
+fn affected<C: Send + 'static>(
     stores: &Stores,
     changes: impl Stream<Item = C> + Send + 'static,
-    by: fn(&Stores, &C) -> Vec<ObjectRef<Guarded<ModelCache>>>,
-) -> BoxStream<'static, ObjectRef<Guarded<ModelCache>>> {
+    by: fn(&Stores, &C) -> Vec<CacheRef>,
+) -> BoxStream<'static, CacheRef> {
     let stores = stores.clone();
     changes.flat_map(move |change| stream::iter(by(&stores, &change))).boxed()
 }
@@ -204,10 +245,10 @@ fn labelled() -> ListParams {
     ListParams::default().labels(&format!("{}={}", api::LABEL_MANAGED_BY, api::MANAGED_BY))
 }
 
-/// An error here is between us and the API server: what a user can fix is a verdict on the resource.
+/// An error here is between us and the API server: what a user can fix is a condition of the resource.
 #[allow(clippy::needless_pass_by_value, reason = "the runtime's signature")]
 fn on_error(cache: Arc<Guarded<ModelCache>>, error: &ReconcileError, context: Arc<Context>) -> Action {
-    let pause = backoff::look(context.failures.count(&cache), &cache.name_any());
+    let pause = backoff::failed(context.failures.count(&cache), &cache.name_any());
     warn!(namespace = cache.namespace(), modelcache = cache.name_any(), %error, ?pause, "reconciliation failed");
     Action::requeue(pause)
 }
@@ -225,7 +266,7 @@ mod tests {
     use super::*;
     use crate::{controller::fixtures, sync::locked};
 
-    /// Each kind is listed and watched; one that stays at rest is reconciled once, and writes once. Its own status wakes nobody.
+    /// Each kind is listed and watched; a ModelCache at rest is reconciled once, and writes once. Its own status wakes nobody.
     #[tokio::test(start_paused = true)]
     async fn a_modelcache_is_reconciled_once_and_after_all_kinds_are_listed() {
         let mut cache = fixtures::with_token(fixtures::cache());
@@ -246,7 +287,7 @@ mod tests {
                         std::future::pending::<()>().await;
                     }
                     if is_watch {
-                        // Our own write comes back, once.
+                        // Our own write is delivered, once.
                         written.notified().await;
                         let event =
                             json!({ "type": "MODIFIED", "object": *locked(&cache) }).to_string() + "\n";
@@ -280,9 +321,9 @@ mod tests {
         });
         let (stores, keepers) = Stores::empty();
         let context = Arc::new(Context::of(Client::new(server, "default"), stores));
-        // Before the watches that say nothing are opened again.
+        // Before the silent watches are opened again.
         let stop = tokio::time::sleep(Duration::from_secs(28)).boxed().shared();
-        caches_of(&Area::of(&[])[0], keepers, &context, stop).await;
+        caches_of(&WatchScope::of(&[])[0], keepers, unbounded().0, &context, stop).await;
 
         let asked = locked(&asked);
         let listed = ["modelcaches", "jobs", "pods", "persistentvolumeclaims", "secrets"];

@@ -22,6 +22,8 @@ pub struct Contacts(Arc<Mutex<BTreeMap<u64, Watch>>>);
 struct Watch {
     kind: Cow<'static, str>,
     state: State,
+    /// How often it was opened after it had been lost, or was new.
+    sessions: u64,
 }
 
 /// How long the watches of a kind have been disconnected. There is one per watched namespace, or one for all.
@@ -49,7 +51,7 @@ impl Contacts {
     pub fn add(&self, kind: Cow<'static, str>) -> Contact {
         let mut all = self.locked();
         let number = all.last_key_value().map_or(0, |(last, _)| last + 1);
-        all.insert(number, Watch { kind, state: State::Unreported(Instant::now()) });
+        all.insert(number, Watch { kind, state: State::Unreported(Instant::now()), sessions: 0 });
         Contact { all: self.clone(), number }
     }
 
@@ -57,7 +59,7 @@ impl Contacts {
     #[must_use]
     pub fn lost(&self) -> BTreeMap<String, Lost> {
         let mut kinds = BTreeMap::<_, Lost>::new();
-        for Watch { kind, state } in self.locked().values() {
+        for Watch { kind, state, .. } in self.locked().values() {
             let lost = match state {
                 State::Connected => Duration::ZERO,
                 // Never zero, which would mean connected.
@@ -82,42 +84,69 @@ pub struct Contact {
 }
 
 impl Contact {
-    /// Whether the watch is connected.
+    /// For who depends on the watch.
+    #[must_use]
+    pub fn observer(&self) -> Observer {
+        Observer { all: self.all.clone(), number: self.number }
+    }
+
+    /// Whether the watch is open.
     #[must_use]
     pub fn is_made(&self) -> bool {
-        self.change(|state| *state == State::Connected)
+        self.change(|watch| watch.state == State::Connected)
     }
 
     /// Records that the watch is connected. Returns whether its loss was reported before.
     #[must_use]
     pub fn make(&self) -> bool {
-        self.change(|state| matches!(std::mem::replace(state, State::Connected), State::Lost(_)))
+        self.change(|watch| {
+            let before = std::mem::replace(&mut watch.state, State::Connected);
+            watch.sessions += u64::from(before != State::Connected);
+            matches!(before, State::Lost(_))
+        })
     }
 
     /// Records that the watch is disconnected. Returns whether that has not been reported before.
     #[must_use]
     pub fn lose(&self) -> bool {
-        self.change(|state| match *state {
+        self.change(|watch| match watch.state {
             State::Lost(_) => false,
             State::Unreported(since) => {
-                *state = State::Lost(since);
+                watch.state = State::Lost(since);
                 true
             }
             State::Connected => {
-                *state = State::Lost(Instant::now());
+                watch.state = State::Lost(Instant::now());
                 true
             }
         })
     }
 
-    fn change(&self, change: impl FnOnce(&mut State) -> bool) -> bool {
-        self.all.locked().get_mut(&self.number).is_some_and(|watch| change(&mut watch.state))
+    fn change(&self, change: impl FnOnce(&mut Watch) -> bool) -> bool {
+        self.all.locked().get_mut(&self.number).is_some_and(change)
     }
 }
 
 impl Drop for Contact {
     fn drop(&mut self) {
         self.all.locked().remove(&self.number);
+    }
+}
+
+/// The side of who depends on a watch.
+#[derive(Clone, Debug)]
+pub struct Observer {
+    all: Contacts,
+    number: u64,
+}
+
+impl Observer {
+    /// The number of the session that is open; none while the watch is lost or has ended. Another number means that it was lost
+    /// in between.
+    #[must_use]
+    pub fn session(&self) -> Option<u64> {
+        let all = self.all.locked();
+        all.get(&self.number).filter(|watch| watch.state == State::Connected).map(|watch| watch.sessions)
     }
 }
 
@@ -138,7 +167,12 @@ mod tests {
         assert!(lost().any > zero && lost().every == zero, "one of two");
         assert!(others.lose() && lost().every > zero);
         assert!(pods.make() && !pods.make());
+        let observer = pods.observer();
+        let first = observer.session();
+        assert!(first.is_some() && pods.lose() && observer.session().is_none());
+        assert!(pods.make() && observer.session() > first, "another session");
         drop((pods, others));
-        assert!(contacts.lost().is_empty(), "unregistered watches do not count");
+        assert_eq!(observer.session(), None);
+        assert!(contacts.lost().is_empty(), "what is no longer watched is not missed");
     }
 }

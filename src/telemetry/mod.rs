@@ -5,6 +5,6 @@ pub mod logs;
 pub(crate) mod metrics;
 mod server;
 
-pub use contact::{Contact, Contacts};
+pub use contact::{Contact, Contacts, Observer};
 pub use metrics::{DESCRIBED, Described, Metrics, Timer};
 pub use server::serve;

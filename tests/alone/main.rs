@@ -10,6 +10,8 @@
     reason = "a story that cannot go on has to fail at that line, in the helpers as in the tests; nothing here is fast or public"
 )]
 
+mod endless;
+mod flood;
 mod memory;
 mod newer;
 

@@ -104,6 +104,25 @@ impl<'a> Account<'a> {
         }
     }
 
+    /// Gives it these rights in all namespaces.
+    pub async fn may_everywhere(&self, rules: &[PolicyRule]) {
+        let group = "rbac.authorization.k8s.io";
+        let metadata = json!({ "name": self.home.namespace });
+        let subject =
+            json!({ "kind": "ServiceAccount", "name": "operator", "namespace": self.home.namespace });
+        for object in [
+            json!({ "apiVersion": format!("{group}/v1"), "kind": "ClusterRole", "metadata": metadata, "rules": rules }),
+            json!({
+                "apiVersion": format!("{group}/v1"), "kind": "ClusterRoleBinding", "metadata": metadata,
+                "roleRef": { "apiGroup": group, "kind": "ClusterRole", "name": self.home.namespace },
+                "subjects": [subject],
+            }),
+        ] {
+            let object: DynamicObject = serde_json::from_value(object).unwrap();
+            self.cluster.apply_object(&object).await.unwrap();
+        }
+    }
+
     /// The kubeconfig of the test with this account's token in the place of the administrator's.
     fn kubeconfig(&self, through: Option<SocketAddr>) -> String {
         let mut config = our_kubeconfig();

@@ -1,27 +1,23 @@
-//! Pods that ask for a model by label and run without it: made while the admission policies were not there, or labelled later.
-//! Looked for now and then, because pods that have a node are not watched.
+//! Pods that ask for a model by label and run without it: made while the admission policies were missing, or labelled later.
+//! Listed from time to time, because pods that have a node are not watched.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use k8s_openapi::api::core::v1::{ObjectReference, Pod};
-use kube::{
-    Resource as _, ResourceExt as _,
-    api::ListParams,
-    runtime::reflector::{ObjectRef, Store},
-};
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::{Resource as _, ResourceExt as _, api::ListParams, runtime::events::EventType};
 use tokio::{select, time::sleep};
 use tracing::warn;
 
 use super::{
-    decide::{Note, Weight, has_volume, waits_for},
+    decide::PodEvent,
+    pod::ModelPod,
     reconcile::{Context, publish},
 };
 use crate::{
     api::{ModelCache, mount},
     controller::{
-        area::Area,
         listing,
-        stores::Indexed,
+        scope::WatchScope,
         watch::Stop,
         watcher::{Guarded, ListingError},
     },
@@ -30,52 +26,48 @@ use crate::{
 /// The pod has no volume for the model that it asks for.
 pub const NOT_MOUNTED: &str = "ModelNotMounted";
 
-/// They are looked for at the start, and again after this time.
+/// They are listed at the start, and again after this time.
 const PAUSE: Duration = Duration::from_secs(300);
-/// Pods that are told in one round. The count has all of them, and their owners' other replicas say the same.
-const TOLD: usize = 100;
+/// Pods that get an event in one round. The count has all of them, and an event on one replica is enough.
+const MOST_EVENTS: usize = 100;
 
-/// Looks for such pods of an area until the end.
-pub async fn run(area: &Area, known: Indexed<ModelCache>, context: &Context, stop: Stop) {
-    let look = async {
-        // By hand a pod may have the claim: which one that is, the ModelCache says.
-        if !known.ready().await {
+/// Finds such pods of an scope until the end.
+pub async fn run(scope: &WatchScope, context: &Context, stop: Stop) {
+    let find_all = async {
+        // A pod may mount the claim by hand: which one that is, the ModelCache names.
+        if !context.caches.ready().await {
             return;
         }
-        let mut told = HashSet::new();
+        let mut reported = HashSet::new();
         let mut count = 0;
         loop {
-            match find(area, known.store(), context).await {
+            match find(scope, context).await {
                 Ok(found) => {
                     context.metrics.pods_without_model(count, found.len());
                     count = found.len();
-                    tell(context, &found, &told).await;
-                    told = found.into_iter().filter_map(|(pod, _)| pod.uid).collect();
+                    report(context, &found, &reported).await;
+                    reported = found.into_iter().filter_map(|(pod, _)| pod.uid).collect();
                 }
                 Err(error) => {
-                    warn!(namespaces = %area, %error, "cannot look for pods without their model");
+                    warn!(namespaces = %scope, %error, "cannot check for pods without their model");
                 }
             }
             sleep(PAUSE).await;
         }
     };
     select! {
-        () = look => {}
+        () = find_all => {}
         () = stop => {}
     }
 }
 
 /// The pods without their model, each with the name of a ModelCache that it lacks.
-async fn find(
-    area: &Area,
-    known: &Store<Guarded<ModelCache>>,
-    context: &Context,
-) -> Result<Vec<(ObjectReference, String)>, ListingError> {
+async fn find(scope: &WatchScope, context: &Context) -> Result<Vec<(ObjectReference, String)>, ListingError> {
     let query = ListParams::default().labels(mount::LABEL_MOUNT);
     let mut found = Vec::new();
-    listing::each(&context.client, area.namespace(), query, |pod: Pod| {
+    listing::each(&context.client, scope.namespace(), query, |pod: ModelPod| {
         let namespace = pod.namespace().unwrap_or_default();
-        if let Some(name) = lacks(&pod, |name| known.get(&ObjectRef::new(name).within(&namespace))) {
+        if let Some(name) = lacks(&pod, |name| context.caches.get(&namespace, name)) {
             // A reference is all that is kept.
             found.push((pod.object_ref(&()), name));
         }
@@ -84,16 +76,16 @@ async fn find(
     Ok(found)
 }
 
-async fn tell(context: &Context, found: &[(ObjectReference, String)], told: &HashSet<String>) {
-    let news = found.iter().filter(|(pod, _)| pod.uid.as_ref().is_none_or(|uid| !told.contains(uid)));
-    for (pod, name) in news.take(TOLD) {
-        publish(context, pod, note(name)).await;
+async fn report(context: &Context, found: &[(ObjectReference, String)], reported: &HashSet<String>) {
+    let news = found.iter().filter(|(pod, _)| pod.uid.as_ref().is_none_or(|uid| !reported.contains(uid)));
+    for (pod, name) in news.take(MOST_EVENTS) {
+        publish(context, pod, not_mounted(name)).await;
     }
 }
 
-fn note(name: &str) -> Note {
-    Note {
-        type_: Weight::Warning,
+fn not_mounted(name: &str) -> PodEvent {
+    PodEvent {
+        type_: EventType::Warning,
         reason: NOT_MOUNTED.to_owned(),
         message: format!(
             "This pod asks for the ModelCache {name} and has no volume of it: it was made while the admission policies were not \
@@ -105,17 +97,15 @@ fn note(name: &str) -> Note {
 }
 
 /// The first ModelCache that a pod asks for and neither has nor waits for.
-fn lacks(pod: &Pod, known: impl Fn(&str) -> Option<Arc<Guarded<ModelCache>>>) -> Option<String> {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    if matches!(phase, Some("Succeeded" | "Failed")) || pod.metadata.deletion_timestamp.is_some() {
+fn lacks(pod: &ModelPod, known: impl Fn(&str) -> Option<Arc<Guarded<ModelCache>>>) -> Option<String> {
+    if pod.has_ended() {
         return None;
     }
-    let also = pod.annotations().get(mount::ANNOTATION_ALSO_MOUNT).map(String::as_str).unwrap_or_default();
-    let asked = pod.labels().get(mount::LABEL_MOUNT).into_iter().map(String::as_str).chain(also.split(','));
-    let lacking = asked.map(str::trim).filter(|name| !name.is_empty()).find(|name| {
+    let lacking = pod.asks_for().find(|name| {
         let cache = known(name);
-        let has = has_volume(pod, cache.as_ref().and_then(|cache| cache.parsed()).map(|cache| &**cache));
-        !has && !waits_for(pod).any(|gate| gate == *name)
+        let has_volume =
+            pod.has_volume(cache.as_ref().and_then(|cache| cache.parsed()).map(|cache| &**cache));
+        !has_volume && !pod.waits_for().any(|gate| gate == *name)
     });
     lacking.map(ToOwned::to_owned)
 }
@@ -178,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_has_ended_is_nobodys_concern() {
+    fn a_pod_that_has_ended_is_left_out() {
         for (field, value) in [
             ("status", json!({ "phase": "Succeeded" })),
             ("metadata", json!({ "deletionTimestamp": "2026-01-01T12:00:00Z" })),

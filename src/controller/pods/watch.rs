@@ -1,149 +1,211 @@
-//! Which pods are looked at, and when.
+//! Which pods are reconciled, and when.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex},
-};
+use std::sync::Arc;
 
-use futures::StreamExt as _;
-use k8s_openapi::api::core::v1::{Pod, PodSpec, Volume};
+use futures::{Stream, StreamExt as _, stream};
 use kube::{
     ResourceExt,
     api::ListParams,
     runtime::{
-        controller::{Action, Config, Controller},
-        reflector::{self, ObjectRef, Store},
+        controller::{self, Action, Controller},
+        reflector::ObjectRef,
     },
 };
 use tracing::warn;
 
 use super::{
-    decide,
+    pod::ModelPod,
     reconcile::{Context, reconcile},
 };
 use crate::{
     api::{ModelCache, condition, mount},
     controller::{
-        area::Area,
         backoff,
         error::PodError,
+        scope::WatchScope,
+        stores::{Change, Indexed, Keeper},
         watch::Stop,
-        watcher::{Guarded, kept, touched},
+        watcher::Guarded,
+        workers::Workers,
     },
     reason::Topic,
-    sync::locked,
 };
 
-/// Each look is a question to the API server and an answer.
-const CONCURRENCY: u16 = 32;
+/// Reconciles that run at one time: each waits for the API server most of the time.
+const CONCURRENCY: usize = 32;
 
-/// Looks at the waiting pods of an area until the end.
-pub async fn run(area: &Area, context: &Arc<Context>, stop: Stop) {
-    let client = &context.client;
+/// Reconciles the waiting pods of an scope until the end. `changed` has each ModelCache that has changed for them, once the store has
+/// the change.
+pub async fn run(
+    scope: &WatchScope,
+    context: &Arc<Context>,
+    changed: impl Stream<Item = ObjectRef<Guarded<ModelCache>>> + Send + 'static,
+    stop: Stop,
+) {
     // Who waits has no node yet: pods that run are never held in memory, however many there are.
     let query = ListParams::default().labels(mount::LABEL_MOUNT).fields("spec.nodeName=");
-    let (pods, writer) = reflector::store();
-    let waiting = area.watch::<Guarded<Pod>>(client, query, &context.contacts);
-    let waiting = kept(writer, waiting.map(|event| event.modify(reduce)));
-    let caches = area.watch::<Guarded<ModelCache>>(client, ListParams::default(), &context.contacts);
-    let known = Known::default();
-    Controller::for_stream(touched(waiting), pods.clone())
-        .with_config(Config::default().concurrency(CONCURRENCY))
-        .watches_stream(touched(caches), move |cache| known.concerned(&pods, &cache))
+    let (waiting, keeper) = Keeper::<ModelPod>::new(true);
+    let pods = keeper.keep(scope.watch(&context.client, query, &context.contacts));
+    let pods = pods.filter_map(|change| {
+        let pod = change.new.or(change.old);
+        std::future::ready(pod.map(|pod| ObjectRef::from_obj(&*pod)))
+    });
+    let affected = {
+        let waiting = waiting.clone();
+        changed.flat_map(move |cache| stream::iter(pods_affected_by(&waiting, &cache)))
+    };
+    let workers = Workers::new(CONCURRENCY);
+    let reconcile_in_turn = move |pod: Arc<Guarded<ModelPod>>, context: Arc<Context>| {
+        let workers = workers.clone();
+        async move {
+            let _worker = workers.acquire(&pod.namespace().unwrap_or_default()).await;
+            reconcile(pod, context).await
+        }
+    };
+    // As for ModelCaches, what to reconcile comes from the changes of the stores.
+    Controller::for_stream(stream::pending(), waiting.store().clone())
+        .reconcile_on(pods)
+        .reconcile_on(affected)
         .graceful_shutdown_on(stop)
-        .run(reconcile, on_error, context.clone())
+        .run(reconcile_in_turn, on_error, context.clone())
         .for_each(|result| async {
             match result {
-                Err(kube::runtime::controller::Error::ObjectNotFound(gone)) => {
-                    let namespace = gone.namespace.as_deref().unwrap_or_default();
-                    context.told.forget(&ObjectRef::new(&gone.name).within(namespace));
-                    context.failures.forget(&ObjectRef::new(&gone.name).within(namespace));
+                Err(controller::Error::ObjectNotFound(gone)) => {
+                    let gone =
+                        ObjectRef::new(&gone.name).within(gone.namespace.as_deref().unwrap_or_default());
+                    context.events.forget(&gone);
+                    context.failures.forget(&gone);
                 }
-                // `on_error` has told it.
-                Ok(_) | Err(kube::runtime::controller::Error::ReconcilerFailed(..)) => {}
-                Err(error) => warn!(namespaces = %area, %error, "a watch failed"),
+                // `on_error` has logged it.
+                Ok(_) | Err(controller::Error::ReconcilerFailed(..)) => {}
+                Err(error) => warn!(namespaces = %scope, %error, "a watch failed"),
             }
         })
         .await;
 }
 
-/// Leaves of a waiting pod what is decided on. The rest may be large, and is there once for each replica.
-fn reduce(pod: &mut Guarded<Pod>) {
-    let Some(pod) = pod.parsed_mut() else { return };
-    pod.status = None;
-    let Some(spec) = pod.spec.take() else { return };
-    let volumes = spec.volumes.map(|volumes| {
-        let reduced = volumes.into_iter().map(|volume| Volume {
-            name: volume.name,
-            persistent_volume_claim: volume.persistent_volume_claim,
-            ..Volume::default()
-        });
-        reduced.collect()
-    });
-    pod.spec = Some(PodSpec { scheduling_gates: spec.scheduling_gates, volumes, ..PodSpec::default() });
+/// The pods that wait for a ModelCache.
+fn pods_affected_by(
+    waiting: &Indexed<ModelPod>,
+    cache: &ObjectRef<Guarded<ModelCache>>,
+) -> Vec<ObjectRef<Guarded<ModelPod>>> {
+    let namespace = cache.namespace.clone().unwrap_or_default();
+    let pods = waiting.under(&(namespace.clone(), cache.name.clone()));
+    pods.iter().map(|pod| ObjectRef::new(&pod.name_any()).within(&namespace)).collect()
 }
 
-/// What the waiting pods were last looked at for, by ModelCache: a download's progress concerns none of them.
-#[derive(Debug, Default)]
-struct Known(Mutex<HashMap<ObjectRef<Guarded<ModelCache>>, Option<Seen>>>);
-
-/// All of a ModelCache that a waiting pod goes by.
+/// What waiting pods depend on of a ModelCache.
 #[derive(Debug, PartialEq)]
-struct Seen {
-    uid: Option<String>,
+struct Observed<'a> {
+    uid: Option<&'a str>,
     place: String,
-    going: bool,
-    available: bool,
-    loadable: bool,
-    why: Option<String>,
+    is_deleted: bool,
+    is_available: bool,
+    is_loadable: bool,
+    reason: Option<&'a str>,
 }
 
-impl Seen {
-    fn of(cache: &ModelCache) -> Self {
+impl<'a> Observed<'a> {
+    fn of(cache: &'a ModelCache) -> Self {
+        let ready = condition::find(cache.conditions(), Topic::Ready);
         Self {
-            uid: cache.uid(),
+            uid: cache.metadata.uid.as_deref(),
             place: cache.place(),
-            going: cache.metadata.deletion_timestamp.is_some(),
-            available: cache.is_available(),
-            loadable: cache.is_loadable(),
-            why: condition::find(cache.conditions(), Topic::Ready).map(|ready| ready.reason.clone()),
+            is_deleted: cache.metadata.deletion_timestamp.is_some(),
+            is_available: cache.is_available(),
+            is_loadable: cache.is_loadable(),
+            reason: ready.map(|ready| ready.reason.as_str()),
         }
     }
 }
 
-impl Known {
-    /// The pods that wait for a ModelCache, if something about it has changed that they wait for.
-    fn concerned(
-        &self,
-        pods: &Store<Guarded<Pod>>,
-        cache: &Guarded<ModelCache>,
-    ) -> Vec<ObjectRef<Guarded<Pod>>> {
-        let (namespace, name) = (cache.namespace(), cache.name_any());
-        let waiting: Vec<_> = pods
-            .state()
-            .iter()
-            .filter(|pod| pod.namespace() == namespace)
-            .filter(|pod| pod.parsed().is_some_and(|pod| decide::waits_for(pod).any(|one| one == name)))
-            .map(|pod| ObjectRef::from_obj(&**pod))
-            .collect();
-        let mut known = locked(&self.0);
-        let key = ObjectRef::from_obj(cache);
-        if waiting.is_empty() {
-            known.remove(&key);
-            return waiting;
-        }
-        let now = cache.parsed().map(|cache| Seen::of(cache));
-        if known.get(&key) == Some(&now) {
-            return Vec::new();
-        }
-        known.insert(key, now);
-        waiting
+/// Whether a change of a ModelCache concerns the pods that wait for it: the progress of a download does not.
+pub fn affects_pods(change: &Change<ModelCache>) -> bool {
+    let (Some(old), Some(new)) = (&change.old, &change.new) else { return true };
+    match (old.get(), new.get()) {
+        (Ok(old), Ok(new)) => Observed::of(old) != Observed::of(new),
+        (Err(old), Err(new)) => old.problem != new.problem || old.field != new.field,
+        _ => true,
     }
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "the runtime's signature")]
-fn on_error(pod: Arc<Guarded<Pod>>, error: &PodError, context: Arc<Context>) -> Action {
-    let pause = backoff::look(context.failures.count(&pod), &pod.name_any());
+fn on_error(pod: Arc<Guarded<ModelPod>>, error: &PodError, context: Arc<Context>) -> Action {
+    let pause = backoff::failed(context.failures.count(&pod), &pod.name_any());
     warn!(namespace = pod.namespace(), pod = pod.name_any(), %error, ?pause, "reconciliation of a pod failed");
     Action::requeue(pause)
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::runtime::watcher::Event;
+    use pretty_assertions::assert_eq;
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        api::{ModelCacheStatus, Progress},
+        controller::fixtures,
+    };
+
+    fn pod(name: &str, namespace: &str, gates: &[&str]) -> Guarded<ModelPod> {
+        let gates: Vec<_> = gates.iter().map(|name| json!({ "name": mount::gate(name) })).collect();
+        let raw = json!({
+            "metadata": { "name": name, "namespace": namespace, "uid": name },
+            "spec": { "schedulingGates": gates },
+        });
+        serde_json::from_str(&raw.to_string()).unwrap()
+    }
+
+    #[test]
+    fn a_modelcache_wakes_the_pods_that_wait_for_it_and_no_others() {
+        let (waiting, mut keeper) = Keeper::new(true);
+        for pod in [
+            pod("one", "team", &["tiny"]),
+            pod("both", "team", &["other", "tiny"]),
+            pod("other", "team", &["other"]),
+            pod("elsewhere", "rival", &["tiny"]),
+        ] {
+            keeper.apply(Event::Apply(pod));
+        }
+        let woken = |name: &str| {
+            let cache = ObjectRef::new(name).within("team");
+            let mut names: Vec<_> =
+                pods_affected_by(&waiting, &cache).into_iter().map(|pod| pod.name).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(
+            (woken("tiny"), woken("other")),
+            (vec!["both".into(), "one".into()], vec!["both".into(), "other".into()])
+        );
+        keeper.apply(Event::Apply(pod("both", "team", &["other"])));
+        keeper.apply(Event::Delete(pod("one", "team", &["tiny"])));
+        assert_eq!((woken("tiny"), woken("missing")), (Vec::<String>::new(), vec![]));
+    }
+
+    #[test]
+    fn only_changes_that_pods_depend_on_affect_them() {
+        let with = |edit: &dyn Fn(&mut ModelCache)| {
+            let mut cache = (*fixtures::downloaded().0.cache).clone();
+            edit(&mut cache);
+            Some(Arc::new(Guarded::from(cache)))
+        };
+        let status =
+            |edit: &dyn Fn(&mut ModelCacheStatus)| with(&|cache| edit(cache.status.as_mut().unwrap()));
+        let affects = |old, new| affects_pods(&Change { old, new, is_ours: false });
+        let same = || with(&|_| {});
+        assert!(!affects(same(), same()));
+        assert!(!affects(same(), status(&|status| status.progress = Some(Progress::default()))));
+        assert!(!affects(same(), with(&|cache| cache.metadata.resource_version = Some("9".to_owned()))));
+        for other in [
+            None,
+            with(&|cache| cache.metadata.uid = Some("another".to_owned())),
+            with(&|cache| cache.spec.storage.existing_claim = Some("another".to_owned())),
+            status(&|status| status.conditions.retain(|it| it.type_ != Topic::Available.as_str())),
+            status(&|status| status.conditions.iter_mut().for_each(|it| it.reason.push('x'))),
+        ] {
+            assert!(affects(same(), other.clone()) && affects(other, same()));
+        }
+    }
 }

@@ -12,7 +12,7 @@ use crate::{
     reason::Verdict,
 };
 
-/// So many failures in a row are looked into.
+/// So many failures in a row are investigated.
 const FAILURES: u32 = 3;
 /// The pauses while it is open. Short enough for a resource that is new.
 const PAUSES: Growing = Growing::new(5, 60);

@@ -44,7 +44,7 @@ pub struct Asker {
 pub struct Answer {
     /// What the Hub said.
     pub preflight: Arc<Preflight>,
-    /// What it said is at least as new as this.
+    /// The answer is at least as new as this.
     pub asked_at: Timestamp,
     /// When it had come.
     pub answered_at: Timestamp,
@@ -98,7 +98,7 @@ struct Turn {
 /// What the dispatcher does next.
 enum Next {
     Ask(Box<Turn>),
-    /// Nobody may ask this now: who waits for it is told.
+    /// The question may not be asked now: those who wait for it are reconciled.
     Postpone(HashSet<Key>),
     Wait,
 }
@@ -197,7 +197,7 @@ impl EndpointProber {
         self.resolve_doubt().await;
     }
 
-    /// Takes an answer in, and gives those who wait for it.
+    /// Takes an answer in, and returns those who wait for it.
     fn settle(&self, namespace: &str, question: Question, answer: Answer) -> HashSet<Key> {
         let mut guard = self.locked();
         let state = &mut *guard;

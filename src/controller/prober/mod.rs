@@ -14,7 +14,7 @@ pub use circuit_breaker::State as Circuit;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Weak},
     time::Duration,
 };
 
@@ -62,16 +62,16 @@ pub enum Report {
     Pending(Duration),
 }
 
-/// The answers of the Hub, by ModelCache. Lost with the process, which costs one question each; that they were good is told by
-/// the resource.
+/// The answers of the Hub, by ModelCache. Lost with the process, which costs one question each; that they were good is in the
+/// resource's status.
 #[derive(Debug)]
 pub struct Prober {
     endpoints: Vec<Endpoint>,
     /// In the same order.
     probers: Vec<Arc<EndpointProber>>,
     entries: Mutex<HashMap<Key, Entry>>,
-    /// By Secret: its version, and what is known of its token.
-    tokens: Mutex<HashMap<Key, (String, Arc<TokenStatusCache>)>>,
+    /// By Secret: its version, and what is known of its token as long as an entry holds it.
+    tokens: Mutex<HashMap<Key, (String, Weak<TokenStatusCache>)>>,
     listeners: Arc<Listeners>,
     /// Ended with it.
     _dispatchers: JoinSet<()>,
@@ -126,11 +126,12 @@ impl Prober {
         });
         // What has changed, or is asked for by a person, needs an answer of its own time.
         if entry.inputs != inputs {
-            *entry = Entry::new(inputs, now);
+            let record = entry.record.take();
+            *entry = Entry { record, ..Entry::new(inputs, now) };
         }
         let about_it = entry.report.as_ref().filter(|report| report.is_about(cache));
         if let Some(report) = about_it.filter(|report| report.next > now) {
-            return Report::Known(report.told(report.next), backoff::elapsed(now, report.next));
+            return Report::Known(report.with_next(report.next), backoff::elapsed(now, report.next));
         }
         let token = seen.secret.token();
         let question = Question::new(&wanted, pin::pinned(cache), token.map(Token::fingerprint));
@@ -138,19 +139,20 @@ impl Prober {
             let endpoint = prober.hub().endpoint().clone();
             let checked = AccessReport::answered(wanted, endpoint, (*answer.preflight).clone());
             let report = entry.add(&answer, checked, cache);
-            return Report::Known(report.told(report.next), backoff::elapsed(now, report.next));
+            return Report::Known(report.with_next(report.next), backoff::elapsed(now, report.next));
         }
         if let Some(pause) = prober.pause(question.token(), now) {
             let wait = backoff::elapsed(now, pause.until) + backoff::spread(&key.1);
-            let known = entry.report.as_ref().map(|report| report.told(pause.until));
+            let known = entry.report.as_ref().map(|report| report.with_next(pause.until));
             return Report::Known(known.unwrap_or_else(|| postponed(wanted, &seen.secret, &pause)), wait);
         }
         let priority = if entry.report.is_some() { Priority::Refresh } else { Priority::First };
         let record = self.record(cache, &seen.secret);
+        entry.record = Some(record.clone());
         let asker = Asker { token: token.cloned(), record, listed: entry.listed.clone() };
         prober.ask(&key, question, asker, priority, entry.since.max(now));
         match about_it {
-            Some(report) => Report::Refreshing(report.told(report.next), ASKING),
+            Some(report) => Report::Refreshing(report.with_next(report.next), ASKING),
             None => Report::Pending(ASKING),
         }
     }
@@ -164,6 +166,7 @@ impl Prober {
     pub fn forget(&self, namespace: &str, name: &str) {
         let key = (namespace.to_owned(), name.to_owned());
         locked(&self.entries).remove(&key);
+        drop_unused(&mut locked(&self.tokens));
     }
 
     fn prober(&self, cache: &ModelCache) -> Result<&Arc<EndpointProber>, Verdict> {
@@ -174,12 +177,19 @@ impl Prober {
     fn record(&self, cache: &ModelCache, secret: &SecretState) -> Arc<TokenStatusCache> {
         let Some((key, version)) = secret_key(cache, secret) else { return Arc::default() };
         let mut tokens = locked(&self.tokens);
-        let entry = tokens.entry(key).or_default();
-        if entry.0 != version {
-            *entry = (version.to_owned(), Arc::default());
+        let known = tokens.get(&key).filter(|(known, _)| known == version);
+        if let Some(record) = known.and_then(|(_, record)| record.upgrade()) {
+            return record;
         }
-        Arc::clone(&entry.1)
+        let record = Arc::default();
+        drop_unused(&mut tokens);
+        tokens.insert(key, (version.to_owned(), Arc::downgrade(&record)));
+        record
     }
+}
+
+fn drop_unused(tokens: &mut HashMap<Key, (String, Weak<TokenStatusCache>)>) {
+    tokens.retain(|_, (_, record)| record.strong_count() > 0);
 }
 
 /// The answer where nothing is known yet, and nobody may ask now.

@@ -1,6 +1,6 @@
 //! Whose question is next: namespaces take turns, and a first question goes before one that only refreshes an answer. Pure.
 
-use std::collections::{HashMap, VecDeque};
+use crate::controller::round_robin::RoundRobin;
 
 /// One in so many is a refresh while there are first questions: a flood of new objects does not stop all refreshing.
 const REFRESH_ONE_IN: u32 = 4;
@@ -17,15 +17,15 @@ pub enum Priority {
 /// A queue that is fair to namespaces.
 #[derive(Debug)]
 pub struct FairQueue<T> {
-    first: Turns<T>,
-    refresh: Turns<T>,
+    first: RoundRobin<T>,
+    refresh: RoundRobin<T>,
     /// First questions since the last refresh.
     in_a_row: u32,
 }
 
 impl<T> Default for FairQueue<T> {
     fn default() -> Self {
-        Self { first: Turns::default(), refresh: Turns::default(), in_a_row: 0 }
+        Self { first: RoundRobin::default(), refresh: RoundRobin::default(), in_a_row: 0 }
     }
 }
 
@@ -53,41 +53,6 @@ impl<T> FairQueue<T> {
 
     fn pop_first(&mut self, admits: &impl Fn(&str) -> bool) -> Option<((String, T), bool)> {
         self.first.pop(admits).map(|item| (item, true))
-    }
-}
-
-/// A line for each namespace, and whose turn it is.
-#[derive(Debug)]
-struct Turns<T> {
-    lines: HashMap<String, VecDeque<T>>,
-    order: VecDeque<String>,
-}
-
-impl<T> Default for Turns<T> {
-    fn default() -> Self {
-        Self { lines: HashMap::new(), order: VecDeque::new() }
-    }
-}
-
-impl<T> Turns<T> {
-    fn push(&mut self, namespace: &str, item: T) {
-        if !self.lines.contains_key(namespace) {
-            self.order.push_back(namespace.to_owned());
-        }
-        self.lines.entry(namespace.to_owned()).or_default().push_back(item);
-    }
-
-    fn pop(&mut self, admits: &impl Fn(&str) -> bool) -> Option<(String, T)> {
-        let turn = self.order.iter().position(|namespace| admits(namespace))?;
-        let namespace = self.order.remove(turn)?;
-        let line = self.lines.get_mut(&namespace)?;
-        let item = line.pop_front()?;
-        if line.is_empty() {
-            self.lines.remove(&namespace);
-        } else {
-            self.order.push_back(namespace.clone());
-        }
-        Some((namespace, item))
     }
 }
 

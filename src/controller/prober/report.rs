@@ -9,7 +9,7 @@ use super::endpoint::Answer;
 use crate::{
     api::{ModelCache, Source},
     controller::{access::AccessReport, backoff, observation::Observation, pin},
-    hub::{Endpoint, Preflight},
+    hub::{Endpoint, Preflight, TokenRecord},
     reason::Remedy,
 };
 
@@ -54,13 +54,15 @@ pub struct Entry {
     pub report: Option<CachedReport>,
     /// The last one with a snapshot.
     pub listed: Option<Arc<Preflight>>,
+    /// What is known of the token that was asked with.
+    pub record: Option<Arc<TokenRecord>>,
 }
 
 impl Entry {
     /// Nothing is known for these inputs.
     #[must_use]
     pub const fn new(inputs: Inputs, since: Timestamp) -> Self {
-        Self { inputs, since, report: None, listed: None }
+        Self { inputs, since, report: None, listed: None, record: None }
     }
 
     /// Takes an answer in; `checked` is what it means to this ModelCache.
@@ -105,9 +107,9 @@ impl CachedReport {
         Some(Self { checked, next: now, failures: 0, was_good: true, is_doubted: false })
     }
 
-    /// The answer as it is told: it is kept without the time of the next question, which others move.
+    /// The answer as it is reported: it is kept without the time of the next question, which others move.
     #[must_use]
-    pub fn told(&self, next: Timestamp) -> AccessReport {
+    pub fn with_next(&self, next: Timestamp) -> AccessReport {
         let mut checked = self.checked.clone();
         for verdict in checked.conditions_mut() {
             verdict.message = backoff::with_time(mem::take(&mut verdict.message), verdict.reason, next);

@@ -103,17 +103,17 @@ fn an_outage_in_between_does_not_make_one_refusal_believable() {
 #[test]
 fn a_new_process_reads_from_the_resource_that_the_answer_was_good() {
     let (seen, granted) = bound(cache());
-    let told = |checked| (*looked(seen.clone(), checked, at(0)).cache).clone();
+    let reported = |checked| (*looked(seen.clone(), checked, at(0)).cache).clone();
     let earlier = |cache: &ModelCache| CachedReport::earlier(cache, &endpoint(), at(5));
-    let good = told(&granted);
+    let good = reported(&granted);
     let report = earlier(&good).unwrap();
     assert_eq!(report.checked, AccessReport { snapshot: None, ..granted.clone() });
     assert_eq!(pause(&report, 5), 0, "the Hub is asked at once");
     let doubted = next(Some(report), refused(&cache(), Reason::TokenInvalid), 10);
     assert_eq!((doubted.checked.granted(), doubted.is_doubted, pause(&doubted, 10)), (true, true, 15));
 
-    assert!(earlier(&cache()).is_none(), "nobody has looked yet");
-    assert!(earlier(&told(&refused(&cache(), Reason::TermsNotAccepted))).is_none());
+    assert!(earlier(&cache()).is_none(), "it was never checked");
+    assert!(earlier(&reported(&refused(&cache(), Reason::TermsNotAccepted))).is_none());
     let mut changed = good.clone();
     changed.metadata.generation = Some(2);
     assert!(earlier(&changed).is_none(), "the answer was to another spec");
@@ -126,6 +126,32 @@ fn a_new_process_reads_from_the_resource_that_the_answer_was_good() {
 fn terms_that_are_accepted_on_a_web_page_are_noticed_within_seconds() {
     let refused = next(None, refused(&cache(), Reason::TermsNotAccepted), 0);
     assert!((15..=17).contains(&pause(&refused, 0)));
+}
+
+/// However many Secrets come and go.
+#[tokio::test]
+async fn tokens_are_forgotten_with_the_last_modelcache_that_refers_to_them() {
+    let hub = StandinHub::start().await;
+    hub.user("alice").token("hf_alice");
+    hub.add(tiny("acme/tiny"));
+    let prober = start(&[&hub]);
+    let with_secret = |name: &str, secret: &str| {
+        let mut seen = with("hf_alice", cache());
+        let cache = Arc::make_mut(&mut seen.cache);
+        cache.metadata.name = Some(name.to_owned());
+        secret.clone_into(&mut cache.spec.token_secret_ref.as_mut().unwrap().name);
+        seen
+    };
+    let crowd = [with_secret("a", "one"), with_secret("b", "one"), with_secret("c", "two")];
+    all(&prober, &crowd, Timestamp::now()).await;
+    assert_eq!(requests(&hub, "/whoami-v2"), 1, "one question serves the three");
+    let namespace = crowd[0].cache.namespace().unwrap();
+    let secrets = || locked(&prober.tokens).len();
+    assert_eq!(secrets(), 2);
+    for (name, left) in [("a", 2), ("b", 1), ("c", 0)] {
+        prober.forget(&namespace, name);
+        assert_eq!(secrets(), left, "{name}");
+    }
 }
 
 fn requests(hub: &StandinHub, path: &str) -> usize {
@@ -171,7 +197,7 @@ async fn a_job_that_is_refused_makes_the_operator_ask_too() {
 
     hub.remove_token("hf_alice");
     seen.attempts = vec![running(job.clone())];
-    assert_eq!(settled(&prober, &seen, Timestamp::now()).await.0, good, "nothing tells that it changed");
+    assert_eq!(settled(&prober, &seen, Timestamp::now()).await.0, good, "nothing shows that it changed");
     seen.attempts = vec![ended(job, "Failed", Some(&message), Timestamp::now())];
     let (refused, _) = settled(&prober, &seen, Timestamp::now()).await;
     assert_eq!(refused.first_unmet().unwrap().reason, Reason::TokenInvalid);
@@ -180,7 +206,7 @@ async fn a_job_that_is_refused_makes_the_operator_ask_too() {
     assert_eq!(hub.requests().len(), asked, "once for each Job");
 }
 
-/// The spec changes, and time goes on until the answer to the new one is taken.
+/// The spec changes, and time passes until the answer to the new one is used.
 #[tokio::test]
 async fn an_answer_to_a_changed_spec_is_taken_when_it_has_come() {
     let hub = StandinHub::start().await;

@@ -1,5 +1,5 @@
 //! One kind as its watch has it, found by more than its name. kube's `Store` holds the objects; the indexes beside it, what is
-//! admitted and what has changed are ours. Knows nothing of what an object means.
+//! admitted and what has changed are ours. Does not know what an object means.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -102,7 +102,7 @@ impl<K: Stored> Indexed<K> {
         &self.store
     }
 
-    /// Waits until all are listed once. Says whether that has come: it does not where the watch ends before. The store's own
+    /// Waits until all are listed once. False where the watch ends before. The store's own
     /// `wait_until_ready` wakes only the one who has asked last.
     pub async fn ready(&self) -> bool {
         self.listed.clone().wait_for(|listed| *listed).await.is_ok()
@@ -144,7 +144,7 @@ impl<K: Stored> Indexed<K> {
     }
 
     fn newest(&self, key: &ObjectRef<Guarded<K>>) -> Option<Arc<Guarded<K>>> {
-        // Our own first: what the watch brings in between is no older.
+        // Our own first: what the watch delivers in between is no older.
         let beside = locked(&self.beside);
         beside.own.newest(key, self.store.get(key))
     }
@@ -180,7 +180,7 @@ impl<K: Stored> Keeper<K> {
         (read, keeper)
     }
 
-    /// Keeps what events are about, and gives what has changed by them.
+    /// Stores the objects of the events, and yields what has changed by them.
     pub fn keep(
         mut self,
         events: impl Stream<Item = Event<Guarded<K>>> + Send,
@@ -188,8 +188,8 @@ impl<K: Stored> Keeper<K> {
         events.flat_map(move |event| stream::iter(self.apply(event)))
     }
 
-    /// Keeps what an event is about, and gives what has changed by it.
-    pub(super) fn apply(&mut self, event: Event<Guarded<K>>) -> Vec<Change<K>> {
+    /// Stores the object of an event, and returns what has changed by it.
+    pub fn apply(&mut self, event: Event<Guarded<K>>) -> Vec<Change<K>> {
         match event {
             // A real API server has none.
             Event::InitApply(object) | Event::Apply(object) | Event::Delete(object)
@@ -218,14 +218,14 @@ impl<K: Stored> Keeper<K> {
                 let kept = admitted && (is_known || is_ours || self.has_room(&object));
                 let changes = self.set(&key, old, kept.then(|| object.clone()), is_ours);
                 // After that: a reader in between must not miss both.
-                locked(&self.read.beside).own.came(&object, false);
+                locked(&self.read.beside).own.came(&object, false, Instant::now());
                 changes
             }
             Event::Delete(object) => {
                 let key = ObjectRef::from_obj(&object);
                 let old = self.read.store.get(&key);
                 let changes = self.set(&key, old, None, false);
-                locked(&self.read.beside).own.came(&object, true);
+                locked(&self.read.beside).own.came(&object, true, Instant::now());
                 changes
             }
         }
@@ -260,7 +260,7 @@ impl<K: Stored> Keeper<K> {
         vec![Change { old, new: new.map(Arc::new), is_ours }]
     }
 
-    /// After a list. What it does not have is gone, though nobody has told that.
+    /// After a list. What it does not have is gone, although no event has reported that.
     fn replace(&mut self) -> Vec<Change<K>> {
         let by_ref = |store: &Store<Guarded<K>>| -> HashMap<_, _> {
             store.state().into_iter().map(|object| (ObjectRef::from_obj(&*object), object)).collect()
@@ -274,6 +274,11 @@ impl<K: Stored> Keeper<K> {
         beside.index = HashMap::new();
         for (key, object) in &new {
             beside.enter(key, object);
+        }
+        for (key, object) in &old {
+            if new.get(key).is_none_or(|new| new.meta().uid != object.meta().uid) {
+                beside.own.vanished(object, Instant::now());
+            }
         }
         drop(beside);
         self.listed_once.send_replace(true);

@@ -116,9 +116,6 @@ impl Stored for Pod {
 
     fn admit(object: &mut Guarded<Self>) -> bool {
         let Some(pod) = readable(object) else { return false };
-        if let Some(spec) = &mut pod.spec {
-            (spec.volumes, spec.scheduling_gates) = (None, None);
-        }
         if let Some(status) = &mut pod.status {
             let mut conditions = status.conditions.take().unwrap_or_default();
             conditions.retain(|condition| condition.type_ == "PodScheduled");
@@ -128,7 +125,7 @@ impl Stored for Pod {
     }
 }
 
-/// One that cannot be parsed says nothing, and harms nobody.
+/// One that cannot be parsed has no effect.
 fn readable<K: Stored>(object: &mut Guarded<K>) -> Option<&mut K> {
     if let Err(error) = object.get() {
         let (kind, namespace) = (K::plural(&()), object.namespace());
@@ -137,7 +134,7 @@ fn readable<K: Stored>(object: &mut Guarded<K>) -> Option<&mut K> {
     object.parsed_mut()
 }
 
-/// Ours are, whatever their ModelCaches say.
+/// Ours are small, whatever is in their ModelCaches.
 fn is_small<K: Stored + Serialize>(object: &K) -> bool {
     let is_small = serde_json::to_vec(object).is_ok_and(|text| text.len() <= LARGEST);
     if !is_small {
@@ -147,7 +144,7 @@ fn is_small<K: Stored + Serialize>(object: &K) -> bool {
     is_small
 }
 
-/// The ModelCache that a Job says it is of.
+/// The ModelCache that a Job names as its owner.
 pub fn owner(job: &Job) -> Option<&OwnerReference> {
     job.owner_references().iter().find(|owner| {
         let group = owner.api_version.split('/').next();
@@ -156,7 +153,7 @@ pub fn owner(job: &Job) -> Option<&OwnerReference> {
     })
 }
 
-/// The Job that a pod says it is of.
+/// The Job that a pod names as its owner.
 fn job_of(pod: &Pod) -> Option<&OwnerReference> {
     let is_job = |owner: &&OwnerReference| owner.api_version == "batch/v1" && owner.kind == "Job";
     pod.owner_references().iter().filter(|owner| owner.controller == Some(true)).find(is_job)

@@ -1,16 +1,18 @@
-//! What the watches of an area have brought: ModelCaches, claims, Jobs and their pods, trimmed to what is read, and found by what
-//! refers to them. Reconciles read from here and not from the API server.
+//! What the watches of a scope have delivered: ModelCaches, claims, Jobs and their pods, trimmed to what is read, and indexed by
+//! what refers to them. Reconciles read from here and not from the API server.
 //!
-//! The view may be old, by the way of an event as a rule, and by a minute where a connection has died without a word. That is
+//! The view may be stale: by the latency of an event as a rule, and by a minute where a connection has died silently. That is
 //! bounded as follows:
-//! - Nothing is read before each watch has listed all once ([`Stores::ready`]): a list that has not come is not empty.
+//! - Nothing is read before each watch has listed all once ([`Stores::ready`]): a list that has not arrived is not empty.
 //! - Our own writes are read at once (`own.rs`): what is decided next never takes a Job that was made or deleted, or a status that
 //!   was written, for undone.
 //! - Another operator's are not, nor are they before a restart: but names follow from content, so that the same Job made twice is
 //!   one (`AlreadyExists`), Jobs are deleted by UID, and the status is applied whole.
-//! - The kinds are not of one moment: what a Job has ended for is asked for where its pod is seen running (`observe.rs`).
+//! - The kinds are not of one moment: why a Job has ended is requested where its pod is seen running (`observe.rs`).
+//! - A pod is released by a read of its ModelCache and never by the store (`pods/reconcile.rs`), and a Secret counts only while its
+//!   watch is open (`secrets.rs`).
 //!
-//! Knows nothing of how the objects are watched, or of what is decided.
+//! Does not know how the objects are watched, or what is decided.
 
 mod indexed;
 mod kinds;
@@ -27,7 +29,7 @@ use k8s_openapi::api::{
 };
 use kube::ResourceExt as _;
 
-pub use indexed::{Indexed, Keeper};
+pub use indexed::{Change, Indexed, Keeper, Stored};
 use kinds::{CacheKey, JobKey};
 pub use secrets::{Listed, Secrets};
 use turns::Turns;
@@ -84,7 +86,7 @@ impl Stores {
         (Self { caches, claims, jobs, pods, secrets, turns: Turns::default() }, keepers)
     }
 
-    /// Waits until each kind was listed once. Says whether that has come: it does not where the watches end before.
+    /// Waits until each kind was listed once. False where the watches end before.
     pub async fn ready(&self) -> bool {
         self.caches.ready().await
             && self.claims.ready().await

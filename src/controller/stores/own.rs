@@ -1,15 +1,15 @@
-//! What we wrote ourselves and the watch has not brought yet: read before it, so that nothing is decided as if it were not written.
+//! Our own writes that the watch has not delivered yet: read before it, so that nothing is decided as if they had not happened.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use kube::{Resource, ResourceExt as _, runtime::reflector::ObjectRef};
 
-/// A watch that brings nothing for longer than this is opened again, with a list that has all: what it does not bring is gone, or
-/// was changed by others so that it is not watched.
+/// A watch that is silent for longer than this is reopened, with a list that has all: what it does not deliver is gone, or was
+/// changed by others so that it is not watched.
 const LONGEST: Duration = Duration::from_secs(120);
 
 /// Objects written, and objects deleted.
@@ -18,11 +18,31 @@ pub struct Own<K: Resource<DynamicType = ()>> {
     written: HashMap<ObjectRef<K>, (Arc<K>, Instant)>,
     /// By UID.
     deleted: HashMap<String, Instant>,
+    gone: Gone,
+}
+
+/// The UIDs of objects that the watch has reported as deleted. The answer to a write may be read after that.
+#[derive(Debug, Default)]
+struct Gone {
+    uids: HashSet<String>,
+    order: VecDeque<(Instant, String)>,
+}
+
+impl Gone {
+    fn add(&mut self, uid: &str, now: Instant) {
+        while self.order.front().is_some_and(|(at, _)| now.duration_since(*at) >= LONGEST) {
+            let old = self.order.pop_front();
+            old.inspect(|(_, uid)| _ = self.uids.remove(uid));
+        }
+        if self.uids.insert(uid.to_owned()) {
+            self.order.push_back((now, uid.to_owned()));
+        }
+    }
 }
 
 impl<K: Resource<DynamicType = ()>> Default for Own<K> {
     fn default() -> Self {
-        Self { written: HashMap::new(), deleted: HashMap::new() }
+        Self { written: HashMap::new(), deleted: HashMap::new(), gone: Gone::default() }
     }
 }
 
@@ -30,6 +50,9 @@ impl<K: Resource<DynamicType = ()>> Own<K> {
     /// Takes in what the API server answered to a write.
     pub fn wrote(&mut self, object: K, now: Instant) {
         self.forget_before(now.checked_sub(LONGEST));
+        if object.meta().uid.as_ref().is_some_and(|uid| self.gone.uids.contains(uid)) {
+            return;
+        }
         self.written.insert(ObjectRef::from_obj(&object), (Arc::new(object), now));
     }
 
@@ -39,20 +62,28 @@ impl<K: Resource<DynamicType = ()>> Own<K> {
         self.deleted.insert(uid, now);
     }
 
-    /// Whether a state that the watch brings is what we have written.
+    /// Whether a state that the watch delivers is what we have written.
     pub fn is_ours(&self, object: &K) -> bool {
         let own = self.written.get(&ObjectRef::from_obj(object));
         own.is_some_and(|(own, _)| own.meta().resource_version == object.meta().resource_version)
     }
 
-    /// The watch has brought a state of an object: it counts from now on, where it is no older.
-    pub fn came(&mut self, object: &K, is_gone: bool) {
+    /// The watch has delivered a state of an object: it counts from now on, where it is no older.
+    pub fn came(&mut self, object: &K, is_gone: bool, now: Instant) {
         let key = ObjectRef::from_obj(object);
         if self.written.get(&key).is_some_and(|(own, _)| !is_newer(&**own, object)) {
             self.written.remove(&key);
         }
         if is_gone && let Some(uid) = &object.meta().uid {
             self.deleted.remove(uid);
+            self.gone.add(uid, now);
+        }
+    }
+
+    /// The watch has listed all, and an object that it had is not among them.
+    pub fn vanished(&mut self, object: &K, now: Instant) {
+        if let Some(uid) = &object.meta().uid {
+            self.gone.add(uid, now);
         }
     }
 
@@ -61,7 +92,7 @@ impl<K: Resource<DynamicType = ()>> Own<K> {
         self.forget_before(Some(began));
     }
 
-    /// The newer one of the state that the watch has brought, if any, and our own; none where we have deleted it.
+    /// The newer one of the state that the watch has delivered, if any, and our own; none where we have deleted it.
     pub fn newest(&self, key: &ObjectRef<K>, known: Option<Arc<K>>) -> Option<Arc<K>> {
         let own = self.written.get(key).filter(|(_, at)| counts(*at)).map(|(own, _)| own.clone());
         let newest = match (own, known) {
@@ -116,16 +147,16 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_counts_until_the_watch_has_brought_it() {
+    fn what_was_written_counts_until_the_watch_has_delivered_it() {
         let (mut own, now) = (Own::default(), Instant::now());
         own.wrote(job("b", 12), now);
         assert_eq!(newest(&own, None).as_deref(), Some("b/12"));
         // An earlier Job of its name is still there, or goes: it was replaced by ours.
         assert_eq!(newest(&own, Some(job("a", 9))).as_deref(), Some("b/12"));
-        own.came(&job("a", 10), true);
+        own.came(&job("a", 10), true, now);
         assert_eq!(newest(&own, None).as_deref(), Some("b/12"));
         assert_eq!(newest(&own, Some(job("b", 100))).as_deref(), Some("b/100"));
-        own.came(&job("b", 12), false);
+        own.came(&job("b", 12), false, now);
         assert_eq!(newest(&own, None), None);
     }
 
@@ -135,11 +166,27 @@ mod tests {
         own.wrote(job("a", 9), now);
         own.deleted("a".to_owned(), now);
         assert_eq!(newest(&own, Some(job("a", 9))), None);
-        own.came(&job("a", 10), false);
+        own.came(&job("a", 10), false, now);
         assert_eq!(newest(&own, Some(job("a", 10))), None, "a change from before it was deleted");
         assert_eq!(newest(&own, Some(job("b", 11))).as_deref(), Some("b/11"), "another one of its name");
-        own.came(&job("a", 12), true);
+        own.came(&job("a", 12), true, now);
         assert!(own.deleted.is_empty());
+    }
+
+    /// Our write and the deletion by another are answered and watched on two connections.
+    #[test]
+    fn the_answer_to_a_write_does_not_bring_back_what_was_deleted() {
+        let (mut own, now) = (Own::default(), Instant::now());
+        own.came(&job("a", 12), true, now);
+        own.wrote(job("a", 11), now);
+        assert_eq!(newest(&own, None), None);
+        own.vanished(&job("b", 13), now);
+        own.wrote(job("b", 13), now);
+        assert_eq!(newest(&own, None), None);
+        own.wrote(job("c", 14), now);
+        assert_eq!(newest(&own, None).as_deref(), Some("c/14"), "another one of its name");
+        own.came(&job("d", 15), true, now + LONGEST);
+        assert_eq!((own.gone.uids.len(), own.gone.order.len()), (1, 1), "the rest is forgotten");
     }
 
     #[test]

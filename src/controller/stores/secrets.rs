@@ -1,7 +1,8 @@
-//! The Secrets that ModelCaches refer to: each version of one is read once. Of all others, name and version are kept.
+//! The Secrets that ModelCaches refer to: each version is read once. Of all others, name and version are kept.
 //!
-//! The watch brings metadata only. What was read counts while the watch has that very version, so that a Secret that was changed is read
-//! again as soon as anybody can know of it. Without a watch nothing is kept.
+//! The watch delivers metadata only. What was read counts while the watch has that very version, and only as long as the watch stays
+//! open: a watch that is lost, or whose right was revoked, would never report the change that matters. Without a watch nothing is
+//! kept.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -16,9 +17,10 @@ use tokio::sync::watch;
 use crate::{
     controller::{observation::SecretState, watcher::Metadata},
     sync::locked,
+    telemetry::Observer,
 };
 
-/// Keys of one Secret that are kept: of one that more are asked for, somebody tries them out.
+/// Keys of one Secret that are kept: more are asked for only by who tries them out.
 const MOST: usize = 16;
 
 /// Namespace and name.
@@ -40,11 +42,17 @@ pub struct Listed {
 #[derive(Debug, Default)]
 struct Known {
     versions: HashMap<Name, String>,
-    /// What these versions have under each key that was asked for.
-    read: HashMap<Name, HashMap<String, SecretState>>,
+    /// What these versions have under each key that was asked for, with the session of the watch in which it was read.
+    read: HashMap<Name, HashMap<String, (u64, SecretState)>>,
+    /// None where they are not watched.
+    watch: Option<Observer>,
 }
 
 impl Known {
+    fn session(&self) -> Option<u64> {
+        self.watch.as_ref()?.session()
+    }
+
     fn set(&mut self, name: Name, version: Option<String>) {
         if self.versions.get(&name) == version.as_ref() {
             return;
@@ -65,7 +73,7 @@ impl Secrets {
         (Self { known: Arc::clone(&known), listed: receiver }, Listed { known, listed: sender })
     }
 
-    /// Waits until all are listed. Says whether that has come.
+    /// Waits until all are listed. False where the watch ends before.
     pub async fn ready(&self) -> bool {
         self.listed.clone().wait_for(|listed| *listed).await.is_ok()
     }
@@ -73,21 +81,23 @@ impl Secrets {
     /// What a Secret has under a key, where its current version was read.
     pub fn get(&self, namespace: &str, name: &str, key: &str) -> Option<SecretState> {
         let known = locked(&self.known);
-        known.read.get(&(namespace.to_owned(), name.to_owned()))?.get(key).cloned()
+        let session = known.session()?;
+        let (read_in, state) = known.read.get(&(namespace.to_owned(), name.to_owned()))?.get(key)?;
+        (*read_in == session).then(|| state.clone())
     }
 
     /// Takes in what a version of a Secret has under a key.
     pub fn read(&self, secret: &Secret, key: &str, state: &SecretState) {
         let mut known = locked(&self.known);
         let (name, version) = (name(secret), secret.resource_version().unwrap_or_default());
-        if known.versions.get(&name) != Some(&version) {
+        let Some(session) = known.session().filter(|_| known.versions.get(&name) == Some(&version)) else {
             return;
-        }
+        };
         let states = known.read.entry(name).or_default();
         if states.len() == MOST {
             states.clear();
         }
-        states.insert(key.to_owned(), state.clone());
+        states.insert(key.to_owned(), (session, state.clone()));
     }
 }
 
@@ -101,7 +111,9 @@ impl Listed {
     pub fn changed(
         self,
         events: impl Stream<Item = Event<Metadata<Secret>>> + Send,
+        watch: Observer,
     ) -> impl Stream<Item = Name> + Send {
+        locked(&self.known).watch = Some(watch);
         let mut in_list = HashSet::new();
         events.flat_map(move |event| {
             let is_first = !*self.listed.borrow();
@@ -149,6 +161,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::telemetry::Contacts;
 
     fn at(version: &str) -> Metadata<Secret> {
         let raw = json!({ "metadata": { "name": "hf", "namespace": "team", "resourceVersion": version } });
@@ -167,6 +180,8 @@ mod tests {
         version: &str,
     ) -> (bool, usize) {
         let (secrets, listed) = Secrets::empty();
+        let contact = Contacts::default().add("secrets".into());
+        let _ = contact.make();
         let reader = secrets.clone();
         let events = stream::iter(events.into_iter().enumerate()).map(|(number, event)| {
             if number == read_after {
@@ -174,7 +189,7 @@ mod tests {
             }
             event
         });
-        let woken = listed.changed(events).count().await;
+        let woken = listed.changed(events, contact.observer()).count().await;
         assert!(secrets.get("team", "hf", "other").is_none(), "nobody has read that key");
         (secrets.get("team", "hf", "token").is_some(), woken)
     }
@@ -199,6 +214,30 @@ mod tests {
         assert_eq!(known_after(then(first()), 3, "1").await, (true, 1));
         assert_eq!(known_after(then(vec![Event::Init, Event::InitApply(at("2"))]), 3, "1").await, (false, 1));
         assert_eq!(known_after(then(vec![Event::Init, Event::InitDone]), 3, "1").await, (false, 1));
+    }
+
+    /// As where the right to `watch` is revoked and the one to `get` stays.
+    #[tokio::test]
+    async fn what_was_read_does_not_outlive_the_watch() {
+        let (secrets, listed) = Secrets::empty();
+        let contact = Contacts::default().add("secrets".into());
+        let events = stream::iter([Event::Init, Event::InitApply(at("1")), Event::InitDone]);
+        listed.changed(events, contact.observer()).count().await;
+        let read = || {
+            secrets.read(&secret("1"), "token", &SecretState::Malformed);
+            secrets.get("team", "hf", "token").is_some()
+        };
+        let is_known = || secrets.get("team", "hf", "token").is_some();
+        assert!(!read(), "it is not open yet");
+        let _ = contact.make();
+        assert!(read());
+        let _ = contact.lose();
+        assert!(!is_known() && !read());
+        let _ = contact.make();
+        assert!(!is_known(), "a change from in between may still be on its way");
+        assert!(read());
+        drop(contact);
+        assert!(!is_known());
     }
 
     #[tokio::test]

@@ -14,6 +14,7 @@ use crate::{
         fixtures::{self, at, with_token},
         watcher::{Guarded, Metadata},
     },
+    telemetry::Contacts,
 };
 
 /// The stores, with what feeds them.
@@ -161,7 +162,7 @@ fn jobs_are_found_by_owner_and_by_claim_and_by_nothing_else() {
     let of = |name: &str| found(&stores.jobs_of(&cache(name)));
     assert_eq!((of("a"), of("b"), of("c")), (vec!["one".into()], vec!["two".into()], vec![]));
     assert_eq!(found(&stores.jobs_on(&claim())), ["one", "two"]);
-    // Another owner, and gone without a word while the watch was away.
+    // Another owner, and deleted while the watch was away.
     changes(&mut keeper, vec![Event::Apply(parse(&job("two", "c", 2)))]);
     assert_eq!((of("b"), of("c")), (vec![], vec!["two".into()]));
     let gone = changes(&mut keeper, listed([parse(&job("two", "c", 2))]));
@@ -251,7 +252,7 @@ fn the_newest_pod_of_a_job_is_its_pod() {
 }
 
 #[test]
-fn own_writes_are_read_before_the_watch_brings_them() {
+fn own_writes_are_read_before_the_watch_delivers_them() {
     let World { stores, keepers } = World::empty();
     let mut keeper = keepers.jobs;
     changes(&mut keeper, listed([parse(&job("first", "a", 1))]));
@@ -269,11 +270,11 @@ fn own_writes_are_read_before_the_watch_brings_them() {
 }
 
 #[test]
-fn a_modelcache_is_woken_by_what_it_reads_and_not_by_its_own_words() {
+fn a_modelcache_is_woken_by_what_it_reads_and_not_by_its_own_status() {
     let World { stores, keepers } = World::empty();
     let mut keeper = keepers.caches;
     let first = changes(&mut keeper, listed([Guarded::from(cache("a"))]));
-    assert_eq!(names(wakes::of_cache(&stores, &first[0])), ["a"], "all are looked at once");
+    assert_eq!(names(wakes::of_cache(&stores, &first[0])), ["a"], "all are reconciled once");
     let mut woken_by = |is_ours: bool, edit: &dyn Fn(&mut ModelCache)| {
         let mut changed = cache("a");
         changed.metadata.resource_version = Some("2".to_owned());
@@ -315,22 +316,22 @@ fn a_modelcache_is_woken_by_what_it_reads_and_not_by_its_own_words() {
         assert!(woken_by(true, edit));
     }
     // Another operator's time of the next attempt.
-    let with_words = |version: &str, words: &str| {
-        let mut told = (*fixtures::downloaded().0.cache).clone();
-        (told.metadata.name, told.metadata.uid) = (Some("a".to_owned()), Some("a-uid".to_owned()));
-        told.metadata.resource_version = Some(version.to_owned());
-        words.clone_into(&mut told.status.as_mut().unwrap().conditions[0].message);
-        vec![Event::Apply(told.into())]
+    let with_message = |version: &str, message: &str| {
+        let mut cache = (*fixtures::downloaded().0.cache).clone();
+        (cache.metadata.name, cache.metadata.uid) = (Some("a".to_owned()), Some("a-uid".to_owned()));
+        cache.metadata.resource_version = Some(version.to_owned());
+        message.clone_into(&mut cache.status.as_mut().unwrap().conditions[0].message);
+        vec![Event::Apply(cache.into())]
     };
-    changes(&mut keeper, with_words("3", "The next attempt is at 12:00:00."));
-    let change = changes(&mut keeper, with_words("4", "The next attempt is at 12:00:05."));
+    changes(&mut keeper, with_message("3", "The next attempt is at 12:00:00."));
+    let change = changes(&mut keeper, with_message("4", "The next attempt is at 12:00:05."));
     assert_eq!(names(wakes::of_cache(&stores, &change[0])), [] as [&str; 0]);
     let gone = changes(&mut keeper, vec![Event::Delete(cache("a").into())]);
     assert_eq!(names(wakes::of_cache(&stores, &gone[0])), ["a"]);
 }
 
 #[test]
-fn neighbours_are_woken_by_what_they_go_by() {
+fn neighbours_are_woken_by_what_they_depend_on() {
     let World { stores, keepers } = World::empty();
     let mut keeper = keepers.caches;
     let mut other_repo = cache("other-repo");
@@ -403,7 +404,8 @@ async fn claims_jobs_pods_and_secrets_wake_those_that_read_them() {
         serde_json::from_str(&raw.to_string()).unwrap()
     };
     let events = [Event::Init, Event::InitApply(secret("1")), Event::InitDone, Event::Apply(secret("2"))];
-    let changed: Vec<_> = secrets.changed(stream::iter(events)).collect().await;
+    let contact = Contacts::default().add("secrets".into());
+    let changed: Vec<_> = secrets.changed(stream::iter(events), contact.observer()).collect().await;
     assert_eq!(changed, [("team".to_owned(), "hf".to_owned())]);
     assert_eq!(names(wakes::of_secret(&stores, &changed[0])), ["a", "b"]);
 }

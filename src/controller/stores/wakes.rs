@@ -1,5 +1,5 @@
-//! Which ModelCaches a change concerns. Everybody's own writes come back by the watches too: a change of what nobody reads wakes
-//! nobody. kube's `predicate_filter` is not used, because it takes the deletion of an object for no change.
+//! Which ModelCaches a change wakes. The operator's own writes are delivered by the watches, too: a change of what no reconcile reads
+//! wakes none. kube's `predicate_filter` is not used, because it takes the deletion of an object for no change.
 
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ pub fn of_cache(stores: &Stores, change: &Change<ModelCache>) -> Woken {
 }
 
 /// All but the progress, and the rest of a status that we have written. What that records of the volume and of the commit, the next
-/// reconcile goes by.
+/// reconcile depends on.
 fn concerns_itself(change: &Change<ModelCache>) -> bool {
     let (Some(old), Some(new)) = (&change.old, &change.new) else { return true };
     let (before, after) = (old.meta(), new.meta());
@@ -69,13 +69,13 @@ fn concerns_itself(change: &Change<ModelCache>) -> bool {
 }
 
 fn concerns_neighbours(change: &Change<ModelCache>) -> bool {
-    let told = |state: &Option<Arc<Guarded<ModelCache>>>| {
+    let reads = |state: &Option<Arc<Guarded<ModelCache>>>| {
         let cache = state.as_ref().and_then(|state| state.parsed())?;
-        // One that is being deleted has no say any more.
+        // One that is being deleted no longer counts.
         let stays = cache.metadata.deletion_timestamp.is_none();
         stays.then(|| (Neighbour::of(cache), cache.keys()))
     };
-    told(&change.old) != told(&change.new)
+    reads(&change.old) != reads(&change.new)
 }
 
 /// Those that use the claim.

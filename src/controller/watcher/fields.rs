@@ -1,5 +1,5 @@
-//! Which fields of an object are kept while it is read. What is skipped never takes memory, however large it is, and of a list no more
-//! is kept than anything of ours has: short texts take many times their length.
+//! Which fields of an object are kept while it is parsed. What is skipped never takes memory, however large it is, and of a list no
+//! more items are kept than any object of ours has: short texts take many times their length.
 
 use std::{borrow::Cow, fmt};
 
@@ -13,6 +13,8 @@ use crate::api;
 
 /// Items of one list that are kept. The longest one of ours has each pattern as an argument of a Job, some hundred.
 const MOST: usize = 1_000;
+/// Items of a list whose typed items take a kilobyte or two each, however short their text is.
+const FEW: usize = 64;
 
 /// What is kept of a value.
 #[derive(Clone, Copy, Debug)]
@@ -23,9 +25,11 @@ pub enum Keep {
     Ours,
     /// Of an object, these fields; of a list, these of each item.
     Fields(&'static [(&'static str, Keep)]),
+    /// The same, of few items.
+    Few(&'static [(&'static str, Keep)]),
 }
 
-use Keep::{All, Fields, Ours};
+use Keep::{All, Few, Fields, Ours};
 
 /// Of an object's metadata. Who owns which field, and the labels and annotations of others, are often the largest part.
 pub const METADATA: Keep = Fields(&[
@@ -72,8 +76,8 @@ pub const CLAIM: Keep = Fields(&[
     ("status", Fields(&[("phase", All), ("capacity", STORAGE)])),
 ]);
 
-/// Of the volumes of a pod, those that are claims.
-const VOLUMES: Keep = Fields(&[("name", All), ("persistentVolumeClaim", All)]);
+/// Of a volume of a pod, the claim that it is.
+const VOLUME: &[(&str, Keep)] = &[("name", All), ("persistentVolumeClaim", Fields(&[("claimName", All)]))];
 
 pub const JOB: Keep = Fields(&[
     ("metadata", METADATA),
@@ -84,8 +88,8 @@ pub const JOB: Keep = Fields(&[
             Fields(&[(
                 "spec",
                 Fields(&[
-                    ("containers", Fields(&[("name", All), ("args", All)])),
-                    ("volumes", VOLUMES),
+                    ("containers", Few(&[("name", All), ("args", All)])),
+                    ("volumes", Few(VOLUME)),
                     ("affinity", All),
                 ]),
             )]),
@@ -96,7 +100,7 @@ pub const JOB: Keep = Fields(&[
 
 pub const POD: Keep = Fields(&[
     ("metadata", METADATA),
-    ("spec", Fields(&[("nodeName", All), ("schedulingGates", All), ("volumes", VOLUMES)])),
+    ("spec", Fields(&[("nodeName", All)])),
     (
         "status",
         Fields(&[
@@ -104,18 +108,35 @@ pub const POD: Keep = Fields(&[
             ("reason", All),
             ("message", All),
             ("conditions", All),
-            ("containerStatuses", Fields(&[("name", All), ("state", All)])),
+            ("containerStatuses", Few(&[("name", All), ("state", All)])),
         ]),
     ),
 ]);
 
+/// Of a pod that asks for models. Its status has only the phase: the rest changes all the time.
+pub const MODEL_POD: Keep = Fields(&[
+    ("metadata", METADATA),
+    ("spec", Fields(&[("schedulingGates", Fields(&[("name", All)])), ("volumes", Fields(VOLUME))])),
+    ("status", Fields(&[("phase", All)])),
+]);
+
 impl Keep {
     /// What is kept under a key; none where it is skipped.
-    fn of(self, key: &str) -> Option<Self> {
+    fn under(self, key: &str) -> Option<Self> {
         match self {
             All => Some(All),
             Ours => is_ours(key).then_some(All),
-            Fields(fields) => fields.iter().find_map(|(name, keep)| (*name == key).then_some(*keep)),
+            Fields(fields) | Few(fields) => {
+                fields.iter().find_map(|(name, keep)| (*name == key).then_some(*keep))
+            }
+        }
+    }
+
+    /// Items of a list that are kept.
+    const fn most(self) -> usize {
+        match self {
+            Few(_) => FEW,
+            All | Ours | Fields(_) => MOST,
         }
     }
 }
@@ -143,7 +164,7 @@ impl<'de> Visitor<'de> for Keep {
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Value, A::Error> {
         let mut kept = Map::new();
         while let Some(key) = fields.next_key::<Cow<'de, str>>()? {
-            match self.of(&key) {
+            match self.under(&key) {
                 Some(keep) => {
                     kept.insert(key.into_owned(), fields.next_value_seed(keep)?);
                 }
@@ -157,7 +178,7 @@ impl<'de> Visitor<'de> for Keep {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut kept = Vec::new();
-        while kept.len() < MOST {
+        while kept.len() < self.most() {
             let Some(item) = items.next_element_seed(self)? else { return Ok(Value::Array(kept)) };
             kept.push(item);
         }
@@ -202,36 +223,54 @@ mod tests {
     }
 
     #[test]
-    fn of_a_pod_stays_what_is_decided_on() {
-        let kept = json!({
-            "metadata": {
-                "name": "pod", "labels": { "modelcache.internal/mount": "llama", "app.kubernetes.io/managed-by": "modelcache" },
-                "annotations": { "modelcache.internal/also-mount": "x", "mounted.modelcache.internal/x": "y" },
-                "ownerReferences": [{ "uid": "1" }],
-            },
-            "spec": { "nodeName": "a", "volumes": [{ "name": "v", "persistentVolumeClaim": { "claimName": "c" } }, { "name": "w" }] },
+    fn only_what_is_decided_on_is_kept_of_a_pod() {
+        let metadata = json!({
+            "name": "pod", "labels": { "modelcache.internal/mount": "llama", "app.kubernetes.io/managed-by": "modelcache" },
+            "annotations": { "modelcache.internal/also-mount": "x", "mounted.modelcache.internal/x": "y" },
+            "ownerReferences": [{ "uid": "1" }],
+        });
+        let volumes =
+            json!([{ "name": "v", "persistentVolumeClaim": { "claimName": "c" } }, { "name": "w" }]);
+        let gates = json!([{ "name": "modelcache.internal/llama" }]);
+        let of_a_job = json!({
+            "metadata": metadata,
+            "spec": { "nodeName": "a" },
             "status": { "phase": "Running", "containerStatuses": [{ "name": "c", "state": { "running": {} } }] },
         });
-        let mut raw = kept.clone();
+        let with_a_model = json!({
+            "metadata": metadata,
+            "spec": { "schedulingGates": gates, "volumes": volumes },
+            "status": { "phase": "Running" },
+        });
+        let mut raw = of_a_job.clone();
         let large = json!("x".repeat(1_000));
         raw["metadata"]["managedFields"] = json!([{ "manager": "kubelet" }]);
         raw["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"] = large.clone();
         raw["metadata"]["annotations"]["internal"] = large.clone();
         raw["metadata"]["labels"]["app"] = large.clone();
+        raw["spec"]["schedulingGates"] = gates;
         raw["spec"]["containers"] = json!([{ "env": [{ "name": "A", "value": large }] }]);
+        raw["spec"]["volumes"] = volumes;
+        raw["spec"]["volumes"][0]["persistentVolumeClaim"]["novel"] = large.clone();
         raw["spec"]["volumes"][1]["configMap"] = json!({ "name": "m" });
         raw["status"]["containerStatuses"][0]["imageID"] = large.clone();
         raw["status"]["initContainerStatuses"] = json!([large]);
-        assert_eq!(read(POD, &raw), kept);
+        assert_eq!((read(POD, &raw), read(MODEL_POD, &raw)), (of_a_job, with_a_model));
     }
 
     #[test]
-    fn of_a_long_list_is_kept_no_more_than_ours_have() {
-        let raw =
-            json!({ "spec": { "schedulingGates": vec![json!({ "name": "a" }); 5_000], "nodeName": "b" } });
-        let read = read(POD, &raw);
-        let kept = read["spec"]["schedulingGates"].as_array().unwrap().len();
-        assert_eq!((kept, &read["spec"]["nodeName"]), (MOST, &json!("b")));
+    fn of_a_long_list_no_more_is_kept_than_ours_have() {
+        let raw = json!({
+            "spec": { "schedulingGates": vec![json!({ "name": "a" }); 5_000] },
+            "status": { "phase": "b", "containerStatuses": vec![json!({ "name": "a" }); 5_000] },
+        });
+        let kept = |keep, list: &str| {
+            let read = read(keep, &raw);
+            assert_eq!(read["status"]["phase"], "b");
+            read.pointer(list).unwrap().as_array().unwrap().len()
+        };
+        assert_eq!(kept(MODEL_POD, "/spec/schedulingGates"), MOST);
+        assert_eq!(kept(POD, "/status/containerStatuses"), FEW);
     }
 
     #[test]

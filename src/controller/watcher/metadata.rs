@@ -1,4 +1,4 @@
-//! The part of an object's metadata that the watches go by, whatever the rest looks like.
+//! The part of an object's metadata that the watches depend on, whatever shape the rest has.
 
 use std::{borrow::Cow, fmt, marker::PhantomData};
 

@@ -1,5 +1,5 @@
-//! Watches of the API server: what is watched, how it is parsed, and how a lost watch comes back. Knows nothing of what
-//! an object means.
+//! Watches of the API server: what is watched, how it is parsed, and how a lost watch is reopened. Does not know what an object
+//! means.
 
 mod fields;
 mod guard;
@@ -7,8 +7,8 @@ mod metadata;
 mod pages;
 mod stream;
 
-pub use fields::Keep;
+pub use fields::{Keep, MODEL_POD};
 pub use guard::{Guarded, Invalid, Parse};
 pub use metadata::Metadata;
-pub use pages::{ListingError, Pages};
-pub use stream::{events, kept, touched};
+pub use pages::{Lister, ListingError, Pages};
+pub use stream::events;

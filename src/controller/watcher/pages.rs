@@ -10,14 +10,33 @@ use tokio::{sync::Semaphore, time::timeout};
 
 /// Objects asked for at a time.
 const PAGE: u32 = 50;
-/// Bytes of an answer that are taken at a time. etcd stores at most 1.5 MiB of an object; as JSON, with every character
-/// escaped, these are 9 MiB.
-const PAGE_BYTES: u64 = 12 << 20;
+/// Bytes of an answer with several objects: of a longer one, fewer are asked for.
+const PAGE_BYTES: u64 = 2 << 20;
+/// Bytes of an answer with one object. etcd stores at most 1.5 MiB of it; as JSON, with every character escaped, these are 9 MiB.
+const OBJECT_BYTES: u64 = 12 << 20;
 /// The time for one answer.
 const ANSWER: Duration = Duration::from_secs(30);
-/// Answers that are in memory at one time, of all watches and reconciles. Others wait: one after another is as fast for the API
-/// server.
-static TURNS: Semaphore = Semaphore::const_new(2);
+
+/// Who lists. Of each, one answer is in memory at a time: one after another is as fast for the API server, and neither the lists of
+/// reconciles keep a namespace from being watched, nor the watches of many namespaces the reconciles of those that are.
+#[derive(Clone, Copy, Debug)]
+pub enum Lister {
+    /// A watch that begins.
+    Watch,
+    /// A reconcile.
+    Reconcile,
+}
+
+impl Lister {
+    fn turns(self) -> &'static Semaphore {
+        static WATCHES: Semaphore = Semaphore::const_new(1);
+        static RECONCILES: Semaphore = Semaphore::const_new(1);
+        match self {
+            Self::Watch => &WATCHES,
+            Self::Reconcile => &RECONCILES,
+        }
+    }
+}
 
 /// A list cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -35,7 +54,7 @@ pub enum ListingError {
     #[error("the answer is no list: {0}")]
     Parse(#[from] serde_json::Error),
     /// One object alone has too many bytes.
-    #[error("an object has more than {} MiB", PAGE_BYTES >> 20)]
+    #[error("an object has more than {} MiB", OBJECT_BYTES >> 20)]
     TooLarge,
     /// The program ends.
     #[error("the program ends")]
@@ -64,6 +83,7 @@ struct Metadata {
 /// No resource version is given. With `resourceVersion=0` the API server answers from its cache and takes no notice of the
 /// limit (<https://kubernetes.io/docs/reference/using-api/api-concepts/#semantics-for-get-and-list>).
 pub struct Pages {
+    lister: Lister,
     client: Client,
     list: Request,
     /// Only metadata is asked for.
@@ -77,10 +97,10 @@ pub struct Pages {
 
 impl Pages {
     /// Before its first page. `path` is that of the list.
-    pub fn of(client: Client, path: &str, metadata: bool, query: ListParams) -> Self {
+    pub fn of(lister: Lister, client: Client, path: &str, metadata: bool, query: ListParams) -> Self {
         let left = query.limit;
         let list = Request::new(path);
-        Self { client, list, metadata, query, limit: PAGE, left, version: None, is_read: false }
+        Self { lister, client, list, metadata, query, limit: PAGE, left, version: None, is_read: false }
     }
 
     /// Hands over the text of each object of the next page. Says whether there was one.
@@ -91,12 +111,13 @@ impl Pages {
         if self.is_read {
             return Ok(false);
         }
-        let _turn = TURNS.acquire().await?;
+        let _turn = self.lister.turns().acquire().await?;
         loop {
             self.limit = self.limit.min(self.left.unwrap_or(PAGE));
             self.query.limit = Some(self.limit);
-            let text = timeout(ANSWER, self.ask()).await??;
-            if text.len() as u64 > PAGE_BYTES {
+            let most = if self.limit == 1 { OBJECT_BYTES } else { PAGE_BYTES };
+            let text = timeout(ANSWER, self.ask(most)).await??;
+            if text.len() as u64 > most {
                 // The same page again, with fewer objects.
                 self.limit = match self.limit {
                     1 => return Err(ListingError::TooLarge),
@@ -111,7 +132,7 @@ impl Pages {
             self.query.continue_token = some(answer.metadata.next);
             self.version = some(answer.metadata.resource_version);
             self.is_read = self.query.continue_token.is_none() || self.left == Some(0);
-            if text.len() as u64 <= PAGE_BYTES / 8 {
+            if text.len() as u64 <= PAGE_BYTES / 4 {
                 self.limit = (self.limit * 2).min(PAGE);
             }
             return Ok(true);
@@ -123,13 +144,13 @@ impl Pages {
         self.version
     }
 
-    /// At most a byte more than a page may have.
-    async fn ask(&self) -> Result<Vec<u8>, ListingError> {
+    /// At most a byte more than these.
+    async fn ask(&self, most: u64) -> Result<Vec<u8>, ListingError> {
         let request =
             if self.metadata { self.list.list_metadata(&self.query) } else { self.list.list(&self.query) };
         let mut text = Vec::new();
         let body = self.client.request_stream(request.map_err(kube::Error::BuildRequest)?).await?;
-        body.take(PAGE_BYTES + 1).read_to_end(&mut text).await?;
+        body.take(most + 1).read_to_end(&mut text).await?;
         Ok(text)
     }
 }

@@ -1,7 +1,7 @@
 //! One watch: lists, follows the changes, and comes back by itself after the API server was away.
 //!
-//! kube's own watcher says neither when it is connected nor gives up on an answer that never comes, and its `Controller` makes
-//! all watches wait for the pause of one. So each watch here is a task with its own pauses, timeouts and `Contact`.
+//! kube's own watcher neither reports when it is connected nor times out on an answer that never comes, and its `Controller` makes
+//! all watches wait for the backoff of one. So each watch here is a task with its own backoff, timeouts and `Contact`.
 
 use std::{
     fmt::Debug,
@@ -12,23 +12,20 @@ use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use kube::{
     Api, Resource, ResourceExt as _,
     api::{ListParams, WatchEvent, WatchParams},
-    runtime::{
-        reflector::store::Writer,
-        watcher::{self, Event},
-    },
+    runtime::watcher::Event,
 };
 use serde::de::DeserializeOwned;
 use tokio::{sync::mpsc, time::timeout};
 use tracing::{info, warn};
 
-use super::pages::{ListingError, Pages};
+use super::pages::{Lister, ListingError, Pages};
 use crate::{controller::backoff::Growing, telemetry::Contact};
 
 /// Events that wait for the controller.
 const WAITING: usize = 16;
 /// The time for the beginning of an answer to a watch.
 const ANSWER: Duration = Duration::from_secs(30);
-/// The API server is asked to end a watch after this time, in seconds: a connection that died without a word is noticed soon.
+/// The API server is asked to end a watch after this time, in seconds: a silently dead connection is noticed soon.
 const WATCH: u32 = 60;
 /// The time after which a watch that should have ended is given up.
 const SILENCE: Duration = Duration::from_secs(WATCH as u64 + 5);
@@ -69,8 +66,8 @@ impl Lost {
     }
 }
 
-/// All objects that match, and every change of them, until the stream is dropped. It never fails and never ends: what goes
-/// wrong is logged once for each time that the watch is lost, and the contact tells of it.
+/// All objects that match, and every change of them, until the stream is dropped. It never fails and never ends: a
+/// failure is logged once for each time that the watch is lost, and the contact reports it.
 pub fn events<K>(api: Api<K>, query: ListParams, contact: Contact) -> impl Stream<Item = Event<K>> + Send
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
@@ -86,24 +83,6 @@ where
     stream::unfold(events, |mut events| async { events.recv().await.map(|event| (event, events)) })
 }
 
-/// The objects that events are about, deleted ones too, in the shape that a `Controller` takes.
-pub fn touched<K>(events: impl Stream<Item = Event<K>>) -> impl Stream<Item = watcher::Result<K>> {
-    events.filter_map(|event| async {
-        match event {
-            Event::Apply(object) | Event::InitApply(object) | Event::Delete(object) => Some(Ok(object)),
-            Event::Init | Event::InitDone => None,
-        }
-    })
-}
-
-/// The same events, after what they are about has been put into the store.
-pub fn kept<K>(mut store: Writer<K>, events: impl Stream<Item = Event<K>>) -> impl Stream<Item = Event<K>>
-where
-    K: Resource<DynamicType = ()> + Clone + 'static,
-{
-    events.inspect(move |event| store.apply_watcher_event(event))
-}
-
 struct Watch<K> {
     api: Api<K>,
     query: ListParams,
@@ -117,7 +96,7 @@ impl<K> Watch<K>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    /// Until nobody listens.
+    /// Until the stream is dropped.
     async fn follow(mut self) {
         let mut failures = 0;
         while !self.out.is_closed() {
@@ -176,11 +155,12 @@ where
         }
     }
 
-    /// Lists page by page, and gives the version that the list is of.
+    /// Lists page by page, and returns the version of the list.
     async fn list(&self) -> Result<String, Lost> {
         self.send(Event::Init).await;
         let client = self.api.clone().into_client();
-        let mut pages = Pages::of(client, self.api.resource_url(), K::metadata_api(), self.query.clone());
+        let mut pages =
+            Pages::of(Lister::Watch, client, self.api.resource_url(), K::metadata_api(), self.query.clone());
         loop {
             let mut page = Vec::new();
             let read = pages.next(|object| {
@@ -199,7 +179,7 @@ where
         Ok(version)
     }
 
-    /// Waits for the controller where it is behind. Whether anybody listens is asked elsewhere.
+    /// Waits for the controller where it is behind. That the stream was dropped is noticed elsewhere.
     async fn send(&self, event: Event<K>) {
         let _ = self.out.send(event).await;
     }
@@ -215,7 +195,7 @@ where
     }
 }
 
-/// The error as a line of the log: an answer of an API server, or of what stands before it, can be of any length.
+/// The error as a line of the log: an answer of an API server, or of a proxy before it, can have any length.
 fn bounded(lost: &Lost) -> String {
     lost.to_string().chars().take(LONGEST).collect()
 }
@@ -260,7 +240,7 @@ mod tests {
                     let body =
                         match (&*limit, &*next) {
                             ("", _) => json!({ "type": "ADDED", "object": pod("c") }).to_string() + "\n",
-                            ("50", "") => " ".repeat(13 << 20),
+                            ("50", "") => " ".repeat(3 << 20),
                             (_, "") => json!({ "metadata": { "continue": "n" }, "items": [pod("a"), "odd"] })
                                 .to_string(),
                             _ => json!({ "metadata": { "resourceVersion": "7" }, "items": [pod("b")] })
@@ -272,13 +252,13 @@ mod tests {
         });
         let api: Api<Guarded<Pod>> = Api::namespaced(Client::new(server, "team"), "team");
         let contact = Contacts::default().add(Pod::plural(&()));
-        let told = events(api, ListParams::default(), contact).take(6).map(|event| match event {
+        let seen = events(api, ListParams::default(), contact).take(6).map(|event| match event {
             Event::Init => "begins".to_owned(),
             Event::InitDone => "listed".to_owned(),
             Event::InitApply(pod) if pod.get().is_err() => "odd".to_owned(),
             Event::InitApply(pod) | Event::Apply(pod) | Event::Delete(pod) => pod.name_any(),
         });
-        assert_eq!(told.collect::<Vec<_>>().await, ["begins", "a", "odd", "b", "listed", "c"]);
+        assert_eq!(seen.collect::<Vec<_>>().await, ["begins", "a", "odd", "b", "listed", "c"]);
         assert_eq!(asked.lock().await[..4], ["50//", "12//", "24/n/", "//7"]);
     }
 }

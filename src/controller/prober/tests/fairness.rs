@@ -1,4 +1,4 @@
-//! Who waits for whom, and who for nobody.
+//! Which tenants and endpoints may delay each other, and by how much.
 
 use std::time::Instant;
 
@@ -6,8 +6,8 @@ use pretty_assertions::assert_eq;
 
 use super::{super::endpoint::IN_FLIGHT_OF_ONE, *};
 
-/// So long another tenant's first word may take.
-const FIRST_WORD: Duration = Duration::from_secs(2);
+/// Another tenant's first answer comes within this time.
+const FIRST_ANSWER: Duration = Duration::from_secs(2);
 
 /// So many new ModelCaches of as many namespaces, each of a repo of its own.
 fn crowd(number: usize) -> Vec<Observation> {
@@ -92,8 +92,8 @@ async fn one_token_that_is_asked_to_wait_keeps_no_other_waiting() {
         assert_eq!(limited.first_unmet().unwrap().reason, Reason::RateLimited, "{harm}");
         assert!(pause > HOUR * 9 / 10, "{harm}: {pause:?}");
         hub.clear_faults();
-        assert_heard(&prober, &bob, FIRST_WORD).await;
-        assert_heard(&prober, &of("nobody", "tiny", "acme/tiny"), FIRST_WORD).await;
+        assert_heard(&prober, &bob, FIRST_ANSWER).await;
+        assert_heard(&prober, &of("nobody", "tiny", "acme/tiny"), FIRST_ANSWER).await;
         let asked = hub.requests().len();
         let mut second = (*alice.cache).clone();
         second.metadata.name = Some("second".to_owned());
@@ -134,7 +134,7 @@ async fn repos_with_unusable_answers_are_no_outage() {
         assert_eq!(checked.first_unmet().unwrap().reason, Reason::InvalidResponse);
     }
     assert_eq!(states(&prober), [Circuit::Closed]);
-    assert_heard(&prober, &of("other", "tiny", "other/tiny"), FIRST_WORD).await;
+    assert_heard(&prober, &of("other", "tiny", "other/tiny"), FIRST_ANSWER).await;
 }
 
 #[tokio::test]
@@ -149,7 +149,7 @@ async fn a_flood_of_one_namespace_keeps_no_other_waiting() {
     // One asks what the flood will ask in the end.
     ask(&prober, &of("flood", "last", "acme/tiny"));
     until_busy(&hub).await;
-    assert_heard(&prober, &of("other", "tiny", "acme/tiny"), FIRST_WORD).await;
+    assert_heard(&prober, &of("other", "tiny", "acme/tiny"), FIRST_ANSWER).await;
 }
 
 #[tokio::test]
@@ -165,7 +165,7 @@ async fn slow_listings_of_one_namespace_keep_no_other_waiting() {
         ask(&prober, &of("slow", &format!("slow-{n}"), &format!("slow/repo-{n}")));
     }
     until_busy(&hub).await;
-    assert_heard(&prober, &of("other", "tiny", "acme/tiny"), FIRST_WORD).await;
+    assert_heard(&prober, &of("other", "tiny", "acme/tiny"), FIRST_ANSWER).await;
 }
 
 #[tokio::test]

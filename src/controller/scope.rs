@@ -1,4 +1,4 @@
-//! Which namespaces the operator watches: all of them, or some, each for itself.
+//! Which namespaces the operator watches: all of them, or some, each by itself.
 
 use std::{
     collections::BTreeSet,
@@ -25,27 +25,27 @@ use super::{
 };
 use crate::{
     api::{ModelCache, is_dns_label},
-    telemetry::Contacts,
+    telemetry::{Contact, Contacts},
 };
 
-/// An area cannot be watched. It is tried again, for both may come later: the namespace and the rights.
+/// A scope cannot be watched. It is retried: the namespace and the rights may both come later.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "cannot list {what} in {place}: {why}; {remedy}",
-    place = area.place(), why = words(source), remedy = area.remedy()
+    place = scope.description(), why = message(source), remedy = scope.remedy()
 )]
-pub struct AreaError {
+pub struct ScopeError {
     /// The plural of the kind.
     pub what: String,
     /// Where.
-    pub area: Area,
+    pub scope: WatchScope,
     /// Why not.
     #[source]
     pub source: kube::Error,
 }
 
-/// The API server's own words, without the object that they came in.
-fn words(error: &kube::Error) -> String {
+/// The API server's message, without the object that it came in.
+fn message(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => status.message.clone(),
         error => error.to_string(),
@@ -70,12 +70,12 @@ impl FromStr for Namespace {
     }
 }
 
-/// What is watched as one: a namespace, or all of them.
+/// What one set of watches covers: a namespace, or all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Area(Option<Namespace>);
+pub struct WatchScope(Option<Namespace>);
 
-impl Area {
-    /// The areas that stand for these namespaces; none of them stand for all.
+impl WatchScope {
+    /// The scopes of these namespaces; no namespace means all of them.
     pub fn of(namespaces: &[Namespace]) -> Vec<Self> {
         if namespaces.is_empty() {
             return vec![Self(None)];
@@ -116,17 +116,35 @@ impl Area {
             + Send
             + 'static,
     {
-        watcher::events(self.api::<K>(client), query, contacts.add(K::plural(&())))
+        self.watch_with(client, query, contacts.add(K::plural(&())))
     }
 
-    /// It, in a sentence.
-    pub fn place(&self) -> String {
+    /// The same, with a contact that others observe.
+    pub fn watch_with<K>(
+        &self,
+        client: &Client,
+        query: ListParams,
+        contact: Contact,
+    ) -> impl Stream<Item = Event<K>> + Send + use<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + DeserializeOwned
+            + Debug
+            + Send
+            + 'static,
+    {
+        watcher::events(self.api::<K>(client), query, contact)
+    }
+
+    /// As part of a sentence.
+    pub fn description(&self) -> String {
         self.0
             .as_ref()
             .map_or_else(|| "all namespaces".to_owned(), |name| format!("the namespace {}", name.0))
     }
 
-    /// Where to look if it cannot be watched.
+    /// What to check if it cannot be watched.
     pub const fn remedy(&self) -> &'static str {
         match self.0 {
             Some(_) => "does it exist, and is the operator's Role bound there?",
@@ -134,25 +152,25 @@ impl Area {
         }
     }
 
-    /// Waits until all that is watched there can be listed: a namespace that is not there yet, or a Role, may come later.
-    /// What is missing is told once, not with every try; until then its ModelCaches count as not watched.
-    pub async fn opens(&self, client: &Client, secrets: Secrets, contacts: &Contacts) {
+    /// Waits until all that is watched there can be listed: the namespace, or a Role in it, may be created later.
+    /// What is missing is logged once, not with every retry; until then its ModelCaches count as not watched.
+    pub async fn wait_until_listable(&self, client: &Client, secrets: Secrets, contacts: &Contacts) {
         let _until_then = contacts.add(ModelCache::plural(&()));
-        let mut told = String::new();
+        let mut logged = String::new();
         for failures in 1.. {
-            let Err(error) = self.look(client, secrets).await else { break };
+            let Err(error) = self.probe(client, secrets).await else { break };
             let error = error.to_string();
-            if error != told {
-                warn!(namespaces = %self, error, "cannot watch yet; it is tried again, and keeps no other namespace waiting");
-                told = error;
+            if error != logged {
+                warn!(namespaces = %self, error, "cannot watch yet; retrying, which delays no other namespace");
+                logged = error;
             }
-            tokio::time::sleep(backoff::area(failures, &self.to_string())).await;
+            tokio::time::sleep(backoff::scope(failures, &self.to_string())).await;
         }
         info!(namespaces = %self, "watching");
     }
 
     /// Whether all that is watched can be listed.
-    async fn look(&self, client: &Client, secrets: Secrets) -> Result<(), AreaError> {
+    async fn probe(&self, client: &Client, secrets: Secrets) -> Result<(), ScopeError> {
         self.list::<ModelCache>(client).await?;
         self.list::<Job>(client).await?;
         self.list::<Pod>(client).await?;
@@ -163,17 +181,17 @@ impl Area {
         }
     }
 
-    async fn list<K>(&self, client: &Client) -> Result<(), AreaError>
+    async fn list<K>(&self, client: &Client) -> Result<(), ScopeError>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
     {
         let listed = self.api::<Metadata<K>>(client).list(&ListParams::default().limit(1)).await;
-        let failed = |source| AreaError { what: K::plural(&()).into(), area: self.clone(), source };
+        let failed = |source| ScopeError { what: K::plural(&()).into(), scope: self.clone(), source };
         listed.map(|_| ()).map_err(failed)
     }
 }
 
-impl fmt::Display for Area {
+impl fmt::Display for WatchScope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0.as_ref().map_or("all", |namespace| &namespace.0))
     }
@@ -186,9 +204,9 @@ mod tests {
     #[test]
     fn none_are_all_and_each_counts_once() {
         let named = |name: &str| name.parse::<Namespace>().unwrap();
-        assert_eq!(Area::of(&[]), [Area(None)]);
-        let areas = Area::of(&[named("b"), named("a"), named("b")]);
-        assert_eq!(areas.iter().map(ToString::to_string).collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(WatchScope::of(&[]), [WatchScope(None)]);
+        let scopes = WatchScope::of(&[named("b"), named("a"), named("b")]);
+        assert_eq!(scopes.iter().map(ToString::to_string).collect::<Vec<_>>(), ["a", "b"]);
         for bad in ["", "-a", "a-", "A", "a.b", "a b", &"a".repeat(64)] {
             assert!(bad.parse::<Namespace>().is_err(), "{bad:?} was taken");
         }
