@@ -3,13 +3,16 @@
 use std::{sync::Arc, time::Duration};
 
 use reqwest::{Certificate, Client, redirect::Policy};
+use tokio::sync::Semaphore;
 
 use super::{
     Endpoint, Identity, Repo, Revision, RevisionInfo, Timeout, Token,
     coding::{self, CodingError},
     error::{ConnectFailure, HubError},
     request::{Answer, Get, with_retries},
-    response, transport,
+    response,
+    siblings::Siblings,
+    transport,
 };
 
 /// The largest JSON response that is read, in bytes; a page of a listing has some 300 KiB.
@@ -19,6 +22,11 @@ const JSON_LIMIT: Duration = Duration::from_secs(60);
 
 /// The maximum timeout of [`Hub::connect`]: an operator asks about many repos.
 const MAX_METADATA_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Bytes of a response that are in memory for each question at one time.
+const SMALL_JSON: usize = 1024 * 1024;
+/// Held by whoever reads a response beyond that, such as a page of very long paths.
+static LARGE: Semaphore = Semaphore::const_new(1);
 
 /// The timeouts of requests to the Hub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,7 +144,8 @@ impl Hub {
         revision: &Revision,
         token: Option<&Token>,
     ) -> Result<RevisionInfo, HubError> {
-        let (body, answer) = self.json(&self.endpoint.revision(repo, revision), token).await?;
+        let address = self.endpoint.revision(repo, revision);
+        let (body, answer) = self.read_json(MAX_JSON, &address, token, true).await?;
         response::revision(&body).map_err(|error| error.at(answer.host, token.is_some()))
     }
 
@@ -156,6 +165,17 @@ impl Hub {
         address: &str,
         token: Option<&Token>,
     ) -> Result<(Vec<u8>, Answer), HubError> {
+        self.read_json(most, address, token, false).await
+    }
+
+    /// The same; `shortened` is for the response about a revision. A compressed one is read as it is.
+    async fn read_json(
+        &self,
+        most: usize,
+        address: &str,
+        token: Option<&Token>,
+        shortened: bool,
+    ) -> Result<(Vec<u8>, Answer), HubError> {
         let wait = self.timeouts.metadata;
         let limit = Some(JSON_LIMIT.max(wait));
         let get = Get { address, token, part: None, same_origin: true, http_storage: false, wait, limit };
@@ -165,17 +185,25 @@ impl Hub {
         };
         with_retries(|| async {
             let mut answer = get.send(&self.client).await?;
-            let mut body = Vec::new();
+            let (mut body, mut turn) = (Vec::new(), None);
+            let shortened = shortened && coding::is_plain(answer.response.headers());
+            let mut siblings = shortened.then(Siblings::default);
             loop {
                 let chunk = answer.response.chunk().await;
                 let Some(chunk) = chunk.map_err(|error| transport::failed(error, answer.host.clone()))?
                 else {
                     break;
                 };
-                if body.len() + chunk.len() > most {
+                match &mut siblings {
+                    Some(siblings) => siblings.shorten(&chunk, &mut body),
+                    None => body.extend_from_slice(&chunk),
+                }
+                if body.len() > most {
                     return Err(unusable(&answer, &CodingError::TooLarge(most)));
                 }
-                body.extend_from_slice(&chunk);
+                if body.len() > SMALL_JSON && turn.is_none() {
+                    turn = LARGE.acquire().await.ok();
+                }
             }
             let body = coding::decode(answer.response.headers(), body, most);
             Ok((body.map_err(|error| unusable(&answer, &error))?, answer))

@@ -63,6 +63,11 @@ pub(super) fn decode_beginning(headers: &HeaderMap, body: Vec<u8>, most: usize) 
     }
 }
 
+/// Whether a body comes as it is.
+pub(super) fn is_plain(headers: &HeaderMap) -> bool {
+    coding(headers) == Ok(Coding::Identity)
+}
+
 fn coding(headers: &HeaderMap) -> Result<Coding, CodingError> {
     let Some(name) = headers.get(CONTENT_ENCODING) else { return Ok(Coding::Identity) };
     let name = String::from_utf8_lossy(name.as_bytes()).trim().to_ascii_lowercase();

@@ -20,6 +20,7 @@ mod remote;
 mod repo;
 mod request;
 mod response;
+mod siblings;
 mod timeouts;
 mod token;
 mod token_status;

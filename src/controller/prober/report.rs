@@ -9,7 +9,7 @@ use super::endpoint::Answer;
 use crate::{
     api::{ModelCache, Source},
     controller::{access::AccessReport, backoff, observation::Observation, pin},
-    hub::{Endpoint, Preflight, TokenRecord},
+    hub::{Endpoint, Preflight, TokenStatusCache},
     reason::Remedy,
 };
 
@@ -55,7 +55,7 @@ pub struct Entry {
     /// The last one with a snapshot.
     pub listed: Option<Arc<Preflight>>,
     /// What is known of the token that was asked with.
-    pub record: Option<Arc<TokenRecord>>,
+    pub record: Option<Arc<TokenStatusCache>>,
 }
 
 impl Entry {
