@@ -41,6 +41,8 @@ struct Server {
     pods: Arc<Mutex<Value>>,
     /// All pods.
     users: Arc<Mutex<Vec<Value>>>,
+    /// A Job that has every name already.
+    taken: Arc<Mutex<Option<Value>>>,
 }
 
 impl Server {
@@ -52,6 +54,20 @@ impl Server {
         locked(&self.asked).push(asked.clone());
         let body = body.collect_bytes().await.unwrap();
         let given: Value = serde_json::from_slice(&body).unwrap_or_default();
+        if let Some(job) = &*locked(&self.taken) {
+            let exists =
+                json!({ "code": 409, "reason": "AlreadyExists", "status": "Failure", "message": "exists" });
+            let (code, answer) = match asked.split('/').next() {
+                Some("POST jobs") => (409, exists),
+                Some("GET jobs") => (200, job.clone()),
+                _ => (0, Value::Null),
+            };
+            if code > 0 {
+                let response =
+                    Response::builder().status(code).body(Body::from(answer.to_string().into_bytes()));
+                return Ok(response.unwrap());
+            }
+        }
         let answer = match &*asked {
             "GET secrets/hf" => json!({
                 "metadata": { "name": "hf", "uid": "secret-uid", "resourceVersion": "1" }, "data": { "token": "aGZfYWJj" },
@@ -262,6 +278,24 @@ async fn what_a_job_has_ended_for_is_asked_where_the_watch_of_pods_is_late() {
     let status = locked(&world.server.cache)["status"].clone();
     assert_eq!(status["snapshots"][0]["commit"], COMMIT);
     assert_eq!(world.look().await.0, ["GET secrets/hf"], "it is recorded");
+}
+
+/// Whoever may make Jobs can guess the name of the next one.
+#[tokio::test]
+async fn a_foreign_job_of_the_name_is_reported_and_never_taken_for_ours() {
+    let seen = bound();
+    let mut foreign = json!(job(&seen));
+    foreign["metadata"]["uid"] = json!("foreign-uid");
+    foreign["metadata"]["resourceVersion"] = json!("9");
+    foreign["metadata"]["ownerReferences"][0]["uid"] = json!("foreign-owner");
+    let claim = seen.claim.clone().unwrap();
+    let world = World::new(seen, Vec::new()).await;
+    *locked(&world.server.taken) = Some(foreign);
+    world.look().await;
+    let conditions = locked(&world.server.cache)["status"]["conditions"].to_string();
+    assert!(conditions.contains("JobRejected"), "{conditions}");
+    let stores = &world.context.stores;
+    assert!(stores.jobs_on(&claim).is_empty() && stores.jobs_of(world.cache.parsed().unwrap()).is_empty());
 }
 
 #[tokio::test]
