@@ -42,8 +42,8 @@ use crate::{
 
 /// Changes within this time are handled by one reconcile.
 const WINDOW: Duration = Duration::from_millis(100);
-/// Reconciles that run at one time: each waits for the API server most of the time.
-const CONCURRENCY: usize = 32;
+/// Reconciles that run at one time: each waits for the API server most of the time, and for an answer with all of its ModelCache.
+const CONCURRENCY: usize = 16;
 /// The name under which events are reported.
 const REPORTER: &str = "modelcache.internal/controller";
 
@@ -158,6 +158,8 @@ async fn caches_of(
         let workers = workers.clone();
         async move {
             let (namespace, name) = (cache.namespace().unwrap_or_default(), cache.name_any());
+            // A thousand that wait must not keep a thousand old states in memory.
+            drop(cache);
             let _worker = workers.acquire(&namespace).await;
             // As it is now: it may have waited for long.
             match context.stores.caches.get(&namespace, &name) {

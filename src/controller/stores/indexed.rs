@@ -20,7 +20,7 @@ use kube::{
 use tokio::sync::watch;
 use tracing::warn;
 
-use super::own::Own;
+use super::own::{Own, is_newer};
 use crate::{
     controller::watcher::{Guarded, Parse},
     sync::locked,
@@ -133,14 +133,26 @@ impl<K: Stored> Indexed<K> {
 
     /// Takes in what the API server answered to our own write.
     pub fn wrote(&self, mut object: Guarded<K>) {
-        if object.meta().name.is_some() && K::admit(&mut object) {
-            locked(&self.beside).own.wrote(object, Instant::now());
+        if object.meta().name.is_none() || !K::admit(&mut object) {
+            return;
+        }
+        let mut beside = locked(&self.beside);
+        // Often the watch is faster than the answer: nothing would ever replace what it has delivered already.
+        let known = self.store.get(&ObjectRef::from_obj(&object));
+        if known.is_none_or(|known| is_newer(&object, &*known)) {
+            beside.own.wrote(object, Instant::now());
         }
     }
 
     /// Takes in that we have deleted an object.
     pub fn deleted(&self, uid: String) {
         locked(&self.beside).own.deleted(uid, Instant::now());
+    }
+
+    /// Our own writes that the watch has not delivered.
+    #[cfg(test)]
+    pub fn own_writes(&self) -> usize {
+        locked(&self.beside).own.written().count()
     }
 
     fn newest(&self, key: &ObjectRef<Guarded<K>>) -> Option<Arc<Guarded<K>>> {

@@ -116,6 +116,7 @@ impl Stored for Pod {
 
     fn admit(object: &mut Guarded<Self>) -> bool {
         let Some(pod) = readable(object) else { return false };
+        (pod.metadata.labels, pod.metadata.annotations) = (None, None);
         if let Some(status) = &mut pod.status {
             let mut conditions = status.conditions.take().unwrap_or_default();
             conditions.retain(|condition| condition.type_ == "PodScheduled");

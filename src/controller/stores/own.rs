@@ -121,7 +121,7 @@ fn counts(since: Instant) -> bool {
 
 /// Whether one state is later than another of the same name. Versions of one kind are ordered
 /// (<https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions>); what has another form is no newer.
-fn is_newer<K: Resource<DynamicType = ()>>(one: &K, other: &K) -> bool {
+pub(super) fn is_newer<K: Resource<DynamicType = ()>>(one: &K, other: &K) -> bool {
     let version = |object: &K| object.resource_version()?.parse::<u64>().ok();
     matches!((version(one), version(other)), (Some(one), Some(other)) if one > other)
 }

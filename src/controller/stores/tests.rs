@@ -269,6 +269,21 @@ fn own_writes_are_read_before_the_watch_delivers_them() {
     assert_eq!(of("a"), [] as [&str; 0]);
 }
 
+/// Each would be a second copy of a large object.
+#[test]
+fn the_answer_to_a_write_is_not_kept_where_the_watch_was_faster() {
+    let World { stores, keepers } = World::empty();
+    let mut keeper = keepers.jobs;
+    changes(&mut keeper, vec![Event::Apply(parse(&job("job", "a", 5)))]);
+    stores.jobs.wrote(parse(&job("job", "a", 5)));
+    stores.jobs.wrote(parse(&job("job", "a", 4)));
+    assert_eq!(stores.jobs.own_writes(), 0);
+    stores.jobs.wrote(parse(&job("job", "a", 6)));
+    assert_eq!(stores.jobs.own_writes(), 1);
+    changes(&mut keeper, vec![Event::Apply(parse(&job("job", "a", 6)))]);
+    assert_eq!(stores.jobs.own_writes(), 0);
+}
+
 #[test]
 fn a_modelcache_is_woken_by_what_it_reads_and_not_by_its_own_status() {
     let World { stores, keepers } = World::empty();
