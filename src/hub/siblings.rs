@@ -11,10 +11,18 @@ pub(super) struct Siblings {
     is_escaped: bool,
     /// The last string of the object itself, as far as it is needed to recognize the list.
     key: Vec<u8>,
-    /// Within the list.
-    in_list: bool,
-    /// Within one of its items.
-    in_item: bool,
+    list: List,
+}
+
+/// Where the next byte is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum List {
+    #[default]
+    Outside,
+    /// In the list, before its next item.
+    Between,
+    /// In one of its items.
+    Item,
 }
 
 impl Siblings {
@@ -23,8 +31,8 @@ impl Siblings {
         for &byte in chunk {
             if self.is_kept(byte) {
                 into.push(byte);
-            } else if self.in_list && !self.in_item && !byte.is_ascii_whitespace() {
-                self.in_item = true;
+            } else if self.list == List::Between && !byte.is_ascii_whitespace() {
+                self.list = List::Item;
                 into.push(b'0');
             }
         }
@@ -32,7 +40,7 @@ impl Siblings {
 
     /// Whether a byte stays as it is.
     fn is_kept(&mut self, byte: u8) -> bool {
-        let is_within = self.in_list;
+        let is_within = self.list != List::Outside;
         if self.in_string {
             self.pass_string(byte);
             return !is_within;
@@ -45,22 +53,24 @@ impl Siblings {
                 }
             }
             b'{' | b'[' => {
-                self.in_list |= byte == b'[' && self.depth == 1 && self.key == LIST;
+                if byte == b'[' && self.depth == 1 && self.key == LIST {
+                    self.list = List::Between;
+                }
                 self.depth += 1;
             }
             b'}' | b']' => {
                 self.depth = self.depth.saturating_sub(1);
                 if self.depth <= 1 {
-                    (self.in_list, self.in_item) = (false, false);
+                    self.list = List::Outside;
                 }
             }
-            b',' if self.in_list && self.depth == 2 => {
-                self.in_item = false;
+            b',' if is_within && self.depth == 2 => {
+                self.list = List::Between;
                 return true;
             }
             _ => {}
         }
-        !(is_within && self.in_list)
+        !is_within || self.list == List::Outside
     }
 
     fn pass_string(&mut self, byte: u8) {
