@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures::{StreamExt as _, stream};
 use modelcache::reason::Topic;
 use serde_json::{Value, json};
-use standin_hub::{Fault, Harm, StandinHub};
+use standin_hub::{Fault, FaultKind, StandinHub};
 
 use crate::{
     cluster::{Cluster, Team, reason},
@@ -58,8 +58,8 @@ async fn a_flood_of_one_tenant_delays_the_first_condition_of_no_other() {
     let (hub, hung) = (StandinHub::start().await, StandinHub::start().await);
     hub.add(model("acme/tiny"));
     // As far away as the Hub.
-    hub.fault(Fault::new(Harm::Late(100)));
-    hung.fault(Fault::new(Harm::Hang));
+    hub.fault(Fault::new(FaultKind::Late(100)));
+    hung.fault(Fault::new(FaultKind::Hang));
     let arguments = ["--endpoint", hub.url(), "--endpoint", hung.url()];
     let operator = Operator::with_endpoints(&account, &arguments).await;
     first_condition(&team, "warm-up", &hub).await;
