@@ -281,6 +281,7 @@ fn written(literal: &str) -> String {
 }
 
 /// The arguments of a Job's container, as the program gets them.
+#[must_use]
 pub fn arguments_of(job: &Job) -> Option<impl Iterator<Item = String>> {
     let pod = job.spec.as_ref()?.template.spec.as_ref()?;
     let container = pod.containers.iter().find(|container| container.name == CONTAINER)?;

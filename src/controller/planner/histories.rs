@@ -199,9 +199,9 @@ impl World {
         assert!(snapshots.iter().all(here), "{history:?}");
         let kept: Vec<_> = snapshots.iter().map(|snapshot| snapshot.kept).collect();
         assert!(kept.iter().skip(1).all(|kept| *kept == Kept::Previous), "{history:?}");
-        let named = snapshots.iter().flat_map(|snapshot| &snapshot.refs);
-        let names: BTreeSet<_> = named.clone().collect();
-        assert_eq!(names.len(), named.count(), "a ref names one snapshot: {history:?}");
+        let refs = snapshots.iter().flat_map(|snapshot| &snapshot.refs);
+        let distinct: BTreeSet<_> = refs.clone().collect();
+        assert_eq!(distinct.len(), refs.count(), "a ref names one snapshot: {history:?}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! From a `ModelCache` to the fill that it wants, and the refs that shall name it. What becomes of a fill is its own matter
+//! From a `ModelCache` to the fill that it wants, and the refs that will name it. What becomes of a fill is its own matter
 //! (`stages`). Pure.
 //!
 //! claim → source → adopt → commit, and then the stages of the fill.
