@@ -4,6 +4,7 @@ use std::{
     io,
     net::SocketAddr,
     sync::{Arc, Mutex},
+    time::{Duration, Instant},
 };
 
 use axum::{Router, extract::Request};
@@ -13,6 +14,7 @@ use tokio::{
     net::{TcpListener, TcpSocket},
     runtime::Handle,
     task::{JoinHandle, JoinSet},
+    time::sleep,
 };
 
 use crate::{
@@ -21,6 +23,8 @@ use crate::{
 };
 
 const BACKLOG: u32 = 256;
+/// The longest wait for a port that somebody else has got.
+const RECLAIM: Duration = Duration::from_secs(10);
 
 /// A port and its handler.
 #[derive(Debug)]
@@ -63,10 +67,10 @@ impl Port {
             Use::Listening(task) => {
                 task.abort();
                 let _ = task.await; // it is cancelled, which is what was wanted
-                bound(self.address)?
+                bound_again(self.address).await?
             }
             Use::Reserved(socket) => socket,
-            Use::Lost => bound(self.address)?,
+            Use::Lost => bound_again(self.address).await?,
         };
         *locked(&self.state) = Use::Reserved(reserved);
         Ok(())
@@ -93,6 +97,19 @@ fn bound(address: SocketAddr) -> io::Result<TcpSocket> {
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     Ok(socket)
+}
+
+/// Binds a port that was ours a moment ago. The kernel may have given it to an outgoing connection since, which gives it back.
+async fn bound_again(address: SocketAddr) -> io::Result<TcpSocket> {
+    let deadline = Instant::now() + RECLAIM;
+    loop {
+        match bound(address) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
+                sleep(Duration::from_millis(10)).await;
+            }
+            bound => return bound,
+        }
+    }
 }
 
 /// Owns its connections: dropping this future closes them.
