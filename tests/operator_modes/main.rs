@@ -14,8 +14,8 @@
 mod claims;
 mod namespaces;
 mod outage;
+mod proxy_and_ca;
 mod rights;
-mod way;
 
 use test_support::{cut, proxy, relay, tls};
 use test_world::{cluster, operator, world};

@@ -34,7 +34,7 @@ const TOKEN: &str = "hf_erin0123456789abcdefghijklmnopqr";
 const GATED: &str = "[('README.md', 7), ('config.json', 22), ('model.safetensors', 4096)]";
 
 fn folder() -> PathBuf {
-    concat!(env!("CARGO_MANIFEST_DIR"), "/tests/story/before").into()
+    concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/upgrade_fixtures").into()
 }
 
 /// The earlier versions, each a folder.
