@@ -29,7 +29,7 @@ pub enum Topic {
     UpdateAvailable,
     /// Is it on its way without anybody's help? There only while True.
     Reconciling,
-    /// Must a person act? There only while True.
+    /// Is user action required? There only while True.
     Stalled,
 }
 
@@ -59,9 +59,9 @@ pub enum Remedy {
     None,
     /// A person must act; retrying alone does not help.
     Person,
-    /// Something else must happen first: a claim, a node, a time told by the Hub.
+    /// Something else must happen first: a claim, a node, a time that the Hub asks for.
     Wait,
-    /// It may pass by itself: retried with growing pauses.
+    /// It may pass: retried with growing pauses.
     Retry,
 }
 
@@ -331,7 +331,7 @@ pub enum Answer {
     True,
     /// It is not so.
     False,
-    /// It cannot be told now.
+    /// It is not known now.
     Unknown,
 }
 
@@ -347,7 +347,7 @@ impl Answer {
     }
 }
 
-/// The answer to one topic, with its cause and a sentence for a person.
+/// The answer to one topic, with its cause and a sentence for people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
     /// The question.
@@ -386,7 +386,7 @@ impl Verdict {
         open.clone().find(|verdict| verdict.reason != Reason::NotChecked).or_else(|| open.next())
     }
 
-    /// Whether it stands in nobody's way: a plain yes, or nothing that has to be known.
+    /// Whether it blocks nothing: a plain yes, or nothing that has to be known.
     #[must_use]
     pub fn holds(&self) -> bool {
         self.status == Answer::True || self.reason == Reason::TokenUnconfirmed

@@ -11,10 +11,10 @@ use crate::{
     text,
 };
 
-/// The longest message that is written, in characters. The schema takes 32,768, as Kubernetes does; a person reads less.
+/// The longest message that is written, in characters. The schema takes 32,768, as Kubernetes does; people read less.
 const MAX_MESSAGE: usize = 2_000;
 
-/// The order on the resource: the summary first, then in the order in which things are looked at.
+/// The order on the resource: the summary first, then in the order in which things are checked.
 const ORDER: [Topic; 9] = [
     Topic::Ready,
     Topic::Available,
@@ -107,7 +107,7 @@ pub(super) fn list_schema(_: &mut SchemaGenerator) -> Schema {
                 "message": {
                     "type": "string",
                     "maxLength": 32768,
-                    "description": "What is so, and what to do about it, for a person.",
+                    "description": "What is so, and what to do about it.",
                 },
                 "observedGeneration": {
                     "type": "integer",

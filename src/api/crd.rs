@@ -67,7 +67,7 @@ fn complete(root: &mut JSONSchemaProps) {
     }
 }
 
-/// The status of an object that no operator has looked at. Without one it would count as done for `kstatus`.
+/// The status of an object that no operator has reconciled. Without one it would count as done for `kstatus`.
 ///
 /// No other condition than Ready: the operator's own status is merged onto this one, and only what that always has is replaced.
 fn unseen() -> Value {

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub struct Interval(String);
 
 impl Interval {
-    /// The shortest pause between two looks; the schema refuses less.
+    /// The shortest pause between two checks; the schema refuses less.
     pub const MIN: Duration = Duration::from_secs(60);
 
     /// What holds where nothing is said.

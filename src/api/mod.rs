@@ -44,10 +44,10 @@ pub const LABEL_TASK: &str = "modelcache.internal/task";
 /// Annotation on a Job: the version of the Secret that its token was from.
 pub const ANNOTATION_SECRET_VERSION: &str = "modelcache.internal/secret-version";
 
-/// Annotation on a Job: the hash of its pod template, to tell whether it would be made otherwise today.
+/// Annotation on a Job: the hash of its pod template, to see whether it would be made differently today.
 pub const ANNOTATION_TEMPLATE: &str = "modelcache.internal/template";
 
-/// Label that says who looks after an object, with the value [`MANAGED_BY`].
+/// Label that says what manages an object, with the value [`MANAGED_BY`].
 pub const LABEL_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 
 /// The value of [`LABEL_MANAGED_BY`].

@@ -30,7 +30,7 @@ pub fn hub(home: &str) -> String {
     format!("{home}/hub")
 }
 
-/// The variables by which libraries find the cache and ask nobody. `HF_HUB_CACHE` alone is not enough: older Python libraries
+/// The variables by which libraries find the cache and stay offline. `HF_HUB_CACHE` alone is not enough: older Python libraries
 /// and the images of TGI and TEI read `HUGGINGFACE_HUB_CACHE`, the Rust client before 1.0 `HF_HOME` only, and what
 /// writes beside the cache does so below `HF_HOME`.
 #[must_use]

@@ -8,7 +8,7 @@ pub(super) struct Rule {
     pub at: &'static str,
     /// What must be true there, in CEL.
     must: &'static str,
-    /// What is said otherwise. It names the field and tells what is allowed.
+    /// What is said otherwise. It names the field and says what is allowed.
     otherwise: &'static str,
     /// The field to blame below `at`, as `.name`; `at` itself where empty.
     blame: &'static str,

@@ -53,7 +53,7 @@ pub struct ModelCacheSpec {
 }
 
 impl ModelCache {
-    /// Its conditions; none before the first look.
+    /// Its conditions; none before the first reconcile.
     #[must_use]
     pub fn conditions(&self) -> &[Condition] {
         self.status.as_ref().map_or(&[], |status| &status.conditions)

@@ -57,7 +57,7 @@ impl ModelCacheStatus {
     }
 
     /// Whether nothing can be missing of what the source asks for: the same revision, and no more of its files. Whether
-    /// further patterns select further files, only the Hub can tell.
+    /// further patterns select further files, only the Hub knows.
     #[must_use]
     pub fn holds(&self, source: &Source) -> bool {
         let Some(CurrentPatterns { include, exclude }) = &self.current_patterns else { return false };
@@ -209,7 +209,7 @@ pub struct Furthest {
     #[schemars(length(max = 16))]
     pub step: String,
 
-    /// Bytes on the volume when the last attempt ended, where its log told them.
+    /// Bytes on the volume when the last attempt ended, where its log has them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<i64>,
 

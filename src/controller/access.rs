@@ -15,7 +15,7 @@ use super::{observation::SecretState, source::Wanted};
 /// The commit and what it holds, without the list of files, which may be long.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot {
-    /// The repo's own ID on the Hub, where that is told.
+    /// The repo's own ID on the Hub, where it names one.
     pub repo: Option<RepoId>,
     /// The commit that the files are of.
     pub commit: Commit,
@@ -23,7 +23,7 @@ pub struct Snapshot {
     pub files: u64,
     /// How many bytes they have.
     pub bytes: u64,
-    /// The newest commit of the revision, or of the branch that is followed; none where that does not tell.
+    /// The newest commit of the revision, or of the branch that is followed; none where that is not known.
     pub latest: Option<Commit>,
 }
 
@@ -40,7 +40,7 @@ pub struct AccessReport {
     pub wanted: Option<Wanted>,
     /// Where the Hub was asked; a Job asks there too.
     pub endpoint: Option<Endpoint>,
-    /// What the revision stands for, where the Hub told it.
+    /// What the revision stands for, where the Hub answered.
     pub snapshot: Option<Snapshot>,
     /// A time that the Hub asked to wait.
     pub retry_after: Option<Duration>,
@@ -87,7 +87,7 @@ impl AccessReport {
                     ),
                 },
             ),
-            // Not which rule the value breaks: that would tell what it looks like.
+            // Not which rule the value breaks: that would give away what it looks like.
             SecretState::Malformed => (
                 Reason::TokenMalformed,
                 format!(
@@ -100,7 +100,7 @@ impl AccessReport {
         Some(Self::stopped(wanted.clone(), verdict))
     }
 
-    /// An answer that is known before the Hub is asked. What is on the volume can be told all the same.
+    /// An answer that is known before the Hub is asked. What is on the volume is reported all the same.
     #[must_use]
     pub fn stopped(wanted: Wanted, verdict: Verdict) -> Self {
         Self { wanted: Some(wanted), ..Self::from(Preflight::stopped_by(verdict)) }
@@ -128,13 +128,13 @@ impl AccessReport {
         checked
     }
 
-    /// What was last told on the resource: while it is suspended, the Hub is not asked.
+    /// What the resource last said: while it is suspended, the Hub is not asked.
     #[must_use]
     pub fn suspended(cache: &ModelCache) -> Self {
-        let told = cache.conditions();
+        let reported = cache.conditions();
         let [authenticated, authorized, resolved] =
             [Topic::Authenticated, Topic::Authorized, Topic::Resolved].map(|topic| {
-                condition::verdict(told, topic).unwrap_or_else(|| {
+                condition::verdict(reported, topic).unwrap_or_else(|| {
                     Verdict::no(topic, Reason::NotChecked, "Suspended: the Hub is not asked.")
                 })
             });
@@ -150,7 +150,7 @@ impl AccessReport {
         }
     }
 
-    /// The good answers to an earlier process, as the resource tells them. `None` where one of them was not good, or where
+    /// The good answers to an earlier process, as the resource has them. `None` where one of them was not good, or where
     /// the question has changed since.
     #[must_use]
     pub fn earlier(cache: &ModelCache, endpoint: &Endpoint) -> Option<Self> {
@@ -189,7 +189,7 @@ impl AccessReport {
     }
 }
 
-/// What a sentence that holds everywhere leaves out in a cluster: where a token is named, and that nobody has to touch the
+/// What a sentence for every place leaves out in a cluster: where a token is named, and that there is no need to touch the
 /// `ModelCache` who has done what is to be done at the Hub.
 const fn here(reason: Reason) -> &'static str {
     match reason {

@@ -1,4 +1,4 @@
-//! Applies a plan and writes the status. The only room that changes anything in the cluster. The stores are told of each write.
+//! Applies a plan and writes the status. The only room that changes anything in the cluster. The stores learn of each write.
 
 use k8s_openapi::{
     NamespaceResourceScope,

@@ -306,7 +306,7 @@ fn rejected(words: &str) -> AttemptState {
     AttemptState::Pending { reason: Reason::JobRejected, message, help }
 }
 
-/// The failure policy ignores a disruption: the Job goes on with another pod.
+/// The failure policy ignores a disruption: the Job continues with another pod.
 fn disrupted(pod: &Pod) -> AttemptState {
     let reason = if is_evicted(pod) { Reason::Evicted } else { Reason::JobPending };
     let why =

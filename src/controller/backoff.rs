@@ -9,26 +9,26 @@ use crate::{
     reason::{Reason, Remedy, Topic},
 };
 
-/// The longest pause that somebody else may ask for.
+/// The longest pause that the Hub may ask for.
 pub const LONGEST_ASKED: Duration = Duration::from_secs(3600);
 
-/// The Hub refuses. Terms are accepted on a web page, which no watch sees: a person who waits looks every few seconds at first.
+/// The Hub refuses. Terms are accepted on a web page, which no watch sees: whoever waits for that should see it within seconds at first.
 const REFUSED: Growing = Growing::new(15, 300);
 /// The Hub gives no answer, or none that can be used.
 const TROUBLE: Growing = Growing::new(5, 300);
-/// A download failed for a reason that a person must fix.
+/// A download failed for a reason that requires user action.
 const FAILED: Growing = Growing::new(20, 600);
 /// A download failed otherwise.
 const INTERRUPTED: Growing = Growing::new(10, 600);
 
-/// A safety net below the watches, for what no event tells of a claim or a Job.
+/// A safety net below the watches, for changes of a claim or a Job that come with no event.
 pub const WAITING: Duration = Duration::from_secs(30);
 /// A claim that pods of others write to: that they have ended is no event.
 pub const IN_USE: Duration = Duration::from_secs(300);
-/// Where no event tells that a Secret came: looked at again after this time at the latest.
+/// Where the creation of a Secret comes with no event: reconciled again after this time at the latest.
 pub const WITHOUT_TOKEN: Duration = Duration::from_secs(300);
 
-/// Where Secrets are not watched: how often one that a resource waits for is looked at.
+/// Where Secrets are not watched: how often one that a resource waits for is read.
 const POLLED: Duration = Duration::from_secs(30);
 /// A namespace cannot be watched yet.
 const CLOSED: Growing = Growing::new(5, 60);
@@ -57,7 +57,7 @@ impl Growing {
     }
 }
 
-/// When what a reason tells is looked at again, beyond the changes that are watched.
+/// When to reconcile again for a reason, beside the changes that are watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Again {
     /// After the spec's interval: it is well, or only another spec can change it.
@@ -68,7 +68,7 @@ pub enum Again {
     Growing(Growing),
 }
 
-/// When it is looked at again, for the reference.
+/// When it is checked again, for the reference.
 #[must_use]
 #[allow(clippy::match_same_arms, clippy::unnested_or_patterns, reason = "a table")]
 pub fn again(reason: Reason) -> Again {
@@ -125,7 +125,7 @@ pub fn failed(failures: u32, name: &str) -> Duration {
     jittered(Growing::new(1, 120).after(failures), name)
 }
 
-/// The pause before a Secret is looked at again.
+/// The pause before a Secret is read again.
 #[must_use]
 pub fn polled(name: &str) -> Duration {
     jittered(POLLED, name)
@@ -164,8 +164,8 @@ pub fn spread(name: &str) -> Duration {
 pub fn with_time(message: String, reason: Reason, next: Timestamp) -> String {
     match reason {
         Reason::RateLimited | Reason::HubUnreachable | Reason::InvalidResponse => {
-            let told = message.trim_end_matches('.');
-            format!("{told}. The next attempt is at {}.", condition::whole_seconds(next))
+            let reported = message.trim_end_matches('.');
+            format!("{reported}. The next attempt is at {}.", condition::whole_seconds(next))
         }
         _ => message,
     }

@@ -13,7 +13,7 @@ pub fn depends_on_pods(claim: &PersistentVolumeClaim, filled: bool) -> bool {
     !claim::is_made_by_operator(claim) && claim::allows_writes(claim).is_none() && !filled
 }
 
-/// The plan that waits for consent, where the claim needs one and has none. A Job that is at work already goes on.
+/// The plan that waits for consent, where the claim needs one and has none. A Job that is at work already continues.
 #[must_use]
 pub fn missing(observation: &Observation, claim: &PersistentVolumeClaim) -> Option<Plan> {
     let writer = match (claim::allows_writes(claim), &observation.writer) {

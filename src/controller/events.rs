@@ -12,12 +12,12 @@ use crate::{
 /// Notes longer than 1,024 bytes are refused by the API server.
 const NOTE_LIMIT: usize = 1024;
 
-/// The topics whose changes are told. Ready only sums them up.
+/// The topics whose changes are reported. Ready only sums them up.
 const TOLD: [Topic; 5] =
     [Topic::Authenticated, Topic::Authorized, Topic::Resolved, Topic::Downloaded, Topic::UpdateAvailable];
 
-/// One event for each condition that changed its status, reason or cause, where it tells something new; and one where nothing but
-/// time has passed, and now a person has to look.
+/// One event for each condition that changed its status, reason or cause, where it says something new; and one where nothing but
+/// time has passed, and user action is required now.
 #[must_use]
 pub fn transitions(old: &[Condition], new: &[Condition]) -> Vec<Event> {
     let stalled = condition::verdict(new, Topic::Stalled);
@@ -61,7 +61,7 @@ fn has_a_cause(reason: Reason, message: &str) -> bool {
     }
 }
 
-/// The message without its numbers: times, counts of nodes and attempts go on, and are no other cause.
+/// The message without its numbers: times, counts of nodes and attempts change without being another cause.
 fn cause(message: &str) -> String {
     message.chars().filter(|c| !c.is_ascii_digit()).collect()
 }
@@ -113,7 +113,7 @@ mod tests {
     }
 
     /// Type, reason and note of the events of a change.
-    fn told(old: &[Verdict], new: &[Verdict]) -> Vec<(EventType, String, String)> {
+    fn reported(old: &[Verdict], new: &[Verdict]) -> Vec<(EventType, String, String)> {
         transitions(&conditions(old), &conditions(new))
             .into_iter()
             .map(|event| (event.type_, event.reason, event.note.unwrap()))
@@ -129,13 +129,13 @@ mod tests {
         let nodes = waits("The Job's pod is not scheduled: 0/3 nodes are available.");
         let more = waits("The Job's pod is not scheduled: 0/4 nodes are available.");
         let image = waits("The Job's container does not start: ImagePullBackOff");
-        assert_eq!(told(std::slice::from_ref(&nodes), &[more]), []);
+        assert_eq!(reported(std::slice::from_ref(&nodes), &[more]), []);
         let said = (EventType::Normal, "JobPending".to_owned(), image.message.clone());
-        assert_eq!(told(&[nodes], &[image]), [said]);
+        assert_eq!(reported(&[nodes], &[image]), [said]);
         // A pod that starts is no news.
-        assert_eq!(told(&[waits("The Job is being made.")], &[waits("The Job's pod is not made yet.")]), []);
+        assert_eq!(reported(&[waits("The Job is being made.")], &[waits("The Job's pod is not made yet.")]), []);
         let ready = |size: &str| Verdict::yes(Topic::Downloaded, Reason::Verified, size);
-        assert_eq!(told(&[ready("is on a")], &[ready("is on b")]), []);
+        assert_eq!(reported(&[ready("is on a")], &[ready("is on b")]), []);
     }
 
     #[test]
@@ -145,10 +145,10 @@ mod tests {
             ..Verdict::yes(Topic::Stalled, verdict.reason, &verdict.message)
         };
         let waits = waits("The Job's pod is not scheduled.");
-        let events = told(std::slice::from_ref(&waits), &[waits.clone(), stalled(&waits)]);
+        let events = reported(std::slice::from_ref(&waits), &[waits.clone(), stalled(&waits)]);
         assert_eq!(events, [(EventType::Warning, "JobPending".to_owned(), waits.message)]);
         let full = Verdict::no(Topic::Downloaded, Reason::VolumeFull, "No room.");
-        let events = told(&[], &[full.clone(), stalled(&full)]);
+        let events = reported(&[], &[full.clone(), stalled(&full)]);
         assert_eq!(events, [(EventType::Warning, "VolumeFull".to_owned(), full.message)]);
     }
 

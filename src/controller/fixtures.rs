@@ -192,8 +192,8 @@ pub fn ended(mut job: Job, condition: &str, message: Option<&str>, when: Timesta
     Attempt { job, pod: Some(Pod { status: Some(status), ..Default::default() }), said: None }
 }
 
-/// The resource after the status of this look was written.
-pub fn looked(mut seen: Observation, checked: &AccessReport, now: Timestamp) -> Observation {
+/// The resource after the status of this reconcile was written.
+pub fn reconciled(mut seen: Observation, checked: &AccessReport, now: Timestamp) -> Observation {
     let applied = plan(&seen, checked, now).applied(None);
     let mut cache = (*seen.cache).clone();
     cache.status = Some(status::build_status(&cache, checked, &applied, now));
@@ -214,7 +214,7 @@ pub fn downloaded() -> (Observation, AccessReport) {
     let (mut seen, checked) = bound(cache());
     let job = next_job(&seen, &checked, at(0));
     seen.attempts = vec![ended(job, "Complete", Some(&report("Verified")), at(10))];
-    (looked(seen, &checked, at(10)), checked)
+    (reconciled(seen, &checked, at(10)), checked)
 }
 
 /// A report as the fetcher leaves it.

@@ -22,7 +22,7 @@ use crate::{
     telemetry::metrics::labels,
 };
 
-/// Seconds between two looks.
+/// Seconds between two reconciles.
 const TICK: i64 = 10;
 const MINUTES: i64 = 100;
 
@@ -33,12 +33,12 @@ struct World {
     made: i64,
 }
 
-/// What happens: changes the world before each look, at so many seconds.
+/// What happens: changes the world before each reconcile, at so many seconds.
 type Events = fn(&mut World, i64);
 
-/// What was told: at each look the reason and whether it was Stalled, and at each minute the labels of the metric.
-struct Told {
-    looks: Vec<(i64, String, bool)>,
+/// What was reported: at each reconcile the reason and whether it was Stalled, and at each minute the labels of the metric.
+struct Observed {
+    reconciles: Vec<(i64, String, bool)>,
     minutes: Vec<(&'static str, &'static str, &'static str)>,
 }
 
@@ -58,7 +58,7 @@ impl World {
         }
     }
 
-    /// The pod of the last attempt runs, and its log tells so many bytes.
+    /// The pod of the last attempt runs, and its log reports so many bytes.
     fn runs(&mut self, bytes: i64, now: i64) {
         let since = self.made;
         self.attempt(|last| {
@@ -104,7 +104,7 @@ impl World {
     }
 
     /// Looks, and does what is decided.
-    fn look(&mut self, now: i64) {
+    fn reconcile(&mut self, now: i64) {
         let applied = fixtures::plan(&self.seen, &self.checked, at(now)).applied(None);
         let plan = planned(&self.seen, &self.checked, "image", at(now));
         let cache = Arc::make_mut(&mut self.seen.cache);
@@ -122,29 +122,29 @@ impl World {
     }
 }
 
-fn play(events: Events) -> Told {
+fn play(events: Events) -> Observed {
     let (seen, checked) = bound(cache());
     let mut world = World { seen, checked, made: 0 };
-    let mut told = Told { looks: Vec::new(), minutes: Vec::new() };
+    let mut reported = Observed { reconciles: Vec::new(), minutes: Vec::new() };
     for now in (0..MINUTES * 60).step_by(usize::try_from(TICK).unwrap()) {
         events(&mut world, now);
-        world.look(now);
+        world.reconcile(now);
         let conditions = world.seen.cache.conditions();
         let ready = condition::find(conditions, Topic::Ready).unwrap();
-        told.looks.push((now, ready.reason.clone(), condition::holds(conditions, Topic::Stalled)));
+        reported.reconciles.push((now, ready.reason.clone(), condition::holds(conditions, Topic::Stalled)));
         if now % 60 == 0 {
-            told.minutes.push(labels(conditions));
+            reported.minutes.push(labels(conditions));
         }
     }
-    told
+    reported
 }
 
-impl Told {
+impl Observed {
     /// When it was Stalled first, from when on it must have been so to the end, with one reason.
     fn stalled_from(&self) -> Option<(i64, &str)> {
-        let first = self.looks.iter().position(|(.., stalled)| *stalled)?;
-        let (since, reason, _) = &self.looks[first];
-        for (now, other, stalled) in &self.looks[first..] {
+        let first = self.reconciles.iter().position(|(.., stalled)| *stalled)?;
+        let (since, reason, _) = &self.reconciles[first];
+        for (now, other, stalled) in &self.reconciles[first..] {
             assert!(*stalled, "Stalled goes away after {now} s");
             assert_eq!(other, reason, "after {now} s");
         }
@@ -210,7 +210,7 @@ fn claim_waits(world: &mut World, said: Option<(&str, &str)>) {
     world.pod(&unscheduled());
 }
 
-/// Each attempt brings as many bytes as the first, and is told again that there is no room.
+/// Each attempt downloads as many bytes as the first, and finds no room again.
 fn volume_full(world: &mut World, now: i64) {
     match world.age(now) {
         TICK..30 => world.runs(50 << 20, now),
@@ -327,15 +327,15 @@ fn attempts_that_end_before_they_run_are_stalled_in_the_end() {
 
 #[test]
 fn what_a_person_must_end_is_stalled_and_stays_so_and_the_alerts_are_judged_by_it() {
-    let told: Vec<_> =
+    let reported: Vec<_> =
         INCIDENTS.into_iter().map(|(name, events, stalled)| (name, play(events), stalled)).collect();
-    for (name, told, stalled) in &told {
-        assert_eq!(told.stalled_from(), *stalled, "{name}");
+    for (name, reported, stalled) in &reported {
+        assert_eq!(reported.stalled_from(), *stalled, "{name}");
     }
     let file: Value = serde_saphyr::from_str(include_str!("../../tests/chart/incidents.yaml")).unwrap();
     let tests = file["tests"].as_array().unwrap().iter();
     let written: BTreeMap<_, _> =
         tests.map(|test| (test["name"].as_str().unwrap(), test["input_series"].clone())).collect();
-    let told: BTreeMap<_, _> = told.iter().map(|(name, told, _)| (*name, told.series())).collect();
-    assert_eq!(written, told, "{}", json!(told));
+    let reported: BTreeMap<_, _> = reported.iter().map(|(name, reported, _)| (*name, reported.series())).collect();
+    assert_eq!(written, reported, "{}", json!(reported));
 }

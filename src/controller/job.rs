@@ -32,13 +32,13 @@ use crate::{
 pub const VOLUME: &str = "cache";
 /// The container's name, needed to read its log.
 pub const CONTAINER: &str = "fetch";
-/// The user and group of the Job's pods, unless the spec brings its own pod security context.
+/// The user and group of the Job's pods, unless the spec has a pod security context of its own.
 const NONROOT: i64 = 65_532;
 const CACHE_MOUNT: &str = "/cache";
 const TOKEN_MOUNT: &str = "/var/run/secrets/modelcache.internal";
 /// What a Job may take beside the transfer, in seconds.
 const DEADLINE: i64 = 6 * 3600;
-/// Taken for the size of files that nobody has listed: more than the Hub's largest repos have.
+/// Assumed for the size of files that were not listed: more than the Hub's largest repos have.
 const UNKNOWN_SIZE: u64 = 4 << 40;
 /// Refs of a Job: the revision, eight aliases and `main`.
 pub(super) const MOST_REFS: usize = 10;
@@ -105,7 +105,7 @@ pub fn build(params: JobParams<'_>) -> Job {
         spec: Some(pod(params)),
     };
     let mut ours = BTreeMap::from([(api::ANNOTATION_TEMPLATE.to_owned(), template_hash(&template))]);
-    // Where other pods are is nobody's wish, and comes and goes: it is no part of what the hash stands for.
+    // The place of other pods comes and goes, and is not part of the spec: the hash does not depend on it.
     if let (Some(place), Some(pod)) = (params.place.filter(|_| Place::is_open(cache)), &mut template.spec) {
         pod.affinity = Some(place.affinity());
         pod.tolerations.get_or_insert_default().extend(place.tolerations.iter().cloned());
@@ -225,7 +225,7 @@ fn restricted_pod() -> PodSecurityContext {
         run_as_user: Some(NONROOT),
         run_as_group: Some(NONROOT),
         fs_group: Some(NONROOT),
-        // A recursive chown of a filled volume takes minutes; the root tells whether it was done.
+        // A recursive chown of a filled volume takes minutes; the root shows whether it was done.
         fs_group_change_policy: Some("OnRootMismatch".to_owned()),
         seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), localhost_profile: None }),
         ..PodSecurityContext::default()

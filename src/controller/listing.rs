@@ -144,7 +144,7 @@ mod tests {
 
     use super::*;
 
-    /// Whoever can create events can create a hundred thousand for one object, and a list keeps others waiting.
+    /// Whoever can create events can create a hundred thousand for one object, and one list delays others.
     #[tokio::test]
     async fn no_more_than_the_limit_is_read() {
         let asked = Arc::new(AtomicUsize::new(0));

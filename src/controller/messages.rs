@@ -1,4 +1,4 @@
-//! Why a fill does not go on, and the sentence for it: cause first, then the remedy. Pure.
+//! Why a fill is blocked, and the sentence for it: cause first, then the remedy. Pure.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use crate::{
     units,
 };
 
-/// Why a fill does not go on, with all that its sentence names.
+/// Why a fill is blocked, with all that its sentence names.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Blocked<'a> {
     /// The claim that the spec names does not exist.
@@ -161,10 +161,10 @@ impl fmt::Display for Blocked<'_> {
             }
             Self::JobCreated { job } => write!(f, "The Job {job} is being made."),
             Self::InspectionCreated { job } => {
-                write!(f, "The Job {job} is being made, to look at what is on the claim.")
+                write!(f, "The Job {job} is being made, to inspect the claim.")
             }
             Self::Inspecting { job, claim } => {
-                write!(f, "The Job {job} looks at what is on the claim {claim} from before.")
+                write!(f, "The Job {job} inspects what is on the claim {claim} from before.")
             }
             Self::UpdatingRefs { job, claim, commit } => {
                 write!(f, "The Job {job} makes commit {commit} on the claim {claim} the current one.")

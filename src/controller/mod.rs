@@ -1,4 +1,4 @@
-//! The controller: watches `ModelCache` resources and brings about what they ask for.
+//! The controller: watches `ModelCache` resources and does what they ask for.
 //!
 //! One reconcile is: observe → ask the prober what the Hub says → plan, stage by stage → apply → build the status → write it.
 //! `stages`, `status` and the builders are pure; only `observe`, the prober and `apply` talk to anyone.

@@ -63,7 +63,7 @@ impl Neighbour {
     }
 
     /// Whether it has a better right to a ref than `cache`: its data are there already, and would be Ready without being found;
-    /// or nobody's are, it is older, and nothing but time keeps it.
+    /// or neither's are, it is older, and only time holds it up.
     fn goes_first(&self, cache: &ModelCache) -> bool {
         let age = (cache.creation_timestamp().map(|time| time.0), cache.name_any());
         self.holds || (self.is_coming && (self.created, self.name.clone()).cmp(&age) == Ordering::Less)

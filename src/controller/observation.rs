@@ -72,7 +72,7 @@ impl SecretState {
     }
 }
 
-/// Everything that a decision looks at, but for the Hub's answers.
+/// Everything that a decision depends on, except for the Hub's answers.
 #[derive(Clone, Debug)]
 pub struct Observation {
     /// The resource itself.

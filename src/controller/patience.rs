@@ -23,15 +23,15 @@ const QUOTA: &str = "exceeded quota";
 /// Who ends it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Help {
-    /// Nobody has to: it moves, or stands still because it was told to.
+    /// No one: it advances, or stands still because the spec says so.
     Itself,
-    /// Time may. Where nothing has moved for so long, a person has to look.
+    /// Time may. Where nothing has moved for so long, user action is required.
     Time(Duration),
     /// A person, and no time.
     Person,
 }
 
-/// Who ends what a reason tells, where nothing more is known.
+/// Who ends what a reason reports, where nothing more is known.
 #[must_use]
 pub const fn help(reason: Reason) -> Help {
     use Reason as R;

@@ -37,8 +37,8 @@ impl Pin {
         old: &ModelCacheStatus,
         from_hub: Option<&Snapshot>,
     ) -> Option<Resolved> {
-        if let (Self::Undecided, Some(told)) = (self, from_hub) {
-            return Some(Resolved { commit: String::new(), ..resolved(cache, old, told) });
+        if let (Self::Undecided, Some(reported)) = (self, from_hub) {
+            return Some(Resolved { commit: String::new(), ..resolved(cache, old, reported) });
         }
         match self.snapshot(from_hub) {
             Some(snapshot) => Some(resolved(cache, old, snapshot)),
@@ -64,10 +64,10 @@ pub fn commit(cache: &ModelCache, from_hub: Option<&Snapshot>) -> Option<Commit>
 }
 
 fn resolved(cache: &ModelCache, old: &ModelCacheStatus, snapshot: &Snapshot) -> Resolved {
-    let told = snapshot.repo.as_ref().map(ToString::to_string);
+    let reported = snapshot.repo.as_ref().map(ToString::to_string);
     let before = || old.resolved.as_ref().map(|it| it.repo.clone()).filter(|repo| !repo.is_empty());
     Resolved {
-        repo: told.or_else(before).unwrap_or_else(|| cache.spec.source.repo.clone()),
+        repo: reported.or_else(before).unwrap_or_else(|| cache.spec.source.repo.clone()),
         revision: cache.spec.source.revision.clone(),
         commit: snapshot.commit.to_string(),
         short_commit: snapshot.commit.short().to_owned(),

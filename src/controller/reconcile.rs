@@ -1,4 +1,4 @@
-//! One look at one resource, from observation to status.
+//! One reconcile of one resource, from observation to status.
 
 use std::{sync::Arc, time::Duration};
 
@@ -38,11 +38,11 @@ const TURN: Duration = Duration::from_secs(1);
 /// While a resource is suspended only changes are followed, with a safety net below the watches.
 const SUSPENDED: Duration = Duration::from_secs(3600);
 
-/// What every look needs.
+/// What every reconcile needs.
 pub struct Context {
     /// The API server.
     pub client: Client,
-    /// What the watches have brought.
+    /// What the watches have delivered.
     pub stores: Stores,
     /// Whether the watches are open.
     pub contacts: Contacts,
@@ -73,7 +73,7 @@ pub async fn reconcile(
     let cache = context.stores.caches.newest_of(cache);
     let timer = context.metrics.reconcile_started();
     let result = match cache.get() {
-        Ok(parsed) => Box::pin(look(parsed.clone(), &context)).await,
+        Ok(parsed) => Box::pin(readable(parsed.clone(), &context)).await,
         Err(invalid) => unreadable::report(&context.client, &context.recorder, invalid).await,
     };
     timer.ended(result.is_ok());
@@ -83,7 +83,7 @@ pub async fn reconcile(
     result
 }
 
-async fn look(cache: Arc<ModelCache>, context: &Context) -> Result<Action, ReconcileError> {
+async fn readable(cache: Arc<ModelCache>, context: &Context) -> Result<Action, ReconcileError> {
     if cache.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
     }
@@ -99,7 +99,7 @@ async fn look(cache: Arc<ModelCache>, context: &Context) -> Result<Action, Recon
     bring_about(seen, &access, next_question, context).await
 }
 
-/// Does what follows from what was observed and from what the Hub says, and tells it.
+/// Does what follows from what was observed and from what the Hub says, and reports it.
 async fn bring_about(
     mut seen: Observation,
     access: &AccessReport,
@@ -137,11 +137,11 @@ async fn bring_about(
             }
         }
     }
-    let secret = context.secrets.look_again(cache, access, &applied.downloaded);
+    let secret = context.secrets.requeue_after(cache, access, &applied.downloaded);
     let patience =
         status::obstacle(access, &applied).and_then(|(_, help)| standstill::left(&status, help, now));
     let pause = [requeue, secret, patience].into_iter().flatten().fold(next_question, Duration::min);
-    debug!(?pause, changed, "looked");
+    debug!(?pause, changed, "reconciled");
     Ok(Action::requeue(pause.max(Duration::from_millis(100))))
 }
 

@@ -209,13 +209,13 @@ mod tests {
             };
             recorder.publish(&event, &about).await.unwrap();
         }
-        let told = asked.lock().unwrap().clone();
+        let reported = asked.lock().unwrap().clone();
         let expected = [
             ("POST", json!("not scheduled")),
             ("PATCH", json!(2)),
             ("POST", json!("no image")),
             ("PATCH", json!(3)),
         ];
-        assert_eq!(told, expected.map(|(method, what)| (method.to_owned(), what)));
+        assert_eq!(reported, expected.map(|(method, what)| (method.to_owned(), what)));
     }
 }

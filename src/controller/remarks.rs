@@ -1,4 +1,4 @@
-//! What a person should know of a model that is Ready: the end of that condition's message. Pure.
+//! What users should know about a model that is Ready: the end of that condition's message. Pure.
 
 use super::{access::AccessReport, plan::Applied};
 use crate::{
@@ -38,7 +38,7 @@ fn own_name(cache: &ModelCache, applied: &Applied, own: &str) -> Option<String> 
     })
 }
 
-/// What keeps the next commit away until a person acts. An outage is no remark: it passes.
+/// What blocks the next commit until the user acts. An outage is no remark: it passes.
 fn refused(checked: &AccessReport) -> Option<String> {
     let unmet = checked.first_unmet().filter(|verdict| verdict.reason.remedy() == Remedy::Person)?;
     Some(format!("But {} is {}: {}", unmet.topic.as_str(), unmet.reason, unmet.message))
@@ -52,7 +52,7 @@ mod tests {
     use crate::{
         api::condition,
         controller::{
-            fixtures::{COMMIT, at, bound, cache, downloaded, ended, looked, next_job, refused, report},
+            fixtures::{COMMIT, at, bound, cache, downloaded, ended, reconciled, next_job, refused, report},
             observation::Observation,
         },
         reason::{Reason, Topic},
@@ -60,9 +60,9 @@ mod tests {
 
     const DONE: &str = "Commit 0123456 of acme/tiny (100 MiB) is complete and verified on the claim tiny.";
 
-    /// The end of the message of Ready, after the next look.
+    /// The end of the message of Ready, after the next reconcile.
     fn end(seen: &Observation, checked: &AccessReport) -> String {
-        let cache = looked(seen.clone(), checked, at(20)).cache;
+        let cache = reconciled(seen.clone(), checked, at(20)).cache;
         let ready = condition::verdict(cache.conditions(), Topic::Ready).unwrap();
         assert_eq!(ready.reason, Reason::Ready);
         ready.message.strip_prefix(DONE).unwrap().to_owned()
@@ -102,7 +102,7 @@ mod tests {
         checked.snapshot.as_mut().unwrap().repo = Some("Acme/Tiny".parse().unwrap());
         let job = next_job(&seen, &checked, at(0));
         let names = report("Verified").replace(r#""files""#, r#""names":["Acme/Tiny"],"files""#);
-        for (report, told) in [
+        for (report, reported) in [
             (names, " The Hub calls the repo Acme/Tiny: programs find it under both names."),
             (
                 report("Verified"),
@@ -110,13 +110,13 @@ mod tests {
             ),
         ] {
             seen.attempts = vec![ended(job.clone(), "Complete", Some(&report), at(10))];
-            assert_eq!(end(&seen, &checked), told);
-            let status = looked(seen.clone(), &checked, at(20)).cache.status.clone().unwrap();
+            assert_eq!(end(&seen, &checked), reported);
+            let status = reconciled(seen.clone(), &checked, at(20)).cache.status.clone().unwrap();
             assert_eq!(status.resolved.unwrap().repo, "Acme/Tiny");
         }
-        // It stays told while the Hub does not answer.
-        let after = looked(seen, &checked, at(20));
-        let told = end(&after, &refused(&after.cache, Reason::HubUnreachable));
-        assert!(told.contains("Acme/Tiny"), "{told}");
+        // It stays in the message while the Hub does not answer.
+        let after = reconciled(seen, &checked, at(20));
+        let reported = end(&after, &refused(&after.cache, Reason::HubUnreachable));
+        assert!(reported.contains("Acme/Tiny"), "{reported}");
     }
 }

@@ -66,7 +66,7 @@ async fn of(client: &Client, namespace: &str, uid: Option<&str>, weight: Weight)
     best.map(|(_, event)| Complaint::by(event))
 }
 
-/// Quota, limits and pod security act on the pod, after the Job was taken: the Job controller tells in an event only.
+/// Quota, limits and pod security act on the pod, after the Job was taken: the Job controller reports that in an event only.
 fn of_job(event: &Event) -> Option<u8> {
     (event.reason.as_deref() == Some("FailedCreate")).then_some(0)
 }

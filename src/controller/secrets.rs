@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use super::{access::AccessReport, backoff};
 use crate::{api::ModelCache, reason::Verdict};
 
-/// By a watch, or by looking.
+/// By a watch, or by polling.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Secrets {
     /// At once, with the right to list and watch all Secrets.
@@ -18,9 +18,9 @@ pub enum Secrets {
 }
 
 impl Secrets {
-    /// When a resource is looked at again for the sake of its Secret: while it lacks anything that another token may give.
+    /// When a resource is reconciled again because of its Secret: while it lacks anything that another token may give.
     #[must_use]
-    pub fn look_again(
+    pub fn requeue_after(
         self,
         cache: &ModelCache,
         checked: &AccessReport,
@@ -47,14 +47,14 @@ mod tests {
         let asks = with_token(cache());
         let (yes, no) = (granted(&asks), refused(&asks, Reason::TokenInvalid));
         let poll = |cache: &ModelCache, checked: &AccessReport, downloaded: &Verdict| {
-            Secrets::Poll.look_again(cache, checked, downloaded)
+            Secrets::Poll.requeue_after(cache, checked, downloaded)
         };
         let soon = poll(&asks, &no, &missing).unwrap().as_secs();
         assert!((30..=33).contains(&soon), "{soon}");
         assert_eq!(poll(&asks, &no, &there), poll(&asks, &no, &missing), "revoked after the download");
         assert_eq!(poll(&asks, &yes, &there), None);
         assert_eq!(poll(&cache(), &no, &missing), None, "no Secret is asked for");
-        assert_eq!(Secrets::Watch.look_again(&asks, &no, &missing), None);
+        assert_eq!(Secrets::Watch.requeue_after(&asks, &no, &missing), None);
         let mut asleep = asks.clone();
         asleep.spec.suspend = true;
         assert_eq!(poll(&asleep, &no, &missing), None);

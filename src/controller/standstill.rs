@@ -1,5 +1,5 @@
 //! Whether a ModelCache that is not Ready moves. A verdict of the download stays until an attempt has got further than the last:
-//! attempts come and go, and what stands in their way does not. And what time may end is a person's where it has taken too long.
+//! attempts come and go, and what stands in their way does not. And what time may end requires user action once it has taken too long.
 //! Pure.
 
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::{
 
 /// A download that is ahead of the last one for so long has got further. A volume that is full stops one sooner.
 const AHEAD: SignedDuration = SignedDuration::from_mins(1);
-/// The same where nothing tells how many bytes there are.
+/// The same where the number of bytes is not known.
 const AT_WORK: SignedDuration = SignedDuration::from_mins(10);
 
 /// The steps to a model, in their order.
@@ -47,7 +47,7 @@ impl Step {
         }
     }
 
-    /// The step that a reason of the condition Downloaded is about, where no attempt has told it.
+    /// The step that a reason of the condition Downloaded is about, where no attempt has reported one.
     const fn of(reason: Reason) -> Self {
         match reason {
             Reason::NotChecked | Reason::Suspended => Self::Access,
@@ -66,7 +66,7 @@ pub struct Point {
     pub runs: bool,
     /// Since when the attempt runs or waits, if there is one that has not ended before it ran.
     pub since: Option<Timestamp>,
-    /// Bytes on the volume, where the log of the attempt tells them.
+    /// Bytes on the volume, where the log of the attempt has them.
     pub bytes: Option<i64>,
     /// Whether there is no volume: what was reached on another one does not count.
     pub bare: bool,
@@ -113,13 +113,13 @@ impl Point {
 pub struct Judged {
     /// What stands in its way.
     pub obstacle: Verdict,
-    /// Whether a person has to act.
+    /// Whether user action is required.
     pub stalled: bool,
     /// How far it has got.
     pub furthest: Furthest,
 }
 
-/// Judges by what was so the last time. `anew` is whether a person has done something since: then nothing of it counts.
+/// Judges by what was so the last time. `anew` is whether the user has done something since: then nothing of it counts.
 #[must_use]
 pub fn judge(
     old: &ModelCacheStatus,

@@ -68,7 +68,7 @@ fn verdicts(
         || old.last_handled_reconcile_at != cache.reconcile_at();
     let Judged { obstacle, stalled, furthest } =
         judge(old, anew, obstacle.clone(), help, &applied.point, now);
-    // kstatus: `Stalled` where a person must act, so that pipelines fail at once; `Reconciling` where time helps.
+    // kstatus: `Stalled` where user action is required, so that pipelines fail at once; `Reconciling` where time helps.
     let topic = if stalled { Topic::Stalled } else { Topic::Reconciling };
     all.push(Verdict { topic, status: Answer::True, ..obstacle.clone() });
     // False and not Unknown even where the cause is an outage: without the data it is not ready, that much is known.
@@ -118,7 +118,7 @@ fn current_patterns(
     old.current_patterns.clone()
 }
 
-/// A branch that has moved on since it was pinned. Told, never followed: all replicas run the same bytes until a person says so.
+/// A branch that has moved on since it was pinned. Reported, never followed: all replicas run the same bytes until the spec changes.
 fn update(cache: &ModelCache, current: Option<&CachedSnapshot>, latest: Option<&Latest>) -> Option<Verdict> {
     let (current, latest) = (current?, latest?);
     if current.commit == latest.commit {
@@ -140,7 +140,7 @@ fn update(cache: &ModelCache, current: Option<&CachedSnapshot>, latest: Option<&
     Some(Verdict::yes(Topic::UpdateAvailable, Reason::NewCommit, message))
 }
 
-/// The time stays while the commit does: it tells since when an update waits, and an unchanged status is not written.
+/// The time stays while the commit does: it says since when an update waits, and an unchanged status is not written.
 fn latest(
     cache: &ModelCache,
     old: &ModelCacheStatus,

@@ -83,7 +83,7 @@ pub fn verdict(invalid: &Invalid) -> Verdict {
 }
 
 /// The status as it stands, with Ready and Stalled for the verdict; `None` where it says so already. All else stays as it was
-/// written, known here or not: whoever understands the object is to find it again. Pure.
+/// written, known here or not: a version that understands the object must find it again. Pure.
 fn status(raw: Option<&Value>, ready: &Verdict, generation: i64, now: Timestamp) -> Option<Value> {
     let mut status = raw.and_then(Value::as_object).cloned().unwrap_or_default();
     // Another field manager's.

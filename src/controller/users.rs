@@ -36,7 +36,7 @@ impl ClaimUsers {
         if pod.writes(&self.claim) && self.writer.as_ref().is_none_or(|other| pod.metadata.name < *other) {
             self.writer = Some(pod.metadata.name);
         }
-        // That of a node which does not answer stays until somebody deletes it for good: it holds nobody there.
+        // That of a node which does not answer stays until somebody deletes it for good: it holds no Job there.
         let Some(node) = pod.spec.node_name.filter(|_| pod.metadata.deletion_timestamp.is_none()) else {
             return;
         };
@@ -226,7 +226,7 @@ mod tests {
         let mut lost = runs;
         lost["metadata"]["deletionTimestamp"] = json!("2026-01-01T12:00:00Z");
         assert_eq!(node(&[waits.clone(), lost]).as_deref(), Some("b"));
-        // The pod of a Job that is to be replaced holds nobody.
+        // The pod of a Job that is to be replaced holds no other.
         let mut ours = waits;
         ours["metadata"]["labels"] = json!({ "app.kubernetes.io/managed-by": "modelcache" });
         assert_eq!(node(&[ours]), None);

@@ -169,7 +169,7 @@ mod tests {
         assert_eq!(failed.reason, Reason::HashMismatch);
     }
 
-    /// Each new reason of a download's topic has to be told here: can a Job end for it, or is it the operator's own?
+    /// Each new reason of a download's topic has to be classified here: can a Job end for it, or is it the operator's own?
     #[test]
     fn a_job_ends_for_no_reason_of_the_operators_own() {
         let is_of_jobs = |reason: &&Reason| reason.topic() == Some(Topic::Downloaded) && is_an_end(**reason);

@@ -199,7 +199,7 @@ fn woken(
     let Context { client, contacts, stores, .. } = context;
     let Keepers { caches, claims, jobs, pods, secrets } = keepers;
     let all = ListParams::default;
-    // Metadata only: the watch never brings the content of the cluster's Secrets into this process.
+    // Metadata only: the content of the cluster's Secrets never enters this process through the watch.
     let secrets = match context.secrets {
         Secrets::Watch => {
             let contact = contacts.add(Secret::plural(&()));
@@ -215,7 +215,7 @@ fn woken(
         if let Some(cache) =
             change.new.as_ref().or(change.old.as_ref()).filter(|_| pods::affects_pods(change))
         {
-            // At the end of the process nobody listens.
+            // At the end of the process no one listens.
             let _ = report.unbounded_send(ObjectRef::from_obj(&**cache));
         }
     });
@@ -268,7 +268,7 @@ mod tests {
     use super::*;
     use crate::{controller::fixtures, sync::locked};
 
-    /// Each kind is listed and watched; a ModelCache at rest is reconciled once, and writes once. Its own status wakes nobody.
+    /// Each kind is listed and watched; a ModelCache at rest is reconciled once, and writes once. Its own status wakes nothing.
     #[tokio::test(start_paused = true)]
     async fn a_modelcache_is_reconciled_once_and_after_all_kinds_are_listed() {
         let mut cache = fixtures::with_token(fixtures::cache());

@@ -117,7 +117,7 @@ impl PartialEq for Token {
 
 impl Eq for Token {}
 
-/// Stands for a token where many are told apart, so that the token itself need not be kept.
+/// Stands for a token where many are distinguished, so that the token itself need not be kept.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint([u8; 32]);
 
@@ -134,11 +134,11 @@ pub enum Slip {
     Quotes,
     /// A line of an environment file: `HF_TOKEN=…`.
     Assignment,
-    /// A variable that nobody has replaced: `$(HF_TOKEN)`, `${HF_TOKEN}`, `{{ token }}`.
+    /// A variable that was not substituted: `$(HF_TOKEN)`, `${HF_TOKEN}`, `{{ token }}`.
     Placeholder,
     /// An example from a manual: `<token>`, `hf_xxxx`.
     Sample,
-    /// Encoded once more than the Secret does by itself.
+    /// Encoded once more than a Secret is anyway.
     Base64,
     /// An address, such as that of a Secret store.
     Address,

@@ -1,4 +1,4 @@
-//! What a person needs to know of each reason beyond its meaning: the reference is made of it. An exhaustive match, so
+//! What users need to know about each reason beyond its meaning: the reference is made of it. An exhaustive match, so
 //! that no reason comes without.
 
 use super::Reason;

@@ -51,16 +51,16 @@ pub fn of_attempt(claim: &PersistentVolumeClaim, reason: Reason, message: String
     }
 }
 
-/// Why a claim has no volume, and who ends it. Where nobody says anything of the claim, the pod that waits for it may know.
+/// Why a claim has no volume, and who ends it. Where no event is about the claim, the pod that waits for it may know.
 #[must_use]
 pub fn pending(cache: &ModelCache, said: Option<&Complaint>, of_pod: &str) -> (String, Help) {
     let (name, namespace) = (cache.claim_name(), cache.namespace().unwrap_or_default());
     let Some(said) = said else {
         return (format!("The claim {name} has no volume yet. {of_pod}"), help(Reason::ClaimPending));
     };
-    let told = format!("The claim {name} has no volume yet: {said}.");
+    let reported = format!("The claim {name} has no volume yet: {said}.");
     let (can, way) = match Trouble::of(&said.message) {
-        Trouble::Other => return (told, help(Reason::ClaimPending)),
+        Trouble::Other => return (reported, help(Reason::ClaimPending)),
         Trouble::NoClass => ("Make a volume that fits, or a default class. Or", "with a storageClassName"),
         Trouble::Class => ("Make that class. Or", "with the storageClassName of one that exists"),
         Trouble::Unsupported => {
@@ -75,7 +75,7 @@ pub fn pending(cache: &ModelCache, said: Option<&Complaint>, of_pod: &str) -> (S
              ModelCache again {way} in spec.storage.claim, which cannot be changed later."
         )
     };
-    (format!("{told} {remedy}"), Help::Person)
+    (format!("{reported} {remedy}"), Help::Person)
 }
 
 /// What is wrong with a claim that gets no volume.

@@ -1,6 +1,6 @@
 //! What is on a claim from before this ModelCache, or from before this operator. Such a ModelCache stays at the commit that it had,
 //! without the Hub and without a download. Only the volume knows that commit: a Job inspects it, before the Hub's answer may pin
-//! another one. Where no Hub can be reached, files are brought by hand at any time: there the volume is inspected again after
+//! another one. Where no Hub can be reached, files may be copied in by hand at any time: there the volume is inspected again after
 //! each interval.
 
 use std::ops::ControlFlow;
@@ -157,7 +157,7 @@ mod tests {
     use crate::{
         api,
         controller::fixtures::{
-            self, Planned, at, bound, cache, ended, looked, next_job, planned, refused, report, running,
+            self, Planned, at, bound, cache, ended, reconciled, next_job, planned, refused, report, running,
         },
         controller::observation::Observation,
     };
@@ -177,7 +177,7 @@ mod tests {
     }
 
     /// What the Job leaves that found the old commit.
-    fn told() -> String {
+    fn reported() -> String {
         let asked = format!(r#""revision":"{OLD}""#);
         report("Verified").replace(fixtures::COMMIT, OLD).replace(&asked, r#""revision":"main""#)
     }
@@ -202,29 +202,29 @@ mod tests {
         assert!(arguments(&job).contains(&"--revision=main".to_owned()), "{:?}", arguments(&job));
         let container = &job.spec.as_ref().unwrap().template.spec.as_ref().unwrap().containers[0];
         assert_eq!(container.env.as_ref().unwrap()[0].name, "HF_HUB_OFFLINE");
-        let after = looked(seen, &checked, at(20));
+        let after = reconciled(seen, &checked, at(20));
         let status = after.cache.status.clone().unwrap();
         assert_eq!((pin::pinned(&after.cache), status.latest), (None, None), "nothing is pinned yet");
         let resolved = status.resolved.unwrap();
-        let told = (resolved.commit.as_str(), resolved.short_commit.as_str(), resolved.size.as_str());
-        assert_eq!(told, ("", &fixtures::COMMIT[..7], "100Mi"), "what the Hub says is in the table");
+        let reported = (resolved.commit.as_str(), resolved.short_commit.as_str(), resolved.size.as_str());
+        assert_eq!(reported, ("", &fixtures::COMMIT[..7], "100Mi"), "what the Hub says is in the table");
     }
 
     #[test]
     fn what_is_complete_there_is_ready_at_its_old_commit_with_and_without_the_hub() {
         let (mut seen, checked) = again();
         let job = next_job(&seen, &checked, at(0));
-        seen.attempts = vec![ended(job, "Complete", Some(&told()), at(10))];
+        seen.attempts = vec![ended(job, "Complete", Some(&reported()), at(10))];
         let away = refused(&seen.cache, Reason::HubUnreachable);
         for (checked, newest) in [(checked, fixtures::COMMIT), (away, OLD)] {
-            let seen = looked(seen.clone(), &checked, at(20));
+            let seen = reconciled(seen.clone(), &checked, at(20));
             let status = seen.cache.status.clone().unwrap();
             assert_eq!(status.resolved.unwrap().commit, OLD);
             assert_eq!(status.latest.unwrap().commit, newest);
             let found = status.snapshots;
             assert_eq!((found[0].commit.as_str(), found[0].claim_uid.as_str()), (OLD, "claim-uid"));
             assert_eq!(found[0].refs, ["main"]);
-            // It stays so, and the Job that told it is needed no more.
+            // It stays so, and the Job that found it is not needed any more.
             let after = plan(&seen, &checked);
             assert_eq!((after.snapshots, after.downloaded.reason), (found, Reason::Verified));
             assert_eq!((after.job, after.obsolete.len()), (None, 1));
@@ -269,7 +269,7 @@ mod tests {
     #[test]
     fn where_no_hub_can_be_reached_the_volume_is_asked_again() {
         let (mut seen, _) = again();
-        // The claim is younger: somebody brings the files later.
+        // The claim is younger: the files are copied in later.
         seen.claim.as_mut().unwrap().metadata.creation_timestamp = Some(Time(at(5)));
         let away = refused(&seen.cache, Reason::HubUnreachable);
         assert_eq!(plan(&seen, &refused(&seen.cache, Reason::TermsNotAccepted)).job, None);
@@ -286,7 +286,7 @@ mod tests {
             ("2", arguments(&first))
         );
 
-        // And at once where a person requests a reconcile, but only once for each request.
+        // And at once where the user requests a reconcile, but only once for each request.
         let cache = Arc::make_mut(&mut seen.cache);
         cache.annotations_mut().insert(api::ANNOTATION_RECONCILE_AT.to_owned(), "now".to_owned());
         let asked = planned(&seen, &away, "image", at(40)).job.unwrap();

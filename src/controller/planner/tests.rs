@@ -149,7 +149,7 @@ fn a_download_ends_ready_and_then_nothing_is_left_to_do() {
     assert_eq!(reason(&seen, &checked, 1), Reason::Downloading);
 
     seen.attempts = vec![ended(job, "Complete", Some(&report("Verified")), at(10))];
-    let seen = looked(seen, &checked, at(10));
+    let seen = reconciled(seen, &checked, at(10));
     let status = seen.cache.status.clone().unwrap();
     assert!(condition::holds(&status.conditions, Topic::Ready));
     let current = status.current().unwrap();
@@ -157,8 +157,8 @@ fn a_download_ends_ready_and_then_nothing_is_left_to_do() {
     assert_eq!(current.claim_uid, "claim-uid");
     assert_eq!((current.refs.as_slice(), current.files), (&["main".to_owned()][..], Some(3)));
 
-    let again = looked(seen.clone(), &checked, at(500));
-    assert_eq!(again.cache.status, Some(status), "a second look on the same state writes nothing");
+    let again = reconciled(seen.clone(), &checked, at(500));
+    assert_eq!(again.cache.status, Some(status), "a second reconcile of the same state writes nothing");
     let plan = planned(&again, &checked, IMAGE, at(500));
     assert_eq!((plan.claim, plan.job, plan.obsolete), (None, None, vec![]));
 
@@ -171,7 +171,7 @@ fn ready_follows_the_data_and_not_the_token() {
     let (mut seen, _) = downloaded();
     seen.attempts.clear();
     let revoked = refused(&seen.cache, Reason::RepoNotFoundOrPrivate);
-    let status = looked(seen.clone(), &revoked, at(60)).cache.status.clone().unwrap();
+    let status = reconciled(seen.clone(), &revoked, at(60)).cache.status.clone().unwrap();
     assert!(condition::holds(&status.conditions, Topic::Ready));
     assert_eq!(condition::find(&status.conditions, Topic::Authorized).unwrap().status, "False");
     assert!(condition::find(&status.conditions, Topic::Stalled).is_none(), "once Ready, never stalled");
@@ -179,7 +179,7 @@ fn ready_follows_the_data_and_not_the_token() {
     let mut other = bound_claim(&seen.cache);
     other.metadata.uid = Some("another-uid".to_owned());
     seen.claim = Some(other);
-    let status = looked(seen, &revoked, at(70)).cache.status.clone().unwrap();
+    let status = reconciled(seen, &revoked, at(70)).cache.status.clone().unwrap();
     assert!(!condition::holds(&status.conditions, Topic::Ready), "a claim made again holds nothing");
     assert_eq!(status.snapshots, []);
 }
@@ -197,12 +197,12 @@ fn what_is_there_stays_available_until_the_claim_is_another_one() {
     cache.spec.source.revision = "v2".to_owned();
     cache.metadata.generation = Some(2);
     let missing = refused(&seen.cache, Reason::RevisionNotFound);
-    let mut seen = looked(seen, &missing, at(20));
+    let mut seen = reconciled(seen, &missing, at(20));
     assert_eq!(available(&seen), (Answer::True, Reason::Available));
     assert!(!condition::holds(seen.cache.conditions(), Topic::Ready));
 
     seen.claim.as_mut().unwrap().metadata.uid = Some("another-uid".to_owned());
-    let seen = looked(seen, &checked, at(30));
+    let seen = reconciled(seen, &checked, at(30));
     assert_eq!(available(&seen), (Answer::False, Reason::NoSnapshot));
 }
 
@@ -265,7 +265,7 @@ fn what_a_person_does_starts_the_next_attempt_at_once() {
     let mut again = seen.clone();
     again.attempts = vec![ended(second, "Failed", Some(&report("OutOfMemory")), at(11))];
     assert_eq!(attempt(&again), None, "once for each time that it is asked");
-    // The Hub has asked to wait: nobody else can say otherwise.
+    // The Hub has asked to wait: nothing else counts.
     let limited = report("RateLimited").replace(r#""files""#, r#""retryAfterSeconds":60,"files""#);
     for mut seen in [seen, corrected] {
         seen.attempts = failed(&limited);
@@ -312,7 +312,7 @@ fn a_job_that_waits_follows_the_claim_and_a_failed_one_keeps_its_pause() {
     // Nor is one taken away where none can be made in its place.
     seen.place = place("b");
     seen.attempts = waits(None);
-    let pinned = looked(seen.clone(), &checked, at(11));
+    let pinned = reconciled(seen.clone(), &checked, at(11));
     let away = planned(&pinned, &refused(&pinned.cache, Reason::HubUnreachable), IMAGE, at(12));
     assert_eq!((away.job, away.obsolete.len(), away.downloaded.reason), (None, 0, Reason::JobPending));
 
@@ -364,8 +364,8 @@ fn a_pod_without_a_report_is_told_by_what_kubernetes_knows() {
     }];
     let plan = planned(&seen, &checked, IMAGE, at(11));
     assert_eq!(plan.downloaded.reason, Reason::JobRejected);
-    let told = "The Job's pod is refused: exceeded quota: few. It goes on by itself where others make room.";
-    assert_eq!(plan.downloaded.message, told);
+    let reported = "The Job's pod is refused: exceeded quota: few. It goes on by itself where others make room.";
+    assert_eq!(plan.downloaded.message, reported);
 }
 
 #[test]
@@ -399,7 +399,7 @@ fn two_that_want_one_ref_at_two_commits_conflict_and_the_older_wins() {
     seen.neighbours = vec![neighbour(-10, COMMIT)];
     assert_eq!(reason(&seen, &checked, 0), Reason::JobPending, "the same commit is no conflict");
     seen.neighbours = vec![Neighbour { is_coming: false, ..neighbour(-10, &other) }];
-    assert_eq!(reason(&seen, &checked, 0), Reason::JobPending, "one that waits for a person keeps nobody");
+    assert_eq!(reason(&seen, &checked, 0), Reason::JobPending, "one that requires user action blocks no other");
     seen.neighbours = vec![neighbour(-10, &other)];
     let message = |seen: &observation::Observation| planned(seen, &checked, IMAGE, at(0)).downloaded.message;
     assert!(message(&seen).contains(&format!("at commit {other}. Give this one the same revision, or")));
@@ -448,7 +448,7 @@ fn a_commit_without_a_name_is_found_as_main_unless_another_one_is() {
 #[test]
 fn a_branch_stays_where_it_was_pinned() {
     let (seen, checked) = bound(cache());
-    let seen = looked(seen, &checked, at(0));
+    let seen = reconciled(seen, &checked, at(0));
     let mut moved = checked.clone();
     let snapshot = moved.snapshot.as_mut().unwrap();
     snapshot.latest = "f".repeat(40).parse().ok();
@@ -461,7 +461,7 @@ fn what_a_person_must_mend_stalls_and_what_time_mends_reconciles() {
     let seen = seen(cache());
     let conditions = |reason| {
         let checked = refused(&seen.cache, reason);
-        looked(seen.clone(), &checked, at(0)).cache.status.clone().unwrap().conditions
+        reconciled(seen.clone(), &checked, at(0)).cache.status.clone().unwrap().conditions
     };
     let stalled = conditions(Reason::TermsNotAccepted);
     assert_eq!(condition::find(&stalled, Topic::Stalled).unwrap().reason, "TermsNotAccepted");
@@ -480,7 +480,7 @@ fn a_claim_that_is_to_go_is_not_held_by_a_finished_job() {
     let job = next_job(&seen, &checked, at(0));
     let name = job.name_any();
     seen.attempts = vec![ended(job, "Complete", Some(&report("Verified")), at(10))];
-    let mut seen = looked(seen, &checked, at(10));
+    let mut seen = reconciled(seen, &checked, at(10));
     seen.claim.as_mut().unwrap().metadata.deletion_timestamp = seen.cache.metadata.creation_timestamp.clone();
     let plan = planned(&seen, &checked, IMAGE, at(20));
     assert_eq!((plan.downloaded.reason, plan.obsolete), (Reason::ClaimTerminating, vec![name]));
@@ -552,7 +552,7 @@ fn an_endpoint_that_is_taken_away_leaves_the_data_ready() {
     let (seen, checked) = downloaded();
     let refused = source::endpoint(&seen.cache.spec, &[]).unwrap_err();
     let checked = access::AccessReport::stopped(checked.wanted.unwrap(), refused);
-    let conditions = looked(seen, &checked, at(20)).cache.status.clone().unwrap().conditions;
+    let conditions = reconciled(seen, &checked, at(20)).cache.status.clone().unwrap().conditions;
     assert!(condition::holds(&conditions, Topic::Ready));
     assert_eq!(condition::find(&conditions, Topic::Authorized).unwrap().reason, "EndpointNotAllowed");
 }
@@ -569,7 +569,7 @@ fn nothing_is_made_while_suspended_and_what_is_there_is_told() {
     assert_eq!((plan.job, plan.downloaded.reason), (None, Reason::Suspended));
 
     let nothing_known = access::AccessReport::suspended(&seen.cache);
-    let status = looked(seen, &nothing_known, at(0)).cache.status.clone().unwrap();
+    let status = reconciled(seen, &nothing_known, at(0)).cache.status.clone().unwrap();
     assert_eq!(status.observed_generation, Some(1));
     assert_eq!(condition::find(&status.conditions, Topic::Authenticated).unwrap().reason, "NotChecked");
     assert_eq!(condition::find(&status.conditions, Topic::Ready).unwrap().reason, "Suspended");
@@ -581,7 +581,7 @@ fn a_branch_that_moved_on_is_told_and_not_followed() {
     let before = seen.cache.status.clone().unwrap();
     assert!(condition::find(&before.conditions, Topic::UpdateAvailable).is_none());
     checked.snapshot.as_mut().unwrap().latest = "f".repeat(40).parse().ok();
-    let after = looked(seen, &checked, at(20)).cache.status.clone().unwrap();
+    let after = reconciled(seen, &checked, at(20)).cache.status.clone().unwrap();
     assert!(condition::holds(&after.conditions, Topic::UpdateAvailable));
     assert!(condition::holds(&after.conditions, Topic::Ready));
     assert_eq!(after.snapshots, before.snapshots);
@@ -624,8 +624,8 @@ fn a_time_that_cannot_be_is_not_believed() {
     for (time, believed) in
         [("2999-01-01T00:00:00Z", at(10)), ("-000042-01-01T00:00:00Z", jiff::Timestamp::UNIX_EPOCH)]
     {
-        let told = report("Verified").replace("2026-01-01T12:00:09Z", time);
-        seen.attempts = vec![ended(job.clone(), "Complete", Some(&told), at(10))];
+        let reported = report("Verified").replace("2026-01-01T12:00:09Z", time);
+        seen.attempts = vec![ended(job.clone(), "Complete", Some(&reported), at(10))];
         let plan = planned(&seen, &checked, IMAGE, at(11));
         assert_eq!(plan.snapshots[0].verified_at.as_ref().unwrap().0, believed);
     }
@@ -689,9 +689,9 @@ fn a_deleted_pod_is_told_as_such() {
     going.pod.as_mut().unwrap().metadata.deletion_timestamp = seen.cache.metadata.creation_timestamp.clone();
     for attempt in [gone, going] {
         seen.attempts = vec![attempt];
-        let told = planned(&seen, &checked, IMAGE, at(11)).downloaded;
-        assert_eq!(told.reason, Reason::Stopped);
-        assert!(told.message.starts_with("The Job's pod was deleted"), "{}", told.message);
+        let reported = planned(&seen, &checked, IMAGE, at(11)).downloaded;
+        assert_eq!(reported.reason, Reason::Stopped);
+        assert!(reported.message.starts_with("The Job's pod was deleted"), "{}", reported.message);
     }
     seen.attempts = vec![limit(ended(job, "Failed", None, at(10)))];
     assert_eq!(
@@ -712,17 +712,17 @@ fn what_others_say_of_claim_and_pod_is_in_the_message() {
         |reason: &str, message: &str| Complaint { reason: reason.to_owned(), message: message.to_owned() };
     attempt.said = Some(said("FailedMount", "MountVolume.SetUp failed for volume \"pv\": no such driver."));
     seen.attempts = vec![attempt];
-    let told = planned(&seen, &checked, IMAGE, at(30));
-    assert_eq!((told.downloaded.reason, told.help), (Reason::JobPending, patience::help(Reason::JobPending)));
+    let reported = planned(&seen, &checked, IMAGE, at(30));
+    assert_eq!((reported.downloaded.reason, reported.help), (Reason::JobPending, patience::help(Reason::JobPending)));
     assert_eq!(
-        told.downloaded.message,
+        reported.downloaded.message,
         "The Job's pod does not start on node a: FailedMount: MountVolume.SetUp failed for volume \"pv\": no such driver."
     );
     seen.claim.as_mut().unwrap().status.as_mut().unwrap().phase = Some("Pending".to_owned());
     seen.claim_said = Some(said("ProvisioningFailed", "storageclass.storage.k8s.io \"fast\" not found"));
-    let told = planned(&seen, &checked, IMAGE, at(30));
-    assert_eq!((told.downloaded.reason, told.help), (Reason::ClaimPending, patience::Help::Person));
-    assert!(told.downloaded.message.contains("cannot be changed later"), "{}", told.downloaded.message);
+    let reported = planned(&seen, &checked, IMAGE, at(30));
+    assert_eq!((reported.downloaded.reason, reported.help), (Reason::ClaimPending, patience::Help::Person));
+    assert!(reported.downloaded.message.contains("cannot be changed later"), "{}", reported.downloaded.message);
 }
 
 #[test]
@@ -751,15 +751,15 @@ fn a_pause_shows_whatever_was_before_and_on_what_is_ready() {
     seen.attempts = vec![ended(job, "Failed", Some(&report("VolumeFull")), at(10))];
     let terms = refused(&seen.cache, Reason::TermsNotAccepted);
     for checked in [&checked, &terms] {
-        let told = looked(seen.clone(), checked, at(11));
-        let ready = condition::find(told.cache.conditions(), Topic::Ready).unwrap().reason.clone();
+        let reported = reconciled(seen.clone(), checked, at(11));
+        let ready = condition::find(reported.cache.conditions(), Topic::Ready).unwrap().reason.clone();
         assert_eq!(ready, "Suspended");
-        assert!(condition::find(told.cache.conditions(), Topic::Stalled).is_none());
+        assert!(condition::find(reported.cache.conditions(), Topic::Stalled).is_none());
     }
     let (mut there, checked) = downloaded();
     Arc::make_mut(&mut there.cache).spec.suspend = true;
-    let told = looked(there, &checked, at(20));
-    let ready = condition::find(told.cache.conditions(), Topic::Ready).unwrap();
+    let reported = reconciled(there, &checked, at(20));
+    let ready = condition::find(reported.cache.conditions(), Topic::Ready).unwrap();
     assert_eq!(ready.status, "True");
     assert!(ready.message.contains("while spec.suspend is true"), "{}", ready.message);
 }
@@ -800,7 +800,7 @@ fn moved_on() -> (observation::Observation, access::AccessReport) {
     checked.snapshot.as_mut().unwrap().commit = OTHER.parse().unwrap();
     let job = next_job(&seen, &checked, at(20));
     seen.attempts = vec![ended(job, "Complete", Some(&report("Verified").replace(COMMIT, OTHER)), at(30))];
-    (looked(seen, &checked, at(30)), checked)
+    (reconciled(seen, &checked, at(30)), checked)
 }
 
 const OTHER: &str = "89abcdef0123456789abcdef0123456789abcdef";
@@ -844,11 +844,11 @@ fn the_way_back_takes_no_download_and_no_hub() {
     seen.attempts = vec![running(job.clone())];
     let waits = planned(&seen, &away, IMAGE, at(41)).downloaded;
     assert!(waits.message.ends_with("makes commit 0123456 on the claim tiny the current one."), "{waits:?}");
-    let told = looked(seen.clone(), &away, at(41));
-    assert!(condition::holds(told.cache.conditions(), Topic::Available), "pods start with what is there");
+    let reported = reconciled(seen.clone(), &away, at(41));
+    assert!(condition::holds(reported.cache.conditions(), Topic::Available), "pods start with what is there");
 
     seen.attempts = vec![ended(job, "Complete", Some(&report("Verified")), at(42))];
-    let seen = looked(seen, &away, at(42));
+    let seen = reconciled(seen, &away, at(42));
     assert!(condition::holds(seen.cache.conditions(), Topic::Ready));
     let expected =
         [(first, api::Kept::Current, refs(&["main"])), (second, api::Kept::Previous, refs(&["v2"]))];
@@ -864,7 +864,7 @@ fn an_alias_that_is_added_downloads_nothing() {
     let job = next_job(&seen, &refused(&seen.cache, Reason::TermsNotAccepted), at(20));
     assert!(arguments(&job).contains(&"--alias=stable".to_owned()));
     seen.attempts.push(ended(job, "Complete", Some(&report("Verified")), at(21)));
-    let seen = looked(seen, &checked, at(21));
+    let seen = reconciled(seen, &checked, at(21));
     assert_eq!(listed(&seen), [(COMMIT.to_owned(), api::Kept::Current, refs(&["main", "stable"]))]);
     let plan = planned(&seen, &checked, IMAGE, at(22));
     assert_eq!((plan.job, plan.obsolete), (None, vec![]), "both Jobs stay for an hour");
@@ -882,14 +882,14 @@ fn what_has_gone_from_the_volume_meanwhile_is_downloaded_again() {
     seen.attempts = vec![ended(job, "Failed", Some(&gone), at(41))];
     let fetch = next_job(&seen, &checked, at(41));
     assert!(arguments(&fetch).contains(&"--endpoint=https://huggingface.co".to_owned()));
-    let mut seen = looked(seen, &checked, at(41));
+    let mut seen = reconciled(seen, &checked, at(41));
     assert_eq!(listed(&seen), [(OTHER.to_owned(), api::Kept::Current, refs(&["v2"]))]);
 
     let mut fetch = ended(fetch, "Complete", Some(&report("Verified")), at(50));
     fetch.job.metadata.creation_timestamp =
         Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(41)));
     seen.attempts.push(fetch);
-    let seen = looked(seen, &checked, at(50));
+    let seen = reconciled(seen, &checked, at(50));
     assert!(condition::holds(seen.cache.conditions(), Topic::Ready));
     assert_eq!(planned(&seen, &checked, IMAGE, at(51)).job, None);
 }

@@ -186,7 +186,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::controller::fixtures::{at, bound, cache, downloaded, looked, refused, seen};
+    use crate::controller::fixtures::{at, bound, cache, downloaded, reconciled, refused, seen};
 
     fn parse(raw: &Value) -> ModelPod {
         serde_json::from_value(raw.clone()).unwrap()
@@ -234,7 +234,7 @@ mod tests {
     /// With the status of terms that are not accepted.
     fn stalled() -> ModelCache {
         let checked = refused(&cache(), Reason::TermsNotAccepted);
-        (*looked(seen(cache()), &checked, at(0)).cache).clone()
+        (*reconciled(seen(cache()), &checked, at(0)).cache).clone()
     }
 
     fn event(action: Action) -> (String, String) {

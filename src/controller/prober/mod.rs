@@ -124,7 +124,7 @@ impl Prober {
             report: CachedReport::earlier(cache, prober.hub().endpoint(), now),
             ..Entry::new(inputs.clone(), now - FRESH)
         });
-        // What has changed, or is asked for by a person, needs an answer of its own time.
+        // What has changed, or what the user asks for, needs an answer from after that.
         if entry.inputs != inputs {
             let record = entry.record.take();
             *entry = Entry { record, ..Entry::new(inputs, now) };
@@ -192,7 +192,7 @@ fn drop_unused(tokens: &mut HashMap<Key, (String, Weak<TokenStatusCache>)>) {
     tokens.retain(|_, (_, record)| record.strong_count() > 0);
 }
 
-/// The answer where nothing is known yet, and nobody may ask now.
+/// The answer where nothing is known yet, and the endpoint may not be asked now.
 fn postponed(wanted: Wanted, secret: &SecretState, pause: &Pause) -> AccessReport {
     let message = backoff::with_time(pause.message.clone(), pause.reason, pause.until);
     AccessReport::postponed(wanted, secret.token().is_some(), pause.reason, message)

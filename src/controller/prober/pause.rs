@@ -1,10 +1,10 @@
-//! A time before which nobody asks an endpoint, or nobody with one token.
+//! A time before which an endpoint is not asked, or not with one token.
 
 use jiff::Timestamp;
 
 use crate::reason::{Reason, Verdict};
 
-/// Nobody asks before a time.
+/// No request is made before this time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pause {
     /// That time.

@@ -103,7 +103,7 @@ fn an_outage_in_between_does_not_make_one_refusal_believable() {
 #[test]
 fn a_new_process_reads_from_the_resource_that_the_answer_was_good() {
     let (seen, granted) = bound(cache());
-    let reported = |checked| (*looked(seen.clone(), checked, at(0)).cache).clone();
+    let reported = |checked| (*reconciled(seen.clone(), checked, at(0)).cache).clone();
     let earlier = |cache: &ModelCache| CachedReport::earlier(cache, &endpoint(), at(5));
     let good = reported(&granted);
     let report = earlier(&good).unwrap();
@@ -169,7 +169,7 @@ async fn a_good_token_that_is_refused_without_words_is_bad_after_two_refusals_in
     let (good, interval) = settled(&prober, &seen, Timestamp::now()).await;
     assert!(good.granted() && interval >= HOUR);
     assert_eq!(requests(&hub, "/whoami-v2"), 1);
-    let seen = looked(seen, &good, Timestamp::now());
+    let seen = reconciled(seen, &good, Timestamp::now());
 
     hub.fault(Fault::new(FaultKind::Status(401)));
     for (prober, asked) in [(prober, 1), (start(&[&hub]), 2)] {

@@ -21,7 +21,7 @@ use crate::{
     controller::{
         attempt::Attempt,
         fixtures::{
-            COMMIT, at, bound_claim, cache, ended, granted, looked, next_job, refused, report, running, seen,
+            COMMIT, at, bound_claim, cache, ended, granted, reconciled, next_job, refused, report, running, seen,
             with_token,
         },
         observation::SecretState,
@@ -104,7 +104,7 @@ impl Server {
     }
 }
 
-/// An operator of which the watches have brought something, and bring nothing more.
+/// An operator whose watches have delivered something, and deliver nothing more.
 struct World {
     server: Server,
     context: Context,
@@ -122,7 +122,7 @@ fn of_job(attempt: &Attempt) -> Pod {
     pod
 }
 
-/// What a watch brings.
+/// What a watch delivers.
 fn listed<K: Parse>(objects: Vec<K>) -> impl Iterator<Item = Event<Guarded<K>>> {
     let objects = objects.into_iter().map(|object| Event::InitApply(object.into()));
     [Event::Init].into_iter().chain(objects).chain([Event::InitDone])
@@ -156,12 +156,12 @@ impl World {
     }
 
     /// One reconcile, with the Hub's answer there. Gives what was asked for.
-    async fn look(&self) -> (Vec<String>, Action) {
-        self.look_with(granted).await
+    async fn reconcile(&self) -> (Vec<String>, Action) {
+        self.reconcile_with(granted).await
     }
 
     /// The same with another answer.
-    async fn look_with(&self, hub: impl Fn(&ModelCache) -> AccessReport) -> (Vec<String>, Action) {
+    async fn reconcile_with(&self, hub: impl Fn(&ModelCache) -> AccessReport) -> (Vec<String>, Action) {
         let Context { client, stores, .. } = &self.context;
         assert!(stores.ready().await);
         let cache = stores.caches.newest_of(self.cache.clone()).get().unwrap().clone();
@@ -169,7 +169,7 @@ impl World {
         let access = hub(&seen.cache);
         let action = bring_about(seen, &access, HOUR, &self.context).await.unwrap();
         let asked = std::mem::take(&mut *locked(&self.server.asked));
-        // Events are told of, and counted elsewhere.
+        // Events are published, and counted elsewhere.
         (asked.into_iter().filter(|it| it != "POST events").collect(), action)
     }
 }
@@ -193,8 +193,8 @@ async fn a_ready_one_asks_for_its_secret_alone() {
     let (mut seen, now) = (bound(), Timestamp::now());
     seen.attempts = vec![ended(job(&seen), "Complete", Some(&report("Verified")), now)];
     let access = granted(&seen.cache);
-    let world = World::new(looked(seen, &access, now), Vec::new()).await;
-    assert_eq!(world.look().await.0, ["GET secrets/hf"]);
+    let world = World::new(reconciled(seen, &access, now), Vec::new()).await;
+    assert_eq!(world.reconcile().await.0, ["GET secrets/hf"]);
 }
 
 #[tokio::test]
@@ -202,13 +202,13 @@ async fn a_running_download_costs_at_most_twenty_requests_a_minute() {
     let mut seen = bound();
     seen.attempts = vec![running(job(&seen))];
     let access = granted(&seen.cache);
-    let world = World::new(looked(seen, &access, Timestamp::now()), Vec::new()).await;
-    let (asked, action) = world.look().await;
+    let world = World::new(reconciled(seen, &access, Timestamp::now()), Vec::new()).await;
+    let (asked, action) = world.reconcile().await;
     assert_eq!(asked, ["GET secrets/hf", "GET pods/pod/log", "PATCH modelcaches/tiny/status"]);
     let pause = 12;
     assert_eq!(action, Action::requeue(Duration::from_secs(pause)));
     assert!(asked.len() * 60 / usize::try_from(pause).unwrap() <= 20);
-    assert_eq!(world.look().await.0, ["GET secrets/hf", "GET pods/pod/log"], "no news is not written");
+    assert_eq!(world.reconcile().await.0, ["GET secrets/hf", "GET pods/pod/log"], "no news is not written");
 }
 
 #[tokio::test]
@@ -220,8 +220,8 @@ async fn who_waits_for_a_claim_asks_for_nothing_around_it() {
     other.metadata.creation_timestamp = Some(Time(Timestamp::now()));
     seen.busy = Some("other".to_owned());
     let access = granted(&seen.cache);
-    let world = World::new(looked(seen, &access, Timestamp::now()), vec![other]).await;
-    let (asked, action) = world.look().await;
+    let world = World::new(reconciled(seen, &access, Timestamp::now()), vec![other]).await;
+    let (asked, action) = world.reconcile().await;
     assert_eq!(
         (asked, action),
         (vec!["GET secrets/hf".to_owned()], Action::requeue(Duration::from_secs(30)))
@@ -231,13 +231,13 @@ async fn who_waits_for_a_claim_asks_for_nothing_around_it() {
 #[tokio::test]
 async fn a_job_is_made_once_however_late_the_watch_is() {
     let world = World::new(bound(), Vec::new()).await;
-    let (asked, _) = world.look().await;
+    let (asked, _) = world.reconcile().await;
     assert_eq!(asked, ["GET secrets/hf", "GET pods", "POST jobs", "PATCH modelcaches/tiny/status"]);
     // Its pod is asked for, and that one's place; the same status is not written twice.
-    let (asked, _) = world.look().await;
+    let (asked, _) = world.reconcile().await;
     let writes: Vec<_> = asked.iter().filter(|it| !it.starts_with("GET ")).collect();
     assert_eq!(writes.len(), 1, "{asked:?}: it waits for its pod now");
-    let (asked, _) = world.look().await;
+    let (asked, _) = world.reconcile().await;
     assert_eq!(asked.iter().filter(|it| !it.starts_with("GET ")).count(), 0, "{asked:?}");
 }
 
@@ -245,9 +245,9 @@ async fn a_job_is_made_once_however_late_the_watch_is() {
 async fn who_uses_a_claim_is_asked_only_where_a_job_would_be_made() {
     let world = World::new(bound(), Vec::new()).await;
     let refuses = |cache: &ModelCache| refused(cache, Reason::TermsNotAccepted);
-    let (asked, _) = world.look_with(refuses).await;
+    let (asked, _) = world.reconcile_with(refuses).await;
     assert_eq!(asked, ["GET secrets/hf", "PATCH modelcaches/tiny/status"]);
-    assert_eq!(world.look_with(refuses).await.0, ["GET secrets/hf"]);
+    assert_eq!(world.reconcile_with(refuses).await.0, ["GET secrets/hf"]);
 
     let mut theirs = bound();
     Arc::make_mut(&mut theirs.cache).spec.storage.existing_claim = Some("tiny".to_owned());
@@ -260,7 +260,7 @@ async fn who_uses_a_claim_is_asked_only_where_a_job_would_be_made() {
             "volumes": [{ "name": "data", "persistentVolumeClaim": { "claimName": "tiny" } }],
         },
     }));
-    let (asked, _) = world.look().await;
+    let (asked, _) = world.reconcile().await;
     assert_eq!(asked, ["GET secrets/hf", "GET pods", "PATCH modelcaches/tiny/status"], "no Job is made");
 }
 
@@ -273,11 +273,11 @@ async fn what_a_job_has_ended_for_is_asked_where_the_watch_of_pods_is_late() {
     seen.attempts = vec![Attempt { job: now.job.clone(), ..running(Job::default()) }];
     let world = World::new(seen, Vec::new()).await;
     *locked(&world.server.pods) = json!({ "items": [of_job(&now)] });
-    let (asked, _) = world.look().await;
+    let (asked, _) = world.reconcile().await;
     assert_eq!(asked, ["GET secrets/hf", "GET pods of tiny", "PATCH modelcaches/tiny/status"]);
     let status = locked(&world.server.cache)["status"].clone();
     assert_eq!(status["snapshots"][0]["commit"], COMMIT);
-    assert_eq!(world.look().await.0, ["GET secrets/hf"], "it is recorded");
+    assert_eq!(world.reconcile().await.0, ["GET secrets/hf"], "it is recorded");
 }
 
 /// Whoever may make Jobs can guess the name of the next one.
@@ -291,7 +291,7 @@ async fn a_foreign_job_of_the_name_is_reported_and_never_taken_for_ours() {
     let claim = seen.claim.clone().unwrap();
     let world = World::new(seen, Vec::new()).await;
     *locked(&world.server.taken) = Some(foreign);
-    world.look().await;
+    world.reconcile().await;
     let conditions = locked(&world.server.cache)["status"]["conditions"].to_string();
     assert!(conditions.contains("JobRejected"), "{conditions}");
     let stores = &world.context.stores;
@@ -307,8 +307,8 @@ async fn jobs_are_deleted_by_their_uid() {
     old.metadata.labels.as_mut().unwrap().insert(api::LABEL_TASK.to_owned(), "others".to_owned());
     seen.attempts = vec![ended(old, "Failed", None, Timestamp::now())];
     let world = World::new(seen, Vec::new()).await;
-    let (asked, _) = world.look().await;
+    let (asked, _) = world.reconcile().await;
     assert!(asked.contains(&"DELETE jobs/tiny-old".to_owned()), "{asked:?}");
-    let (asked, _) = world.look().await;
+    let (asked, _) = world.reconcile().await;
     assert!(!asked.iter().any(|it| it.starts_with("DELETE")), "{asked:?}");
 }

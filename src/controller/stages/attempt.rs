@@ -1,4 +1,4 @@
-//! How the last attempt ended or goes on, and when the next one follows.
+//! The state of the last attempt, and when the next one follows.
 
 use std::{ops::ControlFlow, time::Duration};
 
@@ -23,7 +23,7 @@ use crate::{
 
 /// How often a running download's progress is read. Each time costs two requests: for the log and the status.
 const WHILE_RUNNING: Duration = Duration::from_secs(12);
-/// How often it is read at first, and for how long: a person waits for the first sign of it, and most are small.
+/// How often it is read at first, and for how long: users wait for the first sign of it, and most downloads are small.
 const AT_FIRST: Duration = Duration::from_secs(4);
 const FIRST: Duration = Duration::from_secs(10);
 

@@ -1,4 +1,4 @@
-//! The state machine of one fill: a chain of stages, in this order. Each goes on with what the next one needs, or ends the chain with
+//! The state machine of one fill: a chain of stages, in this order. Each passes on what the next one needs, or ends the chain with
 //! a plan. Knows one content on one volume, and not why it is wanted. Pure.
 //!
 //! complete → refs → attempt → start, and cleanup of the Jobs that are not needed any more.

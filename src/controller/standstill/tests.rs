@@ -57,7 +57,7 @@ fn a_verdict_stays_until_an_attempt_is_ahead_of_the_last() {
         (runs(110, Some(40)), 400, kept),
         (runs(110, Some(60)), 120, kept),
         (runs(110, Some(60)), 170, gone),
-        // Without a log, time alone tells.
+        // Without a log, time alone counts.
         (runs(110, None), 400, kept),
         (runs(110, None), 710, gone),
         // What keeps the attempt itself waiting is another cause in the end.

@@ -190,7 +190,7 @@ mod tests {
             event
         });
         let woken = listed.changed(events, contact.observer()).count().await;
-        assert!(secrets.get("team", "hf", "other").is_none(), "nobody has read that key");
+        assert!(secrets.get("team", "hf", "other").is_none(), "that key was never read");
         (secrets.get("team", "hf", "token").is_some(), woken)
     }
 

@@ -1,4 +1,4 @@
-//! Objects that may not be parsed: one of them fails by itself, and never the list or the watch that it came in.
+//! Objects that may not parse: one that does not fails alone, and never the list or the watch that it came in.
 //!
 //! kube's own `DeserializeGuard` does the same, but it neither names the field, nor survives metadata of another shape, nor
 //! a status that a newer operator wrote.

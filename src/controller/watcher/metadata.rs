@@ -72,7 +72,7 @@ struct Object {
     metadata: Fields,
 }
 
-/// Each of them is parsed by itself; all other fields are skipped.
+/// Each of them is parsed on its own; all other fields are skipped.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Fields {

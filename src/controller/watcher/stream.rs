@@ -1,4 +1,4 @@
-//! One watch: lists, follows the changes, and comes back by itself after the API server was away.
+//! One watch: lists, follows the changes, and reconnects after the API server was unreachable.
 //!
 //! kube's own watcher neither reports when it is connected nor times out on an answer that never comes, and its `Controller` makes
 //! all watches wait for the backoff of one. So each watch here is a task with its own backoff, timeouts and `Contact`.

@@ -23,7 +23,7 @@ async fn one_answer_serves_all_who_ask_the_same() {
     }
     assert_eq!(hub.requests().len(), expected);
 
-    // What a person asks for is asked for at once, and another repo is another question.
+    // What the user asks for is asked at once, and another repo is another question.
     let later = Timestamp::now() + 2 * HOUR;
     all(&prober, &same, later).await;
     expected += REFRESH;
@@ -58,7 +58,7 @@ async fn a_thousand_of_fifty_repos_cost_four_requests_a_repo_and_interval() {
     let checked = all(&prober, &new, now).await;
     assert_eq!(hub.requests().len(), FIRST * REPOS + 1, "and whoami-v2 once");
 
-    let pinned = new.into_iter().zip(&checked).map(|(seen, checked)| looked(seen, checked, now));
+    let pinned = new.into_iter().zip(&checked).map(|(seen, checked)| reconciled(seen, checked, now));
     let pinned: Vec<_> = pinned.collect();
     for interval in 1..=3 {
         let before = hub.requests().len();
@@ -96,7 +96,7 @@ async fn access_that_is_lost_is_noticed_though_the_files_are_known() {
     let prober = start(&[&hub]);
     let seen = of("team", "tiny", "acme/tiny");
     let (granted, _) = settled(&prober, &seen, Timestamp::now()).await;
-    let seen = looked(seen, &granted, Timestamp::now());
+    let seen = reconciled(seen, &granted, Timestamp::now());
     hub.fault(Fault::new(FaultKind::Status(403)).path("config.json"));
     let later = Timestamp::now() + 2 * HOUR;
     let (doubted, _) = settled(&prober, &seen, later).await;
