@@ -12,7 +12,7 @@ pub use guide::Guide;
 
 /// The question that a reason answers; the condition `type` on the resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Topic {
+pub enum ConditionType {
     /// Is the token one that the Hub knows?
     Authenticated,
     /// May the token's account read this repo?
@@ -33,7 +33,7 @@ pub enum Topic {
     Stalled,
 }
 
-impl Topic {
+impl ConditionType {
     /// The condition type, as written on the resource.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -57,8 +57,8 @@ impl Topic {
 pub enum Remedy {
     /// Nothing: all is well.
     None,
-    /// A person must act; retrying alone does not help.
-    Person,
+    /// User action is required; retrying alone does not help.
+    UserAction,
     /// Something else must happen first: a claim, a node, a time that the Hub asks for.
     Wait,
     /// It may pass: retried with growing pauses.
@@ -71,7 +71,7 @@ impl Remedy {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::None => "none",
-            Self::Person => "person",
+            Self::UserAction => "user-action",
             Self::Wait => "wait",
             Self::Retry => "retry",
         }
@@ -96,7 +96,7 @@ pub mod exit {
     pub const VOLUME: u8 = 73;
     /// Rate limited: try again later (`EX_TEMPFAIL`).
     pub const RATE_LIMITED: u8 = 75;
-    /// A person must act on the token or the access (`EX_NOPERM`).
+    /// User action on the token or the access is required (`EX_NOPERM`).
     pub const NO_ACCESS: u8 = 77;
     /// Stopped by SIGTERM: 128 + 15, as a shell reports it.
     pub const TERMINATED: u8 = 143;
@@ -147,49 +147,49 @@ reasons! {
     /// No token is asked for, and none is needed so far.
     Anonymous: None, OK;
     /// The Secret (or the token file) that should hold the token does not exist.
-    SecretNotFound: Person, NO_ACCESS;
+    SecretNotFound: UserAction, NO_ACCESS;
     /// The Secret exists, but not the key in it.
-    SecretKeyNotFound: Person, NO_ACCESS;
+    SecretKeyNotFound: UserAction, NO_ACCESS;
     /// The token cannot be one: empty, or with white space or control characters inside.
-    TokenMalformed: Person, NO_ACCESS;
+    TokenMalformed: UserAction, NO_ACCESS;
     /// The Hub refuses the token: wrong, expired or revoked.
-    TokenInvalid: Person, NO_ACCESS;
+    TokenInvalid: UserAction, NO_ACCESS;
 
     /// The account may read the repo.
     AccessGranted: None, OK;
     /// No token is given, and the repo is gated, private or missing.
-    TokenRequired: Person, NO_ACCESS;
+    TokenRequired: UserAction, NO_ACCESS;
     /// The account has not accepted the terms of the gated repo.
-    TermsNotAccepted: Person, NO_ACCESS;
+    TermsNotAccepted: UserAction, NO_ACCESS;
     /// The account has asked for access; the repo's authors have not decided.
-    AccessPending: Person, NO_ACCESS;
+    AccessPending: UserAction, NO_ACCESS;
     /// The repo's authors have refused the account's request.
-    AccessRejected: Person, NO_ACCESS;
+    AccessRejected: UserAction, NO_ACCESS;
     /// A fine-grained token lacks a permission that its account has.
-    TokenLacksPermission: Person, NO_ACCESS;
+    TokenLacksPermission: UserAction, NO_ACCESS;
     /// The repo does not exist, or it is private and the account may not see it: the Hub does not say which.
-    RepoNotFoundOrPrivate: Person, NO_ACCESS;
+    RepoNotFoundOrPrivate: UserAction, NO_ACCESS;
     /// The Hub has disabled the repo.
-    RepoDisabled: Person, NO_ACCESS;
+    RepoDisabled: UserAction, NO_ACCESS;
     /// The endpoint is not one that the operator may send tokens to.
-    EndpointNotAllowed: Person, NO_ACCESS;
+    EndpointNotAllowed: UserAction, NO_ACCESS;
     /// Any other refusal, in the Hub's own words.
-    AccessDenied: Person, NO_ACCESS;
+    AccessDenied: UserAction, NO_ACCESS;
 
     /// The revision stands for a commit, and files match.
     Resolved: None, OK;
     /// The repo has no such branch, tag or commit.
-    RevisionNotFound: Person, NOT_FOUND;
+    RevisionNotFound: UserAction, NOT_FOUND;
     /// No file of the revision matches the patterns.
-    NoMatchingFiles: Person, NOT_FOUND;
+    NoMatchingFiles: UserAction, NOT_FOUND;
     /// The repo name is not one that the Hub could have.
-    InvalidRepo: Person, USAGE;
+    InvalidRepo: UserAction, USAGE;
     /// The endpoint is not an address that a Hub could have.
-    InvalidEndpoint: Person, USAGE;
+    InvalidEndpoint: UserAction, USAGE;
     /// A pattern cannot be used.
-    InvalidPattern: Person, USAGE;
+    InvalidPattern: UserAction, USAGE;
     /// The repo lists a file whose name cannot be written safely to a volume.
-    UnsafeFileName: Person, DATA;
+    UnsafeFileName: UserAction, DATA;
 
     /// The Hub gave no answer: name resolution, connection, TLS, timeout or a server error.
     HubUnreachable: Retry, UNREACHABLE;
@@ -203,29 +203,29 @@ reasons! {
     /// Every file is on the volume, and its hash is right.
     Verified: None, OK;
     /// The claim does not exist.
-    ClaimNotFound: Person, FAILURE;
+    ClaimNotFound: UserAction, FAILURE;
     /// The claim waits for a volume, or is refused.
     ClaimPending: Wait, FAILURE;
     /// A claim of this name exists and was not made for this ModelCache: it is never touched.
-    ClaimConflict: Person, FAILURE;
+    ClaimConflict: UserAction, FAILURE;
     /// Pods of others write to the claim, and nobody who may change it has allowed the operator to write there, too.
-    ClaimInUse: Person, FAILURE;
+    ClaimInUse: UserAction, FAILURE;
     /// The claim is being deleted.
     ClaimTerminating: Wait, FAILURE;
     /// The claim has lost its volume.
-    ClaimLost: Person, FAILURE;
+    ClaimLost: UserAction, FAILURE;
     /// The volume has not enough space.
-    VolumeFull: Person, VOLUME;
+    VolumeFull: UserAction, VOLUME;
     /// The volume cannot be written: owner, mode or a read-only mount.
-    VolumeNotWritable: Person, VOLUME;
+    VolumeNotWritable: UserAction, VOLUME;
     /// Two ModelCaches want one ref of one cache at two commits. The one whose data are on the volume keeps it, else the older one.
-    RefConflict: Person, FAILURE;
+    RefConflict: UserAction, FAILURE;
     /// A link, a special file or the like lies where the cache has a file or a folder of its own.
-    VolumeUnsafe: Person, VOLUME;
+    VolumeUnsafe: UserAction, VOLUME;
     /// The volume's file system cannot hold the name of a file, or takes two names for one.
-    NameNotSupported: Person, VOLUME;
+    NameNotSupported: UserAction, VOLUME;
     /// The API server refuses the Job or its pod: quota, limits, pod security, or something missing that the spec names.
-    JobRejected: Person, FAILURE;
+    JobRejected: UserAction, FAILURE;
     /// The Job's pod does not run yet.
     JobPending: Wait, FAILURE;
     /// The spec asks for a pause: nothing is made, and the Hub is not asked.
@@ -241,12 +241,12 @@ reasons! {
     /// The download was stopped from outside before it was done.
     Stopped: Retry, TERMINATED;
     /// The Job's container ran out of memory.
-    OutOfMemory: Person, FAILURE;
+    OutOfMemory: UserAction, FAILURE;
     /// The node evicted the Job's pod.
     Evicted: Retry, FAILURE;
 
     /// This version of the operator cannot use the ModelCache: a field has a value or a shape that it does not know.
-    InvalidSpec: Person, USAGE;
+    InvalidSpec: UserAction, USAGE;
     /// The model is complete and verified on the volume.
     Ready: None, OK;
     /// A complete, verified snapshot is on the volume, and its refs name it.
@@ -260,7 +260,7 @@ reasons! {
 impl Reason {
     /// The topic that it answers; none for those that any topic may have.
     #[must_use]
-    pub const fn topic(self) -> Option<Topic> {
+    pub const fn topic(self) -> Option<ConditionType> {
         Some(match self {
             Self::TokenValid
             | Self::TokenUnconfirmed
@@ -268,7 +268,7 @@ impl Reason {
             | Self::SecretNotFound
             | Self::SecretKeyNotFound
             | Self::TokenMalformed
-            | Self::TokenInvalid => Topic::Authenticated,
+            | Self::TokenInvalid => ConditionType::Authenticated,
             Self::AccessGranted
             | Self::TokenRequired
             | Self::TermsNotAccepted
@@ -278,14 +278,14 @@ impl Reason {
             | Self::RepoNotFoundOrPrivate
             | Self::RepoDisabled
             | Self::EndpointNotAllowed
-            | Self::AccessDenied => Topic::Authorized,
+            | Self::AccessDenied => ConditionType::Authorized,
             Self::Resolved
             | Self::RevisionNotFound
             | Self::NoMatchingFiles
             | Self::InvalidRepo
             | Self::InvalidEndpoint
             | Self::InvalidPattern
-            | Self::UnsafeFileName => Topic::Resolved,
+            | Self::UnsafeFileName => ConditionType::Resolved,
             Self::HubUnreachable | Self::InvalidResponse | Self::RateLimited | Self::NotChecked => {
                 return None;
             }
@@ -310,10 +310,10 @@ impl Reason {
             | Self::DownloadFailed
             | Self::Stopped
             | Self::OutOfMemory
-            | Self::Evicted => Topic::Downloaded,
-            Self::InvalidSpec | Self::Ready => Topic::Ready,
-            Self::Available | Self::NoSnapshot => Topic::Available,
-            Self::NewCommit => Topic::UpdateAvailable,
+            | Self::Evicted => ConditionType::Downloaded,
+            Self::InvalidSpec | Self::Ready => ConditionType::Ready,
+            Self::Available | Self::NoSnapshot => ConditionType::Available,
+            Self::NewCommit => ConditionType::UpdateAvailable,
         })
     }
 }
@@ -352,7 +352,7 @@ impl Answer {
 pub struct Verdict {
     /// The question.
     #[serde(rename = "type")]
-    pub topic: Topic,
+    pub topic: ConditionType,
     /// The answer.
     pub status: Answer,
     /// The cause.
@@ -363,12 +363,12 @@ pub struct Verdict {
 
 impl Verdict {
     /// A good answer.
-    pub fn yes(topic: Topic, reason: Reason, message: impl Into<String>) -> Self {
+    pub fn yes(topic: ConditionType, reason: Reason, message: impl Into<String>) -> Self {
         Self { topic, status: Answer::True, reason, message: message.into() }
     }
 
     /// An answer other than yes: False, or Unknown where the reason says nothing about the topic itself.
-    pub fn no(topic: Topic, reason: Reason, message: impl Into<String>) -> Self {
+    pub fn no(topic: ConditionType, reason: Reason, message: impl Into<String>) -> Self {
         let status = match reason {
             Reason::HubUnreachable
             | Reason::InvalidResponse

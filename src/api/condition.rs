@@ -7,7 +7,7 @@ use k8s_openapi::{
 use schemars::{Schema, SchemaGenerator, json_schema};
 
 use crate::{
-    reason::{Answer, Reason, Topic, Verdict},
+    reason::{Answer, ConditionType, Reason, Verdict},
     text,
 };
 
@@ -15,16 +15,16 @@ use crate::{
 const MAX_MESSAGE: usize = 2_000;
 
 /// The order on the resource: the summary first, then in the order in which things are checked.
-const ORDER: [Topic; 9] = [
-    Topic::Ready,
-    Topic::Available,
-    Topic::Reconciling,
-    Topic::Stalled,
-    Topic::Authenticated,
-    Topic::Authorized,
-    Topic::Resolved,
-    Topic::Downloaded,
-    Topic::UpdateAvailable,
+const ORDER: [ConditionType; 9] = [
+    ConditionType::Ready,
+    ConditionType::Available,
+    ConditionType::Reconciling,
+    ConditionType::Stalled,
+    ConditionType::Authenticated,
+    ConditionType::Authorized,
+    ConditionType::Resolved,
+    ConditionType::Downloaded,
+    ConditionType::UpdateAvailable,
 ];
 
 /// The conditions for these verdicts, and no others: a topic that is left out goes away, as `Reconciling`, `Stalled` and
@@ -58,19 +58,19 @@ pub fn conditions(
 
 /// The condition on this topic.
 #[must_use]
-pub fn find(conditions: &[Condition], topic: Topic) -> Option<&Condition> {
+pub fn find(conditions: &[Condition], topic: ConditionType) -> Option<&Condition> {
     conditions.iter().find(|condition| condition.type_ == topic.as_str())
 }
 
 /// Whether the condition on this topic is there and True.
 #[must_use]
-pub fn holds(conditions: &[Condition], topic: Topic) -> bool {
+pub fn holds(conditions: &[Condition], topic: ConditionType) -> bool {
     find(conditions, topic).is_some_and(|condition| condition.status == "True")
 }
 
 /// The verdict that a condition was made from, if its reason is one of ours.
 #[must_use]
-pub fn verdict(conditions: &[Condition], topic: Topic) -> Option<Verdict> {
+pub fn verdict(conditions: &[Condition], topic: ConditionType) -> Option<Verdict> {
     let found = find(conditions, topic)?;
     let reason = Reason::ALL.iter().copied().find(|reason| reason.as_str() == found.reason)?;
     let status = match found.status.as_str() {
@@ -159,20 +159,20 @@ mod tests {
     #[test]
     fn ready_comes_first_and_what_is_left_out_goes_away() {
         let verdicts = [
-            Verdict::yes(Topic::Authenticated, Reason::TokenValid, ""),
-            Verdict::no(Topic::Ready, Reason::Downloading, ""),
-            Verdict::yes(Topic::Reconciling, Reason::Downloading, ""),
+            Verdict::yes(ConditionType::Authenticated, Reason::TokenValid, ""),
+            Verdict::no(ConditionType::Ready, Reason::Downloading, ""),
+            Verdict::yes(ConditionType::Reconciling, Reason::Downloading, ""),
         ];
         let first = conditions(&[], &verdicts, 1, at(1));
         assert_eq!(types(&first), ["Ready", "Reconciling", "Authenticated"]);
 
-        let later = conditions(&first, &[Verdict::yes(Topic::Ready, Reason::Ready, "")], 1, at(2));
+        let later = conditions(&first, &[Verdict::yes(ConditionType::Ready, Reason::Ready, "")], 1, at(2));
         assert_eq!(types(&later), ["Ready"]);
     }
 
     #[test]
     fn the_time_moves_only_with_the_status() {
-        let downloading = Verdict::no(Topic::Ready, Reason::Downloading, "1 of 2");
+        let downloading = Verdict::no(ConditionType::Ready, Reason::Downloading, "1 of 2");
         let first = conditions(&[], std::slice::from_ref(&downloading), 1, at(1));
         assert_eq!(
             conditions(&first, std::slice::from_ref(&downloading), 1, at(2)),
@@ -180,18 +180,18 @@ mod tests {
             "nothing changed"
         );
 
-        let stalled = Verdict::no(Topic::Ready, Reason::TransferStalled, "no byte for a minute");
+        let stalled = Verdict::no(ConditionType::Ready, Reason::TransferStalled, "no byte for a minute");
         let second = conditions(&first, &[stalled], 2, at(3));
         assert_eq!(second[0].last_transition_time, first[0].last_transition_time);
         assert_eq!((second[0].reason.as_str(), second[0].observed_generation), ("TransferStalled", Some(2)));
 
-        let third = conditions(&second, &[Verdict::yes(Topic::Ready, Reason::Ready, "")], 2, at(4));
+        let third = conditions(&second, &[Verdict::yes(ConditionType::Ready, Reason::Ready, "")], 2, at(4));
         assert_eq!(third[0].last_transition_time, Time(Timestamp::from_second(4).unwrap()));
     }
 
     #[test]
     fn a_written_condition_is_read_back_the_same() {
-        let written = conditions(&[], &[Verdict::yes(Topic::Ready, Reason::Ready, "done")], 1, at(1));
+        let written = conditions(&[], &[Verdict::yes(ConditionType::Ready, Reason::Ready, "done")], 1, at(1));
         let read: Vec<Condition> = serde_json::from_str(&serde_json::to_string(&written).unwrap()).unwrap();
         assert_eq!(read, written);
     }
@@ -199,23 +199,23 @@ mod tests {
     #[test]
     fn the_last_of_two_verdicts_counts() {
         let verdicts = [
-            Verdict::no(Topic::Resolved, Reason::NotChecked, ""),
-            Verdict::yes(Topic::Resolved, Reason::Resolved, ""),
+            Verdict::no(ConditionType::Resolved, Reason::NotChecked, ""),
+            Verdict::yes(ConditionType::Resolved, Reason::Resolved, ""),
         ];
         let made = conditions(&[], &verdicts, 1, at(1));
         assert_eq!(types(&made), ["Resolved"]);
-        assert!(holds(&made, Topic::Resolved) && !holds(&made, Topic::Ready));
+        assert!(holds(&made, ConditionType::Resolved) && !holds(&made, ConditionType::Ready));
     }
 
     #[test]
     fn what_others_write_is_safe_and_bounded_in_a_message() {
         for (case, words) in nasty(300) {
             let said = |words: &str, old: &[Condition]| {
-                conditions(old, &[Verdict::no(Topic::Ready, Reason::Downloading, words)], 1, at(1))
+                conditions(old, &[Verdict::no(ConditionType::Ready, Reason::Downloading, words)], 1, at(1))
             };
             let made = said(&words, &[]);
             assert_safe(&made[0].message, MAX_MESSAGE, case);
-            let again = verdict(&made, Topic::Ready).unwrap();
+            let again = verdict(&made, ConditionType::Ready).unwrap();
             assert_eq!(said(&again.message, &made), made, "case {case} moves by itself");
         }
     }

@@ -223,7 +223,7 @@ mod tests {
     use super::*;
     use crate::{
         api::{ModelCacheStatus, condition},
-        reason::{Answer, Reason, Topic, Verdict},
+        reason::{Answer, ConditionType, Reason, Verdict},
     };
 
     /// The file that is installed.
@@ -314,10 +314,10 @@ mod tests {
             let default: ModelCacheStatus =
                 serde_json::from_value(status.default.clone().unwrap().0).unwrap();
             assert_eq!(default.observed_generation, Some(-1));
-            let ready = condition::verdict(&default.conditions, Topic::Ready).unwrap();
+            let ready = condition::verdict(&default.conditions, ConditionType::Ready).unwrap();
             assert_eq!((ready.status, ready.reason), (Answer::Unknown, Reason::NotChecked));
             // What the operator finds replaces all of it.
-            let found = [Verdict::yes(Topic::Ready, Reason::Ready, "Done.")];
+            let found = [Verdict::yes(ConditionType::Ready, Reason::Ready, "Done.")];
             assert_eq!(
                 default.conditions.len(),
                 condition::conditions(&[], &found, 1, Timestamp::UNIX_EPOCH).len()

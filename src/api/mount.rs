@@ -4,7 +4,7 @@
 use kube::ResourceExt as _;
 
 use super::{GROUP, ModelCache, condition};
-use crate::reason::Topic;
+use crate::reason::ConditionType;
 
 /// Label on a pod: the name of the `ModelCache` that it wants mounted.
 pub const LABEL_MOUNT: &str = "modelcache.internal/mount";
@@ -98,7 +98,7 @@ impl ModelCache {
     /// Whether a complete, verified snapshot is on the volume, of this spec or of one before it.
     #[must_use]
     pub fn is_available(&self) -> bool {
-        condition::holds(self.conditions(), Topic::Available)
+        condition::holds(self.conditions(), ConditionType::Available)
     }
 
     /// Whether a pod finds what the spec asks for. By content and not by generation: a change that needs no further file keeps
@@ -111,7 +111,7 @@ impl ModelCache {
     /// Whether the data for the spec as it is now are complete and verified.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        condition::find(self.conditions(), Topic::Ready).is_some_and(|ready| {
+        condition::find(self.conditions(), ConditionType::Ready).is_some_and(|ready| {
             ready.status == "True" && ready.observed_generation == self.metadata.generation
         })
     }

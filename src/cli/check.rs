@@ -12,7 +12,7 @@ use crate::{
     hub::{
         Commit, Hub, HubError, Preflight, PreflightRequest, RepoType, TokenStatusCache, messages, preflight,
     },
-    reason::{Answer, Reason, Topic, Verdict, exit},
+    reason::{Answer, ConditionType, Reason, Verdict, exit},
     text::json,
     text::printable,
     units,
@@ -168,7 +168,7 @@ fn refused(error: &SourceError) -> Preflight {
 }
 
 fn stopped(reason: Reason, message: String) -> Preflight {
-    let topic = reason.topic().unwrap_or(Topic::Authenticated);
+    let topic = reason.topic().unwrap_or(ConditionType::Authenticated);
     Preflight::stopped_by(Verdict::no(topic, reason, message))
 }
 

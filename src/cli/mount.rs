@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     api::{ModelCache, condition, mount},
-    reason::{Topic, exit},
+    reason::{ConditionType, exit},
 };
 
 /// Print what a pod template needs to mount a ModelCache by hand: volumes, mounts and variables.
@@ -141,7 +141,7 @@ fn mount_path(given: &str) -> Result<String, InvalidValue> {
 fn state(cache: &ModelCache) -> String {
     let source = &cache.spec.source;
     let load = format!("It loads as {} at revision {}", source.repo, source.revision);
-    match condition::find(cache.conditions(), Topic::Ready) {
+    match condition::find(cache.conditions(), ConditionType::Ready) {
         _ if cache.is_ready() => format!("{load}."),
         Some(ready) => {
             format!("{load} once the ModelCache is Ready. Now: {}: {}", ready.reason, ready.message)

@@ -6,22 +6,22 @@ use jiff::SignedDuration;
 
 use crate::{
     controller::{Again, Help, again, help},
-    reason::{Reason, Remedy, Topic},
+    reason::{ConditionType, Reason, Remedy},
     units,
 };
 
 /// The question that each condition answers, in order of evaluation.
-const TOPICS: [(Topic, &str); 7] = [
-    (Topic::Authenticated, "Does the Hub accept the token?"),
-    (Topic::Authorized, "May the token's account read this repo?"),
-    (Topic::Resolved, "Does the revision exist, with files that match the patterns?"),
-    (Topic::Downloaded, "Are the files on the volume, complete and verified?"),
-    (Topic::Ready, "All of the above. The reason is that of the first condition that is not True."),
+const TOPICS: [(ConditionType, &str); 7] = [
+    (ConditionType::Authenticated, "Does the Hub accept the token?"),
+    (ConditionType::Authorized, "May the token's account read this repo?"),
+    (ConditionType::Resolved, "Does the revision exist, with files that match the patterns?"),
+    (ConditionType::Downloaded, "Are the files on the volume, complete and verified?"),
+    (ConditionType::Ready, "All of the above. The reason is that of the first condition that is not True."),
     (
-        Topic::Available,
+        ConditionType::Available,
         "Is a complete, verified snapshot on the volume, of this spec or an earlier one? Pods with the label start once it is True.",
     ),
-    (Topic::UpdateAvailable, "Is there a newer commit than the one on the volume?"),
+    (ConditionType::UpdateAvailable, "Is there a newer commit than the one on the volume?"),
 ];
 
 /// Renders the page.
@@ -55,7 +55,7 @@ pub(super) fn page() -> String {
     text
 }
 
-fn section(text: &mut String, title: &str, question: &str, topic: Option<Topic>) {
+fn section(text: &mut String, title: &str, question: &str, topic: Option<ConditionType>) {
     let _ = write!(text, "\n## {title}\n\n{question}\n");
     for reason in Reason::ALL.iter().filter(|reason| reason.topic() == topic) {
         let guide = reason.guide();
@@ -78,7 +78,7 @@ fn heals(reason: Reason) -> String {
             return "Nothing is wrong. Access and newest commit are checked again after `spec.interval`."
                 .to_owned();
         }
-        Remedy::Person => "User action required (`Stalled`)",
+        Remedy::UserAction => "User action required (`Stalled`)",
         Remedy::Wait => "Continues when what it waits for is available (`Reconciling`)",
         Remedy::Retry => "Retried automatically (`Reconciling`)",
     };
@@ -87,7 +87,7 @@ fn heals(reason: Reason) -> String {
             let span = units::age(SignedDuration::try_from(patience).unwrap_or_default());
             format!("; `Stalled` after {span} without progress")
         }
-        Help::Itself | Help::Person => String::new(),
+        Help::Itself | Help::UserAction => String::new(),
     };
     let again = match again(reason) {
         Again::Interval => "checked again when something changes, and after `spec.interval`".to_owned(),

@@ -7,7 +7,7 @@ use kube::ResourceExt as _;
 use crate::{
     api::{ModelCache, condition},
     hub::{Commit, Endpoint, Preflight, RepoId},
-    reason::{Reason, Topic, Verdict},
+    reason::{ConditionType, Reason, Verdict},
 };
 
 use super::{observation::SecretState, source::Wanted};
@@ -96,7 +96,7 @@ impl AccessReport {
                 ),
             ),
         };
-        let verdict = Verdict::no(Topic::Authenticated, reason, message);
+        let verdict = Verdict::no(ConditionType::Authenticated, reason, message);
         Some(Self::stopped(wanted.clone(), verdict))
     }
 
@@ -109,11 +109,11 @@ impl AccessReport {
     /// The Hub is not asked now, for a reason that says nothing about this resource.
     #[must_use]
     pub fn postponed(wanted: Wanted, with_token: bool, reason: Reason, message: String) -> Self {
-        let topic = if with_token { Topic::Authenticated } else { Topic::Authorized };
+        let topic = if with_token { ConditionType::Authenticated } else { ConditionType::Authorized };
         let mut checked = Self::stopped(wanted, Verdict::no(topic, reason, message));
         if !with_token {
             let message = "Requests are made without a token.";
-            checked.authenticated = Verdict::yes(Topic::Authenticated, Reason::Anonymous, message);
+            checked.authenticated = Verdict::yes(ConditionType::Authenticated, Reason::Anonymous, message);
         }
         checked
     }
@@ -133,7 +133,7 @@ impl AccessReport {
     pub fn suspended(cache: &ModelCache) -> Self {
         let reported = cache.conditions();
         let [authenticated, authorized, resolved] =
-            [Topic::Authenticated, Topic::Authorized, Topic::Resolved].map(|topic| {
+            [ConditionType::Authenticated, ConditionType::Authorized, ConditionType::Resolved].map(|topic| {
                 condition::verdict(reported, topic).unwrap_or_else(|| {
                     Verdict::no(topic, Reason::NotChecked, "Suspended: the Hub is not asked.")
                 })

@@ -126,7 +126,7 @@ async fn create_job(
                 "There is a Job {name} that was not made for this ModelCache. Delete it (kubectl delete job {name} -n \
                  {namespace}); this one is made then."
             );
-            (message, Help::Person)
+            (message, Help::UserAction)
         }
     };
     Ok(Some(Refusal { reason: Reason::JobRejected, message, help }))

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::{
     api::condition,
-    reason::{Reason, Remedy, Topic},
+    reason::{ConditionType, Reason, Remedy},
 };
 
 /// The longest pause that the Hub may ask for.
@@ -90,22 +90,22 @@ pub fn again(reason: Reason) -> Again {
         (R::ClaimNotFound | R::ClaimConflict | R::ClaimLost | R::RefConflict | R::JobRejected, ..) => {
             Again::Every(WAITING)
         }
-        (_, Some(Topic::Downloaded), Remedy::Wait) => Again::Every(WAITING),
-        (_, Some(Topic::Downloaded), remedy) => Again::Growing(of_attempts(remedy)),
+        (_, Some(ConditionType::Downloaded), Remedy::Wait) => Again::Every(WAITING),
+        (_, Some(ConditionType::Downloaded), remedy) => Again::Growing(of_attempts(remedy)),
         (_, _, remedy) => Again::Growing(of_questions(remedy)),
     }
 }
 
 const fn of_attempts(remedy: Remedy) -> Growing {
     match remedy {
-        Remedy::Person => FAILED,
+        Remedy::UserAction => FAILED,
         _ => INTERRUPTED,
     }
 }
 
 const fn of_questions(remedy: Remedy) -> Growing {
     match remedy {
-        Remedy::Person => REFUSED,
+        Remedy::UserAction => REFUSED,
         _ => TROUBLE,
     }
 }

@@ -5,7 +5,7 @@ use kube::runtime::events::{Event, EventType};
 
 use crate::{
     api::condition,
-    reason::{Reason, Remedy, Topic},
+    reason::{ConditionType, Reason, Remedy},
     text,
 };
 
@@ -13,14 +13,19 @@ use crate::{
 const NOTE_LIMIT: usize = 1024;
 
 /// The topics whose changes are reported. Ready only sums them up.
-const TOLD: [Topic; 5] =
-    [Topic::Authenticated, Topic::Authorized, Topic::Resolved, Topic::Downloaded, Topic::UpdateAvailable];
+const TOLD: [ConditionType; 5] = [
+    ConditionType::Authenticated,
+    ConditionType::Authorized,
+    ConditionType::Resolved,
+    ConditionType::Downloaded,
+    ConditionType::UpdateAvailable,
+];
 
 /// One event for each condition that changed its status, reason or cause, where it says something new; and one where nothing but
 /// time has passed, and user action is required now.
 #[must_use]
 pub fn transitions(old: &[Condition], new: &[Condition]) -> Vec<Event> {
-    let stalled = condition::verdict(new, Topic::Stalled);
+    let stalled = condition::verdict(new, ConditionType::Stalled);
     let is_stalled_by = |reason| stalled.as_ref().is_some_and(|stalled| stalled.reason == reason);
     let mut events: Vec<_> = TOLD
         .into_iter()
@@ -38,17 +43,18 @@ pub fn transitions(old: &[Condition], new: &[Condition]) -> Vec<Event> {
             let worth = match reason {
                 Reason::NotChecked => false,
                 // That a token is good is news only after it was bad; that a download is done is always.
-                _ if now.status == "True" && topic < Topic::Downloaded => healed,
+                _ if now.status == "True" && topic < ConditionType::Downloaded => healed,
                 _ => true,
             };
             (changed && worth).then(|| event(topic, reason, &now.message, is_stalled_by(reason)))
         })
         .collect();
     let stalls = stalled.filter(|stalled| {
-        !condition::holds(old, Topic::Stalled)
+        !condition::holds(old, ConditionType::Stalled)
             && !events.iter().any(|event| event.reason == stalled.reason.as_str())
     });
-    events.extend(stalls.map(|stalled| event(Topic::Stalled, stalled.reason, &stalled.message, true)));
+    events
+        .extend(stalls.map(|stalled| event(ConditionType::Stalled, stalled.reason, &stalled.message, true)));
     events
 }
 
@@ -57,7 +63,7 @@ fn has_a_cause(reason: Reason, message: &str) -> bool {
     match reason.remedy() {
         Remedy::None => false,
         Remedy::Wait => message.contains(": "),
-        Remedy::Person | Remedy::Retry => true,
+        Remedy::UserAction | Remedy::Retry => true,
     }
 }
 
@@ -66,14 +72,14 @@ fn cause(message: &str) -> String {
     message.chars().filter(|c| !c.is_ascii_digit()).collect()
 }
 
-fn event(topic: Topic, reason: Reason, message: &str, stalled: bool) -> Event {
+fn event(topic: ConditionType, reason: Reason, message: &str, stalled: bool) -> Event {
     let type_ = match reason.remedy() {
         Remedy::None | Remedy::Wait if !stalled => EventType::Normal,
         _ => EventType::Warning,
     };
     let action = match topic {
-        Topic::Downloaded | Topic::Stalled => "Download",
-        Topic::Resolved | Topic::UpdateAvailable => "Resolve",
+        ConditionType::Downloaded | ConditionType::Stalled => "Download",
+        ConditionType::Resolved | ConditionType::UpdateAvailable => "Resolve",
         _ => "CheckAccess",
     };
     Event {
@@ -121,7 +127,7 @@ mod tests {
     }
 
     fn waits(message: &str) -> Verdict {
-        Verdict::no(Topic::Downloaded, Reason::JobPending, message)
+        Verdict::no(ConditionType::Downloaded, Reason::JobPending, message)
     }
 
     #[test]
@@ -133,21 +139,24 @@ mod tests {
         let said = (EventType::Normal, "JobPending".to_owned(), image.message.clone());
         assert_eq!(reported(&[nodes], &[image]), [said]);
         // A pod that starts is no news.
-        assert_eq!(reported(&[waits("The Job is being made.")], &[waits("The Job's pod is not made yet.")]), []);
-        let ready = |size: &str| Verdict::yes(Topic::Downloaded, Reason::Verified, size);
+        assert_eq!(
+            reported(&[waits("The Job is being made.")], &[waits("The Job's pod is not made yet.")]),
+            []
+        );
+        let ready = |size: &str| Verdict::yes(ConditionType::Downloaded, Reason::Verified, size);
         assert_eq!(reported(&[ready("is on a")], &[ready("is on b")]), []);
     }
 
     #[test]
     fn what_has_stood_for_too_long_is_a_warning_and_what_stalls_at_once_is_told_once() {
         let stalled = |verdict: &Verdict| Verdict {
-            topic: Topic::Stalled,
-            ..Verdict::yes(Topic::Stalled, verdict.reason, &verdict.message)
+            topic: ConditionType::Stalled,
+            ..Verdict::yes(ConditionType::Stalled, verdict.reason, &verdict.message)
         };
         let waits = waits("The Job's pod is not scheduled.");
         let events = reported(std::slice::from_ref(&waits), &[waits.clone(), stalled(&waits)]);
         assert_eq!(events, [(EventType::Warning, "JobPending".to_owned(), waits.message)]);
-        let full = Verdict::no(Topic::Downloaded, Reason::VolumeFull, "No room.");
+        let full = Verdict::no(ConditionType::Downloaded, Reason::VolumeFull, "No room.");
         let events = reported(&[], &[full.clone(), stalled(&full)]);
         assert_eq!(events, [(EventType::Warning, "VolumeFull".to_owned(), full.message)]);
     }

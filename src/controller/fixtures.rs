@@ -31,7 +31,7 @@ use crate::{
     api::{CachedSnapshot, ModelCache, ModelCacheSpec, Source, TokenSecretRef},
     fetch::Report,
     hub::Endpoint,
-    reason::{Reason, Topic, Verdict},
+    reason::{ConditionType, Reason, Verdict},
 };
 
 pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -83,9 +83,13 @@ pub fn granted(cache: &ModelCache) -> AccessReport {
     let commit = COMMIT.parse().unwrap();
     let latest = COMMIT.parse().unwrap();
     AccessReport {
-        authenticated: Verdict::yes(Topic::Authenticated, Reason::Anonymous, "No token is asked for."),
-        authorized: Verdict::yes(Topic::Authorized, Reason::AccessGranted, "The repo can be read."),
-        resolved: Verdict::yes(Topic::Resolved, Reason::Resolved, "main is 0123456."),
+        authenticated: Verdict::yes(
+            ConditionType::Authenticated,
+            Reason::Anonymous,
+            "No token is asked for.",
+        ),
+        authorized: Verdict::yes(ConditionType::Authorized, Reason::AccessGranted, "The repo can be read."),
+        resolved: Verdict::yes(ConditionType::Resolved, Reason::Resolved, "main is 0123456."),
         wanted: Some(Wanted::parse(&cache.spec).unwrap()),
         endpoint: Some(endpoint()),
         snapshot: Some(Snapshot { repo: None, commit, files: 3, bytes: 100 * MIB, latest: Some(latest) }),
@@ -96,8 +100,8 @@ pub fn granted(cache: &ModelCache) -> AccessReport {
 /// The Hub says no to the access.
 pub fn refused(cache: &ModelCache, reason: Reason) -> AccessReport {
     let mut checked = granted(cache);
-    checked.authorized = Verdict::no(Topic::Authorized, reason, "No.");
-    checked.resolved = Verdict::no(Topic::Resolved, Reason::NotChecked, "Waits.");
+    checked.authorized = Verdict::no(ConditionType::Authorized, reason, "No.");
+    checked.resolved = Verdict::no(ConditionType::Resolved, Reason::NotChecked, "Waits.");
     checked.snapshot = None;
     checked
 }

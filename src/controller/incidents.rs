@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     api::{Progress, condition},
-    reason::{Reason, Topic},
+    reason::{ConditionType, Reason},
     telemetry::metrics::labels,
 };
 
@@ -130,8 +130,12 @@ fn play(events: Events) -> Observed {
         events(&mut world, now);
         world.reconcile(now);
         let conditions = world.seen.cache.conditions();
-        let ready = condition::find(conditions, Topic::Ready).unwrap();
-        reported.reconciles.push((now, ready.reason.clone(), condition::holds(conditions, Topic::Stalled)));
+        let ready = condition::find(conditions, ConditionType::Ready).unwrap();
+        reported.reconciles.push((
+            now,
+            ready.reason.clone(),
+            condition::holds(conditions, ConditionType::Stalled),
+        ));
         if now % 60 == 0 {
             reported.minutes.push(labels(conditions));
         }
@@ -336,6 +340,7 @@ fn what_a_person_must_end_is_stalled_and_stays_so_and_the_alerts_are_judged_by_i
     let tests = file["tests"].as_array().unwrap().iter();
     let written: BTreeMap<_, _> =
         tests.map(|test| (test["name"].as_str().unwrap(), test["input_series"].clone())).collect();
-    let reported: BTreeMap<_, _> = reported.iter().map(|(name, reported, _)| (*name, reported.series())).collect();
+    let reported: BTreeMap<_, _> =
+        reported.iter().map(|(name, reported, _)| (*name, reported.series())).collect();
     assert_eq!(written, reported, "{}", json!(reported));
 }

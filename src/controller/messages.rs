@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::{
     api,
-    reason::{Reason, Topic},
+    reason::{ConditionType, Reason},
     units,
 };
 
@@ -30,7 +30,7 @@ pub enum Blocked<'a> {
     /// The spec asks for a pause.
     Suspended,
     /// An earlier condition has to be True first.
-    NotChecked { waits_for: Topic },
+    NotChecked { waits_for: ConditionType },
     /// Another Job is at work on the claim.
     ClaimBusy { job: &'a str, only_reads: bool },
     /// Another ModelCache has the ref at another commit.

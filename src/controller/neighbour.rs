@@ -8,7 +8,7 @@ use kube::ResourceExt;
 use crate::{
     api::{ModelCache, SourceType, condition},
     hub::{Commit, Revision},
-    reason::Topic,
+    reason::ConditionType,
 };
 
 /// Another resource that fills the same folder of the same claim from the same repo.
@@ -51,7 +51,7 @@ impl Neighbour {
             .and_then(|status| Some(status.resolved.as_ref()?.commit.clone()))
             .filter(|commit| !commit.is_empty());
         let current = status.and_then(|status| Some(&status.current()?.commit));
-        let needs_help = condition::find(other.conditions(), Topic::Stalled).is_some();
+        let needs_help = condition::find(other.conditions(), ConditionType::Stalled).is_some();
         Self {
             name: other.name_any(),
             created: other.creation_timestamp().map(|time| time.0),

@@ -28,7 +28,7 @@ pub enum Help {
     /// Time may. Where nothing has moved for so long, user action is required.
     Time(Duration),
     /// A person, and no time.
-    Person,
+    UserAction,
 }
 
 /// Who ends what a reason reports, where nothing more is known.
@@ -36,7 +36,7 @@ pub enum Help {
 pub const fn help(reason: Reason) -> Help {
     use Reason as R;
     match (reason, reason.remedy()) {
-        (_, Remedy::Person) => Help::Person,
+        (_, Remedy::UserAction) => Help::UserAction,
         (_, Remedy::None) | (R::NotChecked | R::Suspended | R::Downloading, _) => Help::Itself,
         (R::HubUnreachable | R::InvalidResponse, _) => Help::Time(OUTAGE),
         (R::RateLimited, _) => Help::Time(RATE_LIMIT),
@@ -63,7 +63,7 @@ const PASSING: [&str; 10] = [
 fn of_refusal(words: &str) -> Help {
     let may_pass = (words.contains(QUOTA) && !is_never_enough(words))
         || PASSING.iter().any(|phrase| words.contains(phrase));
-    if may_pass { Help::Time(START) } else { Help::Person }
+    if may_pass { Help::Time(START) } else { Help::UserAction }
 }
 
 /// A refusal in a sentence with its remedy, and who ends it. `what` is refused, and `spec` may be changed instead of what refuses it.
@@ -71,7 +71,7 @@ fn of_refusal(words: &str) -> Help {
 pub fn refusal(what: &str, words: &str, spec: &str) -> (String, Help) {
     let help = of_refusal(words);
     let remedy = match help {
-        Help::Person => format!("Change what refuses it, or {spec}: it goes on by itself then."),
+        Help::UserAction => format!("Change what refuses it, or {spec}: it goes on by itself then."),
         _ if words.contains(QUOTA) => "It goes on by itself where others make room.".to_owned(),
         _ => "It goes on by itself once that passes.".to_owned(),
     };
@@ -98,7 +98,7 @@ fn is_never_enough(words: &str) -> bool {
 #[must_use]
 pub fn of_container(word: &str, words: &str) -> Help {
     if word == "InvalidImageName" || words.contains("runAsNonRoot") {
-        Help::Person
+        Help::UserAction
     } else {
         Help::Time(START)
     }
@@ -128,14 +128,17 @@ mod tests {
         for (words, help) in [
             (
                 r#"pods "x" is forbidden: error looking up service account a/none: serviceaccount "none" not found"#,
-                Help::Person,
+                Help::UserAction,
             ),
-            (r#"pods "x" is forbidden: no PriorityClass with name none was found"#, Help::Person),
-            (r#"pod rejected: RuntimeClass "none" not found"#, Help::Person),
-            (r#"pods "x" is forbidden: violates PodSecurity "restricted:latest": runAsUser=0"#, Help::Person),
+            (r#"pods "x" is forbidden: no PriorityClass with name none was found"#, Help::UserAction),
+            (r#"pod rejected: RuntimeClass "none" not found"#, Help::UserAction),
+            (
+                r#"pods "x" is forbidden: violates PodSecurity "restricted:latest": runAsUser=0"#,
+                Help::UserAction,
+            ),
             (
                 r#"pods "x" is forbidden: exceeded quota: none, requested: pods=1, used: pods=0, limited: pods=0"#,
-                Help::Person,
+                Help::UserAction,
             ),
             (
                 r#"pods "x" is forbidden: exceeded quota: few, requested: pods=1,requests.cpu=100m, used: pods=4,requests.cpu=0, limited: pods=4"#,
@@ -143,7 +146,7 @@ mod tests {
             ),
             (
                 r#"persistentvolumeclaims "x" is forbidden: exceeded quota: small, requested: requests.storage=2Gi, used: requests.storage=67Mi, limited: requests.storage=1Gi"#,
-                Help::Person,
+                Help::UserAction,
             ),
             (
                 r#"persistentvolumeclaims "x" is forbidden: exceeded quota: full, requested: requests.storage=2Gi, used: requests.storage=67Gi, limited: requests.storage=68Gi"#,
@@ -170,7 +173,7 @@ mod tests {
                 r#"pods "x" is forbidden: error looking up service account a/default: serviceaccount "default" not found"#,
                 Help::Time(START),
             ),
-            (r#"admission webhook "x" denied the request: no"#, Help::Person),
+            (r#"admission webhook "x" denied the request: no"#, Help::UserAction),
         ] {
             assert_eq!(of_refusal(words), help, "{words}");
         }

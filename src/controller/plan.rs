@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     api::{CachedSnapshot, Kept},
-    reason::{Reason, Topic, Verdict},
+    reason::{ConditionType, Reason, Verdict},
 };
 
 /// A change in the cluster.
@@ -89,7 +89,7 @@ impl Plan {
     /// Does nothing before something else has happened; watches see that.
     #[must_use]
     pub fn blocked(by: &Blocked<'_>) -> Self {
-        Self::report(Verdict::no(Topic::Downloaded, by.reason(), by.to_string()))
+        Self::report(Verdict::no(ConditionType::Downloaded, by.reason(), by.to_string()))
     }
 
     /// Does nothing before something else has happened; checked again without an event, too.
@@ -101,7 +101,7 @@ impl Plan {
     /// Waits for an attempt, which is at this state.
     #[must_use]
     pub fn waits_for_attempt(reason: Reason, message: impl Into<String>) -> Self {
-        let downloaded = Verdict::no(Topic::Downloaded, reason, message);
+        let downloaded = Verdict::no(ConditionType::Downloaded, reason, message);
         Self::report(downloaded).requeue_after(backoff::WAITING)
     }
 
@@ -173,7 +173,7 @@ impl Plan {
     pub fn applied(self, refusal: Option<Refusal>) -> Applied {
         let mut outcome = self.outcome;
         if let Some(Refusal { reason, message, help }) = refusal {
-            outcome.downloaded = Verdict::no(Topic::Downloaded, reason, message);
+            outcome.downloaded = Verdict::no(ConditionType::Downloaded, reason, message);
             outcome.point = Point::of(reason);
             outcome.help = help;
         }

@@ -40,7 +40,7 @@ fn own_name(cache: &ModelCache, applied: &Applied, own: &str) -> Option<String> 
 
 /// What blocks the next commit until the user acts. An outage is no remark: it passes.
 fn refused(checked: &AccessReport) -> Option<String> {
-    let unmet = checked.first_unmet().filter(|verdict| verdict.reason.remedy() == Remedy::Person)?;
+    let unmet = checked.first_unmet().filter(|verdict| verdict.reason.remedy() == Remedy::UserAction)?;
     Some(format!("But {} is {}: {}", unmet.topic.as_str(), unmet.reason, unmet.message))
 }
 
@@ -52,10 +52,10 @@ mod tests {
     use crate::{
         api::condition,
         controller::{
-            fixtures::{COMMIT, at, bound, cache, downloaded, ended, reconciled, next_job, refused, report},
+            fixtures::{COMMIT, at, bound, cache, downloaded, ended, next_job, reconciled, refused, report},
             observation::Observation,
         },
-        reason::{Reason, Topic},
+        reason::{ConditionType, Reason},
     };
 
     const DONE: &str = "Commit 0123456 of acme/tiny (100 MiB) is complete and verified on the claim tiny.";
@@ -63,7 +63,7 @@ mod tests {
     /// The end of the message of Ready, after the next reconcile.
     fn end(seen: &Observation, checked: &AccessReport) -> String {
         let cache = reconciled(seen.clone(), checked, at(20)).cache;
-        let ready = condition::verdict(cache.conditions(), Topic::Ready).unwrap();
+        let ready = condition::verdict(cache.conditions(), ConditionType::Ready).unwrap();
         assert_eq!(ready.reason, Reason::Ready);
         ready.message.strip_prefix(DONE).unwrap().to_owned()
     }
@@ -87,7 +87,7 @@ mod tests {
         );
         assert_eq!(end(&seen, &checked), update);
         checked.authenticated =
-            Verdict::no(Topic::Authenticated, Reason::TokenInvalid, "The Hub rejects this token.");
+            Verdict::no(ConditionType::Authenticated, Reason::TokenInvalid, "The Hub rejects this token.");
         let dead = " But Authenticated is TokenInvalid: The Hub rejects this token.";
         assert_eq!(end(&seen, &checked), format!("{dead}{update}"));
         checked = refused(&seen.cache, Reason::AccessDenied);

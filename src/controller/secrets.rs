@@ -37,13 +37,13 @@ mod tests {
     use super::*;
     use crate::{
         controller::fixtures::{cache, granted, refused, with_token},
-        reason::{Reason, Topic},
+        reason::{ConditionType, Reason},
     };
 
     #[test]
     fn only_what_another_token_may_help_is_looked_at_for_its_secret() {
-        let there = Verdict::yes(Topic::Downloaded, Reason::Verified, "There.");
-        let missing = Verdict::no(Topic::Downloaded, Reason::NotChecked, "Waits.");
+        let there = Verdict::yes(ConditionType::Downloaded, Reason::Verified, "There.");
+        let missing = Verdict::no(ConditionType::Downloaded, Reason::NotChecked, "Waits.");
         let asks = with_token(cache());
         let (yes, no) = (granted(&asks), refused(&asks, Reason::TokenInvalid));
         let poll = |cache: &ModelCache, checked: &AccessReport, downloaded: &Verdict| {

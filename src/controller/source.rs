@@ -3,7 +3,7 @@
 use crate::{
     api::ModelCacheSpec,
     hub::{Endpoint, Patterns, Repo, Revision},
-    reason::{Reason, Topic, Verdict},
+    reason::{ConditionType, Reason, Verdict},
 };
 
 /// What a spec asks for, in types that cannot be wrong.
@@ -47,7 +47,7 @@ impl Wanted {
 }
 
 fn unresolved(reason: Reason, error: &dyn std::fmt::Display) -> Verdict {
-    Verdict::no(Topic::Resolved, reason, format!("The spec cannot be used: {error}."))
+    Verdict::no(ConditionType::Resolved, reason, format!("The spec cannot be used: {error}."))
 }
 
 /// The place of the endpoint to ask among the operator's, the first of which is the default. A token goes to no address that
@@ -65,6 +65,6 @@ pub fn endpoint(spec: &ModelCacheSpec, allowed: &[Endpoint]) -> Result<usize, Ve
             "The operator sends no token to {asked}. Use one of its endpoints ({}), or ask the operator's owner to add this one.",
             names.join(", ")
         );
-        Verdict::no(Topic::Authorized, Reason::EndpointNotAllowed, message)
+        Verdict::no(ConditionType::Authorized, Reason::EndpointNotAllowed, message)
     })
 }

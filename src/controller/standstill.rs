@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::{backoff, patience::Help};
 use crate::{
     api::{Furthest, ModelCacheStatus, condition},
-    reason::{Reason, Topic, Verdict},
+    reason::{ConditionType, Reason, Verdict},
     units,
 };
 
@@ -140,9 +140,9 @@ pub fn judge(
     let again = point.since.filter(|_| mark.and_then(reached).is_some_and(|reached| point.step < reached));
     let stands_since = again.map_or(since, |again| again.max(since));
     let kept = kept(old).filter(|kept| !further && !point.is_past(kept));
-    let waits_for = point.since.filter(|_| obstacle.topic == Topic::Downloaded);
+    let waits_for = point.since.filter(|_| obstacle.topic == ConditionType::Downloaded);
     let (obstacle, stalled, since) = match (help, kept) {
-        (Help::Person, _) => (obstacle, true, Some(since)),
+        (Help::UserAction, _) => (obstacle, true, Some(since)),
         _ if point.runs && further => (obstacle, false, None),
         // The attempt itself waits for something else.
         (Help::Time(patience), Some(_)) if waits_for.is_some_and(|since| is_over(since, patience, now)) => {
@@ -184,9 +184,9 @@ fn is_over(since: Timestamp, patience: Duration, now: Timestamp) -> bool {
 
 /// The verdict on a download that stands, whatever the next attempt is at. What the Hub said is the Hub's to say again.
 fn kept(old: &ModelCacheStatus) -> Option<Verdict> {
-    let ready = condition::verdict(&old.conditions, Topic::Ready)?;
-    let stands =
-        condition::holds(&old.conditions, Topic::Stalled) && ready.reason.topic() == Some(Topic::Downloaded);
+    let ready = condition::verdict(&old.conditions, ConditionType::Ready)?;
+    let stands = condition::holds(&old.conditions, ConditionType::Stalled)
+        && ready.reason.topic() == Some(ConditionType::Downloaded);
     stands.then_some(ready)
 }
 

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     api::{CachedSnapshot, CurrentPatterns, Furthest, Latest, ModelCache, ModelCacheStatus, condition},
-    reason::{Answer, Reason, Topic, Verdict},
+    reason::{Answer, ConditionType, Reason, Verdict},
 };
 
 /// The status for a resource. Progress is another field manager's and not in it.
@@ -60,7 +60,7 @@ fn verdicts(
     all.push(available(applied.current()));
     let Some((obstacle, help)) = obstacle(access, applied) else {
         let message = format!("{}{remarks}", applied.downloaded.message);
-        all.push(Verdict::yes(Topic::Ready, Reason::Ready, message));
+        all.push(Verdict::yes(ConditionType::Ready, Reason::Ready, message));
         return (all, None);
     };
     let anew = applied.corrected
@@ -69,10 +69,10 @@ fn verdicts(
     let Judged { obstacle, stalled, furthest } =
         judge(old, anew, obstacle.clone(), help, &applied.point, now);
     // kstatus: `Stalled` where user action is required, so that pipelines fail at once; `Reconciling` where time helps.
-    let topic = if stalled { Topic::Stalled } else { Topic::Reconciling };
+    let topic = if stalled { ConditionType::Stalled } else { ConditionType::Reconciling };
     all.push(Verdict { topic, status: Answer::True, ..obstacle.clone() });
     // False and not Unknown even where the cause is an outage: without the data it is not ready, that much is known.
-    all.push(Verdict { topic: Topic::Ready, status: Answer::False, ..obstacle });
+    all.push(Verdict { topic: ConditionType::Ready, status: Answer::False, ..obstacle });
     (all, Some(furthest))
 }
 
@@ -80,11 +80,11 @@ fn verdicts(
 fn available(current: Option<&CachedSnapshot>) -> Verdict {
     let Some(current) = current else {
         let message = "No complete snapshot is on the volume. Ready says why.";
-        return Verdict::no(Topic::Available, Reason::NoSnapshot, message);
+        return Verdict::no(ConditionType::Available, Reason::NoSnapshot, message);
     };
     let CachedSnapshot { short_commit, revision, claim_name, .. } = current;
     let message = format!("Commit {short_commit} ({revision}) can be loaded from the claim {claim_name}.");
-    Verdict::yes(Topic::Available, Reason::Available, message)
+    Verdict::yes(ConditionType::Available, Reason::Available, message)
 }
 
 /// What stands in the way, and who ends it. Ready follows the data: once they are complete, a revoked token or an outage
@@ -137,7 +137,7 @@ fn update(cache: &ModelCache, current: Option<&CachedSnapshot>, latest: Option<&
         "{branch} is now at commit {}; this cache stays at {}. {remedy}",
         latest.commit, current.short_commit
     );
-    Some(Verdict::yes(Topic::UpdateAvailable, Reason::NewCommit, message))
+    Some(Verdict::yes(ConditionType::UpdateAvailable, Reason::NewCommit, message))
 }
 
 /// The time stays while the commit does: it says since when an update waits, and an unchanged status is not written.

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     api::{Interval, ModelCache, condition},
-    reason::{Reason, Topic, Verdict},
+    reason::{ConditionType, Reason, Verdict},
 };
 
 /// Reports it as a condition and an event, once for each cause.
@@ -79,7 +79,7 @@ pub fn verdict(invalid: &Invalid) -> Verdict {
         "This version of the operator cannot use the ModelCache: {invalid}. If a newer version wrote it, install that version \
          again; otherwise correct the field. Nothing is changed until then, and what is on the volume stays."
     );
-    Verdict::no(Topic::Ready, Reason::InvalidSpec, message)
+    Verdict::no(ConditionType::Ready, Reason::InvalidSpec, message)
 }
 
 /// The status as it stands, with Ready and Stalled for the verdict; `None` where it says so already. All else stays as it was
@@ -91,9 +91,11 @@ fn status(raw: Option<&Value>, ready: &Verdict, generation: i64, now: Timestamp)
     let before = status.get("conditions").and_then(Value::as_array).cloned().unwrap_or_default();
     let read = |raw: &Value| serde_json::from_value::<Condition>(raw.clone()).ok();
     let old: Vec<_> = before.iter().filter_map(read).collect();
-    let stalled = Verdict { topic: Topic::Stalled, status: crate::reason::Answer::True, ..ready.clone() };
+    let stalled =
+        Verdict { topic: ConditionType::Stalled, status: crate::reason::Answer::True, ..ready.clone() };
     let new = condition::conditions(&old, &[ready.clone(), stalled], generation, now);
-    let replaced = [Topic::Ready, Topic::Stalled, Topic::Reconciling].map(Topic::as_str);
+    let replaced =
+        [ConditionType::Ready, ConditionType::Stalled, ConditionType::Reconciling].map(ConditionType::as_str);
     let said: Vec<_> = old.iter().filter(|it| replaced.contains(&it.type_.as_str())).collect();
     if said.len() == new.len() && new.iter().all(|condition| said.contains(&condition)) {
         return None;

@@ -131,7 +131,7 @@ mod tests {
     use crate::{
         chance,
         controller::fixtures::{COMMIT, at, bound, cache, next_job},
-        reason::Topic,
+        reason::ConditionType,
     };
 
     const CASES: usize = 600;
@@ -172,7 +172,8 @@ mod tests {
     /// Each new reason of a download's topic has to be classified here: can a Job end for it, or is it the operator's own?
     #[test]
     fn a_job_ends_for_no_reason_of_the_operators_own() {
-        let is_of_jobs = |reason: &&Reason| reason.topic() == Some(Topic::Downloaded) && is_an_end(**reason);
+        let is_of_jobs =
+            |reason: &&Reason| reason.topic() == Some(ConditionType::Downloaded) && is_an_end(**reason);
         let ends: Vec<_> = Reason::ALL.iter().filter(is_of_jobs).copied().collect();
         let expected = [
             Reason::VolumeFull,

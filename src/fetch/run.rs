@@ -33,7 +33,7 @@ use crate::{
         Commit, Digest, Hub, HubError, Preflight, PreflightRequest, Repo, RepoFile, RepoId, RequestTimeouts,
         Revision, Snapshot, Token, TokenStatusCache, messages, preflight,
     },
-    reason::{Reason, Topic},
+    reason::{ConditionType, Reason},
     units,
 };
 
@@ -260,7 +260,7 @@ impl Run<'_> {
         let about_us = match &error {
             FetchError::Token(_) | FetchError::Hub { .. } => true,
             FetchError::Preflight { verdict, .. } => {
-                verdict.topic != Topic::Resolved
+                verdict.topic != ConditionType::Resolved
                     || matches!(
                         verdict.reason,
                         Reason::HubUnreachable | Reason::InvalidResponse | Reason::RateLimited

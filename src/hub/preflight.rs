@@ -8,7 +8,7 @@ use super::{
     Token, TokenState, TokenStatusCache,
     messages::{self, Subject},
 };
-use crate::reason::{Reason, Topic, Verdict};
+use crate::reason::{ConditionType, Reason, Verdict};
 
 mod tally;
 
@@ -130,9 +130,9 @@ impl Preflight {
             Verdict::no(topic, Reason::NotChecked, message)
         };
         let mut answers = Self {
-            authenticated: waiting(Topic::Authenticated),
-            authorized: waiting(Topic::Authorized),
-            resolved: waiting(Topic::Resolved),
+            authenticated: waiting(ConditionType::Authenticated),
+            authorized: waiting(ConditionType::Authorized),
+            resolved: waiting(ConditionType::Resolved),
             snapshot: None,
             retry_after: None,
             concern: Concern::Repo,
@@ -143,8 +143,8 @@ impl Preflight {
 
     fn set(&mut self, verdict: Verdict) {
         match verdict.topic {
-            Topic::Authenticated => self.authenticated = verdict,
-            Topic::Authorized => self.authorized = verdict,
+            ConditionType::Authenticated => self.authenticated = verdict,
+            ConditionType::Authorized => self.authorized = verdict,
             _ => self.resolved = verdict,
         }
     }
@@ -170,7 +170,7 @@ pub async fn preflight(hub: &Hub, request: &PreflightRequest<'_>) -> Preflight {
 /// Why a run ended early.
 struct Failure {
     /// The failed topic, unless the error determines one.
-    at: Topic,
+    at: ConditionType,
     error: HubError,
     /// A better message than the error's.
     message: Option<String>,
@@ -179,12 +179,12 @@ struct Failure {
 }
 
 impl Failure {
-    const fn new(at: Topic, error: HubError) -> Self {
+    const fn new(at: ConditionType, error: HubError) -> Self {
         Self { at, error, message: None, is_of_whoami: false }
     }
 
     fn of_whoami(error: HubError) -> Self {
-        Self { is_of_whoami: true, ..Self::new(Topic::Authenticated, error) }
+        Self { is_of_whoami: true, ..Self::new(ConditionType::Authenticated, error) }
     }
 
     /// Only failures of the endpoint's own host affect others: a failing storage host may be that of one repo.
@@ -245,7 +245,7 @@ impl PreflightRun<'_> {
         match self.hub.auth_check(self.request.repo, self.request.token).await {
             Ok(()) => Ok(Probe::Granted),
             Err(HubError::Refused(refusal)) if refusal.token == TokenState::Bad => {
-                Err(Failure::new(Topic::Authenticated, HubError::Refused(refusal)))
+                Err(Failure::new(ConditionType::Authenticated, HubError::Refused(refusal)))
             }
             Err(HubError::Refused(refusal)) => Ok(Probe::Refused(refusal)),
             Err(error) if error.is_response() => Ok(Probe::Inconclusive(error)),
@@ -297,15 +297,15 @@ impl PreflightRun<'_> {
                 self.classify_token(probe).await
             }
             (HubError::Refused(refusal), _) => self.after_probe(HubError::Refused(refusal.for_file())).await,
-            (error, _) => Failure::new(Topic::Resolved, error),
+            (error, _) => Failure::new(ConditionType::Resolved, error),
         })
     }
 
     /// The topic to blame for a failed access probe.
-    const fn first_open(&self) -> Topic {
+    const fn first_open(&self) -> ConditionType {
         match self.request.token {
-            Some(_) if !self.token_settled => Topic::Authenticated,
-            _ => Topic::Authorized,
+            Some(_) if !self.token_settled => ConditionType::Authenticated,
+            _ => ConditionType::Authorized,
         }
     }
 
@@ -318,7 +318,7 @@ impl PreflightRun<'_> {
             _ => Ok(refusal),
         };
         match settled {
-            Ok(refusal) => Failure::new(Topic::Authorized, HubError::Refused(refusal)),
+            Ok(refusal) => Failure::new(ConditionType::Authorized, HubError::Refused(refusal)),
             Err(error) => Failure::of_whoami(error),
         }
     }
@@ -328,7 +328,7 @@ impl PreflightRun<'_> {
         let Some(token) = self.request.token.filter(|_| self.request.confirm) else { return Ok(()) };
         match self.request.record.confirm(self.hub, token).await {
             Ok(None) => Ok(()),
-            Ok(Some(refusal)) => Err(Failure::new(Topic::Authenticated, HubError::Refused(refusal))),
+            Ok(Some(refusal)) => Err(Failure::new(ConditionType::Authenticated, HubError::Refused(refusal))),
             Err(error) => Err(Failure::of_whoami(error)),
         }
     }
@@ -395,10 +395,10 @@ impl PreflightRun<'_> {
     /// Classifies a failure after the access probe: a mirror's first refusal, or access that was just revoked.
     async fn after_probe(&self, error: HubError) -> Failure {
         match error {
-            HubError::Refused(refusal) if refusal.reason.topic() != Some(Topic::Resolved) => {
+            HubError::Refused(refusal) if refusal.reason.topic() != Some(ConditionType::Resolved) => {
                 self.classify_token(refusal).await
             }
-            error => Failure::new(Topic::Resolved, error),
+            error => Failure::new(ConditionType::Resolved, error),
         }
     }
 
@@ -406,7 +406,7 @@ impl PreflightRun<'_> {
         let Names { listed, examples } = names;
         let message = messages::no_matching_files(&self.subject, self.request.patterns, *listed, examples);
         let error = HubError::Refused(Refusal::nothing_matches());
-        Failure { message: Some(message), ..Failure::new(Topic::Resolved, error) }
+        Failure { message: Some(message), ..Failure::new(ConditionType::Resolved, error) }
     }
 
     /// The result for the token if it was not refused.
@@ -418,14 +418,14 @@ impl PreflightRun<'_> {
         };
         let message = messages::success(reason, &self.subject);
         match reason {
-            Reason::TokenUnconfirmed => Verdict::no(Topic::Authenticated, reason, message),
-            _ => Verdict::yes(Topic::Authenticated, reason, message),
+            Reason::TokenUnconfirmed => Verdict::no(ConditionType::Authenticated, reason, message),
+            _ => Verdict::yes(ConditionType::Authenticated, reason, message),
         }
     }
 
     fn authorized(&self) -> Verdict {
         let reason = Reason::AccessGranted;
-        Verdict::yes(Topic::Authorized, reason, messages::success(reason, &self.subject))
+        Verdict::yes(ConditionType::Authorized, reason, messages::success(reason, &self.subject))
     }
 
     fn success(&self, snapshot: Snapshot, token_is_good: bool) -> Preflight {
@@ -437,7 +437,7 @@ impl PreflightRun<'_> {
         Preflight {
             authenticated: self.authenticated(token_is_good),
             authorized: self.authorized(),
-            resolved: Verdict::yes(Topic::Resolved, Reason::Resolved, message),
+            resolved: Verdict::yes(ConditionType::Resolved, Reason::Resolved, message),
             snapshot: Some(snapshot),
             retry_after: None,
             concern: Concern::Repo,
@@ -449,7 +449,7 @@ impl PreflightRun<'_> {
         let topic = reason.topic().unwrap_or(failure.at);
         let (open, good) = match &failure.error {
             HubError::Refused(refusal) => (
-                topic == Topic::Authorized && refusal.token == TokenState::Unclear,
+                topic == ConditionType::Authorized && refusal.token == TokenState::Unclear,
                 refusal.token == TokenState::Good,
             ),
             _ => (false, false),
@@ -459,15 +459,15 @@ impl PreflightRun<'_> {
         let mut answers = Preflight::stopped_by(Verdict::no(topic, reason, message));
         answers.retry_after = failure.error.retry_after();
         answers.concern = concern;
-        if topic > Topic::Authenticated {
+        if topic > ConditionType::Authenticated {
             answers.set(if open && !token_is_good {
                 let message = "The refusal does not show whether the token is valid.";
-                Verdict::no(Topic::Authenticated, Reason::NotChecked, message)
+                Verdict::no(ConditionType::Authenticated, Reason::NotChecked, message)
             } else {
                 self.authenticated(token_is_good || good)
             });
         }
-        if topic > Topic::Authorized {
+        if topic > ConditionType::Authorized {
             answers.set(self.authorized());
         }
         answers

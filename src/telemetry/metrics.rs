@@ -21,7 +21,7 @@ use super::Contacts;
 use crate::{
     api::{ModelCache, condition},
     controller::{Circuit, Guarded, Prober},
-    reason::{Answer, Reason, Remedy, Topic},
+    reason::{Answer, ConditionType, Reason, Remedy},
 };
 
 /// A metric, as registered and as documented.
@@ -40,8 +40,8 @@ pub struct Described {
 const RESOURCES: Described = Described {
     name: "resources",
     kind: MetricType::Gauge,
-    labels: "`ready` (`True`, `False`, `Unknown`), `reason`, `remedy` (`none`, `person`, `wait`, `retry`); before the first check `Unknown`, `NotChecked` and `wait`",
-    help: "ModelCaches by the status and reason of their Ready condition, and by what resolves that reason; `person` while Stalled is True",
+    labels: "`ready` (`True`, `False`, `Unknown`), `reason`, `remedy` (`none`, `user-action`, `wait`, `retry`); before the first check `Unknown`, `NotChecked` and `wait`",
+    help: "ModelCaches by the status and reason of their Ready condition, and by what resolves that reason; `user-action` while Stalled is True",
 };
 const RECONCILES: Described = Described {
     name: "reconcile_total",
@@ -175,7 +175,7 @@ impl Collector for Resources {
         for cache in self.0.iter().flat_map(Store::state) {
             let labels = match cache.get() {
                 Ok(cache) => labels(cache.conditions()),
-                Err(_) => (Answer::False.as_str(), Reason::InvalidSpec.as_str(), Remedy::Person.as_str()),
+                Err(_) => (Answer::False.as_str(), Reason::InvalidSpec.as_str(), Remedy::UserAction.as_str()),
             };
             *counts.entry(labels).or_default() += 1;
         }
@@ -192,13 +192,13 @@ impl Collector for Resources {
     }
 }
 
-/// The labels `ready`, `reason` and `remedy` of a resource. The remedy is `person` while it is Stalled, whatever the reason's usual
+/// The labels `ready`, `reason` and `remedy` of a resource. The remedy is `user-action` while it is Stalled, whatever the reason's usual
 /// one.
 pub(crate) fn labels(conditions: &[Condition]) -> (&'static str, &'static str, &'static str) {
-    let Some(ready) = condition::verdict(conditions, Topic::Ready) else { return Default::default() };
+    let Some(ready) = condition::verdict(conditions, ConditionType::Ready) else { return Default::default() };
     let remedy = match ready.reason.remedy() {
-        _ if condition::holds(conditions, Topic::Stalled) => Remedy::Person,
-        Remedy::Person => Remedy::Wait,
+        _ if condition::holds(conditions, ConditionType::Stalled) => Remedy::UserAction,
+        Remedy::UserAction => Remedy::Wait,
         remedy => remedy,
     };
     (ready.status.as_str(), ready.reason.as_str(), remedy.as_str())

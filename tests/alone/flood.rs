@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt as _, stream};
-use modelcache::reason::Topic;
+use modelcache::reason::ConditionType;
 use serde_json::{Value, json};
 use standin_hub::{Fault, FaultKind, StandinHub};
 
@@ -30,7 +30,7 @@ fn spec(repo: &str, endpoint: &str) -> Value {
 async fn first_condition(team: &Team, name: &str, hub: &StandinHub) -> Duration {
     let created = Instant::now();
     team.cache(name, spec("acme/tiny", hub.url())).await;
-    team.until(name, "granted", |cache| reason(cache, Topic::Authorized) == "AccessGranted").await;
+    team.until(name, "granted", |cache| reason(cache, ConditionType::Authorized) == "AccessGranted").await;
     created.elapsed()
 }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, io::Write as _, net::TcpStream};
 use futures::{StreamExt as _, stream};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
 use kube::{Api, Resource, ResourceExt as _, api::PostParams};
-use modelcache::{api::ModelCache, reason::Topic};
+use modelcache::{api::ModelCache, reason::ConditionType};
 use rustix::process::{Resource as Limit, Rlimit, getrlimit, setrlimit};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -139,7 +139,7 @@ impl Load {
                     let next = eventually("another listing to be reported", || async {
                         for name in &open {
                             let cache = team.get(name).await;
-                            if reason(&cache, Topic::Resolved) == "Resolved" {
+                            if reason(&cache, ConditionType::Resolved) == "Resolved" {
                                 return Some(cache);
                             }
                         }
@@ -152,7 +152,7 @@ impl Load {
             }
             Self::Neighbours => {
                 for number in 0..16 {
-                    let made = |cache: &ModelCache| reason(cache, Topic::Downloaded) != "NotChecked";
+                    let made = |cache: &ModelCache| reason(cache, ConditionType::Downloaded) != "NotChecked";
                     team.until(&format!("new-{number}"), "with a Job", made).await;
                 }
             }

@@ -180,7 +180,7 @@ async fn what_a_newer_version_wrote_is_reported_on_itself_and_keeps_nobody_else_
     create(&team, "after", &json!({ "spec": spec("acme/newer") })).await;
     granted(&team, "after").await;
     let counted =
-        operator.metric(r#"modelcache_resources{ready="False",reason="InvalidSpec",remedy="person"}"#);
+        operator.metric(r#"modelcache_resources{ready="False",reason="InvalidSpec",remedy="user-action"}"#);
     assert_eq!(counted, bad.len() as u64);
 
     // Corrected, it is served like any other, and nothing of the report is left.

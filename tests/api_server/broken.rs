@@ -11,7 +11,7 @@ use kube::{
 use modelcache::{
     api::{ModelCache, condition},
     controller::claim,
-    reason::{Answer, Topic},
+    reason::{Answer, ConditionType},
 };
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
@@ -222,7 +222,7 @@ impl Server {
         self.eventually("the ModelCache to be made", async || make().await.ok()).await;
         self.plain().create(&PostParams::default(), &new).await.unwrap();
         let cache: ModelCache = self.typed().get("new").await.unwrap();
-        let ready = condition::verdict(cache.conditions(), Topic::Ready).unwrap();
+        let ready = condition::verdict(cache.conditions(), ConditionType::Ready).unwrap();
         assert_eq!(ready.status, Answer::Unknown);
         assert!(ready.message.starts_with("No operator has checked this ModelCache"), "{}", ready.message);
         self.assert_free("elsewhere").await;

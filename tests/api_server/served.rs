@@ -9,7 +9,7 @@ use kube::{
 };
 use modelcache::{
     api::{self, CachedSnapshot, ModelCacheStatus, Progress, Resolved, condition},
-    reason::{Reason, Topic, Verdict},
+    reason::{ConditionType, Reason, Verdict},
 };
 use pretty_assertions::assert_eq;
 use serde_json::json;
@@ -56,20 +56,20 @@ async fn conditions_of_several_managers_live_side_by_side() {
     }] });
 
     let first = [
-        Verdict::no(Topic::Ready, Reason::Downloading, "Under way."),
-        Verdict::yes(Topic::Reconciling, Reason::Downloading, "Under way."),
+        Verdict::no(ConditionType::Ready, Reason::Downloading, "Under way."),
+        Verdict::yes(ConditionType::Reconciling, Reason::Downloading, "Under way."),
     ];
     server.apply_status("modelcache", "shared", &ours(&first)).await;
     server.apply_status("reviewer", "shared", &theirs).await;
     let progress = json!({ "progress": Progress { downloaded_bytes: 1, total_bytes: 4, percent: 25, ..Progress::default() } });
     server.apply_status("modelcache-progress", "shared", &progress).await;
-    let done = [Verdict::yes(Topic::Ready, Reason::Ready, "All is there.")];
+    let done = [Verdict::yes(ConditionType::Ready, Reason::Ready, "All is there.")];
     let status = server.apply_status("modelcache", "shared", &ours(&done)).await.status.unwrap();
 
     let mut types: Vec<_> = status.conditions.iter().map(|it| it.type_.as_str()).collect();
     types.sort_unstable();
     assert_eq!(types, ["Ready", "example.com/Reviewed"], "Reconciling is gone, the other manager's is not");
-    assert!(condition::holds(&status.conditions, Topic::Ready));
+    assert!(condition::holds(&status.conditions, ConditionType::Ready));
     assert_eq!(status.progress.map(|it| it.percent), Some(25), "progress has a manager of its own");
     assert_eq!(status.observed_generation, Some(-1), "the default holds where no manager says otherwise");
 
@@ -88,7 +88,7 @@ async fn conditions_of_several_managers_live_side_by_side() {
 async fn the_table_alone_tells_the_story() {
     let server = Server::new().await;
     server.create("llama", &spec(&json!({}))).await.unwrap();
-    let verdict = Verdict::no(Topic::Ready, Reason::Downloading, "2 of 4 files.");
+    let verdict = Verdict::no(ConditionType::Ready, Reason::Downloading, "2 of 4 files.");
     let status = ModelCacheStatus {
         observed_generation: Some(1),
         conditions: condition::conditions(&[], &[verdict], 1, Timestamp::now()),

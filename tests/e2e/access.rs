@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use futures::{StreamExt as _, stream};
-use modelcache::{api::ModelCache, reason::Topic};
+use modelcache::{api::ModelCache, reason::ConditionType};
 use serde_json::json;
 use standin_hub::Access;
 
@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The verdict of one topic: reason, and a part of the message.
-fn assert_told(cache: &ModelCache, topic: Topic, word: &str, part: &str) {
+fn assert_told(cache: &ModelCache, topic: ConditionType, word: &str, part: &str) {
     assert_eq!(reason(cache, topic), word, "{}", show(cache));
     assert!(message(cache, topic).contains(part), "{:?} does not say {part:?}", message(cache, topic));
 }
@@ -23,7 +23,7 @@ fn assert_told(cache: &ModelCache, topic: Topic, word: &str, part: &str) {
 async fn heals(team: &Team, name: &str) {
     let cache = team.ready(name).await;
     assert_eq!(cache.metadata.generation, Some(1));
-    assert!(holds(&cache, Topic::Authorized), "{}", show(&cache));
+    assert!(holds(&cache, ConditionType::Authorized), "{}", show(&cache));
 }
 
 #[tokio::test]
@@ -33,16 +33,16 @@ async fn terms_that_are_not_accepted_are_told_and_accepting_them_is_enough() {
     hub().add(gated("acme/terms"));
     team.cache("terms", spec("acme/terms")).await;
     let cache = team.reason("terms", "TermsNotAccepted").await;
-    assert!(holds(&cache, Topic::Authenticated), "the token itself is good");
+    assert!(holds(&cache, ConditionType::Authenticated), "the token itself is good");
     let page = format!("{}/acme/terms", hub().url());
-    assert_told(&cache, Topic::Authorized, "TermsNotAccepted", &page);
-    assert_eq!(reason(&cache, Topic::Stalled), "TermsNotAccepted");
+    assert_told(&cache, ConditionType::Authorized, "TermsNotAccepted", &page);
+    assert_eq!(reason(&cache, ConditionType::Stalled), "TermsNotAccepted");
     let claims = team.api::<k8s_openapi::api::core::v1::PersistentVolumeClaim>();
     assert!(claims.get_opt("terms").await.unwrap().is_none(), "nothing is made before access is granted");
 
     hub().set_access(USER, "acme/terms", Access::Pending);
     let cache = team.reason("terms", "AccessPending").await;
-    assert_told(&cache, Topic::Authorized, "AccessPending", "not yet decided");
+    assert_told(&cache, ConditionType::Authorized, "AccessPending", "not yet decided");
     hub().accept_terms(USER, "acme/terms");
     heals(&team, "terms").await;
 }

@@ -4,7 +4,7 @@ use k8s_openapi::api::{batch::v1::Job, core::v1::Event};
 use kube::{ResourceExt, api::ListParams};
 use modelcache::{
     api::{CachedSnapshot, ModelCache, condition},
-    reason::Topic,
+    reason::ConditionType,
 };
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
@@ -44,16 +44,16 @@ fn current(cache: &ModelCache) -> CachedSnapshot {
 }
 
 /// Status and reason of a topic.
-fn told(cache: &ModelCache, topic: Topic) -> (&str, &str) {
+fn told(cache: &ModelCache, topic: ConditionType) -> (&str, &str) {
     let found = condition::find(&cache.status.as_ref().unwrap().conditions, topic).unwrap();
     (&found.status, &found.reason)
 }
 
 /// Waits until a topic is told so; Ready and the data stay as they were.
-async fn until_told(team: &Team, before: &ModelCache, topic: Topic, word: &str) -> ModelCache {
+async fn until_told(team: &Team, before: &ModelCache, topic: ConditionType, word: &str) -> ModelCache {
     let name = before.name_any();
     let cache = team.until(&name, word, |cache| reason(cache, topic) == word).await;
-    assert!(holds(&cache, Topic::Ready), "{}", show(&cache));
+    assert!(holds(&cache, ConditionType::Ready), "{}", show(&cache));
     assert_eq!(current(&cache), current(before));
     cache
 }
@@ -102,21 +102,21 @@ async fn access_and_tokens_that_are_taken_away_are_told_after_two_refusals_and_t
 
     hub.set_access(USER, &*withdrawn, Access::NotRequested);
     hub.remove_token(TOKEN);
-    let cache = until_told(&team, &w, Topic::Authorized, "TermsNotAccepted").await;
+    let cache = until_told(&team, &w, ConditionType::Authorized, "TermsNotAccepted").await;
     assert_pace(&looks(&hub, &withdrawn));
-    assert_eq!(told(&cache, Topic::Authenticated), ("True", "TokenValid"));
-    assert_eq!(told(&cache, Topic::Authorized), ("False", "TermsNotAccepted"));
+    assert_eq!(told(&cache, ConditionType::Authenticated), ("True", "TokenValid"));
+    assert_eq!(told(&cache, ConditionType::Authorized), ("False", "TermsNotAccepted"));
     assert_event(&team, &cache, "Warning", "TermsNotAccepted").await;
-    let cache = until_told(&team, &r, Topic::Authenticated, "TokenInvalid").await;
+    let cache = until_told(&team, &r, ConditionType::Authenticated, "TokenInvalid").await;
     assert_pace(&looks(&hub, &revoked));
-    assert_eq!(told(&cache, Topic::Authenticated), ("False", "TokenInvalid"));
+    assert_eq!(told(&cache, ConditionType::Authenticated), ("False", "TokenInvalid"));
     assert_event(&team, &cache, "Warning", "TokenInvalid").await;
     assert_eq!(team.python("withdrawn", &load(&withdrawn)).await.trim(), "3145728");
 
     hub.accept_terms(USER, &*withdrawn);
     hub.user("erin").token(TOKEN);
     for (before, topic, word) in
-        [(&w, Topic::Authorized, "AccessGranted"), (&r, Topic::Authenticated, "TokenValid")]
+        [(&w, ConditionType::Authorized, "AccessGranted"), (&r, ConditionType::Authenticated, "TokenValid")]
     {
         let healed = until_told(&team, before, topic, word).await;
         assert_event(&team, &healed, "Normal", word).await;
@@ -140,17 +140,17 @@ async fn an_outage_after_ready_is_unknown_and_passes() {
     // Either question may be the first that gets no answer.
     let cache = team
         .until("outage", "Unknown", |cache| {
-            [Topic::Authenticated, Topic::Authorized]
+            [ConditionType::Authenticated, ConditionType::Authorized]
                 .iter()
                 .any(|topic| told(cache, *topic) == ("Unknown", "HubUnreachable"))
         })
         .await;
-    assert!(holds(&cache, Topic::Ready), "{}", show(&cache));
+    assert!(holds(&cache, ConditionType::Ready), "{}", show(&cache));
     assert_event(&team, &cache, "Warning", "HubUnreachable").await;
     assert_eq!(team.python("outage", &load(&repo)).await.trim(), "3145728");
 
     hub.on();
-    let healed = until_told(&team, &ready, Topic::Authorized, "AccessGranted").await;
+    let healed = until_told(&team, &ready, ConditionType::Authorized, "AccessGranted").await;
     assert_eq!(healed.metadata.generation, ready.metadata.generation, "the object was touched");
 }
 

@@ -10,7 +10,7 @@ use kube::{
     ResourceExt,
     api::{ListParams, Patch, PatchParams},
 };
-use modelcache::{api::ModelCache, reason::Topic};
+use modelcache::{api::ModelCache, reason::ConditionType};
 use serde_json::json;
 use standin_hub::{Access, Class, Content, Fault, FaultKind, Repo};
 
@@ -79,7 +79,7 @@ async fn a_repo_that_is_asked_for_in_another_case_or_by_a_former_name_loads_by_b
             (status.resolved.clone().unwrap().repo, status.current().unwrap().names.clone()),
             (own.to_owned(), vec![own.to_owned()])
         );
-        let ready = message(&cache, Topic::Ready);
+        let ready = message(&cache, ConditionType::Ready);
         assert!(
             ready.ends_with(&format!("The Hub calls the repo {own}: programs find it under both names.")),
             "{ready}"
@@ -105,9 +105,11 @@ async fn the_data_stay_usable_when_the_token_is_revoked_and_when_the_operator_is
     let ask = json!({ "metadata": { "annotations": { "modelcache.internal/reconcile-at": "1" } } });
     team.change("revoked", ask).await;
     let cache = team
-        .until("revoked", "unauthenticated", |cache| reason(cache, Topic::Authenticated) == "TokenInvalid")
+        .until("revoked", "unauthenticated", |cache| {
+            reason(cache, ConditionType::Authenticated) == "TokenInvalid"
+        })
         .await;
-    assert!(holds(&cache, Topic::Ready), "{}", show(&cache));
+    assert!(holds(&cache, ConditionType::Ready), "{}", show(&cache));
     assert_eq!(cache.status.as_ref().unwrap().last_handled_reconcile_at.as_deref(), Some("1"));
 
     let requests = hub().requests().len();
@@ -117,7 +119,7 @@ async fn the_data_stay_usable_when_the_token_is_revoked_and_when_the_operator_is
     })
     .await;
     let cache = team.get("revoked").await;
-    assert!(holds(&cache, Topic::Ready), "{}", show(&cache));
+    assert!(holds(&cache, ConditionType::Ready), "{}", show(&cache));
     let jobs = team.api::<Job>().list(&ListParams::default()).await.unwrap().items;
     assert_eq!(jobs.len(), 1, "a new operator downloads nothing again");
 }
@@ -170,7 +172,7 @@ async fn wrong_bytes_are_never_published_and_the_next_attempt_heals() {
     hub().fault(Fault::new(FaultKind::WrongBytes).on(Class::Cdn).path("acme/bytes"));
     team.cache("bytes", spec("acme/bytes")).await;
     let cache = team.reason("bytes", "HashMismatch").await;
-    assert!(message(&cache, Topic::Downloaded).contains("model.safetensors"), "{}", show(&cache));
+    assert!(message(&cache, ConditionType::Downloaded).contains("model.safetensors"), "{}", show(&cache));
     hub().clear_faults_on("acme/bytes");
     team.ready("bytes").await;
     assert_eq!(team.python("bytes", &load("acme/bytes")).await.trim(), FILES);
@@ -194,8 +196,8 @@ async fn a_download_shows_its_progress_and_survives_its_pod_and_the_operator() {
             cache.status.as_ref().and_then(|it| it.progress.as_ref()).is_some_and(|it| it.percent > 0)
         })
         .await;
-    assert_eq!(reason(&cache, Topic::Ready), "Downloading", "{}", show(&cache));
-    assert_eq!(reason(&cache, Topic::Reconciling), "Downloading");
+    assert_eq!(reason(&cache, ConditionType::Ready), "Downloading", "{}", show(&cache));
+    assert_eq!(reason(&cache, ConditionType::Reconciling), "Downloading");
 
     cluster.restart_operator(&leave).await;
     let pods = team.api::<Pod>();
@@ -257,7 +259,7 @@ async fn a_claim_that_is_deleted_goes_and_is_filled_again() {
             uid.is_some_and(|uid| uid != before)
         })
         .await;
-    assert!(holds(&cache, Topic::Ready), "{}", show(&cache));
+    assert!(holds(&cache, ConditionType::Ready), "{}", show(&cache));
 }
 
 #[tokio::test]
@@ -290,13 +292,14 @@ async fn a_modelcache_that_is_made_again_is_ready_at_its_old_commit_without_the_
     team.cache("remade", spec("acme/remade")).await;
     let cache = team.ready("remade").await;
     assert_eq!(cache.status.as_ref().unwrap().current().unwrap().commit, old, "{}", show(&cache));
-    assert_eq!(reason(&cache, Topic::Authorized), "HubUnreachable", "{}", show(&cache));
+    assert_eq!(reason(&cache, ConditionType::Authorized), "HubUnreachable", "{}", show(&cache));
     assert_eq!(served(), before, "what is on the claim is not downloaded again");
     // Once the Hub is back, the newer commit is told and not followed.
     hub().clear_faults_on("acme/remade");
-    let cache =
-        team.until("remade", "told of the newer commit", |cache| holds(cache, Topic::UpdateAvailable)).await;
-    assert!(message(&cache, Topic::UpdateAvailable).contains(&new), "{}", show(&cache));
+    let cache = team
+        .until("remade", "told of the newer commit", |cache| holds(cache, ConditionType::UpdateAvailable))
+        .await;
+    assert!(message(&cache, ConditionType::UpdateAvailable).contains(&new), "{}", show(&cache));
     assert_eq!(cache.status.unwrap().current().unwrap().commit, old);
 }
 
@@ -308,9 +311,15 @@ async fn a_job_that_cannot_run_is_made_again_when_the_spec_is_corrected() {
     let nowhere = json!({ "job": { "nodeSelector": { "gpu": "none-has-this" } } });
     team.cache("job", with(spec("acme/job"), nowhere)).await;
     let cache = team
-        .until("job", "unscheduled", |cache| message(cache, Topic::Downloaded).contains("not scheduled"))
+        .until("job", "unscheduled", |cache| {
+            message(cache, ConditionType::Downloaded).contains("not scheduled")
+        })
         .await;
-    assert!(message(&cache, Topic::Downloaded).contains("node affinity/selector"), "{}", show(&cache));
+    assert!(
+        message(&cache, ConditionType::Downloaded).contains("node affinity/selector"),
+        "{}",
+        show(&cache)
+    );
     let mended = json!({ "spec": { "job": { "nodeSelector": null } } });
     team.change("job", mended).await;
     team.ready("job").await;
@@ -327,7 +336,7 @@ async fn a_suspended_modelcache_is_told_and_goes_on_when_resumed() {
     let cache = team.until("suspended", "looked at", |cache| {
         cache.status.as_ref().and_then(|it| it.observed_generation) == cache.metadata.generation
     });
-    assert!(!holds(&cache.await, Topic::Ready));
+    assert!(!holds(&cache.await, ConditionType::Ready));
     assert!(!hub().requests().iter().any(|it| it.path.contains(&repo)), "the Hub is not asked");
     let resumed = json!({ "spec": { "suspend": false } });
     team.change("suspended", resumed).await;

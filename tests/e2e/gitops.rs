@@ -7,7 +7,7 @@ use std::{
 };
 
 use kube::api::{Patch, PatchParams, PostParams};
-use modelcache::{api::ModelCache, reason::Topic};
+use modelcache::{api::ModelCache, reason::ConditionType};
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
 use standin_hub::{Access, Class, Fault, FaultKind};
@@ -41,9 +41,9 @@ fn judged(cache: &ModelCache) -> ([String; 3], String) {
 fn assert_judged(cache: &ModelCache, expected: [&str; 3]) {
     let (statuses, told) = judged(cache);
     assert_eq!(statuses.each_ref().map(String::as_str), expected, "{cache:?}");
-    if holds(cache, Topic::Ready) || !message(cache, Topic::Ready).is_empty() {
+    if holds(cache, ConditionType::Ready) || !message(cache, ConditionType::Ready).is_empty() {
         let changed = cache.status.as_ref().unwrap().observed_generation != cache.metadata.generation;
-        assert!(changed || told == message(cache, Topic::Ready), "{told}");
+        assert!(changed || told == message(cache, ConditionType::Ready), "{told}");
     }
 }
 

@@ -10,7 +10,7 @@ use kube::{
 };
 use modelcache::{
     api::{self, ModelCache},
-    reason::Topic,
+    reason::ConditionType,
 };
 use serde_json::{Value, json};
 
@@ -23,9 +23,9 @@ use crate::{
 /// Waits for what is told, and sees that it was never told as something that goes on by itself.
 async fn stalled(team: &Team, name: &str, reason: &str, words: &str) {
     team.until(name, &format!("stalled by {reason}, with {words:?}"), |cache| {
-        let is_told =
-            cluster::reason(cache, Topic::Ready) == reason && message(cache, Topic::Ready).contains(words);
-        assert!(!is_told || holds(cache, Topic::Stalled), "{}", show(cache));
+        let is_told = cluster::reason(cache, ConditionType::Ready) == reason
+            && message(cache, ConditionType::Ready).contains(words);
+        assert!(!is_told || holds(cache, ConditionType::Stalled), "{}", show(cache));
         is_told
     })
     .await;
@@ -104,7 +104,7 @@ async fn a_volume_that_the_node_cannot_mount_is_told_in_the_kubelets_words() {
         json!({ "local": { "path": missing }, "nodeAffinity": node_affinity(&node_name(&team).await) });
     cache_on_disk(&team, "model", "acme/unmounted", source).await;
     let words = format!("path \"{}\" does not exist", missing.display());
-    let told = |cache: &ModelCache| message(cache, Topic::Downloaded);
+    let told = |cache: &ModelCache| message(cache, ConditionType::Downloaded);
     let cache = team.until("model", "told by the kubelet", |cache| told(cache).contains("FailedMount")).await;
     assert!(told(&cache).contains(&words), "{}", show(&cache));
 
@@ -149,8 +149,8 @@ async fn a_full_volume_stays_stalled_while_attempts_come_and_go_until_it_has_roo
     // The next attempt begins, runs and fails meanwhile.
     cluster::eventually("two more attempts", || async {
         let cache = team.get("model").await;
-        assert!(holds(&cache, Topic::Stalled), "{}", show(&cache));
-        assert_eq!(cluster::reason(&cache, Topic::Ready), "VolumeFull", "{}", show(&cache));
+        assert!(holds(&cache, ConditionType::Stalled), "{}", show(&cache));
+        assert_eq!(cluster::reason(&cache, ConditionType::Ready), "VolumeFull", "{}", show(&cache));
         (attempts().await >= before + 2).then_some(())
     })
     .await;

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fs, process::Command};
 
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
 use kube::api::{DeleteParams, ListParams};
-use modelcache::reason::{Reason, Topic};
+use modelcache::reason::{ConditionType, Reason};
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
 use standin_hub::{Access, Class, Content, Fault, FaultKind, Gate, Repo};
@@ -84,7 +84,7 @@ async fn terms_that_are_not_accepted_are_told_as_the_condition_tells_them_and_ac
     let cache = team.reason("terms", "TermsNotAccepted").await;
     // What continues is the operator; here it is the kubelet.
     let told = format!("{} The cache continues by itself.", report.message);
-    assert_eq!(told, message(&cache, Topic::Ready));
+    assert_eq!(told, message(&cache, ConditionType::Ready));
 
     hub().accept_terms(USER, "acme/init-terms");
     assert_eq!(team.succeeded(POD).await.1, SHAPE);
@@ -102,7 +102,7 @@ async fn a_wrong_token_is_told_as_the_condition_tells_it_and_correcting_the_secr
     let its = json!({ "tokenSecretRef": { "name": "hf-token" } });
     team.cache("token", with(spec("acme/init-token"), its)).await;
     let cache = team.reason("token", "TokenInvalid").await;
-    assert_eq!(report.message, message(&cache, Topic::Ready));
+    assert_eq!(report.message, message(&cache, ConditionType::Ready));
 
     team.secret("hf-token", TOKEN).await;
     assert_eq!(team.succeeded(POD).await.1, SHAPE);

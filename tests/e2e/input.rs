@@ -5,7 +5,7 @@ use kube::{
     ResourceExt,
     api::{ListParams, PostParams},
 };
-use modelcache::{api::ModelCache, reason::Topic};
+use modelcache::{api::ModelCache, reason::ConditionType};
 use serde_json::json;
 
 use crate::{
@@ -25,12 +25,12 @@ async fn names_and_patterns_that_lead_nowhere_are_told() {
     let revision = json!({ "source": { "revision": "v9" } });
     team.cache("revision", with(spec("acme/names"), revision)).await;
     let cache = team.reason("revision", "RevisionNotFound").await;
-    assert!(message(&cache, Topic::Resolved).contains("v9"), "{}", show(&cache));
+    assert!(message(&cache, ConditionType::Resolved).contains("v9"), "{}", show(&cache));
 
     let pattern = json!({ "source": { "include": ["*.gguf"] } });
     team.cache("pattern", with(spec("acme/names"), pattern)).await;
     let cache = team.reason("pattern", "NoMatchingFiles").await;
-    assert!(message(&cache, Topic::Resolved).contains("*.gguf"), "{}", show(&cache));
+    assert!(message(&cache, ConditionType::Resolved).contains("*.gguf"), "{}", show(&cache));
 
     assert_eq!(team.api::<Job>().list(&ListParams::default()).await.unwrap().items.len(), 0);
     assert_eq!(
@@ -53,7 +53,7 @@ async fn a_file_name_that_leads_out_of_the_volume_is_refused() {
         hub().add(model(&repo).file(&path, "x"));
         team.cache(name, spec(&repo)).await;
         let cache = team.reason(name, "UnsafeFileName").await;
-        assert!(!message(&cache, Topic::Resolved).contains('\u{1b}'), "{}", show(&cache));
+        assert!(!message(&cache, ConditionType::Resolved).contains('\u{1b}'), "{}", show(&cache));
     }
     assert_eq!(team.api::<Job>().list(&ListParams::default()).await.unwrap().items.len(), 0);
 }
@@ -77,7 +77,7 @@ async fn a_claim_that_is_not_ours_is_left_alone_and_one_that_is_too_small_is_not
     team.cache("small", with(spec("acme/claims"), json!({ "storage": { "claim": { "size": "2Mi" } } })))
         .await;
     let cache = team.reason("small", "VolumeFull").await;
-    assert!(message(&cache, Topic::Downloaded).contains("2 MiB"), "{}", show(&cache));
+    assert!(message(&cache, ConditionType::Downloaded).contains("2 MiB"), "{}", show(&cache));
     assert!(claims.get_opt("small").await.unwrap().is_none());
 
     team.cache("nowhere", with(spec("acme/claims"), json!({ "storage": { "existingClaim": "none" } }))).await;
@@ -97,8 +97,8 @@ async fn a_quota_that_refuses_the_job_or_the_claim_is_told_in_the_api_servers_wo
         });
         cluster.apply_object(&serde_json::from_value(quota).unwrap()).await.unwrap();
         team.cache("quota", spec("acme/quota")).await;
-        let said = |cache: &ModelCache| message(cache, Topic::Downloaded);
+        let said = |cache: &ModelCache| message(cache, ConditionType::Downloaded);
         let cache = team.until("quota", reason, |cache| said(cache).contains("exceeded quota")).await;
-        assert_eq!(cluster::reason(&cache, Topic::Downloaded), reason, "{}", show(&cache));
+        assert_eq!(cluster::reason(&cache, ConditionType::Downloaded), reason, "{}", show(&cache));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output};
 
-use modelcache::reason::Topic;
+use modelcache::reason::ConditionType;
 use pretty_assertions::assert_eq;
 use standin_hub::Access;
 
@@ -62,7 +62,7 @@ async fn kubectl_alone_tells_the_story() {
         );
     }
 
-    let remedy = message(&bad, Topic::Authorized);
+    let remedy = message(&bad, ConditionType::Authorized);
     assert!(remedy.contains("agree. The cache continues by itself."), "{remedy}");
     eventually("condition and event in the description", || async {
         let text = said(&team, "describe mcache bad");

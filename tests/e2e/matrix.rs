@@ -11,7 +11,7 @@ use kube::{
 };
 use modelcache::{
     api::{ModelCache, condition},
-    reason::Topic,
+    reason::ConditionType,
 };
 use rustls::ServerConnection;
 use serde_json::{Value, json};
@@ -352,9 +352,9 @@ impl Row {
         }
         let helps_itself = matches!(word, "HubUnreachable" | "InvalidResponse" | "RateLimited");
         let (there, other) = if helps_itself {
-            (Topic::Reconciling, Topic::Stalled)
+            (ConditionType::Reconciling, ConditionType::Stalled)
         } else {
-            (Topic::Stalled, Topic::Reconciling)
+            (ConditionType::Stalled, ConditionType::Reconciling)
         };
         assert_eq!((message(&cache, there), message(&cache, other)), (message(&cache, topic), String::new()));
         self.assert_event(team, &cache, word, &message(&cache, topic)).await;
@@ -381,12 +381,14 @@ impl Row {
         assert!(condition::holds(&healed.status.unwrap().conditions, topic));
     }
 
-    fn topics(&self) -> impl Iterator<Item = (Topic, (&'static str, &'static str))> {
-        [Topic::Authenticated, Topic::Authorized, Topic::Resolved].into_iter().zip(self.told)
+    fn topics(&self) -> impl Iterator<Item = (ConditionType, (&'static str, &'static str))> {
+        [ConditionType::Authenticated, ConditionType::Authorized, ConditionType::Resolved]
+            .into_iter()
+            .zip(self.told)
     }
 
     /// What is told first: the first that is not True and not just waiting.
-    fn first(&self) -> (Topic, (&'static str, &'static str)) {
+    fn first(&self) -> (ConditionType, (&'static str, &'static str)) {
         self.topics().find(|(_, told)| told.0 != "True" && *told != WAITS).unwrap()
     }
 

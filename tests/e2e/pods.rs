@@ -13,7 +13,7 @@ use kube::{
     api::{DeleteParams, LogParams, PostParams},
     runtime::{WatchStreamExt as _, watcher},
 };
-use modelcache::{api::ModelCache, reason::Topic};
+use modelcache::{api::ModelCache, reason::ConditionType};
 use serde_json::{Value, json};
 use standin_hub::{Class, Content, Fault, FaultKind, Repo};
 
@@ -173,7 +173,7 @@ async fn fifty_replicas_wait_for_one_download_and_go_within_a_second() {
     eventually("all pods to be made", || async { (team.asking().await.len() == REPLICAS).then_some(()) })
         .await;
     assert!(team.asking().await.iter().all(|pod| gates(pod) == ["modelcache.internal/fifty"]));
-    assert!(!holds(&team.get("fifty").await, Topic::Ready), "the download was too quick to wait for");
+    assert!(!holds(&team.get("fifty").await, ConditionType::Ready), "the download was too quick to wait for");
 
     // What an observer of the API server sees, and when.
     let ready = async {

@@ -7,7 +7,7 @@ use kube::{
     ResourceExt,
     api::{ListParams, LogParams},
 };
-use modelcache::{api::ModelCache, reason::Topic};
+use modelcache::{api::ModelCache, reason::ConditionType};
 use serde_json::{Value, json};
 use standin_hub::{Access, Gate, Repo};
 
@@ -120,7 +120,7 @@ async fn both_ready(team: &Team, owner: &str, objects: Vec<Value>) -> [ModelCach
 async fn two_models_come_onto_a_claim_of_the_users() {
     let (_cluster, team) = team("sample-shared").await;
     for cache in both_ready(&team, "acme", sample("shared-claim.yaml")).await {
-        assert!(holds(&cache, Topic::Downloaded), "{}", show(&cache));
+        assert!(holds(&cache, ConditionType::Downloaded), "{}", show(&cache));
     }
 }
 

@@ -5,7 +5,7 @@ use k8s_openapi::api::batch::v1::Job;
 use kube::{ResourceExt, api::ListParams};
 use modelcache::{
     api::{self, ModelCache},
-    reason::Topic,
+    reason::ConditionType,
 };
 use serde_json::json;
 use standin_hub::{Access, Class, Fault, FaultKind, client};
@@ -17,7 +17,7 @@ use crate::{
 
 const OLD: &str = "hf_carolOld0123456789abcdefghijklmno";
 const NEW: &str = "hf_carolNew0123456789abcdefghijklmno";
-/// The pause after a first failure that a person must mend, in seconds.
+/// The pause after a first failure that requires user action, in seconds.
 const TIMER: i64 = 20;
 /// In milliseconds: sooner than any timer could have it, the operator's own of 15 s among them.
 const SOON: u64 = 8_000;
@@ -58,8 +58,9 @@ async fn a_corrected_secret_starts_all_failed_downloads_again_at_once() {
     // Both at one time: what the Job ended for is said of the download until the next attempt is due, and no longer.
     let refused = caches.iter().map(async |(name, _)| {
         let is = |cache: &ModelCache, topic| reason(cache, topic) == "TokenInvalid";
-        team.until(name, "ended for its token", |cache| is(cache, Topic::Downloaded)).await;
-        let both = |cache: &ModelCache| is(cache, Topic::Stalled) && is(cache, Topic::Authenticated);
+        team.until(name, "ended for its token", |cache| is(cache, ConditionType::Downloaded)).await;
+        let both =
+            |cache: &ModelCache| is(cache, ConditionType::Stalled) && is(cache, ConditionType::Authenticated);
         team.until(name, "refused for its token", both).await;
         let ended = eventually("the Job to be recorded as failed", || async {
             let conditions = attempt(&team, name, "1").await?.status?.conditions?;

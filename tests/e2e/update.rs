@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use kube::Api;
 use modelcache::{
     api::{Kept, ModelCache},
-    reason::Topic,
+    reason::ConditionType,
 };
 use serde_json::json;
 
@@ -40,13 +40,17 @@ async fn newer(team: &Team, text: &str) -> String {
         json!({ "metadata": { "annotations": { "modelcache.internal/reconcile-at": commit } } }),
     )
     .await;
-    let told = |cache: &ModelCache| message(cache, Topic::UpdateAvailable).contains(&commit);
+    let told = |cache: &ModelCache| message(cache, ConditionType::UpdateAvailable).contains(&commit);
     let cache = team
         .until("update", "told of the newer commit", |cache| {
-            holds(cache, Topic::UpdateAvailable) && told(cache)
+            holds(cache, ConditionType::UpdateAvailable) && told(cache)
         })
         .await;
-    assert!(message(&cache, Topic::UpdateAvailable).starts_with("main is now at commit"), "{}", show(&cache));
+    assert!(
+        message(&cache, ConditionType::UpdateAvailable).starts_with("main is now at commit"),
+        "{}",
+        show(&cache)
+    );
     commit
 }
 
@@ -63,7 +67,7 @@ async fn moving_on_and_back_is_two_fields_and_the_next_commit_is_told_again() {
     assert_eq!(loaded(&team).await, first, "told, and not followed");
     moved_to(&team, &second).await;
     assert_eq!(loaded(&team).await, second);
-    assert!(!holds(&team.get("update").await, Topic::UpdateAvailable));
+    assert!(!holds(&team.get("update").await, ConditionType::UpdateAvailable));
 
     // With a commit in the spec, its alias tells what is newer.
     let third = newer(&team, r#"{"model_type": "tiny", "version": 3}"#).await;
@@ -97,7 +101,8 @@ async fn an_alias_downloads_nothing_and_a_snapshot_that_was_removed_by_hand_is_d
     let named = |name: &'static str| {
         move |cache: &ModelCache| {
             let current = cache.status.as_ref().and_then(|status| status.current());
-            holds(cache, Topic::Ready) && current.is_some_and(|it| it.refs.iter().any(|it| it == name))
+            holds(cache, ConditionType::Ready)
+                && current.is_some_and(|it| it.refs.iter().any(|it| it == name))
         }
     };
     team.change("alias", json!({ "spec": { "source": { "aliases": ["stable"] } } })).await;

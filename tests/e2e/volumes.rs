@@ -10,7 +10,7 @@ use kube::{
     Api, ResourceExt,
     api::{DeleteParams, ListParams, PostParams},
 };
-use modelcache::reason::Topic;
+use modelcache::reason::ConditionType;
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -97,7 +97,7 @@ async fn a_host_path_of_another_user_is_told_with_owner_and_mode_and_mending_it_
     let path = folder.path().to_str().unwrap();
     cache_on_disk(&team, "hostpath", "acme/hostpath", json!({ "hostPath": { "path": path } })).await;
     let cache = team.reason("hostpath", "VolumeNotWritable").await;
-    let said = message(&cache, Topic::Downloaded);
+    let said = message(&cache, ConditionType::Downloaded);
     for part in ["0:0", "755", "65532"] {
         assert!(said.contains(part), "{said:?} does not say {part}");
     }

@@ -12,7 +12,7 @@ use kube::{
     ResourceExt,
     api::{DeleteParams, ListParams},
 };
-use modelcache::{api::ModelCache, reason::Topic};
+use modelcache::{api::ModelCache, reason::ConditionType};
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
 
@@ -111,7 +111,7 @@ async fn what_is_no_folder_at_a_sub_path_is_told_and_left_alone() {
     ] {
         team.cache(name, with(spec("acme/no-folder"), storage(sub_path))).await;
         let cache = team.reason(name, reason).await;
-        let said = message(&cache, Topic::Downloaded);
+        let said = message(&cache, ConditionType::Downloaded);
         assert!(said.contains("spec.storage.subPath"), "{name}: {}", show(&cache));
         // One Job after another: they share the claim.
         team.api::<ModelCache>().delete(name, &DeleteParams::default()).await.unwrap();

@@ -6,7 +6,7 @@ use k8s_openapi::api::{
     core::v1::{PersistentVolumeClaim, Pod},
 };
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use modelcache::{api::condition, reason::Topic};
+use modelcache::{api::condition, reason::ConditionType};
 use serde_json::json;
 
 use crate::{
@@ -59,7 +59,7 @@ async fn the_volume_of_a_database_is_not_written_before_its_owner_agrees() {
     let on_it = with(spec("acme/consent"), json!({ "storage": { "existingClaim": "postgres-data" } }));
     team.cache("taker", on_it).await;
     let cache = team.reason("taker", "ClaimInUse").await;
-    let said = message(&cache, Topic::Downloaded);
+    let said = message(&cache, ConditionType::Downloaded);
     let command = format!(
         "kubectl annotate pvc postgres-data -n {} --overwrite modelcache.internal/allow-writes=true",
         team.namespace
@@ -69,8 +69,8 @@ async fn the_volume_of_a_database_is_not_written_before_its_owner_agrees() {
         "{said}"
     );
     assert!(
-        condition::find(cache.conditions(), Topic::Stalled).is_some_and(|it| it.status == "True"),
-        "a person must act"
+        condition::find(cache.conditions(), ConditionType::Stalled).is_some_and(|it| it.status == "True"),
+        "user action is required"
     );
     assert_eq!(jobs(&team).await, 0);
 

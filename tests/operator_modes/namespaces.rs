@@ -7,7 +7,7 @@ use kube::{
 };
 use modelcache::{
     api::{ModelCache, condition},
-    reason::{Answer, Reason, Topic},
+    reason::{Answer, ConditionType, Reason},
 };
 use serde_json::{Value, json};
 
@@ -98,7 +98,7 @@ async fn an_operator_with_roles_in_two_namespaces_works_there_and_nowhere_else()
     for team in [&closed, &elsewhere] {
         let cache = team.get("model").await;
         assert_eq!(cache.status.as_ref().unwrap().observed_generation, Some(-1), "{}", show(&cache));
-        let ready = condition::verdict(cache.conditions(), Topic::Ready).unwrap();
+        let ready = condition::verdict(cache.conditions(), ConditionType::Ready).unwrap();
         assert_eq!((ready.status, ready.reason), (Answer::Unknown, Reason::NotChecked));
     }
     let warnings = operator.warnings();
@@ -113,7 +113,7 @@ async fn an_operator_with_roles_in_two_namespaces_works_there_and_nowhere_else()
     // The rights come, and nobody has to start it again.
     account.may(&documented_rules(), &closed).await;
     let cache: ModelCache = closed.ready("model").await;
-    assert!(holds(&cache, Topic::Authorized));
+    assert!(holds(&cache, ConditionType::Authorized));
     assert_eq!(operator.warnings().len(), 2, "{:#?}", operator.warnings());
     operator.stop();
 }

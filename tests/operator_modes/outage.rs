@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use modelcache::reason::Topic;
+use modelcache::reason::ConditionType;
 
 use crate::{
     cluster::{Cluster, eventually, reason},
@@ -23,7 +23,8 @@ async fn every_watch_is_back_within_ten_seconds_and_readiness_and_a_metric_tell_
     let relay = Cut::before(api_server());
     let arguments = ["--endpoint", hub().url(), "--namespace", &names(&[&team])];
     let operator = Operator::through(&account, relay.address, &arguments).await;
-    let granted = |cache: &modelcache::api::ModelCache| reason(cache, Topic::Authorized) == "AccessGranted";
+    let granted =
+        |cache: &modelcache::api::ModelCache| reason(cache, ConditionType::Authorized) == "AccessGranted";
     team.cache("before", spec("acme/outage")).await;
     team.until("before", "AccessGranted", granted).await;
     let connected = |kind: &str| operator.metric(&format!("modelcache_watch_connected{{kind=\"{kind}\"}}"));

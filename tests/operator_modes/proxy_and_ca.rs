@@ -7,7 +7,7 @@ use std::{
 
 use k8s_openapi::api::batch::v1::Job;
 use kube::api::ListParams;
-use modelcache::reason::Topic;
+use modelcache::reason::ConditionType;
 use serde_json::json;
 
 use crate::{
@@ -49,7 +49,11 @@ async fn preflight_and_job_go_to_the_endpoint_through_its_proxy_with_its_authori
     let distrusting = Operator::with_endpoints(&account, &arguments).await;
     team.cache("behind", json!({ "source": { "repo": "acme/behind" } })).await;
     let cache = team.reason("behind", "HubUnreachable").await;
-    assert!(message(&cache, Topic::Ready).contains("CA bundle"), "{}", message(&cache, Topic::Ready));
+    assert!(
+        message(&cache, ConditionType::Ready).contains("CA bundle"),
+        "{}",
+        message(&cache, ConditionType::Ready)
+    );
     distrusting.stop();
 
     fs::write(&file, format!("- url: {url}\n  proxy: {}\n  caBundleFile: {}\n", proxy.url, bundle.display()))

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use modelcache::reason::Topic;
+use modelcache::reason::ConditionType;
 use standin_hub::{Class, Content, Fault, FaultKind};
 
 use crate::{
@@ -36,9 +36,9 @@ async fn a_corrected_secret_is_noticed_with_the_right_to_get_it_alone() {
     team.secret("later", TOKEN).await;
     for name in ["wrong", "missing"] {
         let cache = team
-            .until(name, "AccessGranted", |cache| reason(cache, Topic::Authorized) == "AccessGranted")
+            .until(name, "AccessGranted", |cache| reason(cache, ConditionType::Authorized) == "AccessGranted")
             .await;
-        assert_eq!(reason(&cache, Topic::Authenticated), "TokenValid");
+        assert_eq!(reason(&cache, ConditionType::Authenticated), "TokenValid");
         // Without polling, the missing one would be looked at after five minutes, and this would have failed.
         println!("{name}: noticed after {} s", mended.elapsed().as_secs());
         team.ready(name).await;

@@ -21,7 +21,7 @@ use kube::{
 };
 use modelcache::{
     api::{ModelCache, condition},
-    reason::Topic,
+    reason::ConditionType,
 };
 use serde_json::{Value, json};
 use tokio::sync::{OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -232,12 +232,12 @@ impl Team {
 
     /// Waits until the ModelCache is Ready.
     pub async fn ready(&self, name: &str) -> ModelCache {
-        self.until(name, "Ready", |cache| holds(cache, Topic::Ready)).await
+        self.until(name, "Ready", |cache| holds(cache, ConditionType::Ready)).await
     }
 
     /// Waits until the Ready condition of the ModelCache has this reason.
     pub async fn reason(&self, name: &str, reason: &str) -> ModelCache {
-        self.until(name, reason, |cache| self::reason(cache, Topic::Ready) == reason).await
+        self.until(name, reason, |cache| self::reason(cache, ConditionType::Ready) == reason).await
     }
 
     /// Waits until the ModelCache is so, and checks every status on the way by the rules for conditions.
@@ -339,17 +339,17 @@ impl Team {
 }
 
 /// The message of a condition.
-pub fn message(cache: &ModelCache, topic: Topic) -> String {
+pub fn message(cache: &ModelCache, topic: ConditionType) -> String {
     condition::find(conditions_of(cache), topic).map_or_else(String::new, |it| it.message.clone())
 }
 
 /// The reason of a condition.
-pub fn reason(cache: &ModelCache, topic: Topic) -> String {
+pub fn reason(cache: &ModelCache, topic: ConditionType) -> String {
     condition::find(conditions_of(cache), topic).map_or_else(String::new, |it| it.reason.clone())
 }
 
 /// Whether a condition is True, for the generation that the object has.
-pub fn holds(cache: &ModelCache, topic: Topic) -> bool {
+pub fn holds(cache: &ModelCache, topic: ConditionType) -> bool {
     condition::find(conditions_of(cache), topic)
         .is_some_and(|it| it.status == "True" && it.observed_generation == cache.metadata.generation)
 }
@@ -366,8 +366,9 @@ fn check(cache: &ModelCache) {
         assert!(conditions.iter().all(|it| it.type_ == "Ready" && it.status == "Unknown"), "{}", show(cache));
         return;
     }
-    let ready = condition::find(conditions, Topic::Ready).expect("Ready is always there");
-    let abnormal = [Topic::Reconciling, Topic::Stalled].map(|topic| condition::find(conditions, topic));
+    let ready = condition::find(conditions, ConditionType::Ready).expect("Ready is always there");
+    let abnormal =
+        [ConditionType::Reconciling, ConditionType::Stalled].map(|topic| condition::find(conditions, topic));
     let told = abnormal.iter().flatten().count();
     assert_eq!(told, usize::from(ready.status != "True"), "{}", show(cache));
     assert!(
@@ -375,7 +376,12 @@ fn check(cache: &ModelCache) {
         "{}",
         show(cache)
     );
-    for topic in [Topic::Authenticated, Topic::Authorized, Topic::Resolved, Topic::Downloaded] {
+    for topic in [
+        ConditionType::Authenticated,
+        ConditionType::Authorized,
+        ConditionType::Resolved,
+        ConditionType::Downloaded,
+    ] {
         assert!(
             condition::find(conditions, topic).is_some(),
             "{} is missing: {}",

@@ -75,7 +75,7 @@ pub fn pending(cache: &ModelCache, said: Option<&Complaint>, of_pod: &str) -> (S
              ModelCache again {way} in spec.storage.claim, which cannot be changed later."
         )
     };
-    (format!("{reported} {remedy}"), Help::Person)
+    (format!("{reported} {remedy}"), Help::UserAction)
 }
 
 /// What is wrong with a claim that gets no volume.
@@ -176,7 +176,7 @@ mod tests {
                  class. Or delete the ModelCache and its claim (kubectl delete mcache/tiny pvc/tiny -n team) and make the ModelCache \
                  again with the storageClassName of one that exists in spec.storage.claim, which cannot be changed later."
                     .to_owned(),
-                Help::Person
+                Help::UserAction
             )
         );
         let mut theirs = cache();

@@ -157,7 +157,7 @@ mod tests {
     use crate::{
         api,
         controller::fixtures::{
-            self, Planned, at, bound, cache, ended, reconciled, next_job, planned, refused, report, running,
+            self, Planned, at, bound, cache, ended, next_job, planned, reconciled, refused, report, running,
         },
         controller::observation::Observation,
     };

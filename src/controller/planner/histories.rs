@@ -21,7 +21,7 @@ use crate::{
         status,
     },
     hub::Commit,
-    reason::{Reason, Topic},
+    reason::{ConditionType, Reason},
 };
 
 const HISTORIES: usize = 100;
@@ -53,7 +53,7 @@ impl World {
         self.observation.claim.as_ref()?.metadata.uid.clone()
     }
 
-    fn holds(&self, topic: Topic) -> bool {
+    fn holds(&self, topic: ConditionType) -> bool {
         condition::holds(self.observation.cache.conditions(), topic)
     }
 
@@ -185,11 +185,11 @@ impl World {
 
     fn check(&self) {
         let history = &self.history;
-        let (ready, available) = (self.holds(Topic::Ready), self.holds(Topic::Available));
+        let (ready, available) = (self.holds(ConditionType::Ready), self.holds(ConditionType::Available));
         assert!(available || !ready, "Ready is Available: {history:?}");
         let is = |topic| condition::find(self.observation.cache.conditions(), topic).is_some();
         assert_eq!(
-            u8::from(is(Topic::Stalled)) + u8::from(is(Topic::Reconciling)),
+            u8::from(is(ConditionType::Stalled)) + u8::from(is(ConditionType::Reconciling)),
             u8::from(!ready),
             "{history:?}"
         );
@@ -212,7 +212,7 @@ fn whatever_happens_one_job_is_at_work_and_what_is_there_stays() {
     for _ in 0..HISTORIES {
         let mut world = World::new();
         for _ in 0..EVENTS {
-            let before = (world.holds(Topic::Ready), world.status(), world.claim_uid());
+            let before = (world.holds(ConditionType::Ready), world.status(), world.claim_uid());
             world.event(&mut chance);
             let spec_is_known = before.1.observed_generation == world.observation.cache.metadata.generation;
             if chance.u8(..10) == 0 {
@@ -234,9 +234,9 @@ fn whatever_happens_one_job_is_at_work_and_what_is_there_stays() {
             }
             assert!(rested, "it does not come to rest: {:?}", world.history);
             let is_there = world.claim_uid() == before.2;
-            let lost = before.0 && spec_is_known && is_there && !world.holds(Topic::Ready);
+            let lost = before.0 && spec_is_known && is_there && !world.holds(ConditionType::Ready);
             assert!(!lost, "neither Hub nor time take Ready away: {:?}", world.history);
-            ready += usize::from(world.holds(Topic::Ready));
+            ready += usize::from(world.holds(ConditionType::Ready));
             finished += world
                 .observation
                 .attempts

@@ -16,7 +16,7 @@ use crate::{
         placement::Place,
         source,
     },
-    reason::{Answer, Reason, Topic},
+    reason::{Answer, ConditionType, Reason},
 };
 use k8s_openapi::api::core::v1::{PodSpec, Toleration};
 use kube::ResourceExt;
@@ -151,7 +151,7 @@ fn a_download_ends_ready_and_then_nothing_is_left_to_do() {
     seen.attempts = vec![ended(job, "Complete", Some(&report("Verified")), at(10))];
     let seen = reconciled(seen, &checked, at(10));
     let status = seen.cache.status.clone().unwrap();
-    assert!(condition::holds(&status.conditions, Topic::Ready));
+    assert!(condition::holds(&status.conditions, ConditionType::Ready));
     let current = status.current().unwrap();
     assert_eq!(current.path, format!("models--acme--tiny/snapshots/{COMMIT}"));
     assert_eq!(current.claim_uid, "claim-uid");
@@ -172,22 +172,25 @@ fn ready_follows_the_data_and_not_the_token() {
     seen.attempts.clear();
     let revoked = refused(&seen.cache, Reason::RepoNotFoundOrPrivate);
     let status = reconciled(seen.clone(), &revoked, at(60)).cache.status.clone().unwrap();
-    assert!(condition::holds(&status.conditions, Topic::Ready));
-    assert_eq!(condition::find(&status.conditions, Topic::Authorized).unwrap().status, "False");
-    assert!(condition::find(&status.conditions, Topic::Stalled).is_none(), "once Ready, never stalled");
+    assert!(condition::holds(&status.conditions, ConditionType::Ready));
+    assert_eq!(condition::find(&status.conditions, ConditionType::Authorized).unwrap().status, "False");
+    assert!(
+        condition::find(&status.conditions, ConditionType::Stalled).is_none(),
+        "once Ready, never stalled"
+    );
 
     let mut other = bound_claim(&seen.cache);
     other.metadata.uid = Some("another-uid".to_owned());
     seen.claim = Some(other);
     let status = reconciled(seen, &revoked, at(70)).cache.status.clone().unwrap();
-    assert!(!condition::holds(&status.conditions, Topic::Ready), "a claim made again holds nothing");
+    assert!(!condition::holds(&status.conditions, ConditionType::Ready), "a claim made again holds nothing");
     assert_eq!(status.snapshots, []);
 }
 
 #[test]
 fn what_is_there_stays_available_until_the_claim_is_another_one() {
     let available = |seen: &observation::Observation| {
-        let found = condition::verdict(seen.cache.conditions(), Topic::Available).unwrap();
+        let found = condition::verdict(seen.cache.conditions(), ConditionType::Available).unwrap();
         (found.status, found.reason)
     };
     let (mut seen, checked) = downloaded();
@@ -199,7 +202,7 @@ fn what_is_there_stays_available_until_the_claim_is_another_one() {
     let missing = refused(&seen.cache, Reason::RevisionNotFound);
     let mut seen = reconciled(seen, &missing, at(20));
     assert_eq!(available(&seen), (Answer::True, Reason::Available));
-    assert!(!condition::holds(seen.cache.conditions(), Topic::Ready));
+    assert!(!condition::holds(seen.cache.conditions(), ConditionType::Ready));
 
     seen.claim.as_mut().unwrap().metadata.uid = Some("another-uid".to_owned());
     let seen = reconciled(seen, &checked, at(30));
@@ -364,7 +367,8 @@ fn a_pod_without_a_report_is_told_by_what_kubernetes_knows() {
     }];
     let plan = planned(&seen, &checked, IMAGE, at(11));
     assert_eq!(plan.downloaded.reason, Reason::JobRejected);
-    let reported = "The Job's pod is refused: exceeded quota: few. It goes on by itself where others make room.";
+    let reported =
+        "The Job's pod is refused: exceeded quota: few. It goes on by itself where others make room.";
     assert_eq!(plan.downloaded.message, reported);
 }
 
@@ -399,7 +403,11 @@ fn two_that_want_one_ref_at_two_commits_conflict_and_the_older_wins() {
     seen.neighbours = vec![neighbour(-10, COMMIT)];
     assert_eq!(reason(&seen, &checked, 0), Reason::JobPending, "the same commit is no conflict");
     seen.neighbours = vec![Neighbour { is_coming: false, ..neighbour(-10, &other) }];
-    assert_eq!(reason(&seen, &checked, 0), Reason::JobPending, "one that requires user action blocks no other");
+    assert_eq!(
+        reason(&seen, &checked, 0),
+        Reason::JobPending,
+        "one that requires user action blocks no other"
+    );
     seen.neighbours = vec![neighbour(-10, &other)];
     let message = |seen: &observation::Observation| planned(seen, &checked, IMAGE, at(0)).downloaded.message;
     assert!(message(&seen).contains(&format!("at commit {other}. Give this one the same revision, or")));
@@ -464,14 +472,14 @@ fn what_a_person_must_mend_stalls_and_what_time_mends_reconciles() {
         reconciled(seen.clone(), &checked, at(0)).cache.status.clone().unwrap().conditions
     };
     let stalled = conditions(Reason::TermsNotAccepted);
-    assert_eq!(condition::find(&stalled, Topic::Stalled).unwrap().reason, "TermsNotAccepted");
-    assert!(condition::find(&stalled, Topic::Reconciling).is_none());
-    let ready = condition::find(&stalled, Topic::Ready).unwrap();
+    assert_eq!(condition::find(&stalled, ConditionType::Stalled).unwrap().reason, "TermsNotAccepted");
+    assert!(condition::find(&stalled, ConditionType::Reconciling).is_none());
+    let ready = condition::find(&stalled, ConditionType::Ready).unwrap();
     assert_eq!((ready.status.as_str(), ready.reason.as_str()), (Answer::False.as_str(), "TermsNotAccepted"));
 
     let waiting = conditions(Reason::HubUnreachable);
-    assert!(condition::find(&waiting, Topic::Stalled).is_none());
-    assert_eq!(condition::find(&waiting, Topic::Reconciling).unwrap().reason, "HubUnreachable");
+    assert!(condition::find(&waiting, ConditionType::Stalled).is_none());
+    assert_eq!(condition::find(&waiting, ConditionType::Reconciling).unwrap().reason, "HubUnreachable");
 }
 
 #[test]
@@ -553,8 +561,8 @@ fn an_endpoint_that_is_taken_away_leaves_the_data_ready() {
     let refused = source::endpoint(&seen.cache.spec, &[]).unwrap_err();
     let checked = access::AccessReport::stopped(checked.wanted.unwrap(), refused);
     let conditions = reconciled(seen, &checked, at(20)).cache.status.clone().unwrap().conditions;
-    assert!(condition::holds(&conditions, Topic::Ready));
-    assert_eq!(condition::find(&conditions, Topic::Authorized).unwrap().reason, "EndpointNotAllowed");
+    assert!(condition::holds(&conditions, ConditionType::Ready));
+    assert_eq!(condition::find(&conditions, ConditionType::Authorized).unwrap().reason, "EndpointNotAllowed");
 }
 
 #[test]
@@ -571,19 +579,22 @@ fn nothing_is_made_while_suspended_and_what_is_there_is_told() {
     let nothing_known = access::AccessReport::suspended(&seen.cache);
     let status = reconciled(seen, &nothing_known, at(0)).cache.status.clone().unwrap();
     assert_eq!(status.observed_generation, Some(1));
-    assert_eq!(condition::find(&status.conditions, Topic::Authenticated).unwrap().reason, "NotChecked");
-    assert_eq!(condition::find(&status.conditions, Topic::Ready).unwrap().reason, "Suspended");
+    assert_eq!(
+        condition::find(&status.conditions, ConditionType::Authenticated).unwrap().reason,
+        "NotChecked"
+    );
+    assert_eq!(condition::find(&status.conditions, ConditionType::Ready).unwrap().reason, "Suspended");
 }
 
 #[test]
 fn a_branch_that_moved_on_is_told_and_not_followed() {
     let (seen, mut checked) = downloaded();
     let before = seen.cache.status.clone().unwrap();
-    assert!(condition::find(&before.conditions, Topic::UpdateAvailable).is_none());
+    assert!(condition::find(&before.conditions, ConditionType::UpdateAvailable).is_none());
     checked.snapshot.as_mut().unwrap().latest = "f".repeat(40).parse().ok();
     let after = reconciled(seen, &checked, at(20)).cache.status.clone().unwrap();
-    assert!(condition::holds(&after.conditions, Topic::UpdateAvailable));
-    assert!(condition::holds(&after.conditions, Topic::Ready));
+    assert!(condition::holds(&after.conditions, ConditionType::UpdateAvailable));
+    assert!(condition::holds(&after.conditions, ConditionType::Ready));
     assert_eq!(after.snapshots, before.snapshots);
 }
 
@@ -713,7 +724,10 @@ fn what_others_say_of_claim_and_pod_is_in_the_message() {
     attempt.said = Some(said("FailedMount", "MountVolume.SetUp failed for volume \"pv\": no such driver."));
     seen.attempts = vec![attempt];
     let reported = planned(&seen, &checked, IMAGE, at(30));
-    assert_eq!((reported.downloaded.reason, reported.help), (Reason::JobPending, patience::help(Reason::JobPending)));
+    assert_eq!(
+        (reported.downloaded.reason, reported.help),
+        (Reason::JobPending, patience::help(Reason::JobPending))
+    );
     assert_eq!(
         reported.downloaded.message,
         "The Job's pod does not start on node a: FailedMount: MountVolume.SetUp failed for volume \"pv\": no such driver."
@@ -721,8 +735,15 @@ fn what_others_say_of_claim_and_pod_is_in_the_message() {
     seen.claim.as_mut().unwrap().status.as_mut().unwrap().phase = Some("Pending".to_owned());
     seen.claim_said = Some(said("ProvisioningFailed", "storageclass.storage.k8s.io \"fast\" not found"));
     let reported = planned(&seen, &checked, IMAGE, at(30));
-    assert_eq!((reported.downloaded.reason, reported.help), (Reason::ClaimPending, patience::Help::Person));
-    assert!(reported.downloaded.message.contains("cannot be changed later"), "{}", reported.downloaded.message);
+    assert_eq!(
+        (reported.downloaded.reason, reported.help),
+        (Reason::ClaimPending, patience::Help::UserAction)
+    );
+    assert!(
+        reported.downloaded.message.contains("cannot be changed later"),
+        "{}",
+        reported.downloaded.message
+    );
 }
 
 #[test]
@@ -752,14 +773,15 @@ fn a_pause_shows_whatever_was_before_and_on_what_is_ready() {
     let terms = refused(&seen.cache, Reason::TermsNotAccepted);
     for checked in [&checked, &terms] {
         let reported = reconciled(seen.clone(), checked, at(11));
-        let ready = condition::find(reported.cache.conditions(), Topic::Ready).unwrap().reason.clone();
+        let ready =
+            condition::find(reported.cache.conditions(), ConditionType::Ready).unwrap().reason.clone();
         assert_eq!(ready, "Suspended");
-        assert!(condition::find(reported.cache.conditions(), Topic::Stalled).is_none());
+        assert!(condition::find(reported.cache.conditions(), ConditionType::Stalled).is_none());
     }
     let (mut there, checked) = downloaded();
     Arc::make_mut(&mut there.cache).spec.suspend = true;
     let reported = reconciled(there, &checked, at(20));
-    let ready = condition::find(reported.cache.conditions(), Topic::Ready).unwrap();
+    let ready = condition::find(reported.cache.conditions(), ConditionType::Ready).unwrap();
     assert_eq!(ready.status, "True");
     assert!(ready.message.contains("while spec.suspend is true"), "{}", ready.message);
 }
@@ -845,11 +867,14 @@ fn the_way_back_takes_no_download_and_no_hub() {
     let waits = planned(&seen, &away, IMAGE, at(41)).downloaded;
     assert!(waits.message.ends_with("makes commit 0123456 on the claim tiny the current one."), "{waits:?}");
     let reported = reconciled(seen.clone(), &away, at(41));
-    assert!(condition::holds(reported.cache.conditions(), Topic::Available), "pods start with what is there");
+    assert!(
+        condition::holds(reported.cache.conditions(), ConditionType::Available),
+        "pods start with what is there"
+    );
 
     seen.attempts = vec![ended(job, "Complete", Some(&report("Verified")), at(42))];
     let seen = reconciled(seen, &away, at(42));
-    assert!(condition::holds(seen.cache.conditions(), Topic::Ready));
+    assert!(condition::holds(seen.cache.conditions(), ConditionType::Ready));
     let expected =
         [(first, api::Kept::Current, refs(&["main"])), (second, api::Kept::Previous, refs(&["v2"]))];
     assert_eq!(listed(&seen), expected);
@@ -890,6 +915,6 @@ fn what_has_gone_from_the_volume_meanwhile_is_downloaded_again() {
         Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(41)));
     seen.attempts.push(fetch);
     let seen = reconciled(seen, &checked, at(50));
-    assert!(condition::holds(seen.cache.conditions(), Topic::Ready));
+    assert!(condition::holds(seen.cache.conditions(), ConditionType::Ready));
     assert_eq!(planned(&seen, &checked, IMAGE, at(51)).job, None);
 }

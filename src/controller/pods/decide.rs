@@ -10,7 +10,7 @@ use super::pod::ModelPod;
 use crate::{
     api::{ModelCache, condition, mount},
     controller::{backoff, unreadable, watcher::Invalid},
-    reason::{Reason, Topic},
+    reason::{ConditionType, Reason},
 };
 
 /// Controllers that replace a deleted pod and do not count that as a failure. A Job does count it.
@@ -81,7 +81,7 @@ pub fn decide(pod: &ModelPod, name: &str, cache: Option<&ModelCache>, now: Times
 /// Whether the volume has what the pod needs. The admission policies use the same rule.
 fn may_start(pod: &ModelPod, cache: &ModelCache) -> bool {
     let waits_for = pod.annotations().get(mount::ANNOTATION_WAIT_FOR).map(String::as_str);
-    cache.is_loadable() || (cache.is_available() && waits_for != Some(Topic::Ready.as_str()))
+    cache.is_loadable() || (cache.is_available() && waits_for != Some(ConditionType::Ready.as_str()))
 }
 
 fn controller(pod: &ModelPod) -> Option<&OwnerReference> {
@@ -97,8 +97,8 @@ fn is_replaced(pod: &ModelPod) -> bool {
 /// after Ready a pod was made, the longer it stays, which doubles the pauses.
 fn patience(pod: &ModelPod, cache: &ModelCache, now: Timestamp) -> Duration {
     let made = pod.creation_timestamp().map_or(now, |time| time.0);
-    let ready =
-        condition::find(cache.conditions(), Topic::Ready).map_or(made, |it| it.last_transition_time.0);
+    let ready = condition::find(cache.conditions(), ConditionType::Ready)
+        .map_or(made, |it| it.last_transition_time.0);
     backoff::elapsed(ready, made).min(LONGEST).saturating_sub(backoff::elapsed(made, now))
 }
 
@@ -128,7 +128,7 @@ fn not_found(name: &str) -> PodEvent {
 /// What the ModelCache's Ready condition says.
 fn not_ready(cache: &ModelCache) -> PodEvent {
     let name = cache.name_any();
-    let Some(ready) = condition::verdict(cache.conditions(), Topic::Ready) else {
+    let Some(ready) = condition::verdict(cache.conditions(), ConditionType::Ready) else {
         return PodEvent {
             type_: EventType::Normal,
             reason: Reason::NotChecked.as_str().to_owned(),
@@ -143,7 +143,7 @@ fn not_ready(cache: &ModelCache) -> PodEvent {
         };
     }
     PodEvent {
-        type_: if condition::holds(cache.conditions(), Topic::Stalled) {
+        type_: if condition::holds(cache.conditions(), ConditionType::Stalled) {
             EventType::Warning
         } else {
             EventType::Normal
@@ -297,7 +297,7 @@ mod tests {
             other => panic!("it does not wait: {other:?}"),
         };
         assert_eq!(type_of(&cache), EventType::Warning);
-        cache.status.as_mut().unwrap().conditions.retain(|it| it.type_ != Topic::Stalled.as_str());
+        cache.status.as_mut().unwrap().conditions.retain(|it| it.type_ != ConditionType::Stalled.as_str());
         assert_eq!(type_of(&cache), EventType::Normal);
     }
 

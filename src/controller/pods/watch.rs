@@ -28,7 +28,7 @@ use crate::{
         watcher::Guarded,
         workers::Workers,
     },
-    reason::Topic,
+    reason::ConditionType,
 };
 
 /// Reconciles that run at one time: each waits for the API server most of the time.
@@ -107,7 +107,7 @@ struct Observed<'a> {
 
 impl<'a> Observed<'a> {
     fn of(cache: &'a ModelCache) -> Self {
-        let ready = condition::find(cache.conditions(), Topic::Ready);
+        let ready = condition::find(cache.conditions(), ConditionType::Ready);
         Self {
             uid: cache.metadata.uid.as_deref(),
             place: cache.place(),
@@ -202,7 +202,7 @@ mod tests {
             None,
             with(&|cache| cache.metadata.uid = Some("another".to_owned())),
             with(&|cache| cache.spec.storage.existing_claim = Some("another".to_owned())),
-            status(&|status| status.conditions.retain(|it| it.type_ != Topic::Available.as_str())),
+            status(&|status| status.conditions.retain(|it| it.type_ != ConditionType::Available.as_str())),
             status(&|status| status.conditions.iter_mut().for_each(|it| it.reason.push('x'))),
         ] {
             assert!(affects(same(), other.clone()) && affects(other, same()));

@@ -157,7 +157,7 @@ mod tests {
     use crate::{
         controller::fixtures::at,
         hub::RepoType,
-        reason::{Reason, Topic},
+        reason::{ConditionType, Reason},
     };
 
     /// A namespace asks about a repo of its own.
@@ -166,7 +166,7 @@ mod tests {
     }
 
     fn fail_at(breaker: &mut CircuitBreaker, namespace: &str, repo: &str, now: i64) {
-        let verdict = Verdict::no(Topic::Authorized, Reason::HubUnreachable, "No answer.");
+        let verdict = Verdict::no(ConditionType::Authorized, Reason::HubUnreachable, "No answer.");
         let repo = Repo { kind: RepoType::Model, id: repo.parse().unwrap() };
         breaker.record_failure(namespace, &repo, &verdict, at(now));
     }

@@ -47,13 +47,13 @@ mod tests {
     use super::*;
     use crate::{
         controller::fixtures::at,
-        reason::{Reason, Topic},
+        reason::{ConditionType, Reason},
     };
 
     #[test]
     fn a_pause_is_for_the_token_that_was_limited_and_for_no_other() {
         let mut limits = RateLimits::default();
-        let limited = Verdict::no(Topic::Authorized, Reason::RateLimited, "Wait.");
+        let limited = Verdict::no(ConditionType::Authorized, Reason::RateLimited, "Wait.");
         let token = |text: &str| Some(text.parse::<crate::hub::Token>().unwrap().fingerprint());
         let until = |limits: &RateLimits, token, now| {
             limits.of(token, at(now)).map(|pause| pause.until.duration_since(at(0)).as_secs())

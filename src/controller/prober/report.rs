@@ -128,14 +128,14 @@ impl CachedReport {
         let remedy = answer.first_unmet().map_or(Remedy::None, |verdict| verdict.reason.remedy());
         let was_good = before.as_ref().is_some_and(|report| report.was_good);
         if let Some(before) =
-            before.clone().filter(|report| was_good && !report.is_doubted && remedy == Remedy::Person)
+            before.clone().filter(|report| was_good && !report.is_doubted && remedy == Remedy::UserAction)
         {
             let next = backoff::after(answered_at, SECOND_OPINION);
             return Self { next, is_doubted: true, ..before };
         }
         let was_good = match remedy {
             Remedy::None => true,
-            Remedy::Person => false,
+            Remedy::UserAction => false,
             Remedy::Wait | Remedy::Retry => was_good,
         };
         let failures =

@@ -11,7 +11,7 @@ use super::{report::SECOND_OPINION, *};
 use crate::{
     api,
     controller::fixtures::*,
-    reason::{Reason, Topic},
+    reason::{ConditionType, Reason},
 };
 
 const HOUR: Duration = Duration::from_secs(3600);

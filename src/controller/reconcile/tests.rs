@@ -21,8 +21,8 @@ use crate::{
     controller::{
         attempt::Attempt,
         fixtures::{
-            COMMIT, at, bound_claim, cache, ended, granted, reconciled, next_job, refused, report, running, seen,
-            with_token,
+            COMMIT, at, bound_claim, cache, ended, granted, next_job, reconciled, refused, report, running,
+            seen, with_token,
         },
         observation::SecretState,
         watcher::Parse,

@@ -10,7 +10,7 @@ use crate::{
     api::{CachedSnapshot, Kept},
     controller::{fill::Fill, job, plan::Plan, snapshots},
     fetch::Report,
-    reason::{Reason, Topic, Verdict},
+    reason::{ConditionType, Reason, Verdict},
     units,
 };
 
@@ -68,6 +68,6 @@ fn verified(on: &OnClaim<'_>, fill: &Fill, mut snapshot: CachedSnapshot) -> Plan
         snapshot.claim_name
     );
     observation.cache.spec.source.revision.clone_into(&mut snapshot.revision);
-    Plan::report(Verdict::yes(Topic::Downloaded, Reason::Verified, message))
+    Plan::report(Verdict::yes(ConditionType::Downloaded, Reason::Verified, message))
         .keeping(snapshots::with_current(on.known.clone(), snapshot))
 }

@@ -20,7 +20,7 @@ use crate::{
         source::Wanted,
     },
     hub::Revision,
-    reason::Topic,
+    reason::ConditionType,
 };
 
 /// How often a claim that another Job uses is checked. The watch reports that the Job has ended; that its pod cannot start, time does.
@@ -76,7 +76,7 @@ pub fn not_checked(input: &Input<'_>) -> Plan {
     if input.observation.cache.spec.suspend {
         return Plan::blocked(&Blocked::Suspended);
     }
-    let waits_for = input.access.first_unmet().map_or(Topic::Resolved, |verdict| verdict.topic);
+    let waits_for = input.access.first_unmet().map_or(ConditionType::Resolved, |verdict| verdict.topic);
     Plan::blocked(&Blocked::NotChecked { waits_for })
 }
 

@@ -8,14 +8,14 @@ use crate::{controller::fixtures::at, reason::Answer};
 const PATIENCE: Help = Help::Time(Duration::from_secs(600));
 
 fn verdict(reason: Reason) -> Verdict {
-    Verdict::no(Topic::Downloaded, reason, "Because.")
+    Verdict::no(ConditionType::Downloaded, reason, "Because.")
 }
 
 /// The status after such a judgement.
 fn status(judged: &Judged) -> ModelCacheStatus {
-    let topic = if judged.stalled { Topic::Stalled } else { Topic::Reconciling };
+    let topic = if judged.stalled { ConditionType::Stalled } else { ConditionType::Reconciling };
     let verdicts = [
-        Verdict { topic: Topic::Ready, ..judged.obstacle.clone() },
+        Verdict { topic: ConditionType::Ready, ..judged.obstacle.clone() },
         Verdict { topic, status: Answer::True, ..judged.obstacle.clone() },
     ];
     ModelCacheStatus {
@@ -36,7 +36,7 @@ fn runs(since: i64, bytes: Option<i64>) -> Point {
 /// A volume that was full at noon, with so many bytes on it.
 fn full(bytes: i64) -> ModelCacheStatus {
     let first = ModelCacheStatus::default();
-    status(&judge(&first, false, verdict(Reason::VolumeFull), Help::Person, &failed(bytes), at(0)))
+    status(&judge(&first, false, verdict(Reason::VolumeFull), Help::UserAction, &failed(bytes), at(0)))
 }
 
 /// Reason and Stalled, for the next attempt at a point.
@@ -73,7 +73,7 @@ fn what_an_attempt_is_past_does_not_stand_in_its_way() {
     let first = ModelCacheStatus::default();
     let old = status(&judge(&first, false, verdict(Reason::TransferStalled), PATIENCE, &failed(50), at(0)));
     let refused = Point { since: Some(at(100)), ..Point::of(Reason::JobRejected) };
-    let judged = judge(&old, false, verdict(Reason::JobRejected), Help::Person, &refused, at(110));
+    let judged = judge(&old, false, verdict(Reason::JobRejected), Help::UserAction, &refused, at(110));
     assert_eq!((judged.obstacle.reason, judged.stalled), (Reason::JobRejected, true));
     let old = status(&judged);
     let starts = Point { step: Step::Pod, ..refused };
@@ -112,7 +112,7 @@ fn what_the_hub_said_is_not_kept() {
     let judge = |old: &ModelCacheStatus, reason, help, now| {
         judge(old, false, verdict(reason), help, &Point::of(Reason::NotChecked), at(now))
     };
-    let refused = judge(&ModelCacheStatus::default(), Reason::TermsNotAccepted, Help::Person, 0);
+    let refused = judge(&ModelCacheStatus::default(), Reason::TermsNotAccepted, Help::UserAction, 0);
     let away = judge(&status(&refused), Reason::HubUnreachable, PATIENCE, 10);
     assert_eq!((away.obstacle.reason, away.stalled), (Reason::HubUnreachable, false));
 }
@@ -141,7 +141,7 @@ fn time_ends_where_nothing_moves_and_is_looked_at_then() {
 fn an_outage_in_between_takes_no_verdict_away() {
     let old = full(50);
     let mut away = verdict(Reason::HubUnreachable);
-    away.topic = Topic::Authorized;
+    away.topic = ConditionType::Authorized;
     let judged = judge(&old, false, away, PATIENCE, &failed(50), at(5000));
     assert_eq!((judged.obstacle.reason, judged.stalled), (Reason::VolumeFull, true));
 }

@@ -55,7 +55,7 @@ async fn all_wait_together_for_a_hub_that_is_down_or_asks_those_without_a_token_
         let prober = start(&[&hub]);
         for checked in &all(&prober, &crowd, Timestamp::now()).await {
             let first = checked.first_unmet().unwrap();
-            assert_eq!((first.topic, first.reason), (Topic::Authorized, reason));
+            assert_eq!((first.topic, first.reason), (ConditionType::Authorized, reason));
             assert!(first.message.contains("The next attempt is at"), "{}", first.message);
         }
         assert_eq!(states(&prober), [circuit]);
