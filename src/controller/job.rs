@@ -44,6 +44,8 @@ const UNKNOWN_SIZE: u64 = 4 << 40;
 pub(super) const MOST_REFS: usize = 10;
 /// The option that names a ref.
 pub(super) const ALIAS: &str = "--alias=";
+/// The option that names what is fetched, updated or inspected.
+pub(super) const REVISION: &str = "--revision=";
 const TERMINATION_LOG: &str = "/dev/termination-log";
 
 /// What a Job is made from, all of it settled before.
@@ -144,7 +146,9 @@ pub fn build(params: JobParams<'_>) -> Job {
 fn deadline(params: JobParams<'_>) -> i64 {
     let (bytes, wait) = match params.kind {
         JobKind::Fetch(_, endpoint) => (params.bytes.unwrap_or(UNKNOWN_SIZE), endpoint.timeouts().longest()),
-        JobKind::UpdateRefs(_) | JobKind::Inspect(_) => (0, Duration::ZERO),
+        // Files that were copied have other times, and are compared again.
+        JobKind::UpdateRefs(_) => (params.bytes.unwrap_or(UNKNOWN_SIZE), Duration::ZERO),
+        JobKind::Inspect(_) => (0, Duration::ZERO),
     };
     let seconds = (bytes >> 20).saturating_add(wait.as_secs());
     i64::try_from(seconds).map_or(i64::MAX, |seconds| seconds.saturating_add(DEADLINE))
@@ -288,11 +292,20 @@ pub fn arguments_of(job: &Job) -> Option<impl Iterator<Item = String>> {
     Some(container.args.iter().flatten().map(|text| written(text)))
 }
 
-/// The refs that name the snapshot once the Job has succeeded.
+/// The refs that name the snapshot once the Job has succeeded: those that it writes, and the branch that it has followed.
 #[must_use]
 pub fn refs_of(job: &Job) -> Vec<String> {
-    let refs = arguments_of(job).into_iter().flatten();
-    refs.filter_map(|text| text.strip_prefix(ALIAS).map(ToOwned::to_owned)).take(MOST_REFS).collect()
+    let named = |text: String| {
+        let name = text.strip_prefix(ALIAS).or_else(|| text.strip_prefix(REVISION))?;
+        name.parse::<Commit>().is_err().then(|| name.to_owned())
+    };
+    arguments_of(job).into_iter().flatten().filter_map(named).take(MOST_REFS).collect()
+}
+
+/// The commit that the Job is about; none where it inspects what a branch stands for.
+#[must_use]
+pub fn commit_of(job: &Job) -> Option<Commit> {
+    arguments_of(job)?.find_map(|text| text.strip_prefix(REVISION)?.parse().ok())
 }
 
 /// The variables of the program: all of them are ours, with plain values.

@@ -43,6 +43,8 @@ pub enum Blocked<'a> {
     Inspecting { job: &'a str, claim: &'a str },
     /// A Job makes the refs name a snapshot that is on the claim.
     UpdatingRefs { job: &'a str, claim: &'a str, commit: &'a str },
+    /// A snapshot is complete, and not all refs name it yet.
+    RefsPending { commit: &'a str },
     /// A Job downloads; `of` is how many files and bytes, where that is known.
     Downloading { job: &'a str, of: Option<(u64, u64)>, claim: &'a str },
 }
@@ -75,7 +77,8 @@ impl Blocked<'_> {
             | Self::JobCreated { .. }
             | Self::InspectionCreated { .. }
             | Self::Inspecting { .. }
-            | Self::UpdatingRefs { .. } => Reason::JobPending,
+            | Self::UpdatingRefs { .. }
+            | Self::RefsPending { .. } => Reason::JobPending,
             Self::RefConflict { .. } => Reason::RefConflict,
             Self::Downloading { .. } => Reason::Downloading,
         }
@@ -168,6 +171,9 @@ impl fmt::Display for Blocked<'_> {
             }
             Self::UpdatingRefs { job, claim, commit } => {
                 write!(f, "The Job {job} makes commit {commit} on the claim {claim} the current one.")
+            }
+            Self::RefsPending { commit } => {
+                write!(f, "Commit {commit} is complete and verified; its refs are updated next.")
             }
             Self::Downloading { job, of, claim } => {
                 write!(f, "The Job {job} downloads")?;

@@ -45,7 +45,8 @@ pub async fn observe(
         let said = said::about_attempt(client, &namespace, &job, pod.as_ref()).await;
         attempts.push(Attempt { job, pod, said });
     }
-    attempts.sort_by_key(Attempt::number);
+    // Of several tasks the one that is at work is the last.
+    attempts.sort_by_key(|it| (attempt::is_active(&it.job), it.number(), it.job.name_any()));
     let active = attempts.last().filter(|attempt| attempt::is_active(&attempt.job));
     let running = active.and_then(|attempt| attempt.pod.as_ref().filter(|pod| runs(pod)));
     // Two Jobs on a volume that attaches to one node could keep the second waiting.

@@ -2,7 +2,10 @@
 
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 
-use crate::api::{CachedSnapshot, Kept, ModelCache};
+use crate::{
+    api::{CachedSnapshot, Kept, ModelCache},
+    hub::Commit,
+};
 
 /// Snapshots that the status lists. Earlier ones stay on the volume unlisted.
 const MOST: usize = 8;
@@ -13,6 +16,16 @@ pub fn on(claim: &PersistentVolumeClaim, cache: &ModelCache) -> Vec<CachedSnapsh
     let uid = claim.metadata.uid.as_deref().unwrap_or_default();
     let all = cache.status.iter().flat_map(|status| &status.snapshots);
     all.filter(|snapshot| snapshot.claim_uid == uid).cloned().collect()
+}
+
+/// The list where Jobs have moved refs, or are about to: what they write is not taken for another snapshot's any more, whether they were
+/// recorded or not.
+pub fn without_moved(known: &mut [CachedSnapshot], jobs: impl Iterator<Item = (Commit, Vec<String>)>) {
+    for (commit, moved) in jobs {
+        for other in known.iter_mut().filter(|other| other.commit != commit.as_str()) {
+            other.refs.retain(|name| !moved.contains(name));
+        }
+    }
 }
 
 /// The list once this one is current: complete, and named by its refs.

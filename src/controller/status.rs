@@ -11,7 +11,9 @@ use super::{
     standstill::{Judged, judge},
 };
 use crate::{
-    api::{CachedSnapshot, CurrentPatterns, Furthest, Latest, ModelCache, ModelCacheStatus, condition},
+    api::{
+        CachedSnapshot, CurrentPatterns, Furthest, Latest, ModelCache, ModelCacheStatus, Resolved, condition,
+    },
     reason::{Answer, ConditionType, Reason, Verdict},
 };
 
@@ -29,7 +31,7 @@ pub fn build_status(
     let snapshot = applied.pin.snapshot(from_hub);
     let resolved = applied.pin.resolved(cache, &old, from_hub);
     let latest = latest(cache, &old, snapshot, now);
-    let update = update(cache, applied.current(), latest.as_ref());
+    let update = update(cache, applied.current(), latest.as_ref(), resolved.as_ref());
     let remarks = remarks::all(cache, access, applied, resolved.as_ref(), update.as_ref());
     let (mut verdicts, furthest) = verdicts(cache, &old, access, applied, &remarks, now);
     verdicts.extend(update);
@@ -119,9 +121,15 @@ fn current_patterns(
 }
 
 /// A branch that has moved on since it was pinned. Reported, never followed: all replicas run the same bytes until the spec changes.
-fn update(cache: &ModelCache, current: Option<&CachedSnapshot>, latest: Option<&Latest>) -> Option<Verdict> {
+fn update(
+    cache: &ModelCache,
+    current: Option<&CachedSnapshot>,
+    latest: Option<&Latest>,
+    resolved: Option<&Resolved>,
+) -> Option<Verdict> {
     let (current, latest) = (current?, latest?);
-    if current.commit == latest.commit {
+    let is_on_its_way = resolved.is_some_and(|resolved| resolved.commit == latest.commit);
+    if current.commit == latest.commit || is_on_its_way {
         return None;
     }
     let source = &cache.spec.source;

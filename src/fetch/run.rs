@@ -183,6 +183,8 @@ impl Run<'_> {
         let found = spawn_blocking(move || {
             let record = Record::read(&dir, &commit, &selection).filter(|record| record.is_complete(&dir));
             let Some(record) = record.and_then(|record| record.confirmed(&dir)) else { return Ok(None) };
+            // None is moved where another one cannot be.
+            check_refs(&dir, &refs)?;
             write_refs(&dir, &commit, &refs).map(|()| Some(record))
         });
         Ok(found.await??)

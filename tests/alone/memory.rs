@@ -78,8 +78,9 @@ enum Load {
 }
 
 impl Load {
+    /// Pods come first: the admission policies are evaluated for each ModelCache of the namespace.
     const ALL: [Self; 6] =
-        [Self::ModelCaches, Self::Listings, Self::OwnPods, Self::Neighbours, Self::Secrets, Self::Claims];
+        [Self::OwnPods, Self::Neighbours, Self::Secrets, Self::Claims, Self::ModelCaches, Self::Listings];
 
     const fn what(self) -> &'static str {
         match self {

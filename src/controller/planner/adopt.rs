@@ -33,7 +33,7 @@ use crate::{
 /// Ends the chain while the volume is inspected, and once it has answered. Goes on where there is nothing to find, or where nothing
 /// was found: then the Hub's answer counts.
 pub(super) fn stage(on: &OnClaim<'_>) -> Stage<()> {
-    let task = on.target.inspection_hash(&on.source.revision, &on.refs);
+    let task = on.target.inspection_hash(&on.source.revision);
     inspection(on, &task).map_break(|plan| {
         // Of another revision, or a download that came to nothing before the spec was changed.
         let others = on.input.observation.attempts.iter().filter(|other| !other.is_at(&task));
@@ -101,7 +101,8 @@ fn build(on: &OnClaim<'_>, task: &str, attempt: u32) -> Job {
         cache: &observation.cache,
         target: &on.target,
         task,
-        refs: &on.refs,
+        // Another ModelCache may have them.
+        refs: &[],
         claim_name: &on.claim.name_any(),
         attempt,
         secret_version: None,

@@ -17,7 +17,7 @@ use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use super::{
     access::Snapshot,
     fill::{Fill, Target},
-    neighbour,
+    job, neighbour,
     pin::{self, Pin},
     plan::Plan,
     snapshots, source,
@@ -39,7 +39,12 @@ pub fn plan(input: &Input<'_>) -> Plan {
 }
 
 fn on_claim(input: &Input<'_>, claim: &PersistentVolumeClaim) -> Plan {
-    let known = snapshots::on(claim, &input.observation.cache);
+    let mut known = snapshots::on(claim, &input.observation.cache);
+    let jobs = input.observation.attempts.iter().map(|attempt| &attempt.job);
+    snapshots::without_moved(
+        &mut known,
+        jobs.filter_map(|job| Some((job::commit_of(job)?, job::refs_of(job)))),
+    );
     let Some(source) = &input.access.wanted else { return not_checked(input).keeping(known) };
     let on = OnClaim {
         input,

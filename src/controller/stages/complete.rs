@@ -1,6 +1,6 @@
 //! Are the data there, and do the refs name them? What was recorded as complete stays so, whatever the Hub says.
 
-use std::ops::ControlFlow;
+use std::{ops::ControlFlow, time::Duration};
 
 use k8s_openapi::{api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::Time};
 use kube::ResourceExt;
@@ -8,11 +8,14 @@ use kube::ResourceExt;
 use super::input::{OnClaim, Stage, Work};
 use crate::{
     api::{CachedSnapshot, Kept},
-    controller::{fill::Fill, job, plan::Plan, snapshots},
+    controller::{fill::Fill, job, messages::Blocked, plan::Plan, snapshots},
     fetch::Report,
     reason::{ConditionType, Reason, Verdict},
     units,
 };
+
+/// Refs that came while the Job was at work have one of their own next.
+const AT_ONCE: Duration = Duration::from_millis(100);
 
 pub(super) fn stage(work: &Work<'_>) -> Stage<()> {
     match work.current() {
@@ -26,7 +29,8 @@ pub fn record(on: &OnClaim<'_>, fill: &Fill, job: &Job, report: Report) -> Plan 
     let path = report.path.unwrap_or_default();
     let path =
         fill.target.sub_path.as_ref().map_or_else(|| path.clone(), |folder| format!("{folder}/{path}"));
-    let mut refs = job::refs_of(job);
+    // Whoever may make Jobs can write anything there.
+    let mut refs: Vec<_> = job::refs_of(job).into_iter().filter(|name| on.wants_ref(name)).collect();
     let before = on.known.iter().find(|other| other.path == path);
     let others = before.iter().flat_map(|before| &before.refs).filter(|name| !refs.contains(name));
     refs.extend(others.cloned().collect::<Vec<_>>());
@@ -59,6 +63,14 @@ fn verified(on: &OnClaim<'_>, fill: &Fill, mut snapshot: CachedSnapshot) -> Plan
     // One that it does not ask for goes to whoever does.
     let refs = snapshot.refs.iter().filter(|name| on.wants_ref(name) || !is_taken(name)).cloned();
     snapshot.refs = refs.collect();
+    observation.cache.spec.source.revision.clone_into(&mut snapshot.revision);
+    let is_named = on.refs.iter().all(|wanted| snapshot.refs.iter().any(|name| name == wanted.as_str()));
+    if !is_named {
+        let commit = &*snapshot.short_commit.clone();
+        return Plan::waits(&Blocked::RefsPending { commit })
+            .requeue_after(AT_ONCE)
+            .keeping(snapshots::with_current(on.known.clone(), snapshot));
+    }
     let size = snapshot.bytes.and_then(|bytes| u64::try_from(bytes).ok()).map(units::size);
     let message = format!(
         "Commit {} of {} ({}) is complete and verified on the claim {}.",
@@ -67,7 +79,6 @@ fn verified(on: &OnClaim<'_>, fill: &Fill, mut snapshot: CachedSnapshot) -> Plan
         size.unwrap_or_default(),
         snapshot.claim_name
     );
-    observation.cache.spec.source.revision.clone_into(&mut snapshot.revision);
     Plan::report(Verdict::yes(ConditionType::Downloaded, Reason::Verified, message))
         .keeping(snapshots::with_current(on.known.clone(), snapshot))
 }

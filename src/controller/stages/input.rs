@@ -97,7 +97,8 @@ impl<'a> Work<'a> {
     pub fn new(on: OnClaim<'a>, fill: Fill) -> Self {
         let mut work = Self { on, fill, lost: false };
         let (update, fetch) = (work.last_attempt(Task::UpdateRefs), work.last_attempt(Task::Fetch));
-        if loss::is_lost(update, fetch) {
+        // What a Job says of a snapshot that is current already, was said before it became so.
+        if work.current().is_none() && loss::is_lost(update, fetch) {
             work.lost = true;
             work.on.known.retain(|snapshot| snapshot.fill_hash != work.fill.hash());
         }
@@ -142,7 +143,11 @@ impl<'a> Work<'a> {
                 observation.secret.version(),
                 access.snapshot.as_ref().map(|snapshot| snapshot.bytes),
             ),
-            Task::UpdateRefs => (JobKind::UpdateRefs(&self.fill.commit), None, None),
+            Task::UpdateRefs => (
+                JobKind::UpdateRefs(&self.fill.commit),
+                None,
+                self.snapshot().and_then(|snapshot| u64::try_from(snapshot.bytes?).ok()),
+            ),
         };
         Some(job::build(job::JobParams {
             cache: &observation.cache,
