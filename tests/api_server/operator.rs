@@ -221,8 +221,8 @@ async fn a_stolen_token_makes_no_job_but_a_download() {
     let container_fields = "the container of a Job of the operator may not have";
     let volumes = "must be one claim, named cache, and at most one key of one Secret";
     let mounts = "must mount the claim at /cache";
-    let privileges = "no capability, privilege or way to one";
-    let owners = "only Jobs that carry its labels and that a ModelCache owns";
+    let privileges = "no capabilities, privileges or privilege escalation";
+    let owners = "only Jobs that have its labels and are owned by a ModelCache";
     let program = "must fetch into the folder /cache";
     both.cannot_make::<Job>(
         &base,
@@ -258,16 +258,16 @@ async fn a_stolen_token_makes_no_job_but_a_download() {
             (one(pod("initContainers"), json!([second])), fields),
             (
                 one(container("env"), json!([{ "name": "LD_PRELOAD", "value": "/cache/evil.so" }])),
-                "plain variables",
+                "literal environment variables",
             ),
             // Secrets.
-            (one(container("env"), json!([secret])), "plain variables"),
+            (one(container("env"), json!([secret])), "literal environment variables"),
             (
                 one(
                     container("env"),
                     json!([{ "name": "N", "valueFrom": { "fieldRef": { "fieldPath": "spec.nodeName" } } }]),
                 ),
-                "plain variables",
+                "literal environment variables",
             ),
             (one(container("envFrom"), json!([{ "secretRef": { "name": "db" } }])), container_fields),
             (volume(json!({ "secret": { "secretName": "db" } })), volumes),
@@ -281,8 +281,8 @@ async fn a_stolen_token_makes_no_job_but_a_download() {
                 volumes,
             ),
             (one(pod("volumes/1/projected/sources/0"), json!({ "configMap": { "name": "c" } })), volumes),
-            (one(pod("automountServiceAccountToken"), json!(true)), "no token of a service account"),
-            (one(pod("automountServiceAccountToken"), Value::Null), "no token of a service account"),
+            (one(pod("automountServiceAccountToken"), json!(true)), "without a service account token"),
+            (one(pod("automountServiceAccountToken"), Value::Null), "without a service account token"),
             // The node.
             (one(pod("hostNetwork"), json!(true)), fields),
             (one(pod("hostPID"), json!(true)), fields),
@@ -347,8 +347,8 @@ async fn a_stolen_token_makes_no_job_but_a_download() {
                 )],
                 "must have one owner",
             ),
-            (one("/spec/parallelism", json!(100)), "for one pod of its own"),
-            (vec![("/spec/completions", json!(100))], "for one pod of its own"),
+            (one("/spec/parallelism", json!(100)), "must create exactly one pod of its own"),
+            (vec![("/spec/completions", json!(100))], "must create exactly one pod of its own"),
             (
                 vec![
                     ("/spec/manualSelector", json!(true)),
@@ -357,9 +357,9 @@ async fn a_stolen_token_makes_no_job_but_a_download() {
                         json!({ "matchLabels": { "app.kubernetes.io/managed-by": "modelcache" } }),
                     ),
                 ],
-                "for one pod of its own",
+                "must create exactly one pod of its own",
             ),
-            (one("/spec/managedBy", json!("example.com/other")), "for one pod of its own"),
+            (one("/spec/managedBy", json!("example.com/other")), "must create exactly one pod of its own"),
             (
                 vec![("/spec/podFailurePolicy", Value::Null), (pod("restartPolicy"), json!("OnFailure"))],
                 "must run once",
@@ -384,8 +384,10 @@ async fn a_stolen_token_makes_no_claim_but_a_new_and_empty_one() {
     let cache = server.stored("llama", &json!({})).await;
     let base = serde_json::to_value(claim::build(&cache, 1 << 30)).unwrap();
     let one = |place: &'static str, value: Value| vec![(place, value)];
-    let (labels, empty) =
-        ("must have its labels, the name of its ModelCache, and no owner", "ask for a new and empty volume");
+    let (labels, empty) = (
+        "must have its labels, the name of its ModelCache, and no owner",
+        "must request a new, empty volume",
+    );
     let source = json!({ "kind": "PersistentVolumeClaim", "name": "postgres-data" });
     let owner = json!([{ "apiVersion": "v1", "kind": "ConfigMap", "name": "c", "uid": "u" }]);
     let annotated = |key: &str| one("/metadata/annotations", json!({ key: "true" }));
@@ -486,7 +488,7 @@ async fn what_is_there_is_neither_changed_nor_deleted_but_a_job_of_its_own() {
     let now = DeleteParams::background();
     for name in ["backup", "labelled"] {
         let said = refused(both.mine::<Job>().delete(name, &now).await, name);
-        assert!(said.contains("only Jobs that carry its labels and that a ModelCache owns"), "{said}");
+        assert!(said.contains("only Jobs that have its labels and are owned by a ModelCache"), "{said}");
     }
     // The rights as they ship have no such verb.
     let merge_patch = |patch: Value| Patch::Merge(patch);

@@ -641,17 +641,14 @@ async fn the_operator_may_take_its_gates_off_and_nothing_else() {
     for (patch, sentence) in [
         (
             json!({ "spec": { "containers": [{ "name": "server", "image": "bad" }] } }),
-            "nothing of a pod but its scheduling gates",
+            "only the scheduling gates of a pod",
         ),
-        (json!({ "spec": { "nodeSelector": { "gpu": "a" } } }), "nothing of a pod but its scheduling gates"),
-        (json!({ "spec": { "tolerations": tolerations } }), "nothing of a pod but its scheduling gates"),
-        (json!({ "metadata": { "labels": { "app": "x" } } }), "nothing of a pod but its scheduling gates"),
-        (json!({ "metadata": { "annotations": { "a": "b" } } }), "nothing of a pod but its scheduling gates"),
-        (
-            json!({ "metadata": { "finalizers": ["example.com/x"] } }),
-            "nothing of a pod but its scheduling gates",
-        ),
-        (off("example.com/quota"), "no scheduling gates but its own"),
+        (json!({ "spec": { "nodeSelector": { "gpu": "a" } } }), "only the scheduling gates of a pod"),
+        (json!({ "spec": { "tolerations": tolerations } }), "only the scheduling gates of a pod"),
+        (json!({ "metadata": { "labels": { "app": "x" } } }), "only the scheduling gates of a pod"),
+        (json!({ "metadata": { "annotations": { "a": "b" } } }), "only the scheduling gates of a pod"),
+        (json!({ "metadata": { "finalizers": ["example.com/x"] } }), "only the scheduling gates of a pod"),
+        (off("example.com/quota"), "only its own scheduling gates"),
     ] {
         let (params, change) = strategic(patch.clone());
         match mine.patch("server", &params, &change).await {
@@ -664,7 +661,7 @@ async fn the_operator_may_take_its_gates_off_and_nothing_else() {
         other => panic!("not refused: {other:?}"),
     };
     let deleted = mine.delete("server", &DeleteParams::default()).await.map(|_| ());
-    assert!(refusal(deleted).contains("only pods that their owner makes again"));
+    assert!(refusal(deleted).contains("only pods that their owner recreates"));
     let (params, change) = strategic(off("modelcache.internal/llama"));
     mine.patch("server", &params, &change).await.unwrap();
     // It waits for no model any more.

@@ -196,7 +196,7 @@ async fn data_survive_upgrades_and_uninstallation() {
     let refused = pod("elsewhere", &other).unwrap_err();
     assert!(refused.contains(&format!("modelcache does not watch the namespace {other}")), "{refused}");
     let cache = kubectl_with(CACHE, &format!("apply -n {other} -f -")).unwrap_err();
-    assert!(cache.contains("so that nothing would come of this ModelCache"), "{cache}");
+    assert!(cache.contains("so this ModelCache would have no effect"), "{cache}");
     let account = "--as=system:serviceaccount:modelcache-system:modelcache";
     assert_eq!(kubectl(&format!("auth can-i get secrets {account} -n {NAMESPACE}")).unwrap().trim(), "yes");
     kubectl(&format!("auth can-i get secrets {account} -n {other}")).unwrap_err();
