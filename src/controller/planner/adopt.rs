@@ -201,6 +201,7 @@ mod tests {
         let asked = plan(&seen, &checked);
         let job = asked.job.clone().unwrap();
         assert!(arguments(&job).contains(&"--revision=main".to_owned()), "{:?}", arguments(&job));
+        assert!(!arguments(&job).iter().any(|it| it.starts_with("--alias")), "another one may have the refs");
         let container = &job.spec.as_ref().unwrap().template.spec.as_ref().unwrap().containers[0];
         assert_eq!(container.env.as_ref().unwrap()[0].name, "HF_HUB_OFFLINE");
         let after = reconciled(seen, &checked, at(20));
