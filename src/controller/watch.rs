@@ -68,6 +68,25 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// The end of all watches.
 pub(super) type Stop = Shared<BoxFuture<'static, ()>>;
 
+/// Waits for a controller of the runtime, which shuts down by itself. But it holds its reconciles until its store is listed, and where it
+/// is stopped before, it would wait for that forever.
+pub(super) async fn until_stopped(
+    controller: impl Future<Output = ()>,
+    is_listed: impl Fn() -> bool,
+    stop: Stop,
+) {
+    let stopped_early = async {
+        stop.await;
+        if is_listed() {
+            std::future::pending::<()>().await;
+        }
+    };
+    select! {
+        () = controller => {}
+        () = stopped_early => {}
+    }
+}
+
 /// Runs until `stop`.
 pub async fn run(
     settings: Settings,
@@ -169,9 +188,9 @@ async fn caches_of(
         }
     };
     // A change of a ModelCache wakes it as a change of anything else does. The workers bound how many run.
-    Controller::for_stream(stream::pending(), known)
+    let controller = Controller::for_stream(stream::pending(), known)
         .reconcile_on(coalesce(woken, WINDOW))
-        .graceful_shutdown_on(stop)
+        .graceful_shutdown_on(stop.clone())
         .run(reconcile_in_turn, on_error, context.clone())
         .for_each(|result| async {
             match result {
@@ -185,8 +204,8 @@ async fn caches_of(
                 Ok(_) | Err(kube::runtime::controller::Error::ReconcilerFailed(..)) => {}
                 Err(error) => warn!(namespaces = %scope, %error, "a watch failed"),
             }
-        })
-        .await;
+        });
+    until_stopped(controller, || context.stores.caches.is_listed(), stop).await;
 }
 
 /// Stores what the watches of an scope deliver, and yields the ModelCaches that it affects.
@@ -269,6 +288,16 @@ mod tests {
     use crate::{controller::fixtures, sync::locked};
 
     /// Each kind is listed and watched; a ModelCache at rest is reconciled once, and writes once. Its own status wakes nothing.
+    #[tokio::test(start_paused = true)]
+    async fn a_controller_that_is_stopped_before_its_list_has_come_ends() {
+        let stopped = || std::future::ready(()).boxed().shared();
+        let hangs = std::future::pending::<()>;
+        until_stopped(hangs(), || false, stopped()).await;
+        let in_flight = until_stopped(hangs(), || true, stopped());
+        let ended = tokio::time::timeout(Duration::from_secs(60), in_flight).await;
+        assert!(ended.is_err(), "what is at work is waited for");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_modelcache_is_reconciled_once_and_after_all_kinds_are_listed() {
         let mut cache = fixtures::with_token(fixtures::cache());

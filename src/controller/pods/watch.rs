@@ -24,7 +24,7 @@ use crate::{
         error::PodError,
         scope::WatchScope,
         stores::{Change, Indexed, Keeper},
-        watch::Stop,
+        watch::{Stop, until_stopped},
         watcher::Guarded,
         workers::Workers,
     },
@@ -63,10 +63,10 @@ pub async fn run(
         }
     };
     // As for ModelCaches, what to reconcile comes from the changes of the stores.
-    Controller::for_stream(stream::pending(), waiting.store().clone())
+    let controller = Controller::for_stream(stream::pending(), waiting.store().clone())
         .reconcile_on(pods)
         .reconcile_on(affected)
-        .graceful_shutdown_on(stop)
+        .graceful_shutdown_on(stop.clone())
         .run(reconcile_in_turn, on_error, context.clone())
         .for_each(|result| async {
             match result {
@@ -80,8 +80,8 @@ pub async fn run(
                 Ok(_) | Err(controller::Error::ReconcilerFailed(..)) => {}
                 Err(error) => warn!(namespaces = %scope, %error, "a watch failed"),
             }
-        })
-        .await;
+        });
+    until_stopped(controller, || waiting.is_listed(), stop).await;
 }
 
 /// The pods that wait for a ModelCache.

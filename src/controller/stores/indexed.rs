@@ -108,6 +108,11 @@ impl<K: Stored> Indexed<K> {
         self.listed.clone().wait_for(|listed| *listed).await.is_ok()
     }
 
+    /// Whether all have been listed once.
+    pub fn is_listed(&self) -> bool {
+        *self.listed.borrow()
+    }
+
     /// The object of a name.
     pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<Guarded<K>>> {
         self.newest(&ObjectRef::new(name).within(namespace))
