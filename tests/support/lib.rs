@@ -12,6 +12,7 @@ pub mod chance;
 pub mod client;
 pub mod cut;
 pub mod definitions;
+mod head;
 pub mod largest;
 pub mod listing;
 pub mod measured;

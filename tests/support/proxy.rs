@@ -1,11 +1,13 @@
 //! A forward proxy, as companies have one: a tunnel for `https`, whole addresses for `http`. It keeps what it was asked for.
 
 use std::{
-    io::{self, BufRead as _, BufReader, Write as _},
+    io::{self, Write as _},
     net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{Arc, Mutex},
     thread,
 };
+
+use crate::head;
 
 /// A running proxy; its threads end with the test process.
 pub struct ForwardProxy {
@@ -41,7 +43,7 @@ fn serve(
     knows: &dyn Fn(&str) -> Option<SocketAddr>,
     log: &Mutex<Vec<String>>,
 ) -> io::Result<()> {
-    let head = read_head(&client)?;
+    let head = head::read(&client)?;
     let mut words = head.split(' ');
     let (tunnel, target) = (words.next() == Some("CONNECT"), words.next().unwrap_or_default());
     let target = target.strip_prefix("http://").unwrap_or(target);
@@ -61,26 +63,8 @@ fn serve(
         });
     } else {
         let asked = head.replacen(&format!("http://{target}"), &format!("/{path}"), 1);
-        let kept = asked.lines().filter(|line| !line.to_ascii_lowercase().starts_with("connection:"));
-        let head = kept.collect::<Vec<_>>().join("\r\n");
-        server.write_all(format!("{head}\r\nconnection: close\r\n\r\n").as_bytes())?;
+        server.write_all(head::closing(&asked).as_bytes())?;
     }
     io::copy(&mut server, &mut client)?;
     client.shutdown(Shutdown::Both)
-}
-
-fn read_head(client: &TcpStream) -> io::Result<String> {
-    let mut head = String::new();
-    // One byte at a time: nothing that follows may be swallowed.
-    let mut reader = BufReader::with_capacity(1, client);
-    loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line)? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        if line.trim().is_empty() {
-            return Ok(head);
-        }
-        head.push_str(&line);
-    }
 }

@@ -2,7 +2,7 @@
 //! a CDN under another name, or a company's proxy.
 
 use std::{
-    io::{self, BufRead as _, BufReader, Read, Write},
+    io::{self, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{Arc, Mutex},
     thread,
@@ -10,6 +10,8 @@ use std::{
 
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use standin_hub::{Options, StandinHub};
+
+use crate::head;
 
 /// What to do with a request.
 pub enum Fate {
@@ -99,33 +101,15 @@ fn serve(
     fate: &dyn Fn(&str) -> Fate,
     log: &Mutex<Vec<String>>,
 ) -> io::Result<()> {
-    let head = read_head(&mut client)?;
+    let head = head::read(&mut client)?;
     log.lock().unwrap().push(head.clone());
     match fate(&head) {
         Fate::Answer(answer) => client.write_all(answer.as_bytes())?,
         Fate::To(server) => {
-            let kept = head.lines().filter(|line| !line.to_ascii_lowercase().starts_with("connection:"));
-            let head = kept.collect::<Vec<_>>().join("\r\n");
             let mut server = TcpStream::connect(server)?;
-            server.write_all(format!("{head}\r\nconnection: close\r\n\r\n").as_bytes())?;
+            server.write_all(head::closing(&head).as_bytes())?;
             io::copy(&mut server, &mut client)?;
         }
     }
     client.flush()
-}
-
-fn read_head(client: &mut impl Read) -> io::Result<String> {
-    let mut head = String::new();
-    // One byte at a time, so that nothing after the head is consumed.
-    let mut reader = BufReader::with_capacity(1, client);
-    loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line)? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        if line.trim().is_empty() {
-            return Ok(head);
-        }
-        head.push_str(&line);
-    }
 }
