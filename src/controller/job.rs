@@ -340,10 +340,10 @@ fn arguments(params: JobParams<'_>) -> Vec<String> {
     let mut args = vec!["fetch".to_owned(), repo.id.to_string(), format!("--type={}", repo.kind)];
     match params.kind {
         JobKind::Fetch(commit, endpoint) => {
-            args.extend([format!("--revision={commit}"), format!("--endpoint={endpoint}")]);
+            args.extend([format!("{REVISION}{commit}"), format!("--endpoint={endpoint}")]);
         }
-        JobKind::UpdateRefs(commit) => args.push(format!("--revision={commit}")),
-        JobKind::Inspect(revision) => args.push(format!("--revision={revision}")),
+        JobKind::UpdateRefs(commit) => args.push(format!("{REVISION}{commit}")),
+        JobKind::Inspect(revision) => args.push(format!("{REVISION}{revision}")),
     }
     args.extend([format!("--report={TERMINATION_LOG}"), "--output=json".to_owned()]);
     args.push(format!("--cache-dir={CACHE_MOUNT}"));

@@ -23,7 +23,7 @@ pub enum ReportError {
 }
 
 /// The options of a Job that are read again.
-const OPTIONS: [&str; 2] = ["--type=", "--revision="];
+const OPTIONS: [&str; 2] = ["--type=", job::REVISION];
 
 /// The arguments of a Job that are read again, in their places. The others may be long.
 #[must_use]

@@ -153,7 +153,7 @@ pub async fn run(
 
 type CacheRef = ObjectRef<Guarded<ModelCache>>;
 
-/// Reconciles the ModelCaches of an scope until the end. Those that have changed for waiting pods are reported.
+/// Reconciles the ModelCaches of a scope until the end. Those that have changed for waiting pods are reported.
 async fn caches_of(
     scope: &WatchScope,
     keepers: Keepers,
@@ -208,7 +208,7 @@ async fn caches_of(
     until_stopped(controller, || context.stores.caches.is_listed(), stop).await;
 }
 
-/// Stores what the watches of an scope deliver, and yields the ModelCaches that it affects.
+/// Stores what the watches of a scope deliver, and yields the ModelCaches that it affects.
 fn woken(
     scope: &WatchScope,
     keepers: Keepers,

@@ -26,7 +26,10 @@ use super::{
         input::{Input, OnClaim, Stage, Work, not_checked},
     },
 };
-use crate::{api::CachedSnapshot, hub::Revision};
+use crate::{
+    api::CachedSnapshot,
+    hub::{Commit, Revision},
+};
 
 /// Plans one reconcile.
 #[must_use]
@@ -52,7 +55,7 @@ fn on_claim(input: &Input<'_>, claim: &PersistentVolumeClaim) -> Plan {
         source,
         target: target(input, claim, source),
         refs: refs(input, source),
-        known: known.clone(),
+        known,
     };
     match before_the_fill(&on) {
         ControlFlow::Continue((commit, pin)) => {
@@ -61,12 +64,12 @@ fn on_claim(input: &Input<'_>, claim: &PersistentVolumeClaim) -> Plan {
             let plan = stages::plan(&work).keeping(work.on.known);
             pin.into_iter().fold(plan, Plan::pinned)
         }
-        ControlFlow::Break(plan) => plan.keeping(known),
+        ControlFlow::Break(plan) => plan.keeping(on.known),
     }
 }
 
 /// The commit to fill the volume with, and where it comes from if that is neither the Hub nor the status.
-fn before_the_fill(on: &OnClaim<'_>) -> Stage<(crate::hub::Commit, Option<Pin>)> {
+fn before_the_fill(on: &OnClaim<'_>) -> Stage<(Commit, Option<Pin>)> {
     claim::usable(on)?;
     adopt::stage(on)?;
     let from_hub = on.input.access.snapshot.as_ref();

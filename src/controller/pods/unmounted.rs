@@ -31,7 +31,7 @@ const PAUSE: Duration = Duration::from_secs(300);
 /// Pods that get an event in one round. The count has all of them, and an event on one replica is enough.
 const MOST_EVENTS: usize = 100;
 
-/// Finds such pods of an scope until the end.
+/// Finds such pods of a scope until the end.
 pub async fn run(scope: &WatchScope, context: &Context, stop: Stop) {
     let find_all = async {
         // A pod may mount the claim by hand: which one that is, the ModelCache names.

@@ -34,7 +34,7 @@ use crate::{
 /// Reconciles that run at one time: each waits for the API server most of the time.
 const CONCURRENCY: usize = 32;
 
-/// Reconciles the waiting pods of an scope until the end. `changed` has each ModelCache that has changed for them, once the store has
+/// Reconciles the waiting pods of a scope until the end. `changed` has each ModelCache that has changed for them, once the store has
 /// the change.
 pub async fn run(
     scope: &WatchScope,

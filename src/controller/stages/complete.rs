@@ -57,28 +57,26 @@ pub fn record(on: &OnClaim<'_>, fill: &Fill, job: &Job, report: Report) -> Plan 
 fn verified(on: &OnClaim<'_>, fill: &Fill, mut snapshot: CachedSnapshot) -> Plan {
     let observation = on.input.observation;
     let is_taken = |name: &String| {
-        let others = observation.neighbours.iter().filter(|other| other.holds && other.refs.contains(name));
-        others.into_iter().any(|other| other.commit.as_ref() != Some(&snapshot.commit))
+        let mut others =
+            observation.neighbours.iter().filter(|other| other.holds && other.refs.contains(name));
+        others.any(|other| other.commit.as_ref() != Some(&snapshot.commit))
     };
     // One that it does not ask for goes to whoever does.
     let refs = snapshot.refs.iter().filter(|name| on.wants_ref(name) || !is_taken(name)).cloned();
     snapshot.refs = refs.collect();
     observation.cache.spec.source.revision.clone_into(&mut snapshot.revision);
-    let is_named = on.refs.iter().all(|wanted| snapshot.refs.iter().any(|name| name == wanted.as_str()));
-    if !is_named {
-        let commit = &*snapshot.short_commit.clone();
-        return Plan::waits(&Blocked::RefsPending { commit })
-            .requeue_after(AT_ONCE)
-            .keeping(snapshots::with_current(on.known.clone(), snapshot));
-    }
-    let size = snapshot.bytes.and_then(|bytes| u64::try_from(bytes).ok()).map(units::size);
-    let message = format!(
-        "Commit {} of {} ({}) is complete and verified on the claim {}.",
-        snapshot.short_commit,
-        fill.target.repo.id,
-        size.unwrap_or_default(),
-        snapshot.claim_name
-    );
-    Plan::report(Verdict::yes(ConditionType::Downloaded, Reason::Verified, message))
-        .keeping(snapshots::with_current(on.known.clone(), snapshot))
+    let plan = if on.is_named(&snapshot) {
+        let size = snapshot.bytes.and_then(|bytes| u64::try_from(bytes).ok()).map(units::size);
+        let message = format!(
+            "Commit {} of {} ({}) is complete and verified on the claim {}.",
+            snapshot.short_commit,
+            fill.target.repo.id,
+            size.unwrap_or_default(),
+            snapshot.claim_name
+        );
+        Plan::report(Verdict::yes(ConditionType::Downloaded, Reason::Verified, message))
+    } else {
+        Plan::waits(&Blocked::RefsPending { commit: &snapshot.short_commit }).requeue_after(AT_ONCE)
+    };
+    plan.keeping(snapshots::with_current(on.known.clone(), snapshot))
 }

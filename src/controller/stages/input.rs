@@ -86,6 +86,11 @@ impl OnClaim<'_> {
         self.input.observation.attempts.iter().rfind(|attempt| attempt.is_at(task))
     }
 
+    /// Whether all refs that are to name the snapshot do.
+    pub fn is_named(&self, snapshot: &CachedSnapshot) -> bool {
+        self.refs.iter().all(|wanted| snapshot.refs.iter().any(|name| name == wanted.as_str()))
+    }
+
     /// Whether a ref is to name the snapshot.
     pub fn wants_ref(&self, name: &str) -> bool {
         self.refs.iter().any(|wanted| wanted.as_str() == name)
@@ -125,9 +130,7 @@ impl<'a> Work<'a> {
 
     /// The same, once it is the current one and all its refs name it.
     pub fn current(&self) -> Option<&CachedSnapshot> {
-        let current = self.snapshot().filter(|snapshot| snapshot.kept == Kept::Current)?;
-        let named = |name: &Revision| current.refs.iter().any(|known| known == name.as_str());
-        self.on.refs.iter().all(named).then_some(current)
+        self.snapshot().filter(|snapshot| snapshot.kept == Kept::Current && self.on.is_named(snapshot))
     }
 
     /// The Job of an attempt; none while nothing may be created.
